@@ -1,0 +1,40 @@
+"""cyrnn: Keras' SimpleRNN family on the CPU, as a Cython extension over BLAS.
+
+The namespaces are Keras': ``import cyrnn as keras`` runs code that uses `keras.layers.SimpleRNNCell`, `RNN` and
+`SimpleRNN`.
+"""
+
+from cyrnn._version import __version__
+
+try:
+    from cyrnn import activations, constraints, initializers, layers, random, regularizers, saving
+except ModuleNotFoundError as error:
+    if error.name != "cyrnn.engine.plan":
+        raise
+    raise ImportError(
+        "this cyrnn has no compiled modules: Python has found its source folder. Leave that folder, or build there: "
+        "pip install -e ."
+    ) from error
+
+from cyrnn.config import show_config
+from cyrnn.engine.threads import get_num_threads, set_num_threads
+from cyrnn.layers import Input
+from cyrnn.layers.sequential import Sequential
+from cyrnn.serialization import from_json
+
+__all__ = [
+    "Input",
+    "Sequential",
+    "__version__",
+    "activations",
+    "constraints",
+    "from_json",
+    "get_num_threads",
+    "initializers",
+    "layers",
+    "random",
+    "regularizers",
+    "saving",
+    "set_num_threads",
+    "show_config",
+]

@@ -1,0 +1,75 @@
+"""Keras' activation functions by name. Each takes an array (..., units) and returns a new one of its float dtype.
+
+The functions are the engine's own vectorised ones (formulas and limits: Keras 3). `softmax`, `log_softmax` and
+`sparsemax` work along the last axis, the others on each element.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cyrnn import objects
+from cyrnn.engine import plan
+
+_ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
+
+
+class Activation:
+    """One of Keras' activations that the engine knows: ``activation(x)``, and ``activation.name`` in a config."""
+
+    def __init__(self, name: str) -> None:
+        self.name = self.__name__ = name
+
+    def __call__(self, x: ArrayLike) -> NDArray[Any]:
+        array = np.asarray(x)
+        dtype = array.dtype if array.dtype.kind in "fV" else np.dtype("float32")
+        z = np.array(array, dtype="float64" if dtype == np.float64 else "float32", order="C")
+        plan.activate(self.name, z.reshape(-1, z.shape[-1] if z.ndim else 1))
+        return z.astype(dtype, copy=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return get, (self.name,)
+
+    def __repr__(self) -> str:
+        return f"<activation {self.name}>"
+
+
+_BY_NAME = {name: Activation(name) for name in plan.ACTIVATIONS}
+globals().update(_BY_NAME)
+__all__ = ["get", "serialize", "deserialize", *_BY_NAME]
+
+
+def get(identifier: Any) -> Callable[..., Any]:
+    """None (linear), a name, a callable or an object's envelope -> the activation.
+
+    Raises ValueError for an unknown name, or for what is not callable.
+    """
+    if identifier is None:
+        return _BY_NAME["linear"]
+    if isinstance(identifier, str):
+        found = objects.custom_object(identifier) or _BY_NAME.get(_ALIASES.get(identifier, identifier))
+        if found is None:
+            raise ValueError(f"unknown activation {identifier!r}: expected one of {', '.join(sorted(_BY_NAME))}")
+        return found
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier)
+    if callable(identifier):
+        return identifier
+    raise ValueError(f"activation must be None, a name or a callable, got {identifier!r}")
+
+
+def serialize(activation: Callable[..., Any]) -> Any:
+    """Keras' config entry: the name of a built-in, an envelope otherwise."""
+    return activation.name if isinstance(activation, Activation) else objects.serialize(activation)
+
+
+def deserialize(config: Any) -> Callable[..., Any]:
+    """The activation of a config entry. Functions and classes of your own come from `custom_objects`."""
+    return objects.deserialize(config, "keras.layers") if isinstance(config, Mapping) else get(config)
+
+
+def engine_name(activation: Callable[..., Any]) -> str | None:
+    """The name by which the engine knows this activation, or None for one of the user's own."""
+    return activation.name if isinstance(activation, Activation) else None

@@ -1,0 +1,68 @@
+"""What initializers, regularizers and constraints share: a config, and being found by name."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import objects
+
+
+class Configurable:
+    """An object that its config describes completely: equal configs, equal behaviour."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON can hold them."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The object that `get_config` described; `config` is left as it is."""
+        return cls(**{key: _plain(value) for key, value in config.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Keras writes an array or a NumPy scalar as an envelope around its numbers: the numbers alone."""
+    if isinstance(value, Mapping) and value.get("class_name") in ("__tensor__", "__numpy__"):
+        return value["config"]["value"]
+    return value
+
+
+class Deserialize(Protocol):
+    def __call__(self, config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any: ...
+
+
+def lookup(module: str) -> tuple[Callable[[Any], Any], Deserialize]:
+    """Keras' ``get`` and ``deserialize`` for the classes of `module`, such as ``keras.constraints``."""
+
+    def get(identifier: Any) -> Any:
+        """The object for a name, config dict, class or callable; None stays None.
+
+        Names are matched exactly, as the class name or its snake case. ValueError for anything else.
+        """
+        return objects.get(identifier, module)
+
+    def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """The object that `config` describes; names are looked up in `custom_objects` first."""
+        with objects.custom_object_scope(custom_objects):
+            return objects.get(config, module)
+
+    return get, deserialize
+
+
+def number(name: str, value: Any) -> float:
+    """`value` as a plain Python number; TypeError naming the argument `name` if it is none."""
+    if isinstance(value, np.generic | np.ndarray) and np.ndim(value) == 0:
+        value = value.item()
+    if not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r:.200}")
+    return value
+
+
+def weight_array(weight: ArrayLike) -> np.ndarray:
+    """`weight` as a floating array: its own dtype if it has one, else float32 as in Keras."""
+    array = np.asarray(weight)
+    if hasattr(weight, "dtype") and array.dtype.kind not in "biu":
+        return array
+    return array.astype(np.float32)

@@ -1,0 +1,126 @@
+"""Constraints: projections of weights, as in Keras.
+
+A constraint is called with an array and returns a new one of the same shape and dtype. A layer never applies
+its constraints by itself: in Keras the optimizer does so after each step, here ``layer.apply_constraints()``.
+Norms are ``sqrt(Σ w²)`` over `axis`: an int, several, or None for all. TypeError for any other axis.
+"""
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn.configurable import Configurable, lookup, number, weight_array
+from cyrnn.objects import register, serialize
+
+MODULE = "keras.constraints"
+
+__all__ = [
+    "get", "serialize", "deserialize", "Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm",
+    "max_norm", "min_max_norm", "non_neg", "unit_norm",
+]  # fmt: skip
+
+EPSILON = 1e-7  # Keras' default backend epsilon: keeps a weight of zeros from dividing by 0
+
+
+@register(MODULE)
+class Constraint(Configurable):
+    """Base class: a subclass defines ``__call__(w)`` and, to be saved, `get_config`."""
+
+    def __call__(self, w: ArrayLike) -> Any:
+        return w
+
+
+@register(MODULE)
+class NonNeg(Constraint):
+    """``max(w, 0)``; NaN stays NaN."""
+
+    def __call__(self, w: ArrayLike) -> np.ndarray:
+        return np.asarray(np.maximum(weight_array(w), 0))
+
+
+class _NormConstraint(Constraint):
+    """Rescales a weight along `axis`."""
+
+    def __init__(self, axis: int | Iterable[int] | None = 0) -> None:
+        self.axis = _checked_axis(axis)
+
+    def _norms(self, w: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sqrt(np.sum(np.square(w), axis=self.axis, keepdims=True)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"axis": list(self.axis) if isinstance(self.axis, tuple) else self.axis}
+
+
+@register(MODULE)
+class MaxNorm(_NormConstraint):
+    """``w * clip(norm, 0, max_value) / (1e-7 + norm)``: no norm above `max_value`."""
+
+    def __init__(self, max_value: float = 2, axis: int | Iterable[int] | None = 0) -> None:
+        self.max_value = number("max_value", max_value)
+        super().__init__(axis)
+
+    def __call__(self, w: ArrayLike) -> np.ndarray:
+        w = weight_array(w)
+        norms = self._norms(w)
+        return np.asarray(w * (np.clip(norms, 0, self.max_value) / (EPSILON + norms)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"max_value": self.max_value, **super().get_config()}
+
+
+@register(MODULE)
+class UnitNorm(_NormConstraint):
+    """``w / (1e-7 + norm)``: every norm 1."""
+
+    def __call__(self, w: ArrayLike) -> np.ndarray:
+        w = weight_array(w)
+        return np.asarray(w / (EPSILON + self._norms(w)))
+
+
+@register(MODULE)
+class MinMaxNorm(_NormConstraint):
+    """``w * (rate * clip(norm, min_value, max_value) + (1 - rate) * norm) / (1e-7 + norm)``.
+
+    Norms move into ``[min_value, max_value]``: with `rate` 1 at once, else that part of the way.
+    """
+
+    def __init__(
+        self,
+        min_value: float = 0.0,
+        max_value: float = 1.0,
+        rate: float = 1.0,
+        axis: int | Iterable[int] | None = 0,
+    ) -> None:
+        self.min_value = number("min_value", min_value)
+        self.max_value = number("max_value", max_value)
+        self.rate = number("rate", rate)
+        super().__init__(axis)
+
+    def __call__(self, w: ArrayLike) -> np.ndarray:
+        w = weight_array(w)
+        norms = self._norms(w)
+        wanted = self.rate * np.clip(norms, self.min_value, self.max_value) + (1 - self.rate) * norms
+        return np.asarray(w * (wanted / (EPSILON + norms)))
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"min_value": self.min_value, "max_value": self.max_value, "rate": self.rate}
+        return {**config, **super().get_config()}
+
+
+def _checked_axis(axis: Any) -> int | tuple[int, ...] | None:
+    try:
+        if axis is None or isinstance(axis, Iterable):
+            return axis if axis is None else tuple(map(operator.index, axis))
+        if not isinstance(axis, bool):
+            return operator.index(axis)
+    except TypeError:
+        pass
+    raise TypeError(f"axis must be an integer, a list of integers or None, got {axis!r}")
+
+
+get, deserialize = lookup(MODULE)
+
+max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm

@@ -1,0 +1,74 @@
+"""Keras' dtype policies: in what type a layer keeps its weights, computes, and returns its result.
+
+The engine computes in float32 and float64. Policies with a narrower type (float16, bfloat16, mixed_float16,
+mixed_bfloat16) keep weights or return results in that type, and compute in float32.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cyrnn import objects
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def float_dtype(name: str) -> np.dtype:
+    """The NumPy dtype of a float type's name; bfloat16 comes from the package ml_dtypes."""
+    if name == "bfloat16":
+        try:
+            import ml_dtypes
+        except ImportError as error:
+            raise ValueError("dtype 'bfloat16' needs the package ml_dtypes: pip install ml_dtypes") from error
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+@objects.register("keras")
+class DTypePolicy:
+    """A policy by name: a float type, or "mixed_float16" or "mixed_bfloat16" (float32 weights, 16-bit results)."""
+
+    def __init__(self, name: str) -> None:
+        narrow = name.removeprefix("mixed_") if isinstance(name, str) else name
+        if narrow not in (_FLOATS[:2] if narrow != name else _FLOATS):
+            raise ValueError(f"dtype must be one of {', '.join(_FLOATS)}, mixed_float16, mixed_bfloat16; got {name!r}")
+        self.name = name
+        self.compute_dtype = float_dtype(narrow)
+        self.variable_dtype = np.dtype("float32") if narrow != name else self.compute_dtype
+        self.engine_dtype = np.dtype("float64" if name == "float64" else "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "DTypePolicy":
+        return cls(config.get("name"))  # type: ignore[arg-type]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DTypePolicy) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"<DTypePolicy {self.name!r}>"
+
+
+def get(identifier: Any) -> DTypePolicy:
+    """None (float32), a name, a NumPy dtype, a policy or its envelope -> a policy."""
+    if identifier is None:
+        return DTypePolicy("float32")
+    if isinstance(identifier, DTypePolicy):
+        return identifier
+    if isinstance(identifier, Mapping):
+        policy = objects.deserialize(identifier, "keras")
+        if not isinstance(policy, DTypePolicy):
+            raise ValueError(f"dtype must be a DTypePolicy, got a {type(policy).__name__}")
+        return policy
+    if isinstance(identifier, str):
+        return DTypePolicy(identifier)
+    try:
+        return DTypePolicy(np.dtype(identifier).name)
+    except TypeError:
+        raise ValueError(f"dtype must be a name, a NumPy dtype or a policy, got {identifier!r}") from None

@@ -1,0 +1,1 @@
+"""The engine: arrays, weights, threads. No Keras option is known here."""

@@ -1,0 +1,76 @@
+# The face of contract.hpp and simd.hpp for Cython; the comments are there.
+from libc.stdint cimport uint8_t
+from libcpp cimport bool
+
+ctypedef fused real:
+    float
+    double
+
+
+cdef extern from "simd.hpp" namespace "cyrnn" nogil:
+    int activation_count()
+    const char *activation_name(int index)
+
+    ctypedef void (*ActivateF32 "cyrnn::Activate<float>")(
+        float *z, ptrdiff_t stride, const float *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
+    ctypedef void (*ActivateF64 "cyrnn::Activate<double>")(
+        double *z, ptrdiff_t stride, const double *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
+
+    cdef cppclass Simd:
+        const char *name
+        const ActivateF32 *activate_f32
+        const ActivateF64 *activate_f64
+
+    const Simd *simd_by_name(const char *name)
+    const Simd *simd_best()
+
+
+cdef extern from "contract.hpp" namespace "cyrnn" nogil:
+    cdef cppclass Weights[T]:
+        ptrdiff_t features, units
+        bool recurrent
+        const T *kernels
+        const T *bias
+        void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
+
+    cdef cppclass Sequences[T]:
+        ptrdiff_t batch, timesteps
+        const T *x
+        ptrdiff_t x_batch, x_time, x_feature
+        const T *initial_state
+        const uint8_t *mask
+        ptrdiff_t mask_batch, mask_time
+        bool zero_output_for_mask
+        const T *input_dropout
+        const T *recurrent_dropout
+        T *outputs
+        T *last_output
+        T *state
+
+    cdef cppclass Stop:
+        bool (*asked)(void *self) noexcept nogil
+        void *self
+
+    cdef cppclass Recurrence[T]:
+        ptrdiff_t (*scratch)(const Weights[T] *weights, ptrdiff_t rows) noexcept nogil
+        void (*run)(const Weights[T] *weights, const Sequences[T] *call, ptrdiff_t first, ptrdiff_t last,
+                    T *scratch, Stop stop) noexcept nogil
+
+    cdef cppclass Engine:
+        ptrdiff_t (*slice_rows)(ptrdiff_t batch) noexcept nogil
+        void (*begin)() noexcept nogil
+        void (*end)() noexcept nogil
+        Recurrence[float] f32
+        Recurrence[double] f64
+
+
+cdef extern from "slices.hpp" namespace "cyrnn" nogil:
+    enum class Outcome(int):
+        done
+        interrupted
+        no_memory
+
+    Outcome run_slices(const Engine *engine, const Recurrence[float] *recurrence, const Weights[float] *weights,
+                       const Sequences[float] *call, int threads, bool (*interrupted)() noexcept nogil) noexcept
+    Outcome run_slices(const Engine *engine, const Recurrence[double] *recurrence, const Weights[double] *weights,
+                       const Sequences[double] *call, int threads, bool (*interrupted)() noexcept nogil) noexcept

@@ -1,0 +1,14 @@
+from cyrnn.engine.contract cimport Engine, Weights
+
+
+cdef class Plan:
+    cdef readonly ptrdiff_t features    # of an input row
+    cdef readonly ptrdiff_t units       # of a state and an output row
+    cdef readonly object dtype          # numpy.dtype: float32 or float64
+    cdef readonly str activation        # Keras' name
+    cdef readonly str isa               # instruction set of the vectorised parts
+    cdef object kernels                 # what weights_* point into
+    cdef object bias
+    cdef const Engine *engine
+    cdef Weights[float] weights_f32
+    cdef Weights[double] weights_f64

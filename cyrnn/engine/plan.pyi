@@ -1,0 +1,39 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ACTIVATIONS: dict[str, int]
+
+class Plan:
+    features: int
+    units: int
+    dtype: np.dtype[Any]
+    activation: str
+    isa: str
+    def __init__(
+        self,
+        kernel: NDArray[Any],
+        recurrent_kernel: NDArray[Any] | None,
+        bias: NDArray[Any] | None,
+        activation: str,
+        isa: str | None = None,
+    ) -> None: ...
+    def run(
+        self,
+        x: NDArray[Any],
+        *,
+        initial_state: NDArray[Any] | None = None,
+        mask: NDArray[Any] | None = None,
+        zero_output_for_mask: bool = False,
+        go_backwards: bool = False,
+        input_dropout: NDArray[Any] | None = None,
+        recurrent_dropout: NDArray[Any] | None = None,
+        outputs: NDArray[Any] | None = None,
+        last_output: NDArray[Any] | None = None,
+        state: NDArray[Any] | None = None,
+        num_threads: int = 1,
+    ) -> None: ...
+
+def activate(activation: str, z: NDArray[Any], bias: NDArray[Any] | None = None, isa: str | None = None) -> None: ...
+def isa() -> str: ...

@@ -1,0 +1,241 @@
+"""Plans: a layer's weights made ready to run. The one place where arrays become pointers and the GIL is let go."""
+
+import os
+
+import numpy
+
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.limits cimport INT_MAX
+from libc.stdint cimport uint8_t, uintptr_t
+from libcpp cimport bool
+
+from cyrnn.engine.contract cimport (
+    Engine, Outcome, Recurrence, Sequences, Simd, Weights, activation_count, activation_name, real, run_slices,
+    simd_best, simd_by_name,
+)
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept
+
+cdef extern from *:
+    """static int raise_pending() { return PyErr_Occurred() ? -1 : 0; }"""
+    int raise_pending() except -1
+
+ACTIVATIONS = {(<bytes> activation_name(index)).decode(): index for index in range(activation_count())}
+
+
+cdef class Plan:
+    """The weights of one layer, checked, copied and made ready. It never changes: any number of threads may run it.
+
+    With a recurrent kernel it computes ``h_t = activation(x_t . kernel + h_{t-1} . recurrent_kernel + bias)``;
+    without one it is a dense layer, ``y_t = activation(x_t . kernel + bias)``.
+
+    Parameters
+    ----------
+    kernel : array (features, units), float32 or float64
+    recurrent_kernel : array (units, units) of the same dtype, or None
+    bias : array (units,) of the same dtype, or None
+    activation : a name in `ACTIVATIONS`
+    isa : "generic", "avx2" or "avx512"; None takes the environment's CYRNN_ISA, else the widest this CPU runs
+    """
+
+    def __init__(self, kernel, recurrent_kernel, bias, str activation, str isa=None):
+        dtype = numpy.asarray(kernel).dtype
+        if dtype not in (numpy.float32, numpy.float64):
+            raise TypeError(f"kernel must be float32 or float64, got {dtype}")
+        kernel = numpy.asarray(kernel, order="C")
+        if kernel.ndim != 2:
+            raise ValueError(f"kernel must have shape (features, units), got {kernel.shape}")
+        features, units = kernel.shape
+        if features + units > INT_MAX // 2:
+            raise ValueError(f"kernel of shape {kernel.shape} is larger than BLAS can count: {INT_MAX // 2} in all")
+        parts = [kernel]
+        if recurrent_kernel is not None:
+            parts.append(_shaped("recurrent_kernel", recurrent_kernel, (units, units), dtype))
+        self.kernels = numpy.concatenate(parts)  # a copy: what the caller does to its arrays is its own affair
+        self.bias = None if bias is None else _shaped("bias", bias, (units,), dtype).copy()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
+        cdef const Simd *simd = choose_simd(isa)
+        self.engine = load_engine()
+        self.features, self.units, self.dtype, self.activation = features, units, dtype, activation
+        self.isa = (<bytes> simd.name).decode()
+        cdef int index = ACTIVATIONS[activation]
+        cdef bint recurrent = recurrent_kernel is not None
+        if dtype == numpy.float32:
+            fill_weights[float](&self.weights_f32, self, recurrent)
+            self.weights_f32.activate = simd.activate_f32[index]
+        else:
+            fill_weights[double](&self.weights_f64, self, recurrent)
+            self.weights_f64.activate = simd.activate_f64[index]
+
+    def run(self, x, *, initial_state=None, mask=None, bint zero_output_for_mask=False, bint go_backwards=False,
+            input_dropout=None, recurrent_dropout=None, outputs=None, last_output=None, state=None,
+            int num_threads=1):
+        """Run the recurrence over x (batch, timesteps, features), and fill the arrays that are given.
+
+        x, and the mask (batch, timesteps; bool), may have any strides; all other arrays are C-contiguous and of
+        the plan's dtype: initial_state, last_output and state (batch, units), outputs (batch, timesteps, units) in
+        processing order, input_dropout (batch, features) and recurrent_dropout (batch, units) as factors. Outputs may
+        not overlap inputs. Raises ValueError for a wrong shape, dtype or layout, and what a signal handler raises.
+        """
+        if self.weights_f32.kernels != NULL:
+            run_typed[float](self, &self.weights_f32, &self.engine.f32, x, initial_state, mask, zero_output_for_mask,
+                             go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
+        else:
+            run_typed[double](self, &self.weights_f64, &self.engine.f64, x, initial_state, mask, zero_output_for_mask,
+                              go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
+
+
+def activate(str activation, z, bias=None, str isa=None):
+    """z := activation(z + bias) in place: z (rows, units), C-contiguous float32 or float64; bias (units,) or None."""
+    cdef const Simd *simd = choose_simd(isa)
+    cdef int index = ACTIVATIONS[activation]
+    if z.dtype == numpy.float32:
+        activate_typed[float](<uintptr_t> simd.activate_f32[index], z, bias)
+    else:
+        activate_typed[double](<uintptr_t> simd.activate_f64[index], z, bias)
+
+
+def isa():
+    """The instruction set that a new plan's vectorised parts use: CYRNN_ISA, else the widest this CPU runs."""
+    return (<bytes> choose_simd(None).name).decode()
+
+
+def _shaped(name, array, shape, dtype):
+    array = numpy.asarray(array, order="C")
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{name} must have shape {shape} and dtype {dtype}, got {array.shape} and {array.dtype}")
+    return array
+
+
+# ---------------------------------------------------------------- engines and instruction sets
+
+cdef const Engine *load_engine() except NULL:
+    """The blas engine. Its module imports SciPy, so it is imported when the first plan is made."""
+    from cyrnn.engine import recurrence_blas
+    return <const Engine *> PyCapsule_GetPointer(recurrence_blas.engine, "cyrnn.engine.Engine")
+
+
+cdef const Simd *choose_simd(str isa) except NULL:
+    name = isa or os.environ.get("CYRNN_ISA")
+    if not name:
+        return simd_best()
+    cdef bytes encoded = name.encode()
+    cdef const Simd *simd = simd_by_name(encoded)
+    if simd == NULL:
+        raise ValueError(f"{'isa' if isa else 'CYRNN_ISA'}={name!r} is not an instruction set that this CPU and build "
+                         f"can run; the widest is {(<bytes> simd_best().name).decode()!r}")
+    return simd
+
+
+# ---------------------------------------------------------------- arrays become pointers
+
+cdef class Pointers:
+    """The buffers of one call: taken one by one, released together."""
+
+    cdef Py_buffer views[9]
+    cdef int count
+
+    def __dealloc__(self):
+        for index in range(self.count):
+            PyBuffer_Release(&self.views[index])
+
+    cdef Py_buffer *take(self, str name, array, tuple shape, str kind, bint written=False) except NULL:
+        """A buffer of this shape (None: any length) with items of this struct format."""
+        cdef Py_buffer *view = &self.views[self.count]
+        PyObject_GetBuffer(array, view, PyBUF_STRIDED_RO | PyBUF_FORMAT | (PyBUF_WRITABLE if written else 0))
+        self.count += 1
+        cdef bint fits = view.ndim == len(shape) and (<bytes> view.format).decode() == kind
+        cdef int axis
+        for axis in range(view.ndim if fits else 0):
+            fits = fits and (shape[axis] is None or shape[axis] == view.shape[axis])
+            fits = fits and view.strides[axis] % view.itemsize == 0
+        if not fits or <uintptr_t> view.buf % <uintptr_t> view.itemsize != 0:
+            raise ValueError(f"{name} must be an aligned array of shape {shape} and format {kind!r}, got shape "
+                             f"{tuple(view.shape[axis] for axis in range(view.ndim))} and format {view.format!r}")
+        return view
+
+    cdef void *take_contiguous(self, str name, array, tuple shape, str kind, bint written=False) except? NULL:
+        """The address of a C-contiguous array, or null for None."""
+        if array is None:
+            return NULL
+        cdef Py_buffer *view = self.take(name, array, shape, kind, written)
+        cdef ptrdiff_t expected = view.itemsize
+        cdef int axis
+        for axis in reversed(range(view.ndim)):
+            if view.shape[axis] > 1 and view.strides[axis] != expected:
+                raise ValueError(f"{name} must be C-contiguous")
+            expected *= view.shape[axis]
+        return view.buf
+
+
+cdef int fill_weights(Weights[real] *weights, Plan plan, bint recurrent) except -1:
+    weights.features, weights.units, weights.recurrent = plan.features, plan.units, recurrent
+    weights.kernels = <const real *> <uintptr_t> plan.kernels.ctypes.data
+    weights.bias = NULL
+    if plan.bias is not None:
+        weights.bias = <const real *> <uintptr_t> plan.bias.ctypes.data
+    return 0
+
+
+cdef int run_typed(Plan plan, const Weights[real] *weights, const Recurrence[real] *recurrence, x, initial_state, mask,
+                   bint zero_output_for_mask, bint go_backwards, input_dropout, recurrent_dropout, outputs,
+                   last_output, state, int num_threads) except -1:
+    cdef Sequences[real] call
+    cdef Pointers pointers = Pointers()
+    cdef str kind = "f" if real is float else "d"
+    cdef Py_buffer *view = pointers.take("x", x, (None, None, plan.features), kind)
+    cdef ptrdiff_t item = view.itemsize
+    cdef ptrdiff_t batch = view.shape[0], timesteps = view.shape[1]
+    call.batch, call.timesteps = batch, timesteps
+    call.x = <const real *> view.buf
+    call.x_batch, call.x_time = view.strides[0] // item, view.strides[1] // item
+    call.x_feature = view.strides[2] // item
+    call.mask = NULL
+    if mask is not None and timesteps > 0:
+        view = pointers.take("mask", mask, (batch, timesteps), "?")
+        call.mask = <const uint8_t *> view.buf
+        call.mask_batch, call.mask_time = view.strides[0], view.strides[1]
+    if go_backwards and timesteps > 0:  # the last timestep first: a sign, not a copy
+        call.x += (timesteps - 1) * call.x_time
+        call.x_time = -call.x_time
+        if call.mask != NULL:
+            call.mask += (timesteps - 1) * call.mask_time
+            call.mask_time = -call.mask_time
+    cdef tuple row = (batch, plan.units)
+    call.zero_output_for_mask = zero_output_for_mask
+    call.initial_state = <const real *> pointers.take_contiguous("initial_state", initial_state, row, kind)
+    call.input_dropout = <const real *> pointers.take_contiguous(
+        "input_dropout", input_dropout, (batch, plan.features), kind)
+    call.recurrent_dropout = <const real *> pointers.take_contiguous("recurrent_dropout", recurrent_dropout, row, kind)
+    call.outputs = <real *> pointers.take_contiguous("outputs", outputs, (batch, timesteps, plan.units), kind, True)
+    call.last_output = <real *> pointers.take_contiguous("last_output", last_output, row, kind, True)
+    call.state = <real *> pointers.take_contiguous("state", state, row, kind, True)
+    cdef Outcome outcome
+    with nogil:
+        outcome = run_slices(plan.engine, recurrence, weights, &call, num_threads, interrupted)
+    if outcome == Outcome.no_memory:
+        raise MemoryError("no memory for the scratch space of the recurrence")
+    if outcome == Outcome.interrupted:
+        raise_pending()
+    return 0
+
+
+cdef bool interrupted() noexcept nogil:
+    """Runs Python's signal handlers; a raised exception stays pending for `raise_pending`."""
+    with gil:
+        return PyErr_CheckSignals() != 0
+
+
+cdef int activate_typed(uintptr_t function, z, bias, real *unused=NULL) except -1:
+    cdef Pointers pointers = Pointers()
+    cdef str kind = "f" if real is float else "d"
+    cdef ptrdiff_t rows = z.shape[0], units = z.shape[1]
+    cdef real *z_ = <real *> pointers.take_contiguous("z", z, (rows, units), kind, True)
+    cdef const real *bias_ = <const real *> pointers.take_contiguous("bias", bias, (units,), kind)
+    with nogil:
+        (<void (*)(real *, ptrdiff_t, const real *, ptrdiff_t, ptrdiff_t) noexcept nogil> function)(
+            z_, units, bias_, rows, units)
+    return 0

@@ -1,0 +1,183 @@
+#include "pool.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include <pthread.h>
+
+namespace cyrnn {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Body = void (*)(void *, std::ptrdiff_t, int);
+
+// How long an idle worker, or a caller whose last slices run elsewhere, looks for news before it sleeps. Waking a
+// sleeper costs some 10 us; spinning longer than a few such times takes the processor from someone who has work.
+constexpr auto spin_time = std::chrono::microseconds(40);
+
+inline void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+template <class Condition> bool spin_until(Condition condition) {
+    const auto deadline = Clock::now() + spin_time;
+    do {
+        for (int i = 0; i < 32; ++i) {
+            if (condition()) return true;
+            relax();
+        }
+    } while (Clock::now() < deadline);
+    return false;
+}
+
+class Pool {
+public:
+    bool try_acquire() { return !taken.exchange(true, std::memory_order_acquire); }
+    void release() { taken.store(false, std::memory_order_release); }
+
+    void run(std::uint32_t count, int threads, Body body, void *self) {
+        start_workers(threads - 1);
+        const std::uint32_t generation = publish({body, self, count, threads});
+        const std::uint32_t mine = work(Job{body, self, count, threads}, generation, 0);
+        finished.fetch_add(mine, std::memory_order_acq_rel);
+        wait_for(count);
+    }
+
+private:
+    struct Job {
+        Body body;
+        void *self;
+        std::uint32_t count;
+        int threads;
+    };
+
+    // `ticket` is the one truth about what is left: the generation of the job in the upper half, the next index in the
+    // lower. An index is taken by compare-and-swap on both, so a worker that wakes up late, holding a job that is
+    // long finished, takes nothing.
+    static std::uint64_t ticket_of(std::uint32_t generation, std::uint32_t index) {
+        return std::uint64_t{generation} << 32 | index;
+    }
+    static std::uint32_t generation_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket >> 32); }
+    static std::uint32_t index_of(std::uint64_t ticket) { return static_cast<std::uint32_t>(ticket); }
+
+    std::uint32_t publish(const Job &next) {
+        std::lock_guard<std::mutex> lock(mutex);
+        const std::uint32_t generation = generation_of(ticket.load(std::memory_order_relaxed)) + 1;
+        job = next;
+        finished.store(0, std::memory_order_relaxed);
+        ticket.store(ticket_of(generation, 0), std::memory_order_release);
+        if (sleepers > 0) wake.notify_all();
+        return generation;
+    }
+
+    // Takes indices of this generation until none is left; returns how many it did.
+    std::uint32_t work(const Job &job, std::uint32_t generation, int worker) {
+        std::uint32_t done = 0;
+        std::uint64_t seen = ticket.load(std::memory_order_acquire);
+        while (generation_of(seen) == generation && index_of(seen) < job.count) {
+            if (!ticket.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
+            job.body(job.self, index_of(seen), worker);
+            ++done;
+            seen = ticket.load(std::memory_order_acquire);
+        }
+        return done;
+    }
+
+    // All indices are taken by now, so those not finished have been begun.
+    void wait_for(std::uint32_t count) {
+        const auto all = [&] { return finished.load(std::memory_order_acquire) == count; };
+        if (spin_until(all)) return;
+        std::unique_lock<std::mutex> lock(mutex);
+        completed.wait(lock, all);
+    }
+
+    void start_workers(int wanted) {
+        while (workers < wanted) {
+            try {
+                std::thread(&Pool::serve, this, workers + 1).detach();
+            } catch (const std::system_error &) {
+                return;  // no more threads to be had: the caller does their share
+            }
+            ++workers;
+        }
+    }
+
+    [[noreturn]] void serve(int worker) {
+        std::uint32_t last = 0;
+        for (;;) {
+            const auto news = [&] { return generation_of(ticket.load(std::memory_order_acquire)) != last; };
+            spin_until(news);
+            Job current;
+            {
+                std::unique_lock<std::mutex> lock(mutex);
+                ++sleepers;
+                wake.wait(lock, news);
+                --sleepers;
+                current = job;
+                last = generation_of(ticket.load(std::memory_order_relaxed));
+            }
+            if (worker >= current.threads) continue;
+            if (const std::uint32_t done = work(current, last, worker)) report(done);
+        }
+    }
+
+    void report(std::uint32_t done) {
+        // The lock orders this with a caller that is about to sleep in wait_for.
+        std::lock_guard<std::mutex> lock(mutex);
+        finished.fetch_add(done, std::memory_order_acq_rel);
+        completed.notify_all();
+    }
+
+    std::atomic<bool> taken{false};
+    std::atomic<std::uint64_t> ticket{0};
+    std::atomic<std::uint32_t> finished{0};
+    std::mutex mutex;  // guards job and sleepers
+    std::condition_variable wake, completed;
+    Job job{};
+    int sleepers = 0;
+    int workers = 0;  // touched only by the caller that holds the pool
+};
+
+// Never destroyed: workers may still look at it while the process ends.
+std::atomic<Pool *> pool{nullptr};
+
+// A forked child has the pool's memory but not its threads, and perhaps a lock that nobody will open again. It
+// forgets that pool and makes another when it needs one.
+void forget_pool() { pool.store(nullptr, std::memory_order_relaxed); }
+
+Pool &the_pool() {
+    static const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
+    (void)registered;
+    Pool *current = pool.load(std::memory_order_acquire);
+    if (current) return *current;
+    Pool *fresh = new Pool;
+    if (pool.compare_exchange_strong(current, fresh, std::memory_order_acq_rel)) return *fresh;
+    delete fresh;
+    return *current;
+}
+
+}  // namespace
+
+void parallel_for(std::ptrdiff_t count, int threads, Body body, void *self) {
+    constexpr std::ptrdiff_t most = 0x7fffffff;  // indices that a ticket can count
+    if (threads > 1 && count > 1 && count <= most) {
+        Pool &shared = the_pool();
+        if (shared.try_acquire()) {
+            shared.run(static_cast<std::uint32_t>(count), threads, body, self);
+            shared.release();
+            return;
+        }
+    }
+    for (std::ptrdiff_t index = 0; index < count; ++index) body(self, index, 0);
+}
+
+}  // namespace cyrnn

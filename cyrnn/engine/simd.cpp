@@ -1,0 +1,51 @@
+// Which instruction set: the one asked for, or the widest, but never one that this machine cannot run.
+#include "simd.hpp"
+
+#include <cstring>
+
+#include "cpu.hpp"
+
+namespace cyrnn {
+
+extern const Simd simd_generic, simd_avx2, simd_avx512;  // each in its own file; the wide ones on x86 only
+
+namespace {
+
+#define CYRNN_TEXT(name, walk) #name,
+const char *const names[] = {CYRNN_ACTIVATIONS(CYRNN_TEXT)};
+#undef CYRNN_TEXT
+
+struct Choice {
+    const Simd *simd;
+    bool (*runs_here)();
+};
+
+bool always() { return true; }
+
+const Choice choices[] = {  // widest first
+#if defined(__x86_64__) || defined(__i386__)
+    {&simd_avx512, cpu_has_avx512},
+    {&simd_avx2, cpu_has_avx2},
+#endif
+    {&simd_generic, always},
+};
+
+}  // namespace
+
+int activation_count() { return sizeof names / sizeof *names; }
+
+const char *activation_name(int index) { return 0 <= index && index < activation_count() ? names[index] : nullptr; }
+
+const Simd *simd_by_name(const char *name) {
+    for (const Choice &choice : choices)
+        if (name && std::strcmp(name, choice.simd->name) == 0) return choice.runs_here() ? choice.simd : nullptr;
+    return nullptr;
+}
+
+const Simd *simd_best() {
+    for (const Choice &choice : choices)
+        if (choice.runs_here()) return choice.simd;
+    return &simd_generic;
+}
+
+}  // namespace cyrnn

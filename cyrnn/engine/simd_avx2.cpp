@@ -1,0 +1,30 @@
+// The activations for AVX2 and FMA: 32-byte vectors. No standard header may follow the pragma: an inline function of
+// its own, compiled here, could be the copy that the linker keeps for every CPU.
+#if defined(__x86_64__) || defined(__i386__)
+
+#include "simd.hpp"
+
+#define CYRNN_VECTOR_BYTES 32
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma")
+#endif
+
+namespace cyrnn {
+
+namespace avx2 {
+#include "activations.hpp"
+}
+
+extern const Simd simd_avx2;
+const Simd simd_avx2{"avx2", avx2::Table<float>::entries, avx2::Table<double>::entries};
+
+}  // namespace cyrnn
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+#endif

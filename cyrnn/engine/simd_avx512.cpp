@@ -1,0 +1,30 @@
+// The activations for AVX-512: 64-byte vectors. No standard header may follow the pragma: an inline function of
+// its own, compiled here, could be the copy that the linker keeps for every CPU.
+#if defined(__x86_64__) || defined(__i386__)
+
+#include "simd.hpp"
+
+#define CYRNN_VECTOR_BYTES 64
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq")
+#endif
+
+namespace cyrnn {
+
+namespace avx512 {
+#include "activations.hpp"
+}
+
+extern const Simd simd_avx512;
+const Simd simd_avx512{"avx512", avx512::Table<float>::entries, avx512::Table<double>::entries};
+
+}  // namespace cyrnn
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+#endif

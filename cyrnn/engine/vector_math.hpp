@@ -1,0 +1,152 @@
+// Vectors of one register, and e^x and its kin on them: Math<float>, Math<double>.
+//
+// Included inside a namespace per instruction set, after CYRNN_VECTOR_BYTES is defined and the target is set; hence no
+// #include here and no #pragma once. Every function takes NaN to NaN. A comparison with NaN is false, so the order of a
+// clamp's operands matters: they are written for NaN to pass.
+//
+// The coefficients are near-minimax fits in relative error (weighted least squares on Chebyshev points, 50 digits);
+// the number behind each is the largest relative error of the function it serves, before rounding.
+
+#define CYRNN_INLINE static inline __attribute__((always_inline))
+
+template <class T> struct Math {
+    typedef T V __attribute__((vector_size(CYRNN_VECTOR_BYTES)));
+    typedef decltype(V{} < V{}) Bits;  // integers as wide as T: masks, and the bits of a V
+
+    static constexpr std::ptrdiff_t lanes = CYRNN_VECTOR_BYTES / sizeof(T);
+    static constexpr bool single = sizeof(T) == 4;
+
+    // ---- memory: n elements from p on, at most a vector. What is missing reads as `fill`, and is not written.
+
+    // A vector anywhere in an array of T. (Copying one with memcpy goes through the stack, 8 times slower.)
+    typedef T Unaligned __attribute__((vector_size(CYRNN_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+
+    CYRNN_INLINE V load(const T *p, std::ptrdiff_t n, T fill) {
+        if (n >= lanes) return *reinterpret_cast<const Unaligned *>(p);
+        V x = all(fill);
+        for (std::ptrdiff_t i = 0; i < n; ++i) x[i] = p[i];
+        return x;
+    }
+
+    CYRNN_INLINE void store(T *p, std::ptrdiff_t n, V x) {
+        if (n >= lanes)
+            *reinterpret_cast<Unaligned *>(p) = x;
+        else
+            for (std::ptrdiff_t i = 0; i < n; ++i) p[i] = x[i];
+    }
+
+    // ---- choice and sign
+
+    CYRNN_INLINE V all(T value) { return V{} + value; }
+    CYRNN_INLINE V select(Bits mask, V yes, V no) { return mask ? yes : no; }
+    CYRNN_INLINE V at_least(V x, T low) { return select(x < low, all(low), x); }
+    CYRNN_INLINE V at_most(V x, T high) { return select(x > high, all(high), x); }
+    CYRNN_INLINE V clip(V x, T low, T high) { return at_most(at_least(x, low), high); }
+
+    CYRNN_INLINE Bits sign_bit() { return (Bits)(-V{}); }
+    CYRNN_INLINE V magnitude(V x) { return (V)((Bits)x & ~sign_bit()); }
+    CYRNN_INLINE V with_sign_of(V x, V positive) { return (V)((Bits)positive | ((Bits)x & sign_bit())); }
+
+    CYRNN_INLINE V sqrt(V x) {  // both compilers make one instruction of the loop
+        for (std::ptrdiff_t i = 0; i < lanes; ++i) x[i] = single ? __builtin_sqrtf(x[i]) : __builtin_sqrt(x[i]);
+        return x;
+    }
+
+    // c0 + c1 x + c2 x^2 + ...
+    CYRNN_INLINE V polynomial(V, T c) { return all(c); }
+    template <class... Rest> CYRNN_INLINE V polynomial(V x, T c, Rest... rest) {
+        return polynomial(x, rest...) * x + c;
+    }
+
+    // ---- exponentials
+    //
+    //   e^x = 2^n (1 + q),   n = round(x / ln 2),   r = x - n ln 2,   q = e^r - 1 = r + r^2 p(r)
+    //
+    // so that e^x = 2^n q + 2^n, and e^x - 1 = 2^n q + (2^n - 1) loses nothing near 0.
+
+    struct Power {
+        V scale, q;  // 2^n, e^r - 1
+    };
+
+    // For x up to 127 ln 2 (1023 ln 2). Far below 0 the scale is 0: no denormals, which cost a hundred cycles each.
+    CYRNN_INLINE Power power(V x) {
+        // Adding 1.5 * 2^23 (2^52) rounds to an integer and leaves it in the low bits, here with the exponent's
+        // offset on top. ln 2 is split so that n times its first part is exact.
+        const T shift = single ? T(0x1.8p23 + 127) : T(0x1.8p52 + 1023);
+        const T ln2_high = single ? T(0.693145751953125) : T(0.6931471805592082091607);
+        const T ln2_low = single ? T(1.428606820309417232e-6) : T(7.371002565167798902e-13);
+
+        x = at_least(x, single ? -88 : -709);  // n = -127 (-1023): the exponent's bits are 0
+        const V shifted = x * T(1.44269504088896340736) + shift;
+        const V n = shifted - shift;
+        const V r = x - n * ln2_high - n * ln2_low;
+        const V scale = (V)((Bits)shifted << (single ? 23 : 52));
+        V p;
+        if constexpr (single)  // 2e-8
+            p = polynomial(r, 0.4999999901, 0.1666654443, 0.04166688329, 0.008366487386, 0.00139045153);
+        else  // 4e-17
+            p = polynomial(r, 0.500000000000000453, 0.1666666666666662387, 0.04166666666658183095,
+                           0.008333333333364781439, 0.001388888893039968145, 0.0001984126977712492727,
+                           0.00002480150628732914421, 2.755735233529500819e-6, 2.762574559072729485e-7,
+                           2.507213800277482707e-8);
+        return {scale, p * (r * r) + r};
+    }
+
+    CYRNN_INLINE V exp_negative(V x) {  // e^x for x <= 0
+        const Power e = power(x);
+        return e.scale * e.q + e.scale;
+    }
+
+    CYRNN_INLINE V expm1_negative(V x) {  // e^x - 1 for x <= 0
+        const Power e = power(x);
+        return e.scale * e.q + (e.scale - 1);
+    }
+
+    // e^x for any x. 2^128 (2^1024) is no number yet: upwards of 0, one factor of 2 waits until the end.
+    CYRNN_INLINE V exp(V x) {
+        const Power e = power(at_most(x, single ? 89 : 710));
+        const Bits one_power_less = (x > 0) & ((Bits)all(2) - (Bits)all(1));
+        const V scale = (V)((Bits)e.scale - one_power_less);
+        const V y = scale * e.q + scale;
+        return select(x > 0, y + y, y);
+    }
+
+    //   tanh |x| = -t / (2 + t),   t = e^(-2|x|) - 1
+    CYRNN_INLINE V tanh(V x) {
+        const V t = expm1_negative(magnitude(x) * -2);
+        return with_sign_of(x, -t / (t + 2));
+    }
+
+    // ---- logarithm:   log(1 + u) = 2 artanh(s) = 2s + 2s s^2 a(s^2),   s = u / (2 + u),   for 0 <= u <= 1
+    CYRNN_INLINE V log1p_unit(V u) {
+        const V s = u / (u + 2), w = s * s;
+        V a;
+        if constexpr (single)  // 2e-9
+            a = polynomial(w, 0.3333324018, 0.2000922562, 0.1402294886, 0.1390818725);
+        else  // 3e-17
+            a = polynomial(w, 0.3333333333333467736, 0.1999999999909868929, 0.1428571443121265909,
+                           0.1111110085033579436, 0.09091296033172476128, 0.07683797113183035441,
+                           0.06778833279727418975, 0.05018678836070771435, 0.08737922323424742989);
+        return (s + s) * (a * w) + (s + s);
+    }
+
+    // ---- the normal distribution's upper tail, for a >= 0:   1 - Phi(a) = e^(-a^2 / 2) p(a) / q(a)
+    CYRNN_INLINE V normal_tail(V a) {
+        a = at_most(a, single ? 14 : 39);  // the exponential is 0 there
+        V p, q;
+        if constexpr (single) {  // 6e-9
+            p = polynomial(a, 0.5000000027, 0.4372198208, 0.1824380663, 0.04036435062, 0.004076348954);
+            q = polynomial(a, 1, 1.672324595, 1.199193599, 0.4673662454, 0.1011852389, 0.01021776266);
+        } else {  // 5e-17
+            p = polynomial(a, 0.4999999999999999749, 0.7749212220020533539, 0.5941153879360071018,
+                           0.2893823812506203123, 0.09772184281871240745, 0.02362934731776300517,
+                           0.004090794469798288389, 0.0004906331006764264069, 0.00003727389981809739161,
+                           1.386587117896289584e-6);
+            q = polynomial(a, 1, 2.347727004806962048, 2.561445905987764649, 1.714600922080716546,
+                           0.7821793797082507011, 0.2550195600288484503, 0.0604528740078147586,
+                           0.0103475328837348507, 0.001233310461299024766, 0.00009343181118767893423,
+                           3.475658474968218841e-6);
+        }
+        return exp_negative(a * a * T(-0.5)) * (p / q);
+    }
+};

@@ -1,0 +1,319 @@
+"""The layers that stand around an RNN in a Sequential model. Reference: Keras 3."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import activations, constraints, initializers, objects, random, regularizers
+from cyrnn.engine import threads
+from cyrnn.engine.plan import Plan
+from cyrnn.layers.base import Array, Layer, Shape, Weight, WeightSpec, as_array, checked_int, checked_rate
+
+
+@objects.register("keras.layers")
+class InputLayer(Layer):
+    """Says what a model's input looks like: `shape` without the batch axis, or `batch_shape` with it."""
+
+    def __init__(
+        self,
+        shape: Sequence[int | None] | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        sparse: bool | None = None,
+        ragged: bool | None = None,
+        batch_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+        optional: bool = False,
+    ) -> None:
+        if (shape is None) == (batch_shape is None):
+            raise ValueError(
+                f"give shape or batch_shape, one of them; got shape={shape!r}, batch_shape={batch_shape!r}"
+            )
+        if sparse or ragged:
+            raise ValueError("sparse and ragged inputs are not supported")
+        super().__init__(name=name)
+        self.batch_shape = _checked_shape([batch_size, *shape] if shape is not None else batch_shape or [])
+        self.dtype = np.dtype(dtype or "float32").name
+        self.optional = bool(optional)
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "batch_shape": list(self.batch_shape),
+            "dtype": self.dtype,
+            "sparse": False,
+            "ragged": False,
+            "name": self.name,
+            "optional": self.optional,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        return cls(**config)
+
+
+def Input(shape: Sequence[int | None] | None = None, **kwargs: Any) -> InputLayer:
+    """The first entry of a `Sequential`: ``Input((timesteps, features))``. Takes InputLayer's arguments."""
+    return InputLayer(shape, **kwargs)
+
+
+def _checked_shape(shape: Sequence[int | None]) -> Shape:
+    for axis in shape:
+        if axis is not None and (not hasattr(axis, "__index__") or isinstance(axis, bool) or axis < 0):
+            raise ValueError(f"a shape has non-negative integers and None, got {tuple(shape)}")
+    return tuple(None if axis is None else int(axis) for axis in shape)
+
+
+@objects.register("keras.layers")
+class Masking(Layer):
+    """Masks the timesteps in which every feature equals `mask_value`, and sets them to zeros."""
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = float(mask_value)
+        self.built = True
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        return self.returned(np.where(self.compute_mask(inputs)[..., None], inputs, inputs.dtype.type(0)))
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Array:
+        """(batch, timesteps), True where some feature differs from `mask_value`."""
+        return np.any(np.asarray(inputs) != self.mask_value, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mask_value": self.mask_value}
+
+
+@objects.register("keras.layers")
+class Embedding(Layer):
+    """Rows of a table (input_dim, output_dim) by index: int array of any shape -> that shape plus (output_dim,).
+
+    With `mask_zero`, index 0 is masked. An index outside 0 ... input_dim-1 raises ValueError.
+    """
+
+    embeddings = Weight()
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        weights: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        _refuse_quantization(kwargs)
+        super().__init__(**kwargs)
+        self.input_dim = checked_int("input_dim", input_dim)
+        self.output_dim = checked_int("output_dim", output_dim)
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
+        self.mask_zero = bool(mask_zero)
+        if weights is not None:
+            self.build((None,))
+            self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
+
+    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
+        return [
+            WeightSpec(
+                "embeddings",
+                (self.input_dim, self.output_dim),
+                self.embeddings_initializer,
+                self.embeddings_regularizer,
+                self.embeddings_constraint,
+            )
+        ]
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        indices = as_array("inputs", inputs)
+        return indices if indices.dtype.kind in "iu" else indices.astype(np.int64)
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        if inputs.size and not 0 <= inputs.min() <= inputs.max() < self.input_dim:
+            raise ValueError(
+                f"inputs of {self.name!r} must be indices from 0 to {self.input_dim - 1}, "
+                f"got {inputs.min()} to {inputs.max()}"
+            )
+        return self.returned(self.embeddings[inputs])
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Array | None:
+        """Where the index is not 0, with `mask_zero`; else None."""
+        return np.asarray(inputs) != 0 if self.mask_zero else None
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        return (*input_shape, self.output_dim)
+
+    def get_config(self) -> dict[str, Any]:
+        base = super().get_config()
+        return {
+            **{key: base[key] for key in ("name", "trainable", "dtype")},
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
+            "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            "embeddings_constraint": constraints.serialize(self.embeddings_constraint),
+            "mask_zero": self.mask_zero,
+        }
+
+
+@objects.register("keras.layers")
+class Dense(Layer):
+    """``activation(x . kernel + bias)`` along the last axis: (..., features) -> (..., units).
+
+    Weights, once built: `kernel` (features, units), `bias` (units,) or None. Arguments as in Keras.
+    """
+
+    kernel = Weight()
+    bias = Weight()
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if lora_rank is not None or lora_alpha is not None:
+            raise ValueError("lora_rank and lora_alpha are not supported: merge the LoRA weights before saving")
+        _refuse_quantization(kwargs)
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.units = checked_int("units", units)
+        self.activation = activations.get(activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self._prepared: tuple[Any, Plan] | None = None
+
+    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
+        features = input_shape[-1] if input_shape else None
+        if features is None:
+            raise ValueError(f"layer {self.name!r} needs to know the last axis of its input, got shape {input_shape}")
+        kernel = WeightSpec(
+            "kernel",
+            (features, self.units),
+            self.kernel_initializer,
+            self.kernel_regularizer,
+            self.kernel_constraint,
+        )
+        bias = WeightSpec("bias", (self.units,), self.bias_initializer, self.bias_regularizer, self.bias_constraint)
+        return [kernel, bias] if self.use_bias else [kernel]
+
+    def plan(self) -> Plan:
+        """The weights made ready for the engine, made again when they are replaced."""
+        values, prepared = self._values, self._prepared
+        if prepared is not None and prepared[0] is values:
+            return prepared[1]
+        dtype = self.dtype_policy.engine_dtype
+        bias = values.get("bias")
+        plan = Plan(
+            values["kernel"].astype(dtype),
+            None,
+            None if bias is None else bias.astype(dtype),
+            activations.engine_name(self.activation) or "linear",
+        )
+        self._prepared = (values, plan)
+        return plan
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        plan = self.plan()
+        if inputs.ndim < 2 or inputs.shape[-1] != plan.features:
+            raise ValueError(
+                f"inputs of {self.name!r} must have shape (batch, ..., {plan.features}), got {inputs.shape}"
+            )
+        rows = inputs.reshape(-1, 1, plan.features) if inputs.size else inputs[:0].reshape(-1, 1, plan.features)
+        outputs = np.empty((len(rows), 1, plan.units), plan.dtype)
+        plan.run(rows, outputs=outputs, num_threads=threads.get_num_threads())
+        outputs = outputs.reshape(*inputs.shape[:-1], plan.units)
+        if activations.engine_name(self.activation) is None:
+            outputs = np.asarray(self.activation(outputs))
+        return self.returned(outputs)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        return (*tuple(input_shape)[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "kernel_constraint": constraints.serialize(self.kernel_constraint),
+            "bias_constraint": constraints.serialize(self.bias_constraint),
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_prepared": None}  # a plan holds addresses; it is made again when needed
+
+
+@objects.register("keras.layers")
+class Dropout(Layer):
+    """In training, zeros a share `rate` of the inputs and scales up the others; in inference, the identity."""
+
+    def __init__(
+        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if checked_rate("rate", rate) != rate:
+            raise ValueError(f"rate must be between 0 and 1, got {rate!r}")
+        self.rate = rate
+        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+        self.seed = seed
+        self.seed_generator = random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        if not training or self.rate == 0:
+            return self.returned(inputs)
+        axes = self.noise_shape or (None,) * inputs.ndim
+        shape = tuple(n if axis is None else axis for axis, n in zip(axes, inputs.shape, strict=True))
+        factors = random.dropout_mask(shape, self.rate, self.seed_generator).astype(inputs.dtype)
+        return self.returned(np.where(factors != 0, inputs * factors, inputs.dtype.type(0)))
+
+    def get_config(self) -> dict[str, Any]:
+        noise_shape = None if self.noise_shape is None else list(self.noise_shape)
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed, "noise_shape": noise_shape}
+
+
+@objects.register("keras.layers")
+class Activation(Layer):
+    """An activation function as a layer: ``activation(inputs)``."""
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation: Callable[..., Any] = activations.get(activation)
+        self.built = True
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        return self.returned(np.asarray(self.activation(inputs)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "activation": activations.serialize(self.activation)}
+
+
+def _refuse_quantization(kwargs: dict[str, Any]) -> None:
+    """Take Keras' `quantization_config` out of `kwargs`. Raises ValueError unless it is None."""
+    if kwargs.pop("quantization_config", None) is not None:
+        raise ValueError("quantized layers are not supported")

@@ -1,0 +1,146 @@
+"""Sequential: layers one after the other. Reference: ``keras.Sequential``, Keras 3."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+from numpy.typing import ArrayLike
+
+from cyrnn import objects
+from cyrnn.layers.base import Array, Layer, Shape
+from cyrnn.layers.batches import predict_in_batches
+from cyrnn.layers.core import InputLayer
+
+
+@objects.register("keras")
+class Sequential(Layer):
+    """A model of layers in a row: ``model(inputs, mask=None, training=False)``, `predict`, `layers`.
+
+    A first `Input` gives the shape, so that the model is built at once; else the first call does. Masks flow from
+    the layers that make them (Masking, Embedding with `mask_zero`) through the others, as in Keras' releases.
+    """
+
+    def __init__(self, layers: Iterable[Layer] = (), trainable: bool = True, name: str | None = None) -> None:
+        super().__init__(trainable=trainable, name=name)
+        self._layers: list[Layer] = []
+        for layer in layers:
+            self._append(layer)
+        self._build_from_input()
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the Input."""
+        return [layer for layer in self._layers if not isinstance(layer, InputLayer)]
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The shape of the input, batch axis first, where an Input or a build has told it."""
+        first = self._layers[0] if self._layers else None
+        return first.batch_shape if isinstance(first, InputLayer) else self._build_shape
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """The shape of the output, where that of the input is known."""
+        return None if self.input_shape is None else self.compute_output_shape(self.input_shape)
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer."""
+        self._append(layer)
+        self.built = False
+        self._build_from_input()
+
+    def _append(self, layer: Layer) -> None:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers must hold cyrnn layers, got {layer!r}")
+        if isinstance(layer, InputLayer) and self._layers:
+            raise ValueError("an Input must be the first of the layers")
+        if any(layer.name == other.name for other in self._layers):
+            raise ValueError(f"layers must have different names, got {layer.name!r} twice")
+        self._layers.append(layer)
+
+    def _build_from_input(self) -> None:
+        first = self._layers[0] if self._layers else None
+        if isinstance(first, InputLayer) and len(self._layers) > 1:
+            self.build(first.batch_shape)
+
+    @property
+    def sublayers(self) -> list[tuple[str, Layer]]:
+        return [("layers", layer) for layer in self.layers]
+
+    def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
+        shapes = []
+        for layer in self.layers:
+            shapes.append(input_shape)
+            input_shape = layer.compute_output_shape(input_shape)
+        return shapes
+
+    # ------------------------------------------------------------ calling
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        return self.layers[0].checked_inputs(inputs) if self.layers else super().checked_inputs(inputs)
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
+        x: Any = inputs
+        for layer in self.layers:
+            outputs = layer(x, mask=mask, training=training)
+            mask = layer.compute_mask(x, mask)
+            x = outputs
+        return x
+
+    def predict(
+        self,
+        x: ArrayLike,
+        batch_size: int | None = None,
+        *,
+        num_threads: int | None = None,
+        out: Array | None = None,
+        progress: bool = False,
+    ) -> Any:
+        """The output for x (samples, ...), computed batch by batch in bounded memory.
+
+        batch_size : samples at a time; None chooses by the size of a sample
+        num_threads : at most so many threads; None is `cyrnn.get_num_threads()`
+        out : array of the output's shape and dtype, such as a memory map, that the result is written to and returned
+        progress : show a progress bar (needs tqdm)
+        """
+        return predict_in_batches(self, x, batch_size, num_threads=num_threads, out=out, progress=progress)
+
+    def reset_state(self) -> None:
+        """Set the states of all stateful layers to zeros."""
+        for layer in self.layers:
+            layer.reset_state()
+
+    # ------------------------------------------------------------ shapes and config
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        shape: Any = tuple(input_shape)
+        for layer in self.layers:
+            shape = layer.compute_output_shape(shape)
+        return shape
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """None: the mask ends with the model."""
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        config = {**super().get_config(), "layers": [objects.serialize(layer) for layer in self._layers]}
+        if self.input_shape is not None:
+            config["build_input_shape"] = list(self.input_shape)
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        if not isinstance(config.get("layers"), (list, tuple)):
+            raise ValueError("the config of a Sequential must hold a list of layers")
+        with objects.custom_object_scope(custom_objects):
+            layers = [_layer(entry) for entry in config["layers"]]
+        return cls(layers, trainable=config.get("trainable", True), name=config.get("name"))
+
+
+def _layer(entry: Any) -> Layer:
+    """The layer of one entry of a config. Raises ValueError that names the layer."""
+    try:
+        return objects.deserialize(entry, "keras.layers")
+    except (ValueError, TypeError, KeyError) as error:
+        config = entry.get("config") if isinstance(entry, Mapping) else None
+        name = config.get("name") if isinstance(config, Mapping) else None
+        raise ValueError(f"layer {name!r} cannot be made: {error}") from error

@@ -1,0 +1,135 @@
+"""Objects in a config, in Keras' own form.
+
+Keras writes an object as ``{"module", "class_name", "config", "registered_name"}`` (here: an *envelope*), and names
+built-ins by string. This module holds the allow-list of classes that an envelope may name; nothing is ever imported
+by name, unpickled or unmarshalled, so a config cannot run code that the caller did not hand in as `custom_objects`.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+_Class = TypeVar("_Class", bound=type)
+
+_classes: dict[tuple[str, str], type] = {}  # (module, class name or alias) -> class
+_custom: ContextVar[Mapping[str, Any]] = ContextVar("custom_objects", default=MappingProxyType({}))
+
+
+def snake_case(name: str) -> str:
+    """Keras' snake case: ``SimpleRNNCell`` -> ``simple_rnn_cell``, ``L1L2`` -> ``l1l2``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", name).lower()
+
+
+def register(module: str, *aliases: str) -> Callable[[_Class], _Class]:
+    """Put a class on the allow-list, under its own name, the snake case of it and `aliases`."""
+
+    def decorate(cls: _Class) -> _Class:
+        cls._keras_module = module  # type: ignore[attr-defined]
+        for name in (cls.__name__, snake_case(cls.__name__), *aliases):
+            _classes[module, name] = cls
+        return cls
+
+    return decorate
+
+
+@contextlib.contextmanager
+def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[None]:
+    """Within the block, names in a config are looked up in `custom_objects` before the built-ins."""
+    token = _custom.set({**_custom.get(), **(custom_objects or {})})
+    try:
+        yield
+    finally:
+        _custom.reset(token)
+
+
+def custom_object(*names: str | None) -> Any:
+    """The first of `names` that the current `custom_objects` hold, or None."""
+    scope = _custom.get()
+    return next((scope[name] for name in names if name is not None and name in scope), None)
+
+
+def serialize(obj: Any) -> Any:
+    """The config entry for `obj`: None, a function's entry, or the envelope of an object with `get_config`."""
+    if obj is None:
+        return None
+    cls = type(obj)
+    if hasattr(obj, "get_config"):
+        builtin = "_keras_module" in vars(cls)
+        envelope = {
+            "module": cls._keras_module if builtin else (None if cls.__module__ == "__main__" else cls.__module__),
+            "class_name": cls.__name__,
+            "config": obj.get_config(),
+            "registered_name": None if builtin else cls.__name__,
+        }
+        build_config = obj.get_build_config() if hasattr(obj, "get_build_config") else None
+        return envelope if build_config is None else {**envelope, "build_config": build_config}
+    if callable(obj):
+        name = getattr(obj, "__name__", cls.__name__)
+        return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
+    raise ValueError(f"cannot write {obj!r} to a config: it has no get_config()")
+
+
+def deserialize(envelope: Mapping[str, Any], module: str) -> Any:
+    """The object that `envelope` describes, of a class of `module` (such as ``keras.initializers``).
+
+    Raises ValueError for a class that is neither on the allow-list nor in the current `custom_objects`.
+    """
+    if not isinstance(envelope, Mapping) or not isinstance(envelope.get("class_name"), str):
+        raise ValueError(f"expected a dict with 'class_name' and 'config', got {envelope!r:.200}")
+    class_name, registered_name = envelope["class_name"], envelope.get("registered_name")
+    config = envelope.get("config")
+    if class_name in ("function", "__lambda__"):
+        return _function(class_name, config, envelope.get("registered_name"))
+    found = custom_object(registered_name, class_name)
+    if found is None and (registered_name is None or str(envelope.get("module") or "keras").startswith("keras")):
+        found = _classes.get((module, class_name))
+    if found is None:
+        kind = module.removeprefix("keras.").removesuffix("s")
+        raise ValueError(
+            f"unknown {kind} class {registered_name or class_name!r} in the config{_layer_name(config)}: "
+            f"pass it in custom_objects={{{registered_name or class_name!r}: ...}} if it is yours"
+        )
+    if not isinstance(found, type):
+        return found  # a ready object or a function, handed in by the caller
+    if not isinstance(config, Mapping):
+        raise ValueError(f"the config of {class_name!r} must be a dict, got {config!r:.200}")
+    obj = found.from_config(dict(config)) if hasattr(found, "from_config") else found(**config)
+    build_config = envelope.get("build_config")
+    if isinstance(build_config, Mapping) and hasattr(obj, "build_from_config"):
+        obj.build_from_config(build_config)
+    return obj
+
+
+def _function(class_name: str, config: Any, registered_name: Any) -> Any:
+    if class_name == "__lambda__" or not isinstance(config, str):
+        raise ValueError("the config holds a lambda as marshalled code, which is never run: name the function instead")
+    found = custom_object(registered_name, config)
+    if found is None:
+        raise ValueError(f"unknown function {config!r} in the config: pass it in custom_objects={{{config!r}: ...}}")
+    return found
+
+
+def _layer_name(config: Any) -> str:
+    return f" (layer {config['name']!r})" if isinstance(config, Mapping) and "name" in config else ""
+
+
+def get(identifier: Any, module: str) -> Any:
+    """What Keras' ``initializers.get`` and its siblings accept: None, name, envelope, class, object or callable."""
+    if identifier is None:
+        return None
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier, module)
+    if isinstance(identifier, str):
+        found = custom_object(identifier)
+        found = _classes.get((module, identifier)) if found is None else found
+    else:
+        found = identifier
+    if isinstance(found, type):
+        return found()
+    if callable(found):
+        return found
+    kind = module.removeprefix("keras.").removesuffix("s")
+    raise ValueError(f"could not interpret the {kind} {identifier!r}: expected None, a name, a dict, or a callable")

@@ -1,0 +1,180 @@
+"""Seeded random numbers: the streams of Keras' NumPy backend, bit for bit (checked against Keras 3.15.1).
+
+Every draw starts a NumPy generator from a pair ``uint32[seed, counter]``. An integer seed always means the
+pair ``[seed, 0]``, so it gives the same numbers each time; a `SeedGenerator` counts up, so each draw differs.
+All draws are made in float64 and then rounded to `dtype`.
+"""
+
+import functools
+import math
+import operator
+import random
+import threading
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from cyrnn.configurable import Configurable
+from cyrnn.objects import register
+
+Seed: TypeAlias = "int | SeedGenerator | None"
+Shape: TypeAlias = int | Iterable[int]
+
+_PYTHON_DTYPES = {float: "float32", int: "int32"}  # what Keras makes of Python's types
+
+
+@register("keras.random")
+class SeedGenerator(Configurable):
+    """A seed that changes with every draw.
+
+    `seed` is a Python int in 0..2**32-1, or None for a random one out of Python's `random`. ValueError if it
+    is not an int, OverflowError if it is out of range. Threads may share one: no pair is given out twice.
+    """
+
+    def __init__(self, seed: int | None = None, name: str | None = None) -> None:
+        if seed is not None and not isinstance(seed, int):
+            raise ValueError(f"seed must be an integer or None, got {seed!r}")
+        self.name = "seed_generator" if name is None else name
+        self._initial_seed = seed
+        self._state = _pair(make_default_seed() if seed is None else seed)
+        self._lock = threading.Lock()
+
+    @property
+    def state(self) -> np.ndarray:
+        """A copy of the pair that the next draw starts from: uint32 ``[seed, counter]``."""
+        return self._state.copy()
+
+    def next(self, ordered: bool = True) -> np.ndarray:
+        """The present pair, uint32 (2,). Then the counter goes up by 1; with ``ordered=False`` both jump."""
+        with self._lock:
+            pair = self._state
+            if ordered:
+                self._state = pair + np.array([0, 1], np.uint32)
+            else:
+                self._state = (pair + np.uint32(1)) * np.uint32(5387) % np.uint32(933199)
+        return pair.copy()
+
+    def get_config(self) -> dict[str, Any]:
+        return {"seed": self._initial_seed, "name": self.name}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
+
+
+def make_default_seed() -> int:
+    """A seed in 1..10**9 out of Python's `random`, which ``random.seed`` makes repeatable."""
+    return random.randint(1, 10**9)
+
+
+def draw_seed(seed: Seed) -> np.ndarray:
+    """The pair, uint32 (2,), that one draw starts from: ValueError unless int, `SeedGenerator` or None."""
+    if isinstance(seed, SeedGenerator):
+        return seed.next()
+    if isinstance(seed, int):
+        return _pair(seed)
+    if seed is None:
+        return _shared_generator().next(ordered=False)
+    raise ValueError(f"seed must be an integer, a SeedGenerator or None, got {seed!r}")
+
+
+def _pair(seed: int) -> np.ndarray:
+    if not 0 <= seed < 2**32:
+        raise OverflowError(f"seed must be in 0..2**32-1, got {seed}")
+    return np.array([seed, 0], np.uint32)
+
+
+@functools.cache
+def _shared_generator() -> SeedGenerator:
+    return SeedGenerator()
+
+
+def normal(
+    shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: DTypeLike | None = None, seed: Seed = None
+) -> np.ndarray:
+    """Draws from N(mean, stddev²). ValueError unless both are finite and ``stddev >= 0``."""
+    shape, dtype = checked_shape(shape), checked_dtype(dtype)
+    _check_moments(mean, stddev)
+    return np.random.default_rng(draw_seed(seed)).normal(mean, stddev, shape).astype(dtype, copy=False)
+
+
+def uniform(
+    shape: Shape, minval: float = 0.0, maxval: float = 1.0, dtype: DTypeLike | None = None, seed: Seed = None
+) -> np.ndarray:
+    """Draws from [minval, maxval). ValueError if ``minval > maxval``, OverflowError for an infinite range."""
+    shape, dtype = checked_shape(shape), checked_dtype(dtype)
+    if not math.isfinite(maxval - minval):
+        raise OverflowError(f"minval and maxval must span a finite range, got {minval!r} and {maxval!r}")
+    if minval > maxval:
+        raise ValueError(f"minval must not be above maxval, got {minval!r} and {maxval!r}")
+    return np.random.default_rng(draw_seed(seed)).uniform(minval, maxval, shape).astype(dtype, copy=False)
+
+
+def truncated_normal(
+    shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: DTypeLike | None = None, seed: Seed = None
+) -> np.ndarray:
+    """Draws from N(mean, stddev²) within two stddev of the mean; errors as in `normal`.
+
+    Values outside are left out and the rest moves up; whole batches follow until there are enough.
+    """
+    shape, dtype = checked_shape(shape), checked_dtype(dtype)
+    _check_moments(mean, stddev)
+    generator = np.random.default_rng(draw_seed(seed))
+    size = math.prod(shape)
+    low, high = mean - 2 * stddev, mean + 2 * stddev
+    kept, missing = [np.empty(0)], size
+    while missing > 0:
+        batch = generator.normal(mean, stddev, size)
+        kept.append(batch[(batch >= low) & (batch <= high)])
+        missing -= kept[-1].size
+    return np.concatenate(kept)[:size].astype(dtype, copy=False).reshape(shape)
+
+
+def dropout_mask(shape: Shape, rate: float, seed: Seed = None, dtype: DTypeLike | None = None) -> np.ndarray:
+    """Inverted dropout: an array to multiply with, ``1 / (1 - rate)`` where an entry is kept and 0 where not.
+
+    Rates 0 and 1 draw nothing: a `SeedGenerator` stays where it was. ValueError unless ``0 <= rate <= 1``.
+    """
+    shape, dtype = checked_shape(shape), checked_dtype(dtype)
+    if not 0 <= rate <= 1:
+        raise ValueError(f"rate must be in 0..1, got {rate!r}")
+    if rate in (0, 1):
+        return np.full(shape, 1 - rate, dtype)
+    keep = 1.0 - rate
+    kept = np.random.default_rng(draw_seed(seed)).uniform(size=shape) < keep
+    return np.where(kept, np.ones((), dtype) / keep, 0).astype(dtype, copy=False)
+
+
+def _check_moments(mean: float, stddev: float) -> None:
+    if not (math.isfinite(mean) and 0 <= stddev < math.inf):
+        raise ValueError(f"mean must be finite and stddev finite and >= 0, got {mean!r} and {stddev!r}")
+
+
+def checked_shape(shape: Shape) -> tuple[int, ...]:
+    """`shape` as a tuple of Python ints: TypeError if it is none, ValueError for a negative size."""
+    try:
+        sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
+    except TypeError:
+        raise TypeError(f"shape must be a tuple of integers, got {shape!r}") from None
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"shape must hold no negative size, got {sizes}")
+    return sizes
+
+
+def checked_dtype(dtype: DTypeLike | None) -> np.dtype:
+    """`dtype` as NumPy's, None as float32: ValueError unless it is a dtype of numbers under its full name."""
+    wanted = "float32" if dtype is None else dtype
+    if isinstance(wanted, type):
+        wanted = _PYTHON_DTYPES.get(wanted, wanted)
+    try:
+        found = np.dtype(wanted)
+    except TypeError:
+        found = None
+    if found is None or found.kind in "OSUMm" or (isinstance(wanted, str) and found.name != wanted):
+        raise ValueError(f"dtype must be the name of a dtype such as 'float32', got {dtype!r}")
+    return found

@@ -1,0 +1,123 @@
+"""Regularizers: penalties on weights, as in Keras.
+
+A regularizer is called with an array and returns a scalar of its dtype. Factors are used and written to a
+config as they were given; Keras 3.15.1 rounds those of `L1` and `OrthogonalRegularizer` to float32 first.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn.configurable import Configurable, lookup, weight_array
+from cyrnn.objects import register, serialize
+
+MODULE = "keras.regularizers"
+
+__all__ = [
+    "get", "serialize", "deserialize", "Regularizer", "L1", "L2", "L1L2", "OrthogonalRegularizer",
+    "l1", "l2", "l1_l2", "orthogonal_regularizer",
+]  # fmt: skip
+
+
+@register(MODULE)
+class Regularizer(Configurable):
+    """Base class: a subclass defines ``__call__(x)`` and, to be saved, `get_config`."""
+
+    def __call__(self, x: ArrayLike) -> Any:
+        return 0.0
+
+    def get_config(self) -> dict[str, Any]:
+        raise NotImplementedError(f"{type(self).__name__} must define get_config() to be saved")
+
+
+@register(MODULE)
+class L1(Regularizer):
+    """``l1 * Σ|w|``. ValueError unless `l1` is a finite float >= 0."""
+
+    def __init__(self, l1: float | None = 0.01) -> None:
+        self.l1 = _factor("l1", 0.01 if l1 is None else l1)
+
+    def __call__(self, x: ArrayLike) -> Any:
+        return self.l1 * np.sum(np.abs(weight_array(x)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l1": self.l1}
+
+
+@register(MODULE)
+class L2(Regularizer):
+    """``l2 * Σw²``. ValueError unless `l2` is a finite float >= 0."""
+
+    def __init__(self, l2: float | None = 0.01) -> None:
+        self.l2 = _factor("l2", 0.01 if l2 is None else l2)
+
+    def __call__(self, x: ArrayLike) -> Any:
+        return self.l2 * np.sum(np.square(weight_array(x)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l2": self.l2}
+
+
+@register(MODULE)
+class L1L2(Regularizer):
+    """``l1 * Σ|w| + l2 * Σw²``; a factor of 0 leaves its sum out. ValueError unless both are finite, >= 0."""
+
+    def __init__(self, l1: float | None = 0.0, l2: float | None = 0.0) -> None:
+        self.l1 = _factor("l1", 0.0 if l1 is None else l1)
+        self.l2 = _factor("l2", 0.0 if l2 is None else l2)
+
+    def __call__(self, x: ArrayLike) -> Any:
+        x = weight_array(x)
+        penalty = x.dtype.type(0)
+        if self.l1:
+            penalty += self.l1 * np.sum(np.abs(x))
+        if self.l2:
+            penalty += self.l2 * np.sum(np.square(x))
+        return penalty
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l1": self.l1, "l2": self.l2}
+
+
+@register(MODULE)
+class OrthogonalRegularizer(Regularizer):
+    """`factor` times the mean ``|cosine|`` between any two rows (or columns) of a matrix.
+
+    A row of zeros has cosine 0 with any other; of a single row the mean is NaN, as in Keras.
+    ValueError unless `mode` is rows or columns, `factor` a finite float >= 0, and the weight has two axes.
+    """
+
+    def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
+        self.factor = _factor("factor", factor)
+        if mode not in ("rows", "columns"):
+            raise ValueError(f"mode must be 'rows' or 'columns', got {mode!r}")
+        self.mode = mode
+
+    def __call__(self, x: ArrayLike) -> Any:
+        x = weight_array(x)
+        if x.ndim != 2:
+            raise ValueError(f"OrthogonalRegularizer needs a weight of two axes, got shape {x.shape}")
+        rows = (x if self.mode == "rows" else x.T).astype(np.promote_types(x.dtype, np.float32), copy=False)
+        count = len(rows)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse_norms = 1.0 / np.sqrt(np.sum(np.square(rows), axis=1, keepdims=True))
+            unit = rows * np.minimum(inverse_norms, 1.0 / 1e-7)  # (count, n), each of norm 1
+            cosines = (unit @ unit.T) * (1.0 - np.eye(count, dtype=rows.dtype))  # (count, count)
+            pairs = count * (count - 1.0) / 2.0
+            return x.dtype.type(self.factor * 0.5 * np.sum(np.abs(cosines)) / pairs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"factor": self.factor, "mode": self.mode}
+
+
+def _factor(name: str, value: Any) -> float:
+    if not isinstance(value, float | int) or not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be a finite float >= 0, got {value!r:.200}")
+    return float(value)
+
+
+get, deserialize = lookup(MODULE)
+
+l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer

@@ -1,0 +1,78 @@
+"""The .keras archive: a zip of config.json, metadata.json and model.weights.h5 (Keras 3).
+
+A file is somebody's bytes: every size is checked before it is believed, and nothing is written to disk.
+"""
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+from cyrnn.saving.errors import ModelFileError
+
+_MOST_JSON = 64 << 20  # bytes; a real config has some kilobytes per layer
+_MOST_EXPANSION = 100  # Keras stores its members uncompressed; deflated weights shrink a little
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The members of a .keras file: parsed JSON, and the bytes of the HDF5 file with the weights."""
+
+    config: dict[str, Any]
+    metadata: dict[str, Any]
+    weights: bytes
+
+    @property
+    def keras_version(self) -> str:
+        return str(self.metadata.get("keras_version", "unknown"))
+
+
+def read_archive(path: str | os.PathLike[str]) -> Archive:
+    """The contents of the file at `path`. Raises ModelFileError, or OSError where there is no such file."""
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = _members(archive)
+                return Archive(
+                    config=_json(archive, members, "config.json"),
+                    metadata=_json(archive, members, "metadata.json"),
+                    weights=_bytes(archive, members, "model.weights.h5"),
+                )
+        except ModelFileError as error:
+            raise ModelFileError(f"{os.fspath(path)}: {error}") from None
+        except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            raise ModelFileError(f"{os.fspath(path)} is not a sound .keras file: {error}") from None
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        if info.filename in members:
+            raise ModelFileError(f"the archive holds {info.filename!r} twice")
+        members[info.filename] = info
+    return members
+
+
+def _bytes(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str) -> bytes:
+    info = members.get(name)
+    if info is None:
+        raise ModelFileError(f"the archive holds no {name!r}: it is not a .keras file of Keras 3")
+    if info.file_size > _MOST_EXPANSION * max(1, info.compress_size):
+        raise ModelFileError(f"{name!r} would expand from {info.compress_size} to {info.file_size} bytes")
+    with archive.open(info) as member:
+        return member.read(info.file_size)
+
+
+def _json(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str) -> dict[str, Any]:
+    if name in members and members[name].file_size > _MOST_JSON:
+        raise ModelFileError(f"{name!r} has {members[name].file_size} bytes, more than {_MOST_JSON}")
+    try:
+        parsed = json.loads(_bytes(archive, members, name))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"{name!r} is not JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise ModelFileError(f"{name!r} must hold a JSON object, got {type(parsed).__name__}")
+    return parsed

@@ -1,0 +1,52 @@
+"""Whole models from files."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from cyrnn import activations, objects
+from cyrnn.layers.base import deferred_building
+from cyrnn.layers.sequential import Sequential
+from cyrnn.saving.archive import Archive, read_archive
+from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.weights_h5 import build_from_h5
+from cyrnn.serialization import from_envelope
+
+
+def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+    """The model in a ``.keras`` file that Keras 3 saved: a Sequential of layers from `cyrnn.layers`.
+
+    custom_objects : your own classes and functions by the name under which the file has them
+
+    No code from the file runs: classes come from a fixed list and from `custom_objects`. Raises ModelFileError (a
+    ValueError) for a file that is damaged or holds anything else, with the layer's name; OSError where there is none;
+    ImportError without h5py.
+    """
+    archive = read_archive(path)
+    try:
+        return model_from_archive(archive, custom_objects)
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, MemoryError) as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error or type(error).__name__}") from error
+
+
+def model_from_archive(archive: Archive, custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+    """The model of an archive that has been read."""
+    class_name = archive.config.get("class_name")
+    if class_name != "Sequential":
+        raise ModelFileError(f"the model is a {class_name!r}; only Sequential models can be loaded")
+    with deferred_building(), objects.custom_object_scope(_of_version(archive)):
+        model = from_envelope(archive.config, custom_objects)
+    if not isinstance(model, Sequential):
+        raise ModelFileError(f"the model is a {type(model).__name__}; only Sequential models can be loaded")
+    input_shape = model.input_shape or archive.config["config"].get("build_input_shape")
+    if input_shape is None:
+        raise ModelFileError("the model was saved before it was built: the file does not say what its input looks like")
+    build_from_h5(model, tuple(input_shape), archive.weights)
+    return model
+
+
+def _of_version(archive: Archive) -> dict[str, Any]:
+    """What a name in the file meant to the Keras that wrote it."""
+    if archive.keras_version.startswith("2."):
+        return {"hard_sigmoid": activations.get("hard_sigmoid_keras2")}
+    return {}

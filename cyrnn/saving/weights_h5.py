@@ -1,0 +1,94 @@
+"""The layout of Keras 3's weights file: HDF5 groups that follow the layers' attributes.
+
+A layer's own weights are ``vars/0``, ``vars/1``, ...; a layer inside it is a group of the attribute's name (``cell``);
+the layers of a model are in ``layers``, named by class: ``simple_rnn``, ``simple_rnn_1``, ... in order.
+"""
+
+import io
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from cyrnn import objects
+from cyrnn.layers.base import Array, Layer, Shape
+from cyrnn.layers.sequential import Sequential
+from cyrnn.saving.errors import ModelFileError
+
+_MOST_EXPANSION = 1000  # a dataset may say it is large and store nothing
+
+
+def build_from_h5(layer: Layer, input_shape: Shape, content: bytes) -> None:
+    """Build `layer` for inputs of `input_shape`, with the weights in `content`, the bytes of an HDF5 file.
+
+    Every shape is known from the configs before anything is read or allocated. Raises ModelFileError where the file
+    does not fit, and ImportError without h5py.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(".keras files need h5py: pip install 'cyrnn[h5]'") from error
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            _build(h5py, layer, input_shape, file, "")
+    except (OSError, RuntimeError, KeyError) as error:  # what h5py makes of damaged files
+        raise ModelFileError(f"the weights are not a sound HDF5 file: {error}") from None
+
+
+def _build(h5py: Any, layer: Layer, input_shape: Shape, file: Any, path: str) -> None:
+    specs = layer.weight_specs(input_shape)
+    stored = _member(h5py, file, f"{path}vars", h5py.Group) if specs else ()
+    if len(stored) != len(specs):
+        raise ModelFileError(f"layer {layer.name!r} has {len(specs)} weights, its group {path}vars holds {len(stored)}")
+    values = {
+        spec.name: _read(h5py, file, f"{path}vars/{index}", spec.shape, f"weight {spec.name!r} of layer {layer.name!r}")
+        for index, spec in enumerate(specs)
+    }
+    paths = _sublayer_paths(layer)
+    for (_, sublayer), shape, name in zip(layer.sublayers, layer.sublayer_shapes(input_shape), paths, strict=True):
+        _build(h5py, sublayer, shape, file, f"{path}{name}/")
+    layer.build_with(input_shape, values)
+
+
+def _sublayer_paths(layer: Layer) -> list[str]:
+    if not isinstance(layer, Sequential):
+        return [attribute for attribute, _ in layer.sublayers]
+    counts: Counter[str] = Counter()
+    paths = []
+    for sublayer in layer.layers:
+        name = objects.snake_case(type(sublayer).__name__)
+        paths.append(f"layers/{name}_{counts[name]}" if counts[name] else f"layers/{name}")
+        counts[name] += 1
+    return paths
+
+
+def _member(h5py: Any, file: Any, path: str, kind: type) -> Any:
+    """The group or dataset at `path`, reached through hard links alone: no link leads out of this file."""
+    node = file
+    for part in path.split("/"):
+        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+        if link is None:
+            raise ModelFileError(f"the weights file holds no {path!r}")
+        if not isinstance(link, h5py.HardLink):
+            raise ModelFileError(f"{path!r} in the weights file is a link to elsewhere")
+        node = node[part]
+    if not isinstance(node, kind):
+        raise ModelFileError(f"{path!r} in the weights file is not a {kind.__name__.lower()}")
+    return node
+
+
+def _read(h5py: Any, file: Any, path: str, shape: tuple[int, ...], what: str) -> Array:
+    dataset = _member(h5py, file, path, h5py.Dataset)
+    if dataset.shape != shape:
+        raise ModelFileError(f"{what} has shape {shape}, the file has {dataset.shape}")
+    if dataset.is_virtual or dataset.external:
+        raise ModelFileError(f"{what} is stored outside of the file")
+    if dataset.nbytes > _MOST_EXPANSION * max(1, dataset.id.get_storage_size()):
+        raise ModelFileError(f"{what} would expand from {dataset.id.get_storage_size()} to {dataset.nbytes} bytes")
+    dtype = dataset.dtype
+    if dataset.attrs.get("dtype") == "bfloat16" and dtype.itemsize == 2:
+        bits = np.asarray(dataset[()]).view(np.uint16)
+        return (bits.astype(np.uint32) << 16).view(np.float32)  # a bfloat16 is the upper half of a float32
+    if dtype.kind != "f":
+        raise ModelFileError(f"{what} must be of a float type, the file has {dtype}")
+    return dataset[()]

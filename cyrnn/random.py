@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from cyrnn.configurable import Configurable
+from cyrnn.dtypes import float_dtype
 from cyrnn.objects import register
 
 Seed: TypeAlias = "int | SeedGenerator | None"
@@ -120,7 +121,7 @@ def truncated_normal(
 ) -> np.ndarray:
     """Draws from N(mean, stddev²) within two stddev of the mean; errors as in `normal`.
 
-    Values outside are left out and the rest moves up; whole batches follow until there are enough.
+    These are the draws of `normal` without those outside, the stream going on until there are enough.
     """
     shape, dtype = checked_shape(shape), checked_dtype(dtype)
     _check_moments(mean, stddev)
@@ -172,7 +173,7 @@ def checked_dtype(dtype: DTypeLike | None) -> np.dtype:
     if isinstance(wanted, type):
         wanted = _PYTHON_DTYPES.get(wanted, wanted)
     try:
-        found = np.dtype(wanted)
+        found = float_dtype(wanted) if isinstance(wanted, str) else np.dtype(wanted)
     except TypeError:
         found = None
     if found is None or found.kind in "OSUMm" or (isinstance(wanted, str) and found.name != wanted):

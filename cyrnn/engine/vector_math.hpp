@@ -21,10 +21,11 @@ template <class T> struct Math {
     // A vector anywhere in an array of T. (Copying one with memcpy goes through the stack, 8 times slower.)
     typedef T Unaligned __attribute__((vector_size(CYRNN_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
+    // A part is put together and taken apart in registers: a wide load waits until narrow stores before it have retired.
     CYRNN_INLINE V load(const T *p, std::ptrdiff_t n, T fill) {
         if (n >= lanes) return *reinterpret_cast<const Unaligned *>(p);
         V x = all(fill);
-        for (std::ptrdiff_t i = 0; i < n; ++i) x[i] = p[i];
+        for (std::ptrdiff_t i = 0; i < lanes - 1; ++i) x[i] = i < n ? p[i] : fill;
         return x;
     }
 
@@ -32,7 +33,8 @@ template <class T> struct Math {
         if (n >= lanes)
             *reinterpret_cast<Unaligned *>(p) = x;
         else
-            for (std::ptrdiff_t i = 0; i < n; ++i) p[i] = x[i];
+            for (std::ptrdiff_t i = 0; i < lanes - 1; ++i)
+                if (i < n) p[i] = x[i];
     }
 
     // ---- choice and sign

@@ -274,6 +274,11 @@ class Layer:
             array if array.dtype == self.dtype_policy.compute_dtype else array.astype(self.dtype_policy.compute_dtype)
         )
 
+    @property
+    def output_dtype(self) -> np.dtype:
+        """The dtype of what the layer returns."""
+        return self.dtype_policy.compute_dtype
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         """The shape of the output for inputs of `input_shape`; None stands for any length."""
         return tuple(input_shape)

@@ -31,31 +31,29 @@ def predict_in_batches(
     else:
         batch_size = checked_int("batch_size", batch_size)
     results: Any = None
+    if out is not None:
+        _check_out(out, layer.compute_output_shape(samples.shape), layer.output_dtype)
+    results: list[Array] = [] if out is None else [out]
     with threads.using(num_threads):
         for first in _progress(range(0, max(1, len(samples)), batch_size), progress):
             part = layer(samples[first : first + batch_size])
             parts = part if isinstance(part, tuple) else (part,)
-            if results is None:
-                results = _results(parts, len(samples), out)
+            if not results:
+                results = [np.empty((len(samples), *values.shape[1:]), values.dtype) for values in parts]
             for result, values in zip(results, parts, strict=True):
                 result[first : first + len(values)] = values
-            single = not isinstance(part, tuple)
-    return results[0] if single else tuple(results)
+    return tuple(results) if isinstance(part, tuple) else results[0]
 
 
-def _results(parts: tuple[Array, ...], samples: int, out: Array | None) -> list[Array]:
-    """Where the results go: `out` if it is given, else new arrays."""
-    shapes = [(samples, *part.shape[1:]) for part in parts]
-    if out is None:
-        return [np.empty(shape, part.dtype) for shape, part in zip(shapes, parts, strict=True)]
-    if len(parts) > 1:
+def _check_out(out: Any, shape: Any, dtype: np.dtype) -> None:
+    """Raises ValueError unless the whole result can be written to `out`. Nothing has been computed yet."""
+    if not all(axis is None or isinstance(axis, int) for axis in shape):
         raise ValueError("out cannot be given where the layer returns several arrays")
-    if not isinstance(out, np.ndarray) or out.shape != shapes[0] or out.dtype != parts[0].dtype:
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
         got = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"out must be an array of shape {shapes[0]} and dtype {parts[0].dtype}, got {got}")
+        raise ValueError(f"out must be an array of shape {shape} and dtype {dtype}, got {got}")
     if not out.flags.writeable:
         raise ValueError("out must be writeable, got a read-only array")
-    return [out]
 
 
 def _progress(batches: Any, wanted: bool) -> Any:

@@ -289,7 +289,7 @@ class Dropout(Layer):
             return self.returned(inputs)
         axes = self.noise_shape or (None,) * inputs.ndim
         shape = tuple(n if axis is None else axis for axis, n in zip(axes, inputs.shape, strict=True))
-        factors = random.dropout_mask(shape, self.rate, self.seed_generator).astype(inputs.dtype)
+        factors = random.dropout_mask(shape, self.rate, self.seed_generator, inputs.dtype)
         return self.returned(np.where(factors != 0, inputs * factors, inputs.dtype.type(0)))
 
     def get_config(self) -> dict[str, Any]:

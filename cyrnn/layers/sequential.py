@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
@@ -110,6 +111,10 @@ class Sequential(Layer):
             layer.reset_state()
 
     # ------------------------------------------------------------ shapes and config
+
+    @property
+    def output_dtype(self) -> np.dtype:
+        return self.layers[-1].output_dtype if self.layers else super().output_dtype
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         shape: Any = tuple(input_shape)

@@ -203,7 +203,7 @@ class SimpleRNNCell(Layer):
     def _draw(self, rate: float, shape: tuple[int, ...]) -> Array | None:
         if rate == 0.0:
             return None
-        return random.dropout_mask(shape, rate, self.seed_generator).astype(self.dtype_policy.engine_dtype)
+        return random.dropout_mask(shape, rate, self.seed_generator, self.dtype_policy.engine_dtype)
 
     def reset_dropout_mask(self) -> None:
         """Draw a new input mask at the next training step."""

@@ -47,7 +47,8 @@ def _build(h5py: Any, layer: Layer, input_shape: Shape, file: Any, path: str) ->
     paths = _sublayer_paths(layer)
     for (_, sublayer), shape, name in zip(layer.sublayers, layer.sublayer_shapes(input_shape), paths, strict=True):
         _build(h5py, sublayer, shape, file, f"{path}{name}/")
-    layer.build_with(input_shape, values)
+    if not layer.built:
+        layer.build_with(input_shape, values)
 
 
 def _sublayer_paths(layer: Layer) -> list[str]:

@@ -1,0 +1,1 @@
+"""Times of cyrnn and its peers on the same recurrence: `python -m benchmarks` (see README.md here)."""

@@ -1,0 +1,45 @@
+"""What `import cyrnn` costs over `import numpy`, in fresh processes: `python benchmarks/import_time.py`."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+
+CHILD = """
+from time import perf_counter
+began = perf_counter()
+import numpy
+between = perf_counter()
+import cyrnn
+print(between - began, perf_counter() - between)
+"""
+
+
+def import_times() -> tuple[float, float]:
+    """Milliseconds of `import numpy`, and of `import cyrnn` after it, in one fresh process."""
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        CHILD,
+    ]  # -P: the installed package, never the sources in this folder
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    numpy_seconds, cyrnn_seconds = map(float, printed.split())
+    return numpy_seconds * 1e3, cyrnn_seconds * 1e3
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks/import_time.py", description=__doc__)
+    parser.add_argument("--processes", type=int, default=21, help="default: 21")
+    import_times()  # the first one may still compile bytecode and read files from disk
+    numpy_times, cyrnn_times = zip(*(import_times() for _ in range(parser.parse_args().processes)), strict=True)
+    for name, times in (("import numpy", numpy_times), ("import cyrnn, after it", cyrnn_times)):
+        middle, low, high = statistics.median(times), min(times), max(times)
+        print(f"{name:<24} {middle:7.1f} ms  ({low:.1f} to {high:.1f})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

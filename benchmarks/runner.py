@@ -1,0 +1,181 @@
+"""The parent's side: a process per contender and number of threads, asked in turn, round after round."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CONTENDERS = {  # name: (file in contenders/, form of the call)
+    "cyrnn": ("cyrnn_", ""),
+    "torch": ("torch_", ""),
+    "tensorflow": ("tensorflow_", "graph"),
+    "tensorflow-xla": ("tensorflow_", "xla"),
+    "numpy": ("numpy_", ""),
+    "onnxruntime": ("onnxruntime_", ""),
+    "openvino": ("openvino_", ""),
+    "jax": ("jax_", ""),
+}
+
+Shape = tuple[int, int, int, int]  # batch, timesteps, features, units
+
+
+@dataclass
+class Result:
+    """What one contender needed for one shape, or why there is no time."""
+
+    contender: str
+    threads: int
+    shape: Shape
+    rounds: list[float] = field(default_factory=list)  # microseconds
+    verdict: str = ""  # "wrong" or "failed"; empty if it was timed
+    reason: str = ""
+
+    @property
+    def microseconds(self) -> float | None:
+        return statistics.median(self.rounds) if self.rounds and not self.verdict else None
+
+
+@dataclass
+class Run:
+    """Everything that one run of the benchmark found."""
+
+    facts: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)  # contender: why it could not start
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether every contender that is installed started and gave right answers."""
+        started = all(reason.startswith("not installed") for reason in self.absent.values())
+        return started and not any(result.verdict for result in self.results)
+
+    def find(self, contender: str, threads: int, shape: Shape) -> Result | None:
+        wanted = (contender, threads, shape)
+        return next((r for r in self.results if (r.contender, r.threads, r.shape) == wanted), None)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_facts(blas_core: str | None) -> dict[str, str]:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    facts = {
+        "processor": f"{model}, {processors()} of {os.cpu_count()} usable",
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "load average before": f"{os.getloadavg()[0]:.1f}",
+        "OPENBLAS_CORETYPE": blas_core or "unset",
+    }
+    return facts | {name: os.environ[name] for name in ("CYRNN_ENGINE", "CYRNN_ISA") if name in os.environ}
+
+
+def child_environment(threads: int, blas_core: str | None) -> dict[str, str]:
+    """The environment, without what would secretly change a library's kernels or threads."""
+    environment = dict(os.environ)
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "CYRNN_NUM_THREADS"):
+        environment.pop(name, None)
+    if blas_core:
+        environment["OPENBLAS_CORETYPE"] = blas_core
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment[name] = str(threads)
+    return environment
+
+
+class Worker:
+    """A child process with one contender: what it told about itself, or why it cannot serve."""
+
+    def __init__(self, contender: str, threads: int, blas_core: str | None, verbose: bool) -> None:
+        module, form = CONTENDERS[contender]
+        self.contender = contender
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("worker.py")), module, form, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if verbose else subprocess.DEVNULL,
+            env=child_environment(threads, blas_core),
+            encoding="utf-8",
+        )
+        answer = self._read()
+        self.facts: dict[str, str] = answer.get("facts", {})
+        self.absence = " ".join(f"{verdict}: {answer[verdict]}" for verdict in answer if verdict != "facts")
+
+    def ask(self, shape: Shape, seconds: float) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps({"shape": shape, "seconds": seconds}) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the process is gone: reading says how it ended
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else {"failed": f"process ended with code {self.process.wait()}"}
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def time_shape(
+    workers: Sequence[Worker], threads: int, shape: Shape, rounds: int, seconds: float, run: Run
+) -> list[Result]:
+    """All contenders in turn, `rounds` times; one that gave no time is not asked again."""
+    results = [(worker, Result(worker.contender, threads, shape)) for worker in workers]
+    for _ in range(rounds):
+        for worker, result in results:
+            if result.verdict:
+                continue
+            answer = worker.ask(shape, seconds)
+            run.facts.update(answer.get("facts", {}))
+            if "microseconds" in answer:
+                result.rounds.append(answer["microseconds"])
+            else:
+                result.verdict, result.reason = answer.popitem()
+    return [result for _, result in results]
+
+
+def measure(
+    shapes: Sequence[Shape],
+    thread_counts: Sequence[int],
+    contenders: Sequence[str],
+    *,
+    rounds: int,
+    seconds: float,
+    blas_core: str | None = None,
+    verbose: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Run:
+    """Times `contenders` on `shapes`; `tell` hears about the progress."""
+    run = Run(machine_facts(blas_core))
+    for threads in thread_counts:
+        with ExitStack() as stack:
+            workers: list[Worker] = []
+            for contender in contenders:
+                tell(f"threads {threads}: starting {contender}")
+                worker = Worker(contender, threads, blas_core, verbose)
+                stack.callback(worker.close)
+                run.facts.update(worker.facts)
+                if worker.absence:
+                    run.absent[contender] = worker.absence
+                else:
+                    workers.append(worker)
+            for shape in shapes:
+                tell(f"threads {threads}: {shape}")
+                run.results.extend(time_shape(workers, threads, shape, rounds, seconds, run))
+    return run

@@ -1,0 +1,148 @@
+"""The child's side: one contender, held to a number of threads, that answers with its time for each shape.
+
+The runner starts `python -P worker.py MODULE FORM THREADS`. With `-P` nothing of the checkout can be
+imported, so that `import cyrnn` finds the installed package and never the unbuilt sources. Questions and
+answers are lines of JSON.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from types import ModuleType
+from typing import Any
+
+TOLERANCE = 1e-4  # to the float64 recurrence; a contender that is further away is not timed
+WARM_UP = 0.05  # seconds of calls that do not count: pools wake up, another contender's pool falls asleep
+SAMPLE = 1e-3  # seconds: shorter calls are repeated until a sample lasts about this long
+
+
+def hold_process(threads: int) -> bool:
+    """Leaves the process as many processors as threads, where the system can."""
+    if not hasattr(os, "sched_setaffinity"):
+        return False
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    return True
+
+
+def load_contender(name: str) -> ModuleType:
+    path = Path(__file__).parent / "contenders" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"contender_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_case(shape: tuple[int, ...]) -> tuple[list[Any], Any, Any]:
+    """The same weights, input and expected answer for every contender, from the shape alone."""
+    import numpy as np
+
+    batch, timesteps, features, units = shape
+    rng = np.random.default_rng(shape)
+    kernel = rng.normal(0.0, features**-0.5, (features, units)).astype(np.float32)
+    recurrent_kernel = rng.normal(0.0, 0.7 * units**-0.5, (units, units)).astype(np.float32)
+    bias = rng.normal(0.0, 0.1, units).astype(np.float32)
+    x = rng.normal(0.0, 1.0, (batch, timesteps, features)).astype(np.float32)
+
+    expected = x.astype(np.float64) @ kernel + bias
+    state = np.zeros((batch, units))
+    for t in range(timesteps):
+        # (batch, units) = (batch, units) + (batch, units) @ (units, units)
+        state = np.tanh(expected[:, t] + state @ recurrent_kernel.astype(np.float64))
+        expected[:, t] = state
+    return [kernel, recurrent_kernel, bias], x, expected
+
+
+def bind_checked(contender: ModuleType, form: str, shape: tuple[int, ...]) -> tuple[Callable[[], Any], float]:
+    """The contender's call for the shape, and how far its answer is from the float64 recurrence at most."""
+    import numpy as np
+
+    weights, x, expected = make_case(shape)
+    call = contender.bind(weights, x, form)
+    call()  # the second answer is checked: a state that leaks from call to call must show
+    answer = np.asarray(call())
+    if answer.shape != expected.shape:
+        raise ValueError(f"answer of shape {answer.shape}, expected {expected.shape}")
+    return call, float(np.max(np.abs(answer - expected)))
+
+
+def time_call(call: Callable[[], Any], seconds: float) -> float:
+    """The median time of one call, in microseconds."""
+    stop = perf_counter() + WARM_UP
+    while (began := perf_counter()) < stop:
+        call()
+        once = perf_counter() - began
+    number = max(1, round(SAMPLE / once))
+    samples: list[float] = []
+    stop = perf_counter() + seconds
+    while len(samples) < 3 or perf_counter() < stop:
+        began = perf_counter()
+        for _ in range(number):
+            call()
+        samples.append((perf_counter() - began) / number)
+    return statistics.median(samples) * 1e6
+
+
+def blas_cores() -> dict[str, str]:
+    """The kernels that each OpenBLAS in this process runs, by the folder of the library."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return {"BLAS core": "unknown (threadpoolctl is not installed)"}
+    libraries = [library for library in threadpool_info() if library["internal_api"] == "openblas"]
+    return {
+        f"BLAS core of {Path(lib['filepath']).parent.name}": f"{lib['architecture']}, {lib['version']}"
+        for lib in libraries
+    }
+
+
+def start(name: str, threads: int) -> tuple[ModuleType | None, dict[str, Any]]:
+    """The contender, held to `threads`, and what to tell the runner about it."""
+    held = hold_process(threads)
+    try:
+        contender = load_contender(name)
+        facts = contender.hold(threads)
+    except ModuleNotFoundError as error:
+        return None, {"not installed": str(error)}
+    except Exception as error:
+        return None, {"failed": f"{type(error).__name__}: {error}"}
+    return contender, {"facts": {"processes held to their processors": "yes" if held else "no", **facts}}
+
+
+def main() -> None:
+    name, form, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what a library prints must not get between the answers
+
+    def reply(**answer: Any) -> None:
+        print(json.dumps(answer), file=answers, flush=True)
+
+    contender, introduction = start(name, threads)
+    reply(**introduction)
+    if contender is None:
+        return
+    calls: dict[tuple[int, ...], Callable[[], Any]] = {}
+    for line in sys.stdin:
+        question = json.loads(line)
+        shape = tuple(question["shape"])
+        try:
+            if shape not in calls:
+                call, difference = bind_checked(contender, form, shape)
+                if not difference < TOLERANCE:
+                    reply(wrong=f"differs by {difference:.1e} from the float64 recurrence")
+                    continue
+                calls[shape] = call
+            reply(microseconds=time_call(calls[shape], question["seconds"]), facts=blas_cores())
+        except Exception as error:
+            reply(failed=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

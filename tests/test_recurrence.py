@@ -1,0 +1,195 @@
+"""The engine against the float64 oracle, over shapes, strides, dtypes and flags."""
+
+import numpy as np
+import pytest
+from helpers import assert_close, weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import recurrence
+
+from cyrnn.engine.plan import ACTIVATIONS, Plan
+
+DTYPES = ["float32", "float64"]
+SIZES = st.one_of(st.integers(0, 5), st.sampled_from([8, 15, 16, 17, 31, 33, 64, 65]))
+
+
+def run(plan, x, return_sequences=True, **options):
+    batch, timesteps, _ = x.shape
+    outputs = np.full((batch, timesteps, plan.units), np.nan, plan.dtype) if return_sequences else None
+    last = None if return_sequences else np.full((batch, plan.units), np.nan, plan.dtype)
+    state = np.full((batch, plan.units), np.nan, plan.dtype)
+    plan.run(x, outputs=outputs, last_output=last, state=state, **options)
+    return (outputs if return_sequences else last), state
+
+
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "fortran": np.asfortranarray,
+    "time_major": lambda x: np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1),
+    "every_other": lambda x: np.repeat(np.repeat(np.repeat(x, 2, 0), 2, 1), 2, 2)[::2, ::2, ::2],
+    "reversed": lambda x: np.ascontiguousarray(x[::-1, ::-1, ::-1])[::-1, ::-1, ::-1],
+    "broadcast": lambda x: np.broadcast_to(x[:, :1], x.shape),
+}
+
+
+@settings(max_examples=250, deadline=None)
+@given(data=st.data())
+def test_engine_agrees_with_the_oracle(data):
+    draw = data.draw
+    batch, timesteps, features = draw(SIZES), draw(SIZES), draw(SIZES)
+    units = draw(SIZES.filter(bool))
+    dtype = draw(st.sampled_from(DTYPES))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kernel, recurrent_kernel, bias = weights(rng, features, units, dtype)
+    bias = bias if draw(st.booleans()) else None
+    x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
+    x = LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))](x)
+    x.flags.writeable = False
+    options = {
+        "initial_state": rng.standard_normal((batch, units)).astype(dtype) if draw(st.booleans()) else None,
+        "mask": rng.random((batch, timesteps)) < draw(st.sampled_from([0, 0.5, 1])) if draw(st.booleans()) else None,
+        "zero_output_for_mask": draw(st.booleans()),
+        "go_backwards": draw(st.booleans()),
+        "input_dropout": rng.integers(0, 3, (batch, features)).astype(dtype) / 2 if draw(st.booleans()) else None,
+        "recurrent_dropout": rng.integers(0, 3, (batch, units)).astype(dtype) / 2 if draw(st.booleans()) else None,
+    }
+    activation = draw(st.sampled_from(["tanh", "linear", "relu6", "sigmoid", "softmax"]))
+    expected, expected_state = recurrence(x, kernel, recurrent_kernel, bias, activation, **options)
+    if not np.isfinite(expected).all() or np.abs(expected).max(initial=0) > 1e3:
+        return  # a linear recurrence that explodes says nothing about rounding
+
+    plan = Plan(kernel, recurrent_kernel, bias, activation)
+    outputs, state = run(plan, x, num_threads=draw(st.integers(1, 3)), **options)
+    assert_close(outputs, expected)
+    assert_close(state, expected_state)
+    if timesteps:
+        last, state = run(plan, x, return_sequences=False, **options)
+        assert_close(last, expected[:, -1])
+        assert_close(state, expected_state)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 7, 0, 2), (2, 5, 9, 300), (130, 3, 700, 65), (2000, 2, 3, 2)])
+def test_shapes_at_the_edges(shape, dtype):
+    batch, timesteps, features, units = shape
+    rng = np.random.default_rng(1)
+    kernel, recurrent_kernel, bias = weights(rng, features, units, dtype)
+    x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
+    outputs, _ = run(Plan(kernel, recurrent_kernel, bias, "tanh"), x)
+    assert_close(outputs, recurrence(x, kernel, recurrent_kernel, bias)[0])
+
+
+def test_a_thousand_steps_stay_within_tolerance():
+    rng = np.random.default_rng(2)
+    kernel, recurrent_kernel, bias = weights(rng, 64, 256)
+    recurrent_kernel *= 0.9  # a contraction: the oracle and the engine see the same trajectory
+    x = rng.standard_normal((2, 1000, 64)).astype("float32")
+    outputs, _ = run(Plan(kernel, recurrent_kernel, bias, "tanh"), x)
+    expected, _ = recurrence(x, kernel, recurrent_kernel, bias)
+    np.testing.assert_allclose(outputs, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_activation_runs_in_the_recurrence(activation, dtype):
+    rng = np.random.default_rng(3)
+    kernel, recurrent_kernel, bias = weights(rng, 5, 19, dtype)
+    x = rng.standard_normal((4, 1, 5)).astype(dtype)
+    h = rng.standard_normal((4, 19)).astype(dtype)
+    outputs, _ = run(Plan(kernel, recurrent_kernel, bias, activation), x, initial_state=h)
+    expected, _ = recurrence(x, kernel, recurrent_kernel, bias, activation, initial_state=h)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(outputs, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_without_a_recurrent_kernel_it_is_a_dense_layer(dtype):
+    rng = np.random.default_rng(4)
+    kernel, _, bias = weights(rng, 6, 10, dtype)
+    x = rng.standard_normal((33, 4, 6)).astype(dtype)
+    outputs, _ = run(Plan(kernel, None, bias, "softmax"), x)
+    assert_close(outputs, recurrence(x, kernel, None, bias, "softmax")[0])
+
+
+@pytest.mark.parametrize("batch", [1, 7, 20, 70])
+def test_nan_in_masked_steps_does_not_leak(batch):
+    rng = np.random.default_rng(5)
+    plan = Plan(*weights(rng, 3, 8), "tanh")
+    x = rng.standard_normal((batch, 6, 3)).astype("float32")
+    mask = rng.random((batch, 6)) < 0.5
+    clean = run(plan, np.where(mask[..., None], x, np.float32(0)), mask=mask)
+    dirty = run(plan, np.where(mask[..., None], x, np.float32(np.nan)), mask=mask)
+    for a, b in zip(clean, dirty, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 20, 70])
+def test_nan_in_one_row_stays_in_that_row(batch):
+    rng = np.random.default_rng(6)
+    plan = Plan(*weights(rng, 3, 8), "tanh")
+    x = rng.standard_normal((batch, 4, 3)).astype("float32")
+    clean, _ = run(plan, x)
+    x[batch // 2, 1, 0] = np.nan
+    dirty, _ = run(plan, x)
+    assert np.isnan(dirty[batch // 2, 1:]).all()
+    others = np.arange(batch) != batch // 2
+    np.testing.assert_array_equal(dirty[others], clean[others])
+
+
+def test_a_plan_keeps_its_own_weights():
+    rng = np.random.default_rng(7)
+    kernel, recurrent_kernel, bias = weights(rng, 3, 4)
+    plan = Plan(kernel, recurrent_kernel, bias, "tanh")
+    x = rng.standard_normal((2, 3, 3)).astype("float32")
+    before, _ = run(plan, x)
+    for array in (kernel, recurrent_kernel, bias):
+        array[:] = 0
+    np.testing.assert_array_equal(run(plan, x)[0], before)
+
+
+K, R, B = np.zeros((3, 4), "f4"), np.zeros((4, 4), "f4"), np.zeros(4, "f4")
+X = np.zeros((2, 5, 3), "f4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ((K.astype("i4"), R, B, "tanh"), TypeError, "kernel.*int32"),
+        ((K[0], R, B, "tanh"), ValueError, r"kernel.*\(4,\)"),
+        ((K, R[:3], B, "tanh"), ValueError, r"recurrent_kernel.*\(4, 4\).*\(3, 4\)"),
+        ((K, R.astype("f8"), B, "tanh"), ValueError, "recurrent_kernel.*float32.*float64"),
+        ((K, R, B[:3], "tanh"), ValueError, r"bias.*\(4,\).*\(3,\)"),
+        ((K, R, B, "tanhh"), ValueError, "tanhh"),
+        ((K, R, B, "tanh", "sse9"), ValueError, "sse9"),
+    ],
+)
+def test_wrong_weights_are_refused(arguments, error, words):
+    with pytest.raises(error, match=words):
+        Plan(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "words"),
+    [
+        (X.astype("f8"), {}, "x must be"),
+        (X[0], {}, "x must be"),
+        (X[:, :, :2], {}, "x must be"),
+        (X.astype(">f4"), {}, "x must be"),
+        (X, {"initial_state": np.zeros((1, 4), "f4")}, "initial_state"),
+        (X, {"initial_state": np.zeros((4, 2), "f4").T}, "initial_state must be C-contiguous"),
+        (X, {"mask": np.ones((2, 4), bool)}, "mask"),
+        (X, {"mask": np.ones((2, 5), "u1")}, "mask"),
+        (X, {"outputs": np.zeros((2, 5, 5), "f4")}, "outputs"),
+        (X, {"state": np.zeros((2, 4), "f8")}, "state"),
+    ],
+)
+def test_wrong_arrays_are_refused(x, options, words):
+    with pytest.raises(ValueError, match=words):
+        Plan(K, R, B, "tanh").run(x, **options)
+
+
+def test_read_only_outputs_are_refused():
+    out = np.zeros((2, 5, 4), "f4")
+    out.flags.writeable = False
+    with pytest.raises((ValueError, BufferError)):
+        Plan(K, R, B, "tanh").run(X, outputs=out)

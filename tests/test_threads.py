@@ -1,0 +1,284 @@
+"""The thread contract: same bits for any number of threads, many callers at once, fork, interruption, settings."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import cyrnn
+from cyrnn.engine import threads
+from cyrnn.layers import RNN, SimpleRNN, SimpleRNNCell
+
+
+@pytest.fixture(autouse=True)
+def default_threads():
+    yield
+    cyrnn.set_num_threads(None)
+
+
+def layer_and_input(batch, timesteps, features, units, dtype="float32", **options):
+    layer = SimpleRNN(units, dtype=dtype, return_sequences=True, **options)
+    x = np.random.default_rng(0).standard_normal((batch, timesteps, features)).astype(dtype)
+    layer.build(x.shape)
+    return layer, x
+
+
+SHAPES = [(1, 40, 64, 256), (3, 50, 64, 256), (15, 20, 33, 65), (16, 20, 33, 65), (65, 40, 32, 64), (300, 20, 16, 64)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_number_of_threads_does_not_change_a_bit(shape, dtype):
+    layer, x = layer_and_input(*shape, dtype)
+    results = []
+    for count in (1, 2, 3, 8):
+        cyrnn.set_num_threads(count)
+        results.append(layer(x))
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [1, 2, 15, 16, 37, 64, 130])
+@pytest.mark.parametrize("widths", [(8, 32), (1, 1), (33, 65), (400, 24), (64, 128)])
+def test_stepping_gives_the_bits_of_the_whole_sequence(widths, batch, dtype):
+    features, units = widths
+    layer, x = layer_and_input(batch, 5, features, units, dtype)
+    outputs = layer(x)
+    state = np.zeros((batch, units), dtype)
+    for t in range(5):
+        state, _ = layer.cell(x[:, t], state)
+        np.testing.assert_array_equal(state, outputs[:, t])
+
+
+def test_eight_threads_on_one_layer():
+    layer, x = layer_and_input(96, 20, 32, 64)
+    small = x[:3, :4].copy()
+    expected, expected_small = layer(x), layer(small)
+    start = threading.Barrier(8)
+
+    def work(index):
+        start.wait()
+        same = True
+        for _ in range(30):
+            same &= np.array_equal(layer(x), expected) if index % 2 else np.array_equal(layer(small), expected_small)
+        return same
+
+    cyrnn.set_num_threads(3)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+def test_eight_threads_build_a_layer_once():
+    x = np.ones((2, 3, 4), "float32")
+    for _ in range(20):
+        layer = RNN(SimpleRNNCell(5))
+        start = threading.Barrier(8)
+
+        def call(_, layer=layer, start=start):
+            start.wait()
+            return layer(x)
+
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(call, range(8)))
+        for result in results:
+            np.testing.assert_array_equal(result, results[0])
+
+
+def test_weights_may_be_replaced_while_others_call():
+    """Each call sees either all of the old weights or all of the new ones."""
+    layer, x = layer_and_input(40, 10, 8, 16)
+    sets = [layer.get_weights(), [-w for w in layer.get_weights()]]
+    expected = []
+    for weights in sets:
+        layer.set_weights(weights)
+        expected.append(layer(x))
+    stop = threading.Event()
+
+    def call():
+        mixed = 0
+        while not stop.is_set():
+            y = layer(x)
+            mixed += not any(np.array_equal(y, e) for e in expected)
+        return mixed
+
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(call) for _ in range(4)]
+        for i in range(300):
+            layer.set_weights(sets[i % 2])
+        stop.set()
+        assert sum(c.result() for c in calls) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_computes_and_its_parent_goes_on():
+    code = """
+import os, sys, threading
+import numpy as np
+import cyrnn
+cyrnn.set_num_threads(4)
+layer = cyrnn.layers.SimpleRNN(64, return_sequences=True)
+x = np.random.default_rng(0).standard_normal((300, 10, 32)).astype("float32")
+expected = layer(x)
+stop = threading.Event()
+busy = threading.Thread(target=lambda: [layer(x) for _ in iter(stop.is_set, True)])  # forks meet a busy pool
+busy.start()
+for _ in range(20):
+    child = os.fork()
+    if child == 0:
+        ok = all(np.array_equal(layer(x), expected) for _ in range(3))
+        os._exit(0 if ok else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert np.array_equal(layer(x), expected)
+stop.set()
+busy.join()
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
+def test_a_long_call_answers_an_interrupt_and_the_layer_works_on():
+    class Interrupted(Exception):
+        pass
+
+    def handler(*_):
+        raise Interrupted
+
+    layer, x = layer_and_input(64, 1, 64, 256, stateful=True)
+    layer(x)
+    before = [state.copy() for state in layer.states]
+    long = np.broadcast_to(x, (64, 200_000, 64))  # far more than half a minute of work
+    layer.return_sequences = False
+    previous = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        start = time.monotonic()
+        with pytest.raises(Interrupted):
+            layer(long)
+        assert time.monotonic() - start < 20
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    np.testing.assert_array_equal(layer.states, before)
+    assert np.isfinite(layer(x)).all()
+
+
+def test_other_threads_run_python_during_a_call():
+    """The GIL is released: a Python thread counts on while the engine works."""
+    layer, x = layer_and_input(64, 100, 64, 256)
+    cyrnn.set_num_threads(1)
+    counted = []
+    done = threading.Event()
+
+    def call():
+        for _ in range(10):
+            layer(x)
+        done.set()
+
+    worker = threading.Thread(target=call)
+    worker.start()
+    while not done.is_set():
+        counted.append(len(counted))
+    worker.join()
+    assert len(counted) > 1000
+
+
+def test_blas_keeps_its_own_number_of_threads():
+    """BLAS is held to one thread during a call, and gets back what it had."""
+    code = """
+import ctypes
+import numpy as np
+import cyrnn
+from scipy.linalg import cython_blas
+layer = cyrnn.layers.SimpleRNN(16)
+x = np.ones((64, 5, 8), "float32")
+layer(x)
+library = ctypes.CDLL(cython_blas.__file__)
+get = next((getattr(library, n) for n in ("scipy_openblas_get_num_threads", "openblas_get_num_threads",
+            "scipy_openblas_get_num_threads64_") if hasattr(library, n)), None)
+put = next((getattr(library, n) for n in ("scipy_openblas_set_num_threads", "openblas_set_num_threads",
+            "scipy_openblas_set_num_threads64_") if hasattr(library, n)), None)
+if get is not None:
+    put(2)
+    layer(x)
+    assert get() == 2, get()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# ---------------------------------------------------------------- settings
+
+
+def asked_in_a_new_process(environment):
+    kept = {k: v for k, v in os.environ.items() if k not in ("CYRNN_NUM_THREADS", "OMP_NUM_THREADS")}
+    code = "import cyrnn; print(cyrnn.get_num_threads())"
+    run = subprocess.run([sys.executable, "-c", code], env={**kept, **environment}, capture_output=True, text=True)
+    return run.stdout.strip() or run.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, str(threads.usable_cpus())),
+        ({"OMP_NUM_THREADS": "3"}, "3"),
+        ({"OMP_NUM_THREADS": "3,2"}, "3"),
+        ({"CYRNN_NUM_THREADS": "5", "OMP_NUM_THREADS": "3"}, "5"),
+        ({"OMP_NUM_THREADS": "nonsense"}, str(threads.usable_cpus())),
+        ({"CYRNN_NUM_THREADS": "0"}, "ValueError: CYRNN_NUM_THREADS must be a positive integer, got '0'"),
+    ],
+)
+def test_the_environment_sets_the_default(environment, expected):
+    assert asked_in_a_new_process(environment) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_affinity_bounds_the_default():
+    one = min(os.sched_getaffinity(0))
+    code = f"import os; os.sched_setaffinity(0, {{{one}}}); import cyrnn; print(cyrnn.get_num_threads())"
+    kept = {k: v for k, v in os.environ.items() if k not in ("CYRNN_NUM_THREADS", "OMP_NUM_THREADS")}
+    run = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "1"
+
+
+def test_set_num_threads_and_back():
+    default = cyrnn.get_num_threads()
+    cyrnn.set_num_threads(7)
+    assert cyrnn.get_num_threads() == 7
+    with threads.using(2):
+        assert cyrnn.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as pool:  # of this thread alone
+            assert pool.submit(cyrnn.get_num_threads).result() == 7
+    assert cyrnn.get_num_threads() == 7
+    cyrnn.set_num_threads(None)
+    assert cyrnn.get_num_threads() == default
+
+
+@pytest.mark.parametrize(
+    ("n", "error"), [(0, ValueError), (-1, ValueError), ("2", TypeError), (1.5, TypeError), (True, TypeError)]
+)
+def test_a_wrong_number_of_threads_is_refused(n, error):
+    with pytest.raises(error, match="n must be"):
+        cyrnn.set_num_threads(n)
+
+
+def test_importing_starts_no_thread_and_no_scipy():
+    code = """
+import sys, threading
+import cyrnn
+assert "scipy" not in sys.modules and "h5py" not in sys.modules, sorted(sys.modules)
+import os
+if os.path.isdir("/proc/self/task"):
+    import numpy
+    assert len(os.listdir("/proc/self/task")) <= int(sys.argv[1]), os.listdir("/proc/self/task")
+"""
+    count = "import os, numpy; print(len(os.listdir('/proc/self/task')) if os.path.isdir('/proc/self/task') else 0)"
+    with_numpy = subprocess.run(
+        [sys.executable, "-c", count], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    subprocess.run([sys.executable, "-c", code, with_numpy], check=True)

@@ -16,6 +16,7 @@ template <class T> struct Weights {  // one layer's weights, made ready; they ne
     std::ptrdiff_t features, units;
     bool recurrent;         // false for a dense layer
     const T *kernels;       // (features + units, units): the kernel above the recurrent kernel; dense: (features, units)
+    const T *kernels_t;     // (units, features + units): the same, transposed
     const T *bias;          // (units), or null
     Activate<T> activate;   // z := activation(z + bias), row by row, in place
 };

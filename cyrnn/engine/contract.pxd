@@ -30,6 +30,7 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         ptrdiff_t features, units
         bool recurrent
         const T *kernels
+        const T *kernels_t
         const T *bias
         void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
 

@@ -7,7 +7,7 @@ cdef class Plan:
     cdef readonly object dtype          # numpy.dtype: float32 or float64
     cdef readonly str activation        # Keras' name
     cdef readonly str isa               # instruction set of the vectorised parts
-    cdef object kernels                 # what weights_* point into
+    cdef object kernels, kernels_t      # what weights_* point into
     cdef object bias
     cdef const Engine *engine
     cdef Weights[float] weights_f32

@@ -53,7 +53,8 @@ cdef class Plan:
         parts = [kernel]
         if recurrent_kernel is not None:
             parts.append(_shaped("recurrent_kernel", recurrent_kernel, (units, units), dtype))
-        self.kernels = numpy.concatenate(parts)  # a copy: what the caller does to its arrays is its own affair
+        self.kernels = numpy.concatenate(parts)  # copies: what the caller does to its arrays is its own affair
+        self.kernels_t = numpy.ascontiguousarray(self.kernels.T)
         self.bias = None if bias is None else _shaped("bias", bias, (units,), dtype).copy()
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
@@ -174,6 +175,7 @@ cdef class Pointers:
 cdef int fill_weights(Weights[real] *weights, Plan plan, bint recurrent) except -1:
     weights.features, weights.units, weights.recurrent = plan.features, plan.units, recurrent
     weights.kernels = <const real *> <uintptr_t> plan.kernels.ctypes.data
+    weights.kernels_t = <const real *> <uintptr_t> plan.kernels_t.ctypes.data
     weights.bias = NULL
     if plan.bias is not None:
         weights.bias = <const real *> <uintptr_t> plan.bias.ctypes.data

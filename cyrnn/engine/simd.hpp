@@ -8,35 +8,35 @@
 
 // X(name, walk): Keras' name of the function, and how it goes over an array (see the end of activations.hpp).
 // hard_sigmoid_keras2 is hard_sigmoid as Keras 2 defined it.
-#define CYRNN_ACTIVATIONS(X)         \
-    X(linear, bias_only)             \
-    X(celu, by_element)              \
-    X(elu, by_element)               \
-    X(exponential, by_element)       \
-    X(gelu, by_element)              \
-    X(hard_shrink, by_element)       \
-    X(hard_sigmoid, by_element)      \
+#define CYRNN_ACTIVATIONS(X)           \
+    X(linear, bias_only)               \
+    X(celu, by_element)                \
+    X(elu, by_element)                 \
+    X(exponential, by_element)         \
+    X(gelu, by_element)                \
+    X(hard_shrink, by_element)         \
+    X(hard_sigmoid, by_element)        \
     X(hard_sigmoid_keras2, by_element) \
-    X(hard_silu, by_element)         \
-    X(hard_tanh, by_element)         \
-    X(leaky_relu, by_element)        \
-    X(log_sigmoid, by_element)       \
-    X(log_softmax, by_row)           \
-    X(mish, by_element)              \
-    X(relu, by_element)              \
-    X(relu6, by_element)             \
-    X(selu, by_element)              \
-    X(sigmoid, by_element)           \
-    X(silu, by_element)              \
-    X(soft_shrink, by_element)       \
-    X(softmax, by_row)               \
-    X(softplus, by_element)          \
-    X(softsign, by_element)          \
-    X(sparse_plus, by_element)       \
-    X(sparse_sigmoid, by_element)    \
-    X(sparsemax, by_row)             \
-    X(squareplus, by_element)        \
-    X(tanh, by_element)              \
+    X(hard_silu, by_element)           \
+    X(hard_tanh, by_element)           \
+    X(leaky_relu, by_element)          \
+    X(log_sigmoid, by_element)         \
+    X(log_softmax, by_row)             \
+    X(mish, by_element)                \
+    X(relu, by_element)                \
+    X(relu6, by_element)               \
+    X(selu, by_element)                \
+    X(sigmoid, by_element)             \
+    X(silu, by_element)                \
+    X(soft_shrink, by_element)         \
+    X(softmax, by_row)                 \
+    X(softplus, by_element)            \
+    X(softsign, by_element)            \
+    X(sparse_plus, by_element)         \
+    X(sparse_sigmoid, by_element)      \
+    X(sparsemax, by_row)               \
+    X(squareplus, by_element)          \
+    X(tanh, by_element)                \
     X(tanh_shrink, by_element)
 
 namespace cyrnn {
@@ -53,7 +53,7 @@ template <class T>
 using Activate = void (*)(T *z, std::ptrdiff_t stride, const T *bias, std::ptrdiff_t rows, std::ptrdiff_t units);
 
 struct Simd {
-    const char *name;                    // "generic", "avx2" or "avx512"
+    const char *name;                      // "generic", "avx2" or "avx512"
     const Activate<float> *activate_f32;   // (activation_count()), in the order of the list
     const Activate<double> *activate_f64;
 };

@@ -1,5 +1,5 @@
-// The activations for AVX-512: 64-byte vectors. No standard header may follow the pragma: an inline function of
-// its own, compiled here, could be the copy that the linker keeps for every CPU.
+// The activations for AVX-512: 64-byte vectors. No standard header may follow the pragma: an inline function
+// compiled here could be the copy that the linker keeps for every CPU.
 #if defined(__x86_64__) || defined(__i386__)
 
 #include "simd.hpp"

@@ -21,7 +21,7 @@ template <class T> struct Math {
     // A vector anywhere in an array of T. (Copying one with memcpy goes through the stack, 8 times slower.)
     typedef T Unaligned __attribute__((vector_size(CYRNN_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
-    // A part is put together and taken apart in registers: a wide load waits until narrow stores before it have retired.
+    // A part is put together in registers: a wide load waits until the narrow stores before it have retired.
     CYRNN_INLINE V load(const T *p, std::ptrdiff_t n, T fill) {
         if (n >= lanes) return *reinterpret_cast<const Unaligned *>(p);
         V x = all(fill);
@@ -70,7 +70,7 @@ template <class T> struct Math {
         V scale, q;  // 2^n, e^r - 1
     };
 
-    // For x up to 127 ln 2 (1023 ln 2). Far below 0 the scale is 0: no denormals, which cost a hundred cycles each.
+    // For x up to 127 ln 2 (1023 ln 2). From -88 (-709) down the scale is 0, and so is e^x: no denormals.
     CYRNN_INLINE Power power(V x) {
         // Adding 1.5 * 2^23 (2^52) rounds to an integer and leaves it in the low bits, here with the exponent's
         // offset on top. ln 2 is split so that n times its first part is exact.
@@ -86,7 +86,7 @@ template <class T> struct Math {
         V p;
         if constexpr (single)  // 2e-8
             p = polynomial(r, 0.4999999901, 0.1666654443, 0.04166688329, 0.008366487386, 0.00139045153);
-        else  // 4e-17
+        else  // 2e-17
             p = polynomial(r, 0.500000000000000453, 0.1666666666666662387, 0.04166666666658183095,
                            0.008333333333364781439, 0.001388888893039968145, 0.0001984126977712492727,
                            0.00002480150628732914421, 2.755735233529500819e-6, 2.762574559072729485e-7,
@@ -123,9 +123,9 @@ template <class T> struct Math {
     CYRNN_INLINE V log1p_unit(V u) {
         const V s = u / (u + 2), w = s * s;
         V a;
-        if constexpr (single)  // 2e-9
+        if constexpr (single)  // 5e-9
             a = polynomial(w, 0.3333324018, 0.2000922562, 0.1402294886, 0.1390818725);
-        else  // 3e-17
+        else  // 7e-17
             a = polynomial(w, 0.3333333333333467736, 0.1999999999909868929, 0.1428571443121265909,
                            0.1111110085033579436, 0.09091296033172476128, 0.07683797113183035441,
                            0.06778833279727418975, 0.05018678836070771435, 0.08737922323424742989);

@@ -1,6 +1,7 @@
 """Build the compiled modules; everything else is in pyproject.toml."""
 
 import os
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -16,7 +17,7 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 
-# Floating-point results do not depend on errno or traps, so the compiler may vectorise selects; nothing more is loosened.
+# No errno and no traps from floating point, so that selects can be vectorised; nothing more is loosened.
 CXX_FLAGS = ["-std=c++17", "-O3", "-Wall", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 if os.environ.get("CYRNN_SANITIZE"):  # e.g. CYRNN_SANITIZE=address,undefined
     sanitize = [f"-fsanitize={os.environ['CYRNN_SANITIZE']}", "-g", "-fno-omit-frame-pointer"]
@@ -30,7 +31,7 @@ def extension(name: str, *sources: str) -> Extension:
         f"cyrnn.engine.{name}",
         [path, *(f"cyrnn/engine/{source}" for source in sources)],
         include_dirs=["cyrnn/engine"],
-        depends=[f"cyrnn/engine/{file}" for file in sorted(os.listdir("cyrnn/engine")) if file.endswith("pp")],
+        depends=[str(header) for header in sorted(Path("cyrnn/engine").glob("*.hpp"))],
         language="c++",
         extra_compile_args=CXX_FLAGS + sanitize,
         extra_link_args=sanitize,

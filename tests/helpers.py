@@ -1,5 +1,9 @@
 """What several test files use."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
@@ -17,3 +21,12 @@ def assert_close(actual, expected, dtype=None):
     """Equal within the tolerance of the dtype, scaled by max(1, |expected|); NaN and infinity at the same places."""
     tolerance = TOLERANCE[np.dtype(dtype or actual.dtype).name]
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def run_python(code, *arguments, check=True, **environment):
+    """Run code in a new interpreter that does not look for modules in the working directory (a source checkout)."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("CYRNN_NUM_THREADS", "OMP_NUM_THREADS")}
+    command = [sys.executable, "-P", "-W", "ignore", "-c", code, *map(str, arguments)]
+    return subprocess.run(
+        command, env={**kept, **environment}, capture_output=True, text=True, timeout=120, check=check
+    )

@@ -77,12 +77,11 @@ def _log_softmax(x: Array) -> Array:
 
 
 def _sparsemax(x: Array) -> Array:
-    """The nearest point of the simplex: max(x - tau, 0), with tau such that it sums to one."""
+    """max(x - tau, 0), with Keras' tau: from the sum of the cumulative sums; the paper has the last of them."""
     ordered = -np.sort(-x, axis=-1)
     sums = np.cumsum(ordered, axis=-1)
-    sizes = np.arange(1, x.shape[-1] + 1)
-    support = (1 + sizes * ordered > sums).sum(axis=-1, keepdims=True)
-    tau = (np.take_along_axis(sums, support - 1, axis=-1) - 1) / support
+    inside = ordered > (sums - 1) / np.arange(1, x.shape[-1] + 1)
+    tau = (np.where(inside, sums, 0).sum(axis=-1, keepdims=True) - 1) / inside.sum(axis=-1, keepdims=True)
     return np.maximum(x - tau, 0)
 
 

@@ -40,7 +40,7 @@ def samples(dtype):
 
 
 def errors(actual, truth):
-    """The distance to the truth, in ulp of the truth's dtype or in units of the absolute bound, whichever is smaller."""
+    """Distances to the truth: in ulp of the dtype, or in units of the absolute bound where that is wider."""
     absolute = {"float32": 1e-7 / 4, "float64": 1e-15 / 8}[actual.dtype.name]
     rounded = truth.astype(actual.dtype)
     ulp = np.maximum(np.abs(np.spacing(np.abs(rounded))).astype("f8"), absolute)

@@ -1,9 +1,9 @@
 """The house: four floors, and imports go down only."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
+
+from helpers import run_python
 
 import cyrnn
 
@@ -81,5 +81,4 @@ def test_layers_know_no_pointers_and_the_engine_no_options():
 def test_nothing_heavy_is_imported_before_it_is_needed():
     heavy = ("scipy", "h5py", "tqdm", "ml_dtypes")
     code = f"import sys, cyrnn; print([m for m in {heavy!r} if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run_python(code).stdout.strip() == "[]"

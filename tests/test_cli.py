@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import run_python
 
 import cyrnn
 from cyrnn import cli, demo
@@ -20,10 +21,10 @@ MODEL = os.fspath(Path(str(DATA)) / "digits.keras")
 
 @pytest.fixture
 def digits(tmp_path):
+    """Keras' outputs for the samples in x.npy."""
     with np.load(Path(str(DATA)) / "digits.npz", allow_pickle=False) as arrays:
-        x = arrays["x"].astype("float32") / 16
-        np.save(tmp_path / "x.npy", x)
-        return x, arrays["keras_outputs"]
+        np.save(tmp_path / "x.npy", arrays["x"].astype("float32") / 16)
+        return arrays["keras_outputs"]
 
 
 def test_demo(capsys):
@@ -48,11 +49,10 @@ def test_demo_fails_when_the_outputs_differ(capsys, monkeypatch):
 
 @pytest.mark.parametrize("options", [[], ["--batch-size", "7"], ["--threads", "1"]])
 def test_predict(digits, tmp_path, capsys, options):
-    x, keras_outputs = digits
     out = tmp_path / "y.npy"
     assert cli.main(["predict", MODEL, str(tmp_path / "x.npy"), "-o", str(out), *options]) == 0
     y = np.load(out)
-    np.testing.assert_allclose(y, keras_outputs, atol=1e-5)
+    np.testing.assert_allclose(y, digits, atol=1e-5)
     assert capsys.readouterr().out == f"{out}: {y.shape} float32\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.npy", "y.npy"]  # no temporary file stays
 
@@ -130,5 +130,5 @@ def test_usage(arguments):
 
 def test_without_h5py_it_says_what_to_install():
     code = f"import sys; sys.modules['h5py'] = None; from cyrnn.cli import main; sys.exit(main(['info', {MODEL!r}]))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    run = run_python(code, check=False)
     assert run.returncode == 2 and "pip install 'cyrnn[h5]'" in run.stderr and run.stderr.count("\n") == 1

@@ -32,7 +32,7 @@ def built(layer, x):
 
 def test_the_example_of_keras_documentation():
     keras = cyrnn
-    inputs = np.random.random([32, 10, 8]).astype(np.float32)
+    inputs = np.random.random([32, 10, 8]).astype(np.float32)  # noqa: NPY002
     rnn = keras.layers.RNN(keras.layers.SimpleRNNCell(4))
     assert rnn(inputs).shape == (32, 4)
     rnn = keras.layers.RNN(keras.layers.SimpleRNNCell(4), return_sequences=True, return_state=True)

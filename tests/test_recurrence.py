@@ -1,5 +1,7 @@
 """The engine against the float64 oracle, over shapes, strides, dtypes and flags."""
 
+import pickle
+
 import numpy as np
 import pytest
 from helpers import assert_close, weights
@@ -193,3 +195,13 @@ def test_read_only_outputs_are_refused():
     out.flags.writeable = False
     with pytest.raises((ValueError, BufferError)):
         Plan(K, R, B, "tanh").run(X, outputs=out)
+
+
+def test_a_plan_cannot_be_made_empty_changed_or_pickled():
+    plan = Plan(K, R, B, "tanh")
+    with pytest.raises(TypeError):
+        Plan.__new__(Plan)
+    with pytest.raises(AttributeError):
+        plan.units = 3
+    with pytest.raises(TypeError):
+        pickle.dumps(plan)

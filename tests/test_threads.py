@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from helpers import run_python
 
 import cyrnn
 from cyrnn.engine import threads
@@ -139,7 +138,7 @@ for _ in range(20):
 stop.set()
 busy.join()
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+    run_python(code)
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
@@ -209,16 +208,14 @@ if get is not None:
     layer(x)
     assert get() == 2, get()
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    run_python(code)
 
 
 # ---------------------------------------------------------------- settings
 
 
 def asked_in_a_new_process(environment):
-    kept = {k: v for k, v in os.environ.items() if k not in ("CYRNN_NUM_THREADS", "OMP_NUM_THREADS")}
-    code = "import cyrnn; print(cyrnn.get_num_threads())"
-    run = subprocess.run([sys.executable, "-c", code], env={**kept, **environment}, capture_output=True, text=True)
+    run = run_python("import cyrnn; print(cyrnn.get_num_threads())", check=False, **environment)
     return run.stdout.strip() or run.stderr.strip().splitlines()[-1]
 
 
@@ -241,9 +238,7 @@ def test_the_environment_sets_the_default(environment, expected):
 def test_affinity_bounds_the_default():
     one = min(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, {{{one}}}); import cyrnn; print(cyrnn.get_num_threads())"
-    kept = {k: v for k, v in os.environ.items() if k not in ("CYRNN_NUM_THREADS", "OMP_NUM_THREADS")}
-    run = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "1"
+    assert run_python(code).stdout.strip() == "1"
 
 
 def test_set_num_threads_and_back():
@@ -278,7 +273,4 @@ if os.path.isdir("/proc/self/task"):
     assert len(os.listdir("/proc/self/task")) <= int(sys.argv[1]), os.listdir("/proc/self/task")
 """
     count = "import os, numpy; print(len(os.listdir('/proc/self/task')) if os.path.isdir('/proc/self/task') else 0)"
-    with_numpy = subprocess.run(
-        [sys.executable, "-c", count], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    subprocess.run([sys.executable, "-c", code, with_numpy], check=True)
+    run_python(code, run_python(count).stdout.strip())

@@ -133,6 +133,12 @@ template <class T> struct Rows {
         return sum;
     }
 
+    CYRNN_INLINE T largest_of(V x) {
+        T largest = x[0];
+        for (std::ptrdiff_t i = 1; i < M::lanes; ++i) largest = x[i] > largest ? x[i] : largest;
+        return largest;
+    }
+
     // row := row + bias; returns the largest. (It may overlook NaN: the sums that follow do not.)
     CYRNN_INLINE T add_bias(T *row, const T *bias, std::ptrdiff_t units) {
         V most = M::all(lowest);
@@ -141,9 +147,7 @@ template <class T> struct Rows {
             if (bias) M::store(row + i, units - i, x += M::load(bias + i, units - i, 0));
             most = M::select(x > most, x, most);
         }
-        T largest = most[0];
-        for (std::ptrdiff_t i = 1; i < M::lanes; ++i) largest = most[i] > largest ? most[i] : largest;
-        return largest;
+        return largest_of(most);
     }
 
     //   e^(z - max z) / sum e^(z - max z)
@@ -171,28 +175,37 @@ template <class T> struct Rows {
             M::store(row + i, units - i, M::load(row + i, units - i, 0) - largest - log_total);
     }
 
-    //   max(z - tau, 0), with the tau for which the row sums to 1
+    //   max(z - tau, 0),   tau = (s_1 + ... + s_k - 1) / k,   s_i the sum of the i largest,
+    //   k the last i for which the i-th largest is above (s_i - 1) / i
     //
-    // The sum is a convex falling function of tau, linear between the z's: Newton's method from the left never steps
-    // past the root, and each step that changes the slope drops elements from the support; one that does not has
-    // arrived. Slope times excess falls fourfold a step, so they are few. tau counts from max z.
+    // The paper (Martins and Astudillo, 2016) has s_k alone in tau, so that the row sums to 1. Every backend of
+    // Keras adds up the s_i, and a model that was trained with that needs it. Nothing is sorted: the support is small
+    // as a rule, and each pass finds the next largest value and how often it stands in the row.
     CYRNN_INLINE void sparsemax(T *row, const T *bias, std::ptrdiff_t units) {
-        const T largest = add_bias(row, bias, units);
-        T tau = -1;
-        for (double support, before = __builtin_inf();; before = support) {
-            Sum sum;
-            V above{};
+        T value = add_bias(row, bias, units);
+        double size = 0, sum = 0, sum_of_sums = 0, undefined = 0;
+        for (bool inside = true; inside; ) {
+            V copies{}, next = M::all(lowest), spoilt{};
             for (std::ptrdiff_t i = 0; i < units; i += M::lanes) {
-                const V y = M::at_least(M::load(row + i, units - i, lowest) - largest - tau, 0);
-                sum.add(y);
-                above += M::select(y > 0, M::all(1), V{});
+                const V x = M::load(row + i, units - i, lowest);
+                copies += M::select(x == value, M::all(1), V{});
+                next = M::select((x < value) & (x > next), x, next);
+                spoilt += M::select(x == lowest, V{}, x - x);  // NaN where x is NaN or inf
             }
-            support = across(above);
-            tau += T((sum.value() - 1) / support);
-            if (!(support < before)) break;
+            undefined = across(spoilt);
+            inside = false;
+            for (double left = across(copies); left > 0; --left) {
+                inside = value - (sum + value - 1) / (size + 1) > 0;
+                if (!inside) break;
+                sum += value;
+                sum_of_sums += sum;
+                ++size;
+            }
+            value = largest_of(next);
         }
+        const T tau = T((sum_of_sums - 1) / size + undefined);
         for (std::ptrdiff_t i = 0; i < units; i += M::lanes)
-            M::store(row + i, units - i, M::at_least(M::load(row + i, units - i, 0) - largest - tau, 0));
+            M::store(row + i, units - i, M::at_least(M::load(row + i, units - i, 0) - tau, 0));
     }
 };
 

@@ -1,6 +1,9 @@
+cimport cython
+
 from cyrnn.engine.contract cimport Engine, Weights
 
 
+@cython.final
 cdef class Plan:
     cdef readonly ptrdiff_t features    # of an input row
     cdef readonly ptrdiff_t units       # of a state and an output row

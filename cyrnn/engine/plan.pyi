@@ -1,10 +1,11 @@
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 ACTIVATIONS: dict[str, int]
 
+@final
 class Plan:
     features: int
     units: int

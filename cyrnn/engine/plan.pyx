@@ -4,6 +4,7 @@ import os
 
 import numpy
 
+cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.limits cimport INT_MAX
@@ -25,6 +26,7 @@ cdef extern from *:
 ACTIVATIONS = {(<bytes> activation_name(index)).decode(): index for index in range(activation_count())}
 
 
+@cython.final
 cdef class Plan:
     """The weights of one layer, checked, copied and made ready. It never changes: any number of threads may run it.
 
@@ -40,7 +42,7 @@ cdef class Plan:
     isa : "generic", "avx2" or "avx512"; None takes the environment's CYRNN_ISA, else the widest this CPU runs
     """
 
-    def __init__(self, kernel, recurrent_kernel, bias, str activation, str isa=None):
+    def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None):
         dtype = numpy.asarray(kernel).dtype
         if dtype not in (numpy.float32, numpy.float64):
             raise TypeError(f"kernel must be float32 or float64, got {dtype}")
@@ -133,7 +135,7 @@ cdef const Simd *choose_simd(str isa) except NULL:
 
 # ---------------------------------------------------------------- arrays become pointers
 
-cdef class Pointers:
+cdef class _Pointers:
     """The buffers of one call: taken one by one, released together."""
 
     cdef Py_buffer views[9]
@@ -186,7 +188,7 @@ cdef int run_typed(Plan plan, const Weights[real] *weights, const Recurrence[rea
                    bint zero_output_for_mask, bint go_backwards, input_dropout, recurrent_dropout, outputs,
                    last_output, state, int num_threads) except -1:
     cdef Sequences[real] call
-    cdef Pointers pointers = Pointers()
+    cdef _Pointers pointers = _Pointers()
     cdef str kind = "f" if real is float else "d"
     cdef Py_buffer *view = pointers.take("x", x, (None, None, plan.features), kind)
     cdef ptrdiff_t item = view.itemsize
@@ -232,7 +234,7 @@ cdef bool interrupted() noexcept nogil:
 
 
 cdef int activate_typed(uintptr_t function, z, bias, real *unused=NULL) except -1:
-    cdef Pointers pointers = Pointers()
+    cdef _Pointers pointers = _Pointers()
     cdef str kind = "f" if real is float else "d"
     cdef ptrdiff_t rows = z.shape[0], units = z.shape[1]
     cdef real *z_ = <real *> pointers.take_contiguous("z", z, (rows, units), kind, True)

@@ -30,7 +30,6 @@ def predict_in_batches(
         batch_size = max(32, _ELEMENTS // max(1, samples[:1].size))
     else:
         batch_size = checked_int("batch_size", batch_size)
-    results: Any = None
     if out is not None:
         _check_out(out, layer.compute_output_shape(samples.shape), layer.output_dtype)
     results: list[Array] = [] if out is None else [out]

@@ -7,6 +7,7 @@ import json
 import os
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cyrnn.saving.errors import ModelFileError
@@ -30,7 +31,7 @@ class Archive:
 
 def read_archive(path: str | os.PathLike[str]) -> Archive:
     """The contents of the file at `path`. Raises ModelFileError, or OSError where there is no such file."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 members = _members(archive)

@@ -1,0 +1,34 @@
+"""Lists a wheel's files against what is promised, and holds it to its size."""
+
+import re
+import sys
+import zipfile
+
+PROMISED = {
+    "cyrnn/__init__.py", "cyrnn/__main__.py", "cyrnn/_version.py", "cyrnn/activations.py", "cyrnn/cli.py",
+    "cyrnn/config.py", "cyrnn/configurable.py", "cyrnn/constraints.py", "cyrnn/demo.py", "cyrnn/dtypes.py",
+    "cyrnn/initializers.py", "cyrnn/objects.py", "cyrnn/py.typed", "cyrnn/random.py", "cyrnn/regularizers.py",
+    "cyrnn/serialization.py",
+    "cyrnn/data/LICENSE-digits.md", "cyrnn/data/digits.keras", "cyrnn/data/digits.npz",
+    "cyrnn/engine/__init__.py", "cyrnn/engine/plan.pyi", "cyrnn/engine/plan.so", "cyrnn/engine/recurrence_blas.pyi",
+    "cyrnn/engine/recurrence_blas.so", "cyrnn/engine/threads.py",
+    "cyrnn/layers/__init__.py", "cyrnn/layers/base.py", "cyrnn/layers/batches.py", "cyrnn/layers/core.py",
+    "cyrnn/layers/rnn.py", "cyrnn/layers/sequential.py", "cyrnn/layers/simple_rnn.py",
+    "cyrnn/layers/simple_rnn_cell.py",
+    "cyrnn/saving/__init__.py", "cyrnn/saving/archive.py", "cyrnn/saving/errors.py", "cyrnn/saving/model.py",
+    "cyrnn/saving/weights_h5.py",
+}  # fmt: skip
+LARGEST = 1_000_000  # bytes of the wheel, without the demo's data
+
+with zipfile.ZipFile(sys.argv[1]) as wheel:
+    infos = [info for info in wheel.infolist() if ".dist-info/" not in info.filename]
+    names = {re.sub(r"\.(cpython|abi3)[^/]*\.so$", ".so", info.filename) for info in infos}
+    size = sum(info.compress_size for info in infos if not info.filename.startswith("cyrnn/data/"))
+
+for name in sorted(names):
+    print(f"  {name}")
+if names != PROMISED:
+    sys.exit(f"missing: {sorted(PROMISED - names)}; not promised: {sorted(names - PROMISED)}")
+if size > LARGEST:
+    sys.exit(f"the wheel has {size} bytes without the demo's data, more than {LARGEST}")
+print(f"{len(names)} files as promised, {size:,} bytes without the demo's data")

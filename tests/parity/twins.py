@@ -1,0 +1,89 @@
+"""The same layer in Keras and in cyrnn: made by one function, with one set of weights, called with the same arguments.
+
+Keras runs on NumPy here. Where that backend and TensorFlow disagree, cyrnn follows TensorFlow; `follow_tensorflow`
+chooses the one of the NumPy backend's two loops that does so as well.
+"""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from helpers import TOLERANCE
+
+os.environ.setdefault("KERAS_BACKEND", "numpy")
+keras = pytest.importorskip("keras", reason="needs Keras: pip install '.[parity]'")
+if keras.backend.backend() != "numpy":
+    pytest.skip("needs KERAS_BACKEND=numpy", allow_module_level=True)
+if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15):
+    pytest.skip(f"compares with Keras 3.15, found {keras.__version__}", allow_module_level=True)
+hypothesis = pytest.importorskip("hypothesis", reason="needs hypothesis: pip install '.[test]'")
+
+import cyrnn  # noqa: E402
+
+EXAMPLES = int(os.environ.get("CYRNN_PARITY_EXAMPLES", "200"))  # random configurations per test; 2000 takes minutes
+NOT_FOR_A_CELL = ("glu", "threshold")  # glu halves the last axis, threshold has no defaults
+ACTIVATIONS = sorted(
+    name
+    for name in dir(keras.activations)
+    if name not in ("get", "serialize", "deserialize", *NOT_FOR_A_CELL) and not name.startswith("_")
+)
+
+
+def random_settings(share=1.0):
+    """For hypothesis: this share of `EXAMPLES`, no deadline."""
+    too_slow = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
+    return hypothesis.settings(
+        max_examples=max(1, int(EXAMPLES * share)), deadline=None, suppress_health_check=too_slow, print_blob=True
+    )
+
+
+def same_weights(ours, theirs, rng, scale=0.3):
+    """Give both built layers the same random weights; small ones, so that no recurrence blows rounding up."""
+    assert [w.shape for w in ours.weights] == [tuple(w.shape) for w in theirs.weights]
+    weights = [rng.uniform(-scale, scale, w.shape) for w in ours.weights]
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+
+
+def twins(make, shape, rng, scale=0.3):
+    """``make(cyrnn)`` and ``make(keras)``, built for inputs of `shape`, with the same weights."""
+    ours, theirs = make(cyrnn), make(keras)
+    ours.build(shape)
+    theirs.build(shape)
+    same_weights(ours, theirs, rng, scale)
+    return ours, theirs
+
+
+def follow_tensorflow(theirs, mask):
+    """Before the first step that is not masked, TensorFlow emits zeros. So does NumPy's unrolled loop, which ignores
+    `zero_output_for_mask`; its plain loop heeds that, but emits the initial state otherwise."""
+    if mask is not None:
+        theirs.unroll = not theirs.zero_output_for_mask
+
+
+def flat(result):
+    """A layer's result as a list of arrays."""
+    if isinstance(result, (list, tuple)):
+        return [array for part in result for array in flat(part)]
+    return [np.asarray(result)]
+
+
+def assert_same(ours, theirs, tolerance=None):
+    """Same structure, shapes, dtypes; values within the dtype's tolerance, scaled by max(1, |value|)."""
+    assert isinstance(ours, tuple) == isinstance(theirs, tuple)
+    for a, b in zip(flat(ours), flat(theirs), strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        allowed = TOLERANCE[b.dtype.name] if tolerance is None else tolerance
+        scale = np.where(np.isfinite(b), np.maximum(1, np.abs(b)), 1)
+        np.testing.assert_allclose(a / scale, b / scale, rtol=0, atol=allowed)
+
+
+def keras_json(layer):
+    """A Keras layer or model as the JSON text of its config."""
+    return json.dumps(keras.saving.serialize_keras_object(layer))
+
+
+def from_keras_json(text):
+    """What Keras makes of a config as JSON text."""
+    return keras.saving.deserialize_keras_object(json.loads(text))

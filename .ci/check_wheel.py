@@ -13,7 +13,7 @@ PROMISED = {
     "cyrnn/engine/__init__.py", "cyrnn/engine/plan.pyi", "cyrnn/engine/plan.so", "cyrnn/engine/recurrence_blas.pyi",
     "cyrnn/engine/recurrence_blas.so", "cyrnn/engine/threads.py",
     "cyrnn/layers/__init__.py", "cyrnn/layers/base.py", "cyrnn/layers/batches.py", "cyrnn/layers/core.py",
-    "cyrnn/layers/rnn.py", "cyrnn/layers/sequential.py", "cyrnn/layers/simple_rnn.py",
+    "cyrnn/layers/planned.py", "cyrnn/layers/rnn.py", "cyrnn/layers/sequential.py", "cyrnn/layers/simple_rnn.py",
     "cyrnn/layers/simple_rnn_cell.py",
     "cyrnn/saving/__init__.py", "cyrnn/saving/archive.py", "cyrnn/saving/errors.py", "cyrnn/saving/model.py",
     "cyrnn/saving/weights_h5.py",

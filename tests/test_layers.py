@@ -294,6 +294,14 @@ def test_weights_are_read_only_and_replaced_by_assignment():
     assert layer.cell.kernel is layer.kernel
 
 
+def test_another_activation_is_used_at_once():
+    x = inputs()
+    layer = built(SimpleRNN(5), x)
+    layer(x)
+    layer.cell.activation = cyrnn.activations.relu
+    assert_close(layer(x), expected(layer, x, activation="relu")[0][:, -1])
+
+
 def test_get_weights_gives_copies_in_keras_order():
     layer = built(SimpleRNN(5), inputs())
     weights = layer.get_weights()

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import assert_close, weights
+from helpers import ISAS, assert_close, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import recurrence
@@ -60,7 +60,7 @@ def test_engine_agrees_with_the_oracle(data):
     if not np.isfinite(expected).all() or np.abs(expected).max(initial=0) > 1e3:
         return  # a linear recurrence that explodes says nothing about rounding
 
-    plan = Plan(kernel, recurrent_kernel, bias, activation)
+    plan = Plan(kernel, recurrent_kernel, bias, activation, draw(st.sampled_from(ISAS)))
     outputs, state = run(plan, x, num_threads=draw(st.integers(1, 3)), **options)
     assert_close(outputs, expected)
     assert_close(state, expected_state)

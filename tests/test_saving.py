@@ -82,6 +82,12 @@ def test_masks_flow_through_the_model():
     np.testing.assert_array_equal(source(IDS[2:3]), source(IDS[2:3, 2:]))
 
 
+def test_masks_flow_out_of_a_model_inside_a_model():
+    inner = cyrnn.Sequential([Embedding(11, 4, mask_zero=True), Dropout(0.1)])
+    net = cyrnn.Sequential([inner, SimpleRNN(3)])
+    np.testing.assert_array_equal(net(IDS[1:2]), net(IDS[1:2, :2]))
+
+
 def test_masking_by_value():
     x = np.random.default_rng(0).standard_normal((3, 6, 2)).astype("float32")
     x[0, 4:] = x[1, :2] = -1

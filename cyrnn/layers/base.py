@@ -266,7 +266,8 @@ class Layer:
 
     def cast(self, array: Array) -> Array:
         """`array` in the dtype that the engine computes in, aligned."""
-        return np.require(array, self.dtype_policy.engine_dtype, "A")
+        dtype = self.dtype_policy.engine_dtype
+        return array if array.dtype == dtype and array.flags.aligned else np.require(array, dtype, "A")
 
     def returned(self, array: Array) -> Array:
         """A result in the dtype that the layer returns."""
@@ -286,6 +287,10 @@ class Layer:
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask that the layer hands on: its input's."""
         return mask
+
+    def call_and_mask(self, x: Any, mask: Any, training: bool) -> tuple[Any, Any]:
+        """The layer's output, and the mask for the layer behind it."""
+        return self(x, mask=mask, training=training), self.compute_mask(x, mask)
 
     def reset_state(self) -> None:
         """Set carried states to zeros; nothing to do for a layer that carries none."""

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, random, regularizers
 from cyrnn.engine import threads
-from cyrnn.engine.plan import Plan
 from cyrnn.layers.base import Array, Layer, Shape, Weight, WeightSpec, as_array, checked_int, checked_rate
+from cyrnn.layers.planned import PlannedLayer
 
 
 @objects.register("keras.layers")
@@ -163,7 +163,7 @@ class Embedding(Layer):
 
 
 @objects.register("keras.layers")
-class Dense(Layer):
+class Dense(PlannedLayer):
     """``activation(x . kernel + bias)`` along the last axis: (..., features) -> (..., units).
 
     Weights, once built: `kernel` (features, units), `bias` (units,) or None. Arguments as in Keras.
@@ -201,7 +201,6 @@ class Dense(Layer):
         self.bias_regularizer = regularizers.get(bias_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self._prepared: tuple[Any, Plan] | None = None
 
     def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
         features = input_shape[-1] if input_shape else None
@@ -217,22 +216,6 @@ class Dense(Layer):
         bias = WeightSpec("bias", (self.units,), self.bias_initializer, self.bias_regularizer, self.bias_constraint)
         return [kernel, bias] if self.use_bias else [kernel]
 
-    def plan(self) -> Plan:
-        """The weights made ready for the engine, made again when they are replaced."""
-        values, prepared = self._values, self._prepared
-        if prepared is not None and prepared[0] is values:
-            return prepared[1]
-        dtype = self.dtype_policy.engine_dtype
-        bias = values.get("bias")
-        plan = Plan(
-            values["kernel"].astype(dtype),
-            None,
-            None if bias is None else bias.astype(dtype),
-            activations.engine_name(self.activation) or "linear",
-        )
-        self._prepared = (values, plan)
-        return plan
-
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
         plan = self.plan()
         if inputs.ndim < 2 or inputs.shape[-1] != plan.features:
@@ -243,9 +226,7 @@ class Dense(Layer):
         outputs = np.empty((len(rows), 1, plan.units), plan.dtype)
         plan.run(rows, outputs=outputs, num_threads=threads.get_num_threads())
         outputs = outputs.reshape(*inputs.shape[:-1], plan.units)
-        if activations.engine_name(self.activation) is None:
-            outputs = np.asarray(self.activation(outputs))
-        return self.returned(outputs)
+        return self.returned(self.activated(outputs))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         return (*tuple(input_shape)[:-1], self.units)
@@ -263,9 +244,6 @@ class Dense(Layer):
             "kernel_constraint": constraints.serialize(self.kernel_constraint),
             "bias_constraint": constraints.serialize(self.bias_constraint),
         }
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_prepared": None}  # a plan holds addresses; it is made again when needed
 
 
 @objects.register("keras.layers")

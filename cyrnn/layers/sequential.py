@@ -80,12 +80,12 @@ class Sequential(Layer):
         return self.layers[0].checked_inputs(inputs) if self.layers else super().checked_inputs(inputs)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
-        x: Any = inputs
+        return self.call_and_mask(inputs, mask, training)[0]
+
+    def call_and_mask(self, x: Any, mask: Any, training: bool) -> tuple[Any, Any]:
         for layer in self.layers:
-            outputs = layer(x, mask=mask, training=training)
-            mask = layer.compute_mask(x, mask)
-            x = outputs
-        return x
+            x, mask = layer.call_and_mask(x, mask, training)
+        return x, mask
 
     def predict(
         self,
@@ -123,8 +123,8 @@ class Sequential(Layer):
         return shape
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """None: the mask ends with the model."""
-        return None
+        """The mask behind the last layer; the layers are run for it."""
+        return self.call_and_mask(inputs, mask, False)[1]
 
     def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), "layers": [objects.serialize(layer) for layer in self._layers]}

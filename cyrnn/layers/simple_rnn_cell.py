@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, random, regularizers
 from cyrnn.engine import threads
-from cyrnn.engine.plan import Plan
-from cyrnn.layers.base import Array, Layer, Shape, Weight, WeightSpec, as_array, checked_int, checked_rate
+from cyrnn.layers.base import Array, Shape, Weight, WeightSpec, as_array, checked_int, checked_rate
+from cyrnn.layers.planned import PlannedLayer
 
 
 @objects.register("keras.layers")
-class SimpleRNNCell(Layer):
+class SimpleRNNCell(PlannedLayer):
     """One step: ``cell(sequence, states, training=False) -> (output, new_states)``.
 
     Parameters
@@ -83,7 +83,6 @@ class SimpleRNNCell(Layer):
         self.recurrent_dropout = checked_rate("recurrent_dropout", recurrent_dropout)
         self.seed = seed
         self.seed_generator = random.SeedGenerator(seed)
-        self._prepared: tuple[Any, Plan] | None = None
         self._dropout_mask: Array | None = None
         self._recurrent_dropout_mask: Array | None = None
 
@@ -103,26 +102,6 @@ class SimpleRNNCell(Layer):
         )
         bias = WeightSpec("bias", (units,), self.bias_initializer, self.bias_regularizer, self.bias_constraint)
         return [kernel, recurrent_kernel, bias] if self.use_bias else [kernel, recurrent_kernel]
-
-    # ------------------------------------------------------------ the plan
-
-    def plan(self) -> Plan:
-        """The weights made ready for the engine. Assigned weights make a new plan; a call under way keeps its own.
-
-        An activation that is not one of Keras' own is left out of it: the plan is then linear.
-        """
-        values, prepared = self._values, self._prepared
-        if prepared is not None and prepared[0] is values:
-            return prepared[1]
-        dtype, bias = self.dtype_policy.engine_dtype, values.get("bias")
-        plan = Plan(
-            values["kernel"].astype(dtype),
-            values["recurrent_kernel"].astype(dtype),
-            None if bias is None else bias.astype(dtype),
-            activations.engine_name(self.activation) or "linear",
-        )
-        self._prepared = (values, plan)
-        return plan
 
     @property
     def runs_on_engine(self) -> bool:
@@ -161,9 +140,7 @@ class SimpleRNNCell(Layer):
             state=output,
             num_threads=threads.get_num_threads(),
         )
-        if activations.engine_name(self.activation) is None:
-            output = np.asarray(self.activation(output))
-        output = self.returned(output)
+        output = self.returned(self.activated(output))
         self._record_activity(output, output)
         return output, [output] if listed else output
 
@@ -241,8 +218,3 @@ class SimpleRNNCell(Layer):
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
         }
-
-    # ------------------------------------------------------------ copies
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_prepared": None}  # a plan holds addresses; it is made again when needed

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from golden.make_keras_objects import float64_kept
 from parity.twins import ACTIVATIONS, assert_same, follow_tensorflow, hypothesis, keras, random_settings, twins
 
 import cyrnn
@@ -17,13 +16,6 @@ OF_THE_LAYER = {
     *("dtype", "name"),
 }
 BATCH, TIMESTEPS, FEATURES, UNITS = 4, 6, 3, 5
-
-
-@pytest.fixture(autouse=True, scope="module")
-def as_tensorflow_does_float64_stays():
-    """Keras' NumPy backend alone would round float64 to float32."""
-    with float64_kept():
-        yield
 
 
 def maker(kind, units=UNITS, **options):

@@ -1,0 +1,42 @@
+"""Layers that the engine computes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cyrnn import activations
+from cyrnn.engine.plan import Plan
+from cyrnn.layers.base import Array, Layer
+
+
+class PlannedLayer(Layer):
+    """A layer of a `kernel`, perhaps a `recurrent_kernel` and a `bias`, and an `activation`."""
+
+    activation: Callable[..., Any]
+    _prepared: tuple[Any, Any, Plan] | None = None
+
+    def plan(self) -> Plan:
+        """The weights made ready for the engine. Assigned weights make a new plan; a call under way keeps its own.
+
+        An activation that is not one of Keras' own is left out of it: the plan is then linear.
+        """
+        values, activation, prepared = self._values, self.activation, self._prepared
+        if prepared is not None and prepared[0] is values and prepared[1] is activation:
+            return prepared[2]
+        weights = {name: value.astype(self.dtype_policy.engine_dtype) for name, value in values.items()}
+        plan = Plan(
+            weights["kernel"],
+            weights.get("recurrent_kernel"),
+            weights.get("bias"),
+            activations.engine_name(activation) or "linear",
+        )
+        self._prepared = (values, activation, plan)
+        return plan
+
+    def activated(self, output: Array) -> Array:
+        """What the plan gave, with the activation that it left out."""
+        return output if activations.engine_name(self.activation) else np.asarray(self.activation(output))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_prepared": None}  # a plan holds addresses; it is made again when needed

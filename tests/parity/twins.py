@@ -31,10 +31,13 @@ ACTIVATIONS = sorted(
 
 
 def random_settings(share=1.0):
-    """For hypothesis: this share of `EXAMPLES`, no deadline."""
-    too_slow = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
+    """For hypothesis: this share of `EXAMPLES`, no deadline, and no search for an explanation, which takes minutes."""
     return hypothesis.settings(
-        max_examples=max(1, int(EXAMPLES * share)), deadline=None, suppress_health_check=too_slow, print_blob=True
+        max_examples=max(1, int(EXAMPLES * share)),
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large],
+        phases=[phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain],
+        print_blob=True,
     )
 
 

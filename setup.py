@@ -42,7 +42,7 @@ setup(
     ext_modules=cythonize(
         [
             extension("plan", "pool.cpp", "simd.cpp", "simd_generic.cpp", "simd_avx2.cpp", "simd_avx512.cpp"),
-            extension("recurrence_blas"),
+            extension("engine_blas"),
         ],
         compiler_directives=DIRECTIVES,
     )

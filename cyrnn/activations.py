@@ -37,6 +37,7 @@ class Activation:
 
 
 _BY_NAME = {name: Activation(name) for name in plan.ACTIVATIONS}
+_BY_NAME |= {alias: _BY_NAME[name] for alias, name in _ALIASES.items()}
 globals().update(_BY_NAME)
 __all__ = ["get", "serialize", "deserialize", *_BY_NAME]
 
@@ -49,7 +50,7 @@ def get(identifier: Any) -> Callable[..., Any]:
     if identifier is None:
         return _BY_NAME["linear"]
     if isinstance(identifier, str):
-        found = objects.custom_object(identifier) or _BY_NAME.get(_ALIASES.get(identifier, identifier))
+        found = objects.custom_object(identifier) or _BY_NAME.get(identifier)
         if found is None:
             raise ValueError(f"unknown activation {identifier!r}: expected one of {', '.join(sorted(_BY_NAME))}")
         return found

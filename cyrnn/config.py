@@ -11,15 +11,15 @@ from cyrnn.engine import plan, threads
 
 def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] | None:
     """Print version, engine, instruction set, BLAS and threads; with ``mode="dicts"`` return them instead."""
-    import cyrnn.engine.recurrence_blas as blas  # imports SciPy's BLAS
+    import cyrnn.engine.engine_blas as blas  # imports SciPy's BLAS
 
     config = {
         "cyrnn": __version__,
         "python": platform.python_version(),
         "numpy": numpy.__version__,
-        "engine": "blas",
+        "engine": plan.engine(),
         "instruction_set": plan.isa(),
-        "blas": blas.library_name,
+        "blas": blas.version,
         "blas_core": blas.core,
         "blas_single_threaded": blas.threads_controlled,
         "threads": threads.get_num_threads(),

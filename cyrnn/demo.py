@@ -38,9 +38,9 @@ def run_demo() -> int:
         print(f"  {_plural(count, 'thread'):<22} {len(many) / seconds:,.0f} sequences per second")
     one = x[:1]
     print(f"  one sequence           {_median_time(lambda: model(one)) * 1e6:.1f} microseconds")
+    blas = f" ({config['blas']}, {config['blas_core']} kernels)" if config["engine"] == "blas" else ""
     print(
-        f"  engine                 {config['engine']} ({config['blas']}, {config['blas_core']} kernels), "
-        f"{config['instruction_set']} activations, {_plural(threads, 'thread')}"
+        f"  engine                 {config['engine']}{blas}, {config['instruction_set']}, {_plural(threads, 'thread')}"
     )
     if not difference <= _TOLERANCE:
         print(f"FAILED: the outputs differ from Keras' by {difference:.1e}")

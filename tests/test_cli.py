@@ -36,7 +36,7 @@ def test_demo(capsys):
     for words in (
         r"1 thread +[\d,]+ sequences per second",
         r"one sequence +[\d.]+ microseconds",
-        r"engine +blas \(.*kernels\), (generic|avx2|avx512) activations, \d+ threads?",
+        r"engine +(simd|blas \(.*kernels\)), (generic|avx2|avx512), \d+ threads?",
     ):
         assert re.search(words, printed), words
 

@@ -12,6 +12,7 @@ from reference import recurrence
 from cyrnn.engine.plan import ACTIVATIONS, Plan
 
 DTYPES = ["float32", "float64"]
+ENGINES = ["simd", "blas"]
 SIZES = st.one_of(st.integers(0, 5), st.sampled_from([8, 15, 16, 17, 31, 33, 64, 65]))
 
 
@@ -43,6 +44,7 @@ def test_engine_agrees_with_the_oracle(data):
     dtype = draw(st.sampled_from(DTYPES))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kernel, recurrent_kernel, bias = weights(rng, features, units, dtype)
+    recurrent_kernel *= 0.5  # a contraction: what rounding adds at one step dies away, it does not grow
     bias = bias if draw(st.booleans()) else None
     x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
     x = LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))](x)
@@ -57,10 +59,7 @@ def test_engine_agrees_with_the_oracle(data):
     }
     activation = draw(st.sampled_from(["tanh", "linear", "relu6", "sigmoid", "softmax"]))
     expected, expected_state = recurrence(x, kernel, recurrent_kernel, bias, activation, **options)
-    if not np.isfinite(expected).all() or np.abs(expected).max(initial=0) > 1e3:
-        return  # a linear recurrence that explodes says nothing about rounding
-
-    plan = Plan(kernel, recurrent_kernel, bias, activation, draw(st.sampled_from(ISAS)))
+    plan = Plan(kernel, recurrent_kernel, bias, activation, draw(st.sampled_from(ISAS)), draw(st.sampled_from(ENGINES)))
     outputs, state = run(plan, x, num_threads=draw(st.integers(1, 3)), **options)
     assert_close(outputs, expected)
     assert_close(state, expected_state)
@@ -70,23 +69,25 @@ def test_engine_agrees_with_the_oracle(data):
         assert_close(state, expected_state)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 7, 0, 2), (2, 5, 9, 300), (130, 3, 700, 65), (2000, 2, 3, 2)])
-def test_shapes_at_the_edges(shape, dtype):
+def test_shapes_at_the_edges(shape, dtype, engine):
     batch, timesteps, features, units = shape
     rng = np.random.default_rng(1)
     kernel, recurrent_kernel, bias = weights(rng, features, units, dtype)
     x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
-    outputs, _ = run(Plan(kernel, recurrent_kernel, bias, "tanh"), x)
+    outputs, _ = run(Plan(kernel, recurrent_kernel, bias, "tanh", engine=engine), x)
     assert_close(outputs, recurrence(x, kernel, recurrent_kernel, bias)[0])
 
 
-def test_a_thousand_steps_stay_within_tolerance():
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_thousand_steps_stay_within_tolerance(engine):
     rng = np.random.default_rng(2)
     kernel, recurrent_kernel, bias = weights(rng, 64, 256)
     recurrent_kernel *= 0.9  # a contraction: the oracle and the engine see the same trajectory
     x = rng.standard_normal((2, 1000, 64)).astype("float32")
-    outputs, _ = run(Plan(kernel, recurrent_kernel, bias, "tanh"), x)
+    outputs, _ = run(Plan(kernel, recurrent_kernel, bias, "tanh", engine=engine), x)
     expected, _ = recurrence(x, kernel, recurrent_kernel, bias)
     np.testing.assert_allclose(outputs, expected, atol=2e-5)
 
@@ -105,18 +106,20 @@ def test_every_activation_runs_in_the_recurrence(activation, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_without_a_recurrent_kernel_it_is_a_dense_layer(dtype):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_without_a_recurrent_kernel_it_is_a_dense_layer(dtype, engine):
     rng = np.random.default_rng(4)
     kernel, _, bias = weights(rng, 6, 10, dtype)
     x = rng.standard_normal((33, 4, 6)).astype(dtype)
-    outputs, _ = run(Plan(kernel, None, bias, "softmax"), x)
+    outputs, _ = run(Plan(kernel, None, bias, "softmax", engine=engine), x)
     assert_close(outputs, recurrence(x, kernel, None, bias, "softmax")[0])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("batch", [1, 7, 20, 70])
-def test_nan_in_masked_steps_does_not_leak(batch):
+def test_nan_in_masked_steps_does_not_leak(batch, engine):
     rng = np.random.default_rng(5)
-    plan = Plan(*weights(rng, 3, 8), "tanh")
+    plan = Plan(*weights(rng, 3, 8), "tanh", engine=engine)
     x = rng.standard_normal((batch, 6, 3)).astype("float32")
     mask = rng.random((batch, 6)) < 0.5
     clean = run(plan, np.where(mask[..., None], x, np.float32(0)), mask=mask)
@@ -125,10 +128,11 @@ def test_nan_in_masked_steps_does_not_leak(batch):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("batch", [1, 7, 20, 70])
-def test_nan_in_one_row_stays_in_that_row(batch):
+def test_nan_in_one_row_stays_in_that_row(batch, engine):
     rng = np.random.default_rng(6)
-    plan = Plan(*weights(rng, 3, 8), "tanh")
+    plan = Plan(*weights(rng, 3, 8), "tanh", engine=engine)
     x = rng.standard_normal((batch, 4, 3)).astype("float32")
     clean, _ = run(plan, x)
     x[batch // 2, 1, 0] = np.nan
@@ -163,6 +167,7 @@ X = np.zeros((2, 5, 3), "f4")
         ((K, R, B[:3], "tanh"), ValueError, r"bias.*\(4,\).*\(3,\)"),
         ((K, R, B, "tanhh"), ValueError, "tanhh"),
         ((K, R, B, "tanh", "sse9"), ValueError, "sse9"),
+        ((K, R, B, "tanh", None, "mkl"), ValueError, "engine.*'mkl'"),
     ],
 )
 def test_wrong_weights_are_refused(arguments, error, words):

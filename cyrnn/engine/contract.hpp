@@ -1,8 +1,6 @@
-// What a plan hands to an engine, and what an engine offers to a plan.
+// What a plan hands to the recurrence, and what an engine offers to it: a way to multiply.
 //
-//   h_t = activation([x_t, h_{t-1}] . [kernel; recurrent_kernel] + bias)
-//
-// A dense layer is the same without h_{t-1}. All arrays are row-major; strides count elements, not bytes.
+// All arrays are row-major; strides count elements, not bytes.
 #pragma once
 
 #include <cstddef>
@@ -14,11 +12,13 @@ namespace cyrnn {
 
 template <class T> struct Weights {  // one layer's weights, made ready; they never change
     std::ptrdiff_t features, units;
-    bool recurrent;         // false for a dense layer
-    const T *kernels;       // (features + units, units): the kernel above the recurrent kernel; dense: (features, units)
-    const T *kernels_t;     // (units, features + units): the same, transposed
+    std::ptrdiff_t depth;   // features + units; for a dense layer, which has no recurrent kernel, features
+    const T *kernels;       // (depth, units): the kernel above the recurrent kernel
+    const T *kernels_t;     // (units, depth): the same, transposed
+    const T *panels;        // the same, in panels (see product.hpp)
     const T *bias;          // (units), or null
     Activate<T> activate;   // z := activation(z + bias), row by row, in place
+    Multiply<T> multiply;   // by panels
 };
 
 template <class T> struct Sequences {  // one call
@@ -41,12 +41,12 @@ struct Stop {  // asked between stretches of work: has the call been interrupted
     void *self;
 };
 
-template <class T> struct Recurrence {  // an engine, for one dtype
-    // Elements of scratch that `run` needs for a slice of so many rows.
-    std::ptrdiff_t (*scratch)(const Weights<T> *weights, std::ptrdiff_t rows);
-    // All timesteps of the rows first <= row < last. Cannot fail, allocate or raise.
-    void (*run)(const Weights<T> *weights, const Sequences<T> *call, std::ptrdiff_t first, std::ptrdiff_t last,
-                T *scratch, Stop stop);
+template <class T> struct Product {  // an engine, for one dtype
+    // Elements of workspace that `run` needs for so many rows.
+    std::ptrdiff_t (*workspace)(const Weights<T> *weights, std::ptrdiff_t rows);
+    // h := [x, h'] . kernels, with [x, h'] (rows, depth) and h (rows, units), both of rows features + units apart.
+    // Cannot fail, allocate or raise.
+    void (*run)(const Weights<T> *weights, std::ptrdiff_t rows, const T *inputs, T *h, T *workspace);
 };
 
 struct Engine {
@@ -55,8 +55,8 @@ struct Engine {
     std::ptrdiff_t (*slice_rows)(std::ptrdiff_t batch);
     void (*begin)();  // before the first slice of a call, and
     void (*end)();    // after its last
-    Recurrence<float> f32;
-    Recurrence<double> f64;
+    Product<float> f32;
+    Product<double> f64;
 };
 
 }  // namespace cyrnn

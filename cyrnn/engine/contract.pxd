@@ -16,10 +16,20 @@ cdef extern from "simd.hpp" namespace "cyrnn" nogil:
     ctypedef void (*ActivateF64 "cyrnn::Activate<double>")(
         double *z, ptrdiff_t stride, const double *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
 
+    ctypedef void (*MultiplyF32 "cyrnn::Multiply<float>")(
+        ptrdiff_t rows, ptrdiff_t units, ptrdiff_t depth, const float *a, ptrdiff_t a_stride, const float *b,
+        float *c, ptrdiff_t c_stride) noexcept nogil
+    ctypedef void (*MultiplyF64 "cyrnn::Multiply<double>")(
+        ptrdiff_t rows, ptrdiff_t units, ptrdiff_t depth, const double *a, ptrdiff_t a_stride, const double *b,
+        double *c, ptrdiff_t c_stride) noexcept nogil
+
     cdef cppclass Simd:
         const char *name
         const ActivateF32 *activate_f32
         const ActivateF64 *activate_f64
+        MultiplyF32 multiply_f32
+        MultiplyF64 multiply_f64
+        ptrdiff_t panel_f32, panel_f64
 
     const Simd *simd_by_name(const char *name)
     const Simd *simd_best()
@@ -27,12 +37,14 @@ cdef extern from "simd.hpp" namespace "cyrnn" nogil:
 
 cdef extern from "contract.hpp" namespace "cyrnn" nogil:
     cdef cppclass Weights[T]:
-        ptrdiff_t features, units
-        bool recurrent
+        ptrdiff_t features, units, depth
         const T *kernels
         const T *kernels_t
+        const T *panels
         const T *bias
         void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
+        void (*multiply)(ptrdiff_t rows, ptrdiff_t units, ptrdiff_t depth, const T *a, ptrdiff_t a_stride, const T *b,
+                         T *c, ptrdiff_t c_stride) noexcept nogil
 
     cdef cppclass Sequences[T]:
         ptrdiff_t batch, timesteps
@@ -48,21 +60,16 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         T *last_output
         T *state
 
-    cdef cppclass Stop:
-        bool (*asked)(void *self) noexcept nogil
-        void *self
-
-    cdef cppclass Recurrence[T]:
-        ptrdiff_t (*scratch)(const Weights[T] *weights, ptrdiff_t rows) noexcept nogil
-        void (*run)(const Weights[T] *weights, const Sequences[T] *call, ptrdiff_t first, ptrdiff_t last,
-                    T *scratch, Stop stop) noexcept nogil
+    cdef cppclass Product[T]:
+        ptrdiff_t (*workspace)(const Weights[T] *weights, ptrdiff_t rows) noexcept nogil
+        void (*run)(const Weights[T] *weights, ptrdiff_t rows, const T *inputs, T *h, T *workspace) noexcept nogil
 
     cdef cppclass Engine:
         ptrdiff_t (*slice_rows)(ptrdiff_t batch) noexcept nogil
         void (*begin)() noexcept nogil
         void (*end)() noexcept nogil
-        Recurrence[float] f32
-        Recurrence[double] f64
+        Product[float] f32
+        Product[double] f64
 
 
 cdef extern from "slices.hpp" namespace "cyrnn" nogil:
@@ -71,7 +78,11 @@ cdef extern from "slices.hpp" namespace "cyrnn" nogil:
         interrupted
         no_memory
 
-    Outcome run_slices(const Engine *engine, const Recurrence[float] *recurrence, const Weights[float] *weights,
+    Outcome run_slices(const Engine *engine, const Product[float] *product, const Weights[float] *weights,
                        const Sequences[float] *call, int threads, bool (*interrupted)() noexcept nogil) noexcept
-    Outcome run_slices(const Engine *engine, const Recurrence[double] *recurrence, const Weights[double] *weights,
+    Outcome run_slices(const Engine *engine, const Product[double] *product, const Weights[double] *weights,
                        const Sequences[double] *call, int threads, bool (*interrupted)() noexcept nogil) noexcept
+
+
+cdef extern from "engine_simd.hpp" namespace "cyrnn" nogil:
+    const Engine simd_engine

@@ -9,9 +9,9 @@ cdef class Plan:
     cdef readonly ptrdiff_t units       # of a state and an output row
     cdef readonly object dtype          # numpy.dtype: float32 or float64
     cdef readonly str activation        # Keras' name
+    cdef readonly str engine            # "simd" or "blas"
     cdef readonly str isa               # instruction set of the vectorised parts
-    cdef object kernels, kernels_t      # what weights_* point into
-    cdef object bias
-    cdef const Engine *engine
+    cdef list arrays                    # what weights_* point into
+    cdef const Engine *functions
     cdef Weights[float] weights_f32
     cdef Weights[double] weights_f64

@@ -11,6 +11,7 @@ class Plan:
     units: int
     dtype: np.dtype[Any]
     activation: str
+    engine: str
     isa: str
     def __init__(
         self,
@@ -19,6 +20,7 @@ class Plan:
         bias: NDArray[Any] | None,
         activation: str,
         isa: str | None = None,
+        engine: str | None = None,
     ) -> None: ...
     def run(
         self,
@@ -38,3 +40,4 @@ class Plan:
 
 def activate(activation: str, z: NDArray[Any], bias: NDArray[Any] | None = None, isa: str | None = None) -> None: ...
 def isa() -> str: ...
+def engine() -> str: ...

@@ -12,8 +12,8 @@ from libc.stdint cimport uint8_t, uintptr_t
 from libcpp cimport bool
 
 from cyrnn.engine.contract cimport (
-    Engine, Outcome, Recurrence, Sequences, Simd, Weights, activation_count, activation_name, real, run_slices,
-    simd_best, simd_by_name,
+    Engine, Outcome, Product, Sequences, Simd, Weights, activation_count, activation_name, real, run_slices,
+    simd_best, simd_by_name, simd_engine,
 )
 
 cdef extern from "Python.h":
@@ -40,9 +40,11 @@ cdef class Plan:
     bias : array (units,) of the same dtype, or None
     activation : a name in `ACTIVATIONS`
     isa : "generic", "avx2" or "avx512"; None takes the environment's CYRNN_ISA, else the widest this CPU runs
+    engine : "simd", "blas" or "auto"; None takes the environment's CYRNN_ENGINE, else "auto": simd, which is the faster
+        on every shape measured, where the instruction set is wider than the generic one; else blas
     """
 
-    def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None):
+    def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None, str engine=None):
         dtype = numpy.asarray(kernel).dtype
         if dtype not in (numpy.float32, numpy.float64):
             raise TypeError(f"kernel must be float32 or float64, got {dtype}")
@@ -51,27 +53,35 @@ cdef class Plan:
             raise ValueError(f"kernel must have shape (features, units), got {kernel.shape}")
         features, units = kernel.shape
         if features + units > INT_MAX // 2:
-            raise ValueError(f"kernel of shape {kernel.shape} is larger than BLAS can count: {INT_MAX // 2} in all")
+            raise ValueError(f"kernel of shape {kernel.shape} is larger than BLAS can count: {INT_MAX // 2}")
         parts = [kernel]
         if recurrent_kernel is not None:
             parts.append(_shaped("recurrent_kernel", recurrent_kernel, (units, units), dtype))
-        self.kernels = numpy.concatenate(parts)  # copies: what the caller does to its arrays is its own affair
-        self.kernels_t = numpy.ascontiguousarray(self.kernels.T)
-        self.bias = None if bias is None else _shaped("bias", bias, (units,), dtype).copy()
+        kernels = numpy.concatenate(parts)  # copies: what the caller does to its arrays is its own affair
+        bias = None if bias is None else _shaped("bias", bias, (units,), dtype).copy()
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
         cdef const Simd *simd = choose_simd(isa)
-        self.engine = load_engine()
-        self.features, self.units, self.dtype, self.activation = features, units, dtype, activation
         self.isa = (<bytes> simd.name).decode()
+        self.engine = choose_engine(engine, self.isa)
+        self.features, self.units, self.dtype, self.activation = features, units, dtype, activation
         cdef int index = ACTIVATIONS[activation]
-        cdef bint recurrent = recurrent_kernel is not None
-        if dtype == numpy.float32:
-            fill_weights[float](&self.weights_f32, self, recurrent)
-            self.weights_f32.activate = simd.activate_f32[index]
+        cdef bint single = dtype == numpy.float32
+        if self.engine == "simd":
+            self.functions = &simd_engine
+            kernels_t, panels = None, _panels(kernels, simd.panel_f32 if single else simd.panel_f64)
         else:
-            fill_weights[double](&self.weights_f64, self, recurrent)
+            self.functions = blas_functions()
+            kernels_t, panels = numpy.ascontiguousarray(kernels.T), None
+        self.arrays = [kernels if panels is None else None, kernels_t, panels, bias]
+        if single:
+            fill_weights[float](&self.weights_f32, features, units, len(kernels), self.arrays)
+            self.weights_f32.activate = simd.activate_f32[index]
+            self.weights_f32.multiply = simd.multiply_f32
+        else:
+            fill_weights[double](&self.weights_f64, features, units, len(kernels), self.arrays)
             self.weights_f64.activate = simd.activate_f64[index]
+            self.weights_f64.multiply = simd.multiply_f64
 
     def run(self, x, *, initial_state=None, mask=None, bint zero_output_for_mask=False, bint go_backwards=False,
             input_dropout=None, recurrent_dropout=None, outputs=None, last_output=None, state=None,
@@ -83,12 +93,14 @@ cdef class Plan:
         processing order, input_dropout (batch, features) and recurrent_dropout (batch, units) as factors. Outputs may
         not overlap inputs. Raises ValueError for a wrong shape, dtype or layout, and what a signal handler raises.
         """
-        if self.weights_f32.kernels != NULL:
-            run_typed[float](self, &self.weights_f32, &self.engine.f32, x, initial_state, mask, zero_output_for_mask,
-                             go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
+        if self.dtype == numpy.float32:
+            run_typed[float](
+                self, &self.weights_f32, &self.functions.f32, x, initial_state, mask, zero_output_for_mask, go_backwards,
+                input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
         else:
-            run_typed[double](self, &self.weights_f64, &self.engine.f64, x, initial_state, mask, zero_output_for_mask,
-                              go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
+            run_typed[double](
+                self, &self.weights_f64, &self.functions.f64, x, initial_state, mask, zero_output_for_mask, go_backwards,
+                input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
 
 
 def activate(str activation, z, bias=None, str isa=None):
@@ -106,6 +118,20 @@ def isa():
     return (<bytes> choose_simd(None).name).decode()
 
 
+def engine():
+    """The engine that a new plan uses: CYRNN_ENGINE, else by the instruction set."""
+    return choose_engine(None, isa())
+
+
+def _panels(kernels, columns):
+    """kernels (depth, units) in panels (ceil(units / columns), depth, columns), filled up with zeros"""
+    depth, units = kernels.shape
+    count = -(-units // columns)
+    padded = numpy.zeros((depth, count * columns), kernels.dtype)
+    padded[:, :units] = kernels
+    return numpy.ascontiguousarray(padded.reshape(depth, count, columns).swapaxes(0, 1))
+
+
 def _shaped(name, array, shape, dtype):
     array = numpy.asarray(array, order="C")
     if array.shape != shape or array.dtype != dtype:
@@ -115,10 +141,19 @@ def _shaped(name, array, shape, dtype):
 
 # ---------------------------------------------------------------- engines and instruction sets
 
-cdef const Engine *load_engine() except NULL:
-    """The blas engine. Its module imports SciPy, so it is imported when the first plan is made."""
-    from cyrnn.engine import recurrence_blas
-    return <const Engine *> PyCapsule_GetPointer(recurrence_blas.engine, "cyrnn.engine.Engine")
+cdef str choose_engine(str engine, str isa):
+    name = engine or os.environ.get("CYRNN_ENGINE") or "auto"
+    if name not in ("auto", "simd", "blas"):
+        raise ValueError(f"{'engine' if engine else 'CYRNN_ENGINE'} must be 'auto', 'simd' or 'blas', got {name!r}")
+    if name == "auto":
+        return "blas" if isa == "generic" else "simd"
+    return name
+
+
+cdef const Engine *blas_functions() except NULL:
+    """The blas engine. Its module imports SciPy, so it is imported when it is first wanted."""
+    from cyrnn.engine import engine_blas
+    return <const Engine *> PyCapsule_GetPointer(engine_blas.engine, "cyrnn.engine.Engine")
 
 
 cdef const Simd *choose_simd(str isa) except NULL:
@@ -174,17 +209,18 @@ cdef class _Pointers:
         return view.buf
 
 
-cdef int fill_weights(Weights[real] *weights, Plan plan, bint recurrent) except -1:
-    weights.features, weights.units, weights.recurrent = plan.features, plan.units, recurrent
-    weights.kernels = <const real *> <uintptr_t> plan.kernels.ctypes.data
-    weights.kernels_t = <const real *> <uintptr_t> plan.kernels_t.ctypes.data
-    weights.bias = NULL
-    if plan.bias is not None:
-        weights.bias = <const real *> <uintptr_t> plan.bias.ctypes.data
+cdef int fill_weights(Weights[real] *weights, ptrdiff_t features, ptrdiff_t units, ptrdiff_t depth,
+                      list arrays) except -1:
+    cdef list addresses = [0 if array is None else array.ctypes.data for array in arrays]
+    weights.features, weights.units, weights.depth = features, units, depth
+    weights.kernels = <const real *> <uintptr_t> addresses[0]
+    weights.kernels_t = <const real *> <uintptr_t> addresses[1]
+    weights.panels = <const real *> <uintptr_t> addresses[2]
+    weights.bias = <const real *> <uintptr_t> addresses[3]
     return 0
 
 
-cdef int run_typed(Plan plan, const Weights[real] *weights, const Recurrence[real] *recurrence, x, initial_state, mask,
+cdef int run_typed(Plan plan, const Weights[real] *weights, const Product[real] *product, x, initial_state, mask,
                    bint zero_output_for_mask, bint go_backwards, input_dropout, recurrent_dropout, outputs,
                    last_output, state, int num_threads) except -1:
     cdef Sequences[real] call
@@ -219,7 +255,7 @@ cdef int run_typed(Plan plan, const Weights[real] *weights, const Recurrence[rea
     call.state = <real *> pointers.take_contiguous("state", state, row, kind, True)
     cdef Outcome outcome
     with nogil:
-        outcome = run_slices(plan.engine, recurrence, weights, &call, num_threads, interrupted)
+        outcome = run_slices(plan.functions, product, weights, &call, num_threads, interrupted)
     if outcome == Outcome.no_memory:
         raise MemoryError("no memory for the scratch space of the recurrence")
     if outcome == Outcome.interrupted:

@@ -1,7 +1,7 @@
-// The activations, and the instruction sets they are compiled for: the face of activations.hpp.
+// The vectorised functions, and the instruction sets they are compiled for: the face of activations.hpp and product.hpp.
 //
 // The engine knows an activation by its index in one list. Each instruction set this CPU can run offers a table of
-// functions in that order, per dtype; they differ in speed and in the last bits only.
+// functions in that order, and a product, per dtype; they differ in speed and in the last bits only.
 #pragma once
 
 #include <cstddef>
@@ -52,10 +52,18 @@ const char *activation_name(int index);  // null when there is no such index
 template <class T>
 using Activate = void (*)(T *z, std::ptrdiff_t stride, const T *bias, std::ptrdiff_t rows, std::ptrdiff_t units);
 
+// c := a . b.  a: (rows, depth);  b: panels of so many columns, see product.hpp;  c: (rows, units)
+template <class T>
+using Multiply = void (*)(std::ptrdiff_t rows, std::ptrdiff_t units, std::ptrdiff_t depth, const T *a,
+                          std::ptrdiff_t a_stride, const T *b, T *c, std::ptrdiff_t c_stride);
+
 struct Simd {
     const char *name;                      // "generic", "avx2" or "avx512"
     const Activate<float> *activate_f32;   // (activation_count()), in the order of the list
     const Activate<double> *activate_f64;
+    Multiply<float> multiply_f32;
+    Multiply<double> multiply_f64;
+    std::ptrdiff_t panel_f32, panel_f64;   // columns
 };
 
 const Simd *simd_by_name(const char *name);  // null when unknown, or when this CPU or OS cannot run it

@@ -5,6 +5,7 @@
 #include "simd.hpp"
 
 #define CYRNN_VECTOR_BYTES 32
+#define CYRNN_TILE_ROWS 6
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
@@ -16,10 +17,17 @@ namespace cyrnn {
 
 namespace avx2 {
 #include "activations.hpp"
+#include "product.hpp"
 }
 
 extern const Simd simd_avx2;
-const Simd simd_avx2{"avx2", avx2::Table<float>::entries, avx2::Table<double>::entries};
+const Simd simd_avx2{"avx2",
+                       avx2::Table<float>::entries,
+                       avx2::Table<double>::entries,
+                       avx2::Panels<float>::multiply,
+                       avx2::Panels<double>::multiply,
+                       avx2::Panels<float>::columns,
+                       avx2::Panels<double>::columns};
 
 }  // namespace cyrnn
 

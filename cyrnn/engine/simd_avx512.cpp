@@ -5,6 +5,7 @@
 #include "simd.hpp"
 
 #define CYRNN_VECTOR_BYTES 64
+#define CYRNN_TILE_ROWS 12
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq"))), apply_to = function)
@@ -16,10 +17,17 @@ namespace cyrnn {
 
 namespace avx512 {
 #include "activations.hpp"
+#include "product.hpp"
 }
 
 extern const Simd simd_avx512;
-const Simd simd_avx512{"avx512", avx512::Table<float>::entries, avx512::Table<double>::entries};
+const Simd simd_avx512{"avx512",
+                       avx512::Table<float>::entries,
+                       avx512::Table<double>::entries,
+                       avx512::Panels<float>::multiply,
+                       avx512::Panels<double>::multiply,
+                       avx512::Panels<float>::columns,
+                       avx512::Panels<double>::columns};
 
 }  // namespace cyrnn
 

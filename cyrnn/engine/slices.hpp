@@ -10,6 +10,7 @@
 
 #include "contract.hpp"
 #include "pool.hpp"
+#include "recurrence.hpp"
 
 namespace cyrnn {
 
@@ -46,7 +47,7 @@ private:
 };
 
 template <class T> struct SlicedCall {
-    const Recurrence<T> *recurrence;
+    const Product<T> *product;
     const Weights<T> *weights;
     const Sequences<T> *call;
     std::ptrdiff_t slice_rows;
@@ -60,33 +61,32 @@ template <class T> struct SlicedCall {
         if (stop.asked(stop.self)) return;
         const std::ptrdiff_t first = index * self->slice_rows;
         const std::ptrdiff_t last = std::min(first + self->slice_rows, self->call->batch);
-        self->recurrence->run(self->weights, self->call, first, last, self->scratch + worker * self->scratch_size,
-                              stop);
+        T *scratch = self->scratch + worker * self->scratch_size;
+        Recurrence<T>(*self->product, *self->weights, *self->call, first, last, scratch).run(stop);
     }
 };
 
 // Runs `call` on at most `threads` threads. `interrupted` is asked now and then, from the calling thread only.
 template <class T>
-Outcome run_slices(const Engine *engine, const Recurrence<T> *recurrence, const Weights<T> *weights,
+Outcome run_slices(const Engine *engine, const Product<T> *product, const Weights<T> *weights,
                    const Sequences<T> *call, int threads, bool (*interrupted)()) {
     if (call->batch == 0) return Outcome::done;
     const std::ptrdiff_t rows = std::min(engine->slice_rows(call->batch), call->batch);
     const std::ptrdiff_t slices = (call->batch + rows - 1) / rows;
     const double work = static_cast<double>(call->batch) * static_cast<double>(call->timesteps) *
-                        static_cast<double>(weights->units) *
-                        static_cast<double>(weights->features + (weights->recurrent ? weights->units : 0));
+                        static_cast<double>(weights->units) * static_cast<double>(weights->depth);
     if (work < least_parallel_work) threads = 1;
     const int workers = static_cast<int>(std::min<std::ptrdiff_t>(threads, slices));
 
     constexpr std::ptrdiff_t line = 64 / sizeof(T);  // workers do not share cache lines
-    const std::ptrdiff_t scratch_size = (recurrence->scratch(weights, rows) + line - 1) / line * line;
+    const std::ptrdiff_t scratch_size = (Recurrence<T>::scratch_size(*product, *weights, rows) + line - 1) / line * line;
     const std::unique_ptr<T[]> scratch(new (std::nothrow) T[workers * scratch_size + line]);
     if (!scratch) return Outcome::no_memory;
     void *aligned = scratch.get();
     std::size_t space = static_cast<std::size_t>(workers * scratch_size + line) * sizeof(T);
     std::align(64, static_cast<std::size_t>(workers * scratch_size) * sizeof(T), aligned, space);
 
-    SlicedCall<T> sliced{recurrence,   weights, call, rows, scratch_size, static_cast<T *>(aligned),
+    SlicedCall<T> sliced{product,      weights, call, rows, scratch_size, static_cast<T *>(aligned),
                          Interruption(interrupted)};
     engine->begin();
     parallel_for(slices, workers, SlicedCall<T>::run_one, &sliced);

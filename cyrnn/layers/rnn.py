@@ -64,7 +64,7 @@ class RNN(Layer):
         self.unroll = bool(unroll)
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.single_state = isinstance(cell.state_size, int)
-        self.states: list[Array] | None = None  # of a stateful layer, from its first call on
+        self.states: list[Array] | None = None  # of a stateful layer, once it is built
         self._cell_takes_training = "training" in inspect.signature(cell.call).parameters
 
     @property
@@ -84,6 +84,13 @@ class RNN(Layer):
 
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
         return [(input_shape[0], *input_shape[2:])] if self.sublayers else []
+
+    def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+        if self.stateful and input_shape[0] is None:
+            raise ValueError(f"stateful layer {self.name!r} needs to know its batch size, got shape {input_shape}")
+        super().build_with(input_shape, values)
+        if self.stateful and input_shape[0] is not None:
+            self.states = self._zero_states(input_shape[0])
 
     # ------------------------------------------------------------ calling
 

@@ -51,7 +51,7 @@ class Sequential(Layer):
 
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):
-            raise TypeError(f"layers must hold cyrnn layers, got {layer!r}")
+            raise ValueError(f"layers must hold cyrnn layers, got {layer!r}")
         if isinstance(layer, InputLayer) and self._layers:
             raise ValueError("an Input must be the first of the layers")
         if any(layer.name == other.name for other in self._layers):

@@ -1,6 +1,6 @@
 from typing import Any
 
 engine: Any
-library_name: str
+version: str
 core: str
 threads_controlled: bool

@@ -1,0 +1,125 @@
+"""The blas engine: one product of SciPy's BLAS per timestep.
+
+Importing this module imports SciPy's BLAS (0.2 s); `cyrnn.engine.plan` does so when the first plan for it is made.
+"""
+
+import ctypes
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.string cimport memset
+from scipy.linalg import cython_blas
+
+from cyrnn.engine.blas cimport multiply, multiply_row, multiply_t
+from cyrnn.engine.contract cimport Engine, Weights, real
+
+cdef extern from "blas_threads.hpp" namespace "cyrnn" nogil:
+    void control_blas_threads(void *get, void *set)
+    void hold_blas_threads()
+    void release_blas_threads()
+
+cdef extern from "transpose.hpp" namespace "cyrnn" nogil:
+    void transpose(const float *a, ptrdiff_t rows, ptrdiff_t columns, float *b, ptrdiff_t b_stride)
+    void transpose(const double *a, ptrdiff_t rows, ptrdiff_t columns, double *b, ptrdiff_t b_stride)
+
+cdef extern from *:
+    """
+    namespace { cyrnn::Engine blas_engine; }
+    """
+    Engine blas_engine
+
+
+# ---------------------------------------------------------------- the product
+
+# OpenBLAS packs both operands of a product, and the weights, packed anew at each timestep, are by far the larger one.
+# It packs its right-hand operand faster, so for a few rows h' := (x . W)' takes 0.7 of the time of h := x . W. Its
+# AVX-512 kernels have a path without packing, for h := x . W alone.
+cdef bint transposed_product = True
+
+# Batches of fewer rows go row by row through gemv.
+cdef ptrdiff_t gemm_rows = 8
+
+
+cdef void product(const Weights[real] *weights, ptrdiff_t rows, const real *inputs, real *h,
+                  real *turned) noexcept nogil:
+    """h := inputs . kernels, with inputs (rows, depth) and h (rows, units)"""
+    cdef ptrdiff_t row, units = weights.units, depth = weights.depth, width = weights.features + units
+    if depth == 0:
+        for row in range(rows):
+            memset(h + row * width, 0, units * sizeof(real))
+    elif rows == 1:
+        multiply_row(<int> units, <int> depth, inputs, weights.kernels, <int> units, h)
+    elif transposed_product:
+        multiply_t(<int> rows, <int> units, <int> depth, inputs, <int> width, weights.kernels_t, <int> depth,
+                   turned, <int> rows)
+        transpose(turned, units, rows, h, width)
+    else:
+        multiply(<int> rows, <int> units, <int> depth, inputs, <int> width, weights.kernels, <int> units,
+                 h, <int> width)
+
+
+cdef ptrdiff_t workspace(const Weights[real] *weights, ptrdiff_t rows) noexcept nogil:
+    """A product, transposed: (units, rows)"""
+    return rows * weights.units
+
+
+cdef ptrdiff_t slice_rows(ptrdiff_t batch) noexcept nogil:
+    """Slices of about 32 rows, in large batches 64: smaller ones pack the weights too often, larger are too few"""
+    cdef ptrdiff_t target = 32 if batch < 1024 else 64
+    cdef ptrdiff_t slices = max(1, (batch + target // 2) // target)
+    if batch < gemm_rows:
+        return 1
+    return (batch + slices - 1) // slices
+
+
+# ---------------------------------------------------------------- BLAS' own threads
+
+def _library():
+    """The library that holds SciPy's BLAS, its symbols looked up through the module that links it."""
+    return ctypes.CDLL(cython_blas.__file__)
+
+
+def _symbol(library, *names):
+    for name in names:
+        if hasattr(library, name):
+            return getattr(library, name)
+    return None
+
+
+def _openblas(library, name):
+    names = (f"{prefix}openblas_{name}{suffix}" for prefix in ("scipy_", "") for suffix in ("", "64_"))
+    return _symbol(library, *names)
+
+
+def _text(function):
+    function.restype = ctypes.c_char_p
+    return function().decode()
+
+
+def _control():
+    global core, gemm_rows, version, threads_controlled, transposed_product
+    library = _library()
+    get, set_ = _openblas(library, "get_num_threads"), _openblas(library, "set_num_threads")
+    threads_controlled = get is not None and set_ is not None
+    if threads_controlled:
+        control_blas_threads(<void *> <size_t> ctypes.cast(get, ctypes.c_void_p).value,
+                             <void *> <size_t> ctypes.cast(set_, ctypes.c_void_p).value)
+        core = _text(_openblas(library, "get_corename"))
+        version = " ".join(_text(_openblas(library, "get_config")).split()[:2])
+    if core in ("SkylakeX", "Cooperlake", "SapphireRapids"):
+        gemm_rows = 4
+        transposed_product = False
+
+
+version = "unknown"
+core = "unknown"            # the CPU that OpenBLAS chose its kernels for
+threads_controlled = False  # can BLAS be held to one thread?
+_control()
+
+blas_engine.slice_rows = slice_rows
+blas_engine.begin = hold_blas_threads
+blas_engine.end = release_blas_threads
+blas_engine.f32.workspace = workspace[float]
+blas_engine.f32.run = product[float]
+blas_engine.f64.workspace = workspace[double]
+blas_engine.f64.run = product[double]
+engine = PyCapsule_New(&blas_engine, "cyrnn.engine.Engine", NULL)

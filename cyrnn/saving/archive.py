@@ -5,12 +5,14 @@ A file is somebody's bytes: every size is checked before it is believed, and not
 
 import json
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyrnn.saving.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
 
 _MOST_JSON = 64 << 20  # bytes; a real config has some kilobytes per layer
 _MOST_EXPANSION = 100  # Keras stores its members uncompressed; deflated weights shrink a little
@@ -31,6 +33,8 @@ class Archive:
 
 def read_archive(path: str | os.PathLike[str]) -> Archive:
     """The contents of the file at `path`. Raises ModelFileError, or OSError where there is no such file."""
+    import zipfile  # late: it costs a quarter of this package's import time
+
     with Path(path).open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
@@ -46,8 +50,8 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
             raise ModelFileError(f"{os.fspath(path)} is not a sound .keras file: {error}") from None
 
 
-def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    members: dict[str, zipfile.ZipInfo] = {}
+def _members(archive: "ZipFile") -> "dict[str, ZipInfo]":
+    members: dict[str, ZipInfo] = {}
     for info in archive.infolist():
         if info.filename in members:
             raise ModelFileError(f"the archive holds {info.filename!r} twice")
@@ -55,7 +59,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _bytes(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str) -> bytes:
+def _bytes(archive: "ZipFile", members: "dict[str, ZipInfo]", name: str) -> bytes:
     info = members.get(name)
     if info is None:
         raise ModelFileError(f"the archive holds no {name!r}: it is not a .keras file of Keras 3")
@@ -65,7 +69,7 @@ def _bytes(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: 
         return member.read(info.file_size)
 
 
-def _json(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], name: str) -> dict[str, Any]:
+def _json(archive: "ZipFile", members: "dict[str, ZipInfo]", name: str) -> dict[str, Any]:
     if name in members and members[name].file_size > _MOST_JSON:
         raise ModelFileError(f"{name!r} has {members[name].file_size} bytes, more than {_MOST_JSON}")
     try:

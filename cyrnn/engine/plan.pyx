@@ -95,12 +95,12 @@ cdef class Plan:
         """
         if self.dtype == numpy.float32:
             run_typed[float](
-                self, &self.weights_f32, &self.functions.f32, x, initial_state, mask, zero_output_for_mask, go_backwards,
-                input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
+                self, &self.weights_f32, &self.functions.f32, x, initial_state, mask, zero_output_for_mask,
+                go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
         else:
             run_typed[double](
-                self, &self.weights_f64, &self.functions.f64, x, initial_state, mask, zero_output_for_mask, go_backwards,
-                input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
+                self, &self.weights_f64, &self.functions.f64, x, initial_state, mask, zero_output_for_mask,
+                go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
 
 
 def activate(str activation, z, bias=None, str isa=None):

@@ -2,7 +2,9 @@
 
 import argparse
 import contextlib
+import io
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
+    except Exception as error:  # whatever it is, a person at a terminal gets one line
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"cyrnn {options.command}: {text}", file=sys.stderr)
         return 2
@@ -61,9 +63,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _predict(options: argparse.Namespace) -> int:
     model = load_model(options.model)
+    if options.input.exists() and not options.input.is_file():
+        raise ValueError(f"{options.input} is not a regular file")
     try:
         x = np.load(options.input, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header can raise almost anything
         raise ValueError(f"{options.input} is not a .npy file of numbers: {error}") from None
     if not isinstance(x, np.ndarray):
         raise ValueError(f"{options.input} is not a .npy file: it is an archive of several arrays")
@@ -79,16 +85,30 @@ def _predict(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _written_at_once(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends; if it fails, what was there stays."""
+    """A file that takes the place of `path` when the block ends; if it fails, what was there stays.
+
+    Links are followed, the mode of a file that is there is kept, and what is no regular file is written to as it is.
+    """
+    path = path.resolve()
     if path.is_dir():
         raise IsADirectoryError(f"cannot write to {path}: it is a directory")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write to {path}: there is no folder {path.parent}")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(f"cannot write to {path}: it is read-only")
+    if path.exists() and not path.is_file():
+        buffer = io.BytesIO()  # a pipe has no position, which `numpy.save` asks for
+        yield buffer
+        path.write_bytes(buffer.getvalue())
+        return
+    umask = os.umask(0)
+    os.umask(umask)
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~umask
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".cyrnn-")
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
+        Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -125,3 +125,25 @@ def test_names():
     assert activations.get(np.tanh) is np.tanh
     keras_names = set(TRUTH) - {"hard_sigmoid_keras2"}
     assert {activations.get(name).name for name in keras_names} == keras_names
+
+
+@pytest.mark.parametrize(
+    ("name", "z", "words"),
+    [
+        ("tanh", np.zeros(3, "f4"), "rows, units"),
+        ("tanh", np.zeros((), "f4"), "rows, units"),
+        ("tanhh", np.zeros((1, 1), "f4"), "tanhh"),
+        ("tanh", np.zeros((1, 1), "i4"), "z must be"),
+        ("tanh", np.zeros((4, 4), "f4")[:, ::2], "C-contiguous"),
+    ],
+)
+def test_wrong_arrays_are_refused(name, z, words):
+    with pytest.raises(ValueError, match=words):
+        plan.activate(name, z)
+
+
+def test_empty_arrays_and_what_is_not_a_number():
+    assert activations.tanh(np.zeros((3, 0))).shape == (3, 0)
+    for wrong in (None, np.zeros(2, complex), "a"):
+        with pytest.raises(TypeError, match="real numbers"):
+            activations.tanh(wrong)

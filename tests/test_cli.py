@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from importlib import resources
 from pathlib import Path
 
@@ -57,6 +58,26 @@ def test_predict(digits, tmp_path, capsys, options):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.npy", "y.npy"]  # no temporary file stays
 
 
+def test_what_output_is_written_to(digits, tmp_path):
+    """Links are followed, modes kept, read-only files refused, and what is no regular file stays what it is."""
+    target, link, private, pipe = (tmp_path / name for name in ("target.npy", "link.npy", "private.npy", "pipe"))
+    arguments = ["predict", MODEL, str(tmp_path / "x.npy"), "-o"]
+    target.touch()
+    link.symlink_to(target)
+    assert cli.main([*arguments, str(link)]) == 0
+    assert link.is_symlink() and np.load(target).shape == digits.shape
+    private.touch(0o600)
+    assert cli.main([*arguments, str(private)]) == 0
+    assert private.stat().st_mode & 0o777 == 0o600
+    os.mkfifo(pipe)
+    received = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    assert cli.main([*arguments, str(pipe)]) == 0
+    reader.join()
+    assert pipe.is_fifo() and received[0] == target.read_bytes()
+
+
 def test_info(capsys):
     assert cli.main(["info", MODEL]) == 0
     printed = capsys.readouterr().out
@@ -96,6 +117,9 @@ def test_python_m_cyrnn():
         (["predict", MODEL, MODEL, "-o", "y.npy"], "not a .npy file"),
         (["predict", MODEL, "empty.npy", "-o", "y.npy"], "not a .npy file"),
         (["predict", MODEL, "pickle.npy", "-o", "y.npy"], "not a .npy file"),
+        (["predict", MODEL, "header.npy", "-o", "y.npy"], "not a .npy file"),
+        (["predict", MODEL, "/dev/null", "-o", "y.npy"], "not a regular file"),
+        (["info", "/dev/null"], "not a regular file"),
         (["predict", MODEL, "short.npy", "-o", "y.npy"], r"\(None, 8, 8\).*\(4, 8, 7\)"),
         (["predict", MODEL, "flat.npy", "-o", "y.npy"], r"\(None, 8, 8\).*\(64,\)"),
         (["predict", MODEL, "text.npy", "-o", "y.npy"], "real numbers"),
@@ -113,6 +137,7 @@ def test_a_wrong_call_gets_one_line(tmp_path, monkeypatch, capsys, arguments, wo
     np.save("text.npy", np.full((4, 8, 8), "a"))
     np.save("pickle.npy", np.array([{}], dtype=object), allow_pickle=True)
     Path("empty.npy").touch()
+    Path("header.npy").write_bytes(Path("x.npy").read_bytes().replace(b"(4, 8, 8)", b"(-4,8, 8)"))
     Path("y.npy").write_text("what was there")
     assert cli.main(arguments) == 2
     captured = capsys.readouterr()

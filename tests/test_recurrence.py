@@ -188,6 +188,8 @@ def test_wrong_weights_are_refused(arguments, error, words):
         (X, {"mask": np.ones((2, 5), "u1")}, "mask"),
         (X, {"outputs": np.zeros((2, 5, 5), "f4")}, "outputs"),
         (X, {"state": np.zeros((2, 4), "f8")}, "state"),
+        (X, {"num_threads": 0}, "num_threads.*0"),
+        (X, {"num_threads": -5}, "num_threads.*-5"),
     ],
 )
 def test_wrong_arrays_are_refused(x, options, words):

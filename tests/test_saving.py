@@ -204,6 +204,27 @@ def test_damaged_members(tmp_path, members, words):
         load_model(tmp_path / "m.keras")
 
 
+def test_a_directory_that_lies_about_sizes(tmp_path):
+    """The archive's directory says that little was compressed to much; the file itself is small."""
+    path = tmp_path / "m.keras"
+    write(path, weights=bytes(30_000_000), compression=zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(path) as archive:
+        packed = archive.getinfo("model.weights.h5").compress_size
+    content = path.read_bytes()
+    at = content.rindex(packed.to_bytes(4, "little") + (30_000_000).to_bytes(4, "little"))
+    path.write_bytes(content[:at] + (10_000_000).to_bytes(4, "little") + content[at + 4 :])
+    with pytest.raises(ModelFileError, match="would expand|not a sound"):
+        load_model(path)
+
+
+def test_many_layers_take_linear_time(tmp_path):
+    layers = [Input((3,)), *(Activation("linear") for _ in range(5000))]
+    empty = io.BytesIO()
+    h5py.File(empty, "w").close()
+    write(tmp_path / "m.keras", json.loads(cyrnn.Sequential(layers).to_json()), empty.getvalue())
+    assert len(load_model(tmp_path / "m.keras").layers) == 5000
+
+
 def test_files_that_are_no_archives(tmp_path):
     path = tmp_path / "m.keras"
     with pytest.raises(FileNotFoundError):

@@ -236,7 +236,9 @@ def asked_in_a_new_process(environment):
         ({"OMP_NUM_THREADS": "3,2"}, "3"),
         ({"CYRNN_NUM_THREADS": "5", "OMP_NUM_THREADS": "3"}, "5"),
         ({"OMP_NUM_THREADS": "nonsense"}, str(threads.usable_cpus())),
-        ({"CYRNN_NUM_THREADS": "0"}, "ValueError: CYRNN_NUM_THREADS must be a positive integer, got '0'"),
+        ({"OMP_NUM_THREADS": "99999999999"}, str(threads.usable_cpus())),
+        ({"OMP_NUM_THREADS": "²"}, str(threads.usable_cpus())),
+        ({"CYRNN_NUM_THREADS": "0"}, "ValueError: CYRNN_NUM_THREADS must be between 1 and 1024, got '0'"),
     ],
 )
 def test_the_environment_sets_the_default(environment, expected):

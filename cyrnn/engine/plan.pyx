@@ -93,6 +93,8 @@ cdef class Plan:
         processing order, input_dropout (batch, features) and recurrent_dropout (batch, units) as factors. Outputs may
         not overlap inputs. Raises ValueError for a wrong shape, dtype or layout, and what a signal handler raises.
         """
+        if num_threads < 1:
+            raise ValueError(f"num_threads must be positive, got {num_threads}")
         if self.dtype == numpy.float32:
             run_typed[float](
                 self, &self.weights_f32, &self.functions.f32, x, initial_state, mask, zero_output_for_mask,
@@ -106,6 +108,10 @@ cdef class Plan:
 def activate(str activation, z, bias=None, str isa=None):
     """z := activation(z + bias) in place: z (rows, units), C-contiguous float32 or float64; bias (units,) or None."""
     cdef const Simd *simd = choose_simd(isa)
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
+    if numpy.ndim(z) != 2:
+        raise ValueError(f"z must have shape (rows, units), got {numpy.shape(z)}")
     cdef int index = ACTIVATIONS[activation]
     if z.dtype == numpy.float32:
         activate_typed[float](<uintptr_t> simd.activate_f32[index], z, bias)

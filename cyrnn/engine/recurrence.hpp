@@ -31,9 +31,12 @@ public:
           seen(reinterpret_cast<std::uint8_t *>(workspace + product.workspace(&weights, rows))) {}
 
     void run(Stop stop) {
+        // Timesteps between two questions whether to stop: a few milliseconds of work, but not each short step.
+        const double work = double(rows) * double(units) * double(weights.depth);
+        const std::ptrdiff_t stretch = work > 1e8 ? 1 : work > 1.6e6 ? std::ptrdiff_t(1e8 / work) : 64;
         load_state();
         for (std::ptrdiff_t t = 0; t < call.timesteps; ++t) {
-            if (t % 64 == 63 && stop.asked(stop.self)) return;
+            if (t % stretch == stretch - 1 && stop.asked(stop.self)) return;
             load_inputs(t);
             product.run(&weights, rows, after_dropout(), then + features, workspace);
             weights.activate(then + features, width, weights.bias, rows, units);

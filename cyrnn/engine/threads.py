@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+_MOST = 1024  # more threads than that are a mistake
 _chosen: int | None = None  # by set_num_threads
 _default: int | None = None  # by the environment and the machine, once asked
 _this_thread = threading.local()  # .count: within `using`
@@ -51,10 +52,10 @@ def _from_environment() -> int | None:
     for variable in ("CYRNN_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(variable, "").split(",")[0].strip()  # OMP_NUM_THREADS may list one number per level
         if text:
-            if text.isdigit() and int(text) > 0:
+            if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST:
                 return int(text)
             if variable == "CYRNN_NUM_THREADS":  # somebody else's variable is not ours to judge
-                raise ValueError(f"CYRNN_NUM_THREADS must be a positive integer, got {text!r}")
+                raise ValueError(f"CYRNN_NUM_THREADS must be between 1 and {_MOST}, got {text!r}")
     return None
 
 
@@ -84,6 +85,6 @@ def _positive(name: str, n: int) -> int:
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"{name} must be a positive integer, got {n!r}")
     count = n.__index__()
-    if not 1 <= count <= 1024:
-        raise ValueError(f"{name} must be between 1 and 1024, got {count}")
+    if not 1 <= count <= _MOST:
+        raise ValueError(f"{name} must be between 1 and {_MOST}, got {count}")
     return count

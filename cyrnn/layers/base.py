@@ -128,9 +128,10 @@ class Layer:
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Create the weights for inputs of `input_shape`, the batch axis first. A built layer is left as it is."""
+        shape = checked_shape("input_shape", input_shape)
         with _building:
             if not self.built and not _deferred.get():
-                self.build_with(tuple(input_shape), None)
+                self.build_with(shape, None)
 
     def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
         """Build, with own weights of these values instead of the initializers' ones."""
@@ -346,6 +347,14 @@ def _checked_bool(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be a bool, got {value!r}")
     return value
+
+
+def checked_shape(name: str, shape: Any) -> Shape:
+    """A shape of at least one axis as a tuple of non-negative ints and None. Raises ValueError."""
+    axes = tuple(shape) if isinstance(shape, (list, tuple)) else ()
+    if not axes or any(n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or n < 0) for n in axes):
+        raise ValueError(f"{name} must be a tuple of non-negative integers and None, got {shape!r:.100}")
+    return tuple(None if n is None else n.__index__() for n in axes)
 
 
 def checked_int(name: str, value: Any) -> int:

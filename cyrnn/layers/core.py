@@ -8,7 +8,17 @@ from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, random, regularizers
 from cyrnn.engine import threads
-from cyrnn.layers.base import Array, Layer, Shape, Weight, WeightSpec, as_array, checked_int, checked_rate
+from cyrnn.layers.base import (
+    Array,
+    Layer,
+    Shape,
+    Weight,
+    WeightSpec,
+    as_array,
+    checked_int,
+    checked_rate,
+    checked_shape,
+)
 from cyrnn.layers.planned import PlannedLayer
 
 
@@ -34,7 +44,7 @@ class InputLayer(Layer):
         if sparse or ragged:
             raise ValueError("sparse and ragged inputs are not supported")
         super().__init__(name=name)
-        self.batch_shape = _checked_shape([batch_size, *shape] if shape is not None else batch_shape or [])
+        self.batch_shape = checked_shape("shape", [batch_size, *shape] if shape is not None else batch_shape)
         self.dtype = np.dtype(dtype or "float32").name
         self.optional = bool(optional)
         self.built = True
@@ -57,13 +67,6 @@ class InputLayer(Layer):
 def Input(shape: Sequence[int | None] | None = None, **kwargs: Any) -> InputLayer:
     """The first entry of a `Sequential`: ``Input((timesteps, features))``. Takes InputLayer's arguments."""
     return InputLayer(shape, **kwargs)
-
-
-def _checked_shape(shape: Sequence[int | None]) -> Shape:
-    for axis in shape:
-        if axis is not None and (not hasattr(axis, "__index__") or isinstance(axis, bool) or axis < 0):
-            raise ValueError(f"a shape has non-negative integers and None, got {tuple(shape)}")
-    return tuple(None if axis is None else int(axis) for axis in shape)
 
 
 @objects.register("keras.layers")

@@ -24,6 +24,8 @@ class PlannedLayer(Layer):
         values, activation, prepared = self._values, self.activation, self._prepared
         if prepared is not None and prepared[0] is values and prepared[1] is activation:
             return prepared[2]
+        if not self.built:
+            raise ValueError(f"layer {self.name!r} is not built yet: call it or build(input_shape) first")
         weights = {name: value.astype(self.dtype_policy.engine_dtype) for name, value in values.items()}
         plan = Plan(
             weights["kernel"],

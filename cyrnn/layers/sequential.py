@@ -23,6 +23,7 @@ class Sequential(Layer):
     def __init__(self, layers: Iterable[Layer] = (), trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
+        self._names: set[str] = set()
         for layer in layers:
             self._append(layer)
         self._build_from_input()
@@ -54,8 +55,9 @@ class Sequential(Layer):
             raise ValueError(f"layers must hold cyrnn layers, got {layer!r}")
         if isinstance(layer, InputLayer) and self._layers:
             raise ValueError("an Input must be the first of the layers")
-        if any(layer.name == other.name for other in self._layers):
+        if layer.name in self._names:
             raise ValueError(f"layers must have different names, got {layer.name!r} twice")
+        self._names.add(layer.name)
         self._layers.append(layer)
 
     def _build_from_input(self) -> None:

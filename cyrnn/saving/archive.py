@@ -5,6 +5,7 @@ A file is somebody's bytes: every size is checked before it is believed, and not
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,24 +26,30 @@ class Archive:
     config: dict[str, Any]
     metadata: dict[str, Any]
     weights: bytes
+    stored_bytes: int  # of the file on disk
 
     @property
     def keras_version(self) -> str:
-        return str(self.metadata.get("keras_version", "unknown"))
+        version = str(self.metadata.get("keras_version"))
+        return version if re.fullmatch(r"[0-9][\w.+-]{0,40}", version) else "unknown"
 
 
 def read_archive(path: str | os.PathLike[str]) -> Archive:
     """The contents of the file at `path`. Raises ModelFileError, or OSError where there is no such file."""
     import zipfile  # late: it costs a quarter of this package's import time
 
+    if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+        raise ModelFileError(f"{os.fspath(path)} is not a regular file")
     with Path(path).open("rb") as file:
+        stored = os.fstat(file.fileno()).st_size
         try:
             with zipfile.ZipFile(file) as archive:
-                members = _members(archive)
+                members = _members(archive, stored)
                 return Archive(
                     config=_json(archive, members, "config.json"),
                     metadata=_json(archive, members, "metadata.json"),
                     weights=_bytes(archive, members, "model.weights.h5"),
+                    stored_bytes=stored,
                 )
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from None
@@ -50,9 +57,11 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
             raise ModelFileError(f"{os.fspath(path)} is not a sound .keras file: {error}") from None
 
 
-def _members(archive: "ZipFile") -> "dict[str, ZipInfo]":
+def _members(archive: "ZipFile", stored: int) -> "dict[str, ZipInfo]":
     members: dict[str, ZipInfo] = {}
     for info in archive.infolist():
+        if info.file_size > _MOST_EXPANSION * max(1, min(info.compress_size, stored)):
+            raise ModelFileError(f"{info.filename!r} would expand from {info.compress_size} to {info.file_size} bytes")
         if info.filename in members:
             raise ModelFileError(f"the archive holds {info.filename!r} twice")
         members[info.filename] = info
@@ -63,8 +72,6 @@ def _bytes(archive: "ZipFile", members: "dict[str, ZipInfo]", name: str) -> byte
     info = members.get(name)
     if info is None:
         raise ModelFileError(f"the archive holds no {name!r}: it is not a .keras file of Keras 3")
-    if info.file_size > _MOST_EXPANSION * max(1, info.compress_size):
-        raise ModelFileError(f"{name!r} would expand from {info.compress_size} to {info.file_size} bytes")
     with archive.open(info) as member:
         return member.read(info.file_size)
 

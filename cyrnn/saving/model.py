@@ -39,9 +39,9 @@ def model_from_archive(archive: Archive, custom_objects: Mapping[str, Any] | Non
     if not isinstance(model, Sequential):
         raise ModelFileError(f"the model is a {type(model).__name__}; only Sequential models can be loaded")
     input_shape = model.input_shape or archive.config["config"].get("build_input_shape")
-    if input_shape is None:
+    if not isinstance(input_shape, (list, tuple)):
         raise ModelFileError("the model was saved before it was built: the file does not say what its input looks like")
-    build_from_h5(model, tuple(input_shape), archive.weights)
+    build_from_h5(model, tuple(input_shape), archive.weights, archive.stored_bytes)
     return model
 
 

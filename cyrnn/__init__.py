@@ -7,6 +7,7 @@ The namespaces are Keras': ``import cyrnn as keras`` runs code that uses `keras.
 from cyrnn._version import __version__
 
 try:
+    import cyrnn.engine.plan  # noqa: F401  (the compiled part, named in the error if it is missing)
     from cyrnn import activations, constraints, initializers, layers, random, regularizers, saving
 except ModuleNotFoundError as error:
     if error.name != "cyrnn.engine.plan":

@@ -27,7 +27,7 @@ class Activation:
         dtype = array.dtype if array.dtype.kind in "fV" else np.dtype("float32")
         if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float32):
             raise TypeError(f"x must be an array of real numbers, got dtype {array.dtype}")
-        z = np.array(array, dtype="float64" if dtype == np.float64 else "float32", order="C")
+        z = np.array(array, dtype="float64" if dtype.itemsize >= 8 else "float32", order="C")
         if z.size:
             plan.activate(self.name, z.reshape(-1, z.shape[-1] if z.ndim else 1))
         return z.astype(dtype, copy=False)

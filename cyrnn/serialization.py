@@ -27,8 +27,11 @@ def from_envelope(envelope: Any, custom_objects: Mapping[str, Any] | None = None
     if not isinstance(envelope, Mapping):
         raise ValueError(f"expected a JSON object with 'class_name' and 'config', got {type(envelope).__name__}")
     module = "keras" if envelope.get("class_name") == "Sequential" else "keras.layers"
-    with objects.custom_object_scope(custom_objects):
-        layer = objects.deserialize(envelope, module)
+    try:
+        with objects.custom_object_scope(custom_objects):
+            layer = objects.deserialize(envelope, module)
+    except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"not a config that makes sense: {type(error).__name__}: {error}") from error
     if not isinstance(layer, Layer):
         raise ValueError(f"expected the config of a layer or model, got that of a {type(layer).__name__}")
     return layer

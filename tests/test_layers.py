@@ -413,3 +413,33 @@ def test_dense_on_vectors_and_sequences():
     assert_close(y, recurrence(x, dense.kernel, None, dense.bias, "softmax")[0])
     np.testing.assert_array_equal(dense(x[:, 0]), dense(np.ascontiguousarray(x[:, 0])))
     assert dense(x[:0]).shape == (0, 6, 7)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_weights_of_a_copy_are_read_only_too(duplicate):
+    twin = duplicate(built(SimpleRNN(5), inputs()))
+    with pytest.raises(ValueError, match="read-only"):
+        twin.kernel[:] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        twin.weights[2][:] = 0
+
+
+def test_an_activation_that_fails_leaves_no_dropout_mask():
+    x = inputs()
+    calls = []
+
+    def fails_once(z):
+        calls.append(z)
+        if len(calls) == 3:
+            raise RuntimeError
+        return np.tanh(z)
+
+    layer, twin = (built(SimpleRNN(5, f, dropout=0.5, seed=1), x) for f in (fails_once, lambda z: np.tanh(z)))
+    with pytest.raises(RuntimeError):
+        layer(x, training=True)
+    twin(x, training=True)
+    np.testing.assert_array_equal(layer(x, training=True), twin(x, training=True))
+
+
+def test_a_dense_layer_without_features():
+    assert built(Dense(3), np.zeros((4, 0), "f4"))(np.zeros((4, 0), "f4")).shape == (4, 3)

@@ -1,7 +1,6 @@
 // Every activation, vectorised once: its formula on a vector, and the walk over an array.
 //
-// Included inside a namespace per instruction set; see vector_math.hpp for what that forbids. The formulas are for
-// the recurrence's tiles too, which hold their sums in registers: Formulas<T>::tanh(sums).
+// Included inside a namespace per instruction set; see vector_math.hpp for what that forbids.
 //
 // Whether a product and a sum are fused is the compiler's choice, so each expression leaves it only one; and a tail
 // goes through the code of the full vectors. So an element's bits do not depend on where in the array it stands.

@@ -91,6 +91,8 @@ def _openblas(library, name):
 
 
 def _text(function):
+    if function is None:
+        return "unknown"
     function.restype = ctypes.c_char_p
     return function().decode()
 

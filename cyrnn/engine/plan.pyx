@@ -1,6 +1,7 @@
 """Plans: a layer's weights made ready to run. The one place where arrays become pointers and the GIL is let go."""
 
 import os
+import threading
 
 import numpy
 
@@ -195,7 +196,7 @@ cdef class _Pointers:
         cdef int axis
         for axis in range(view.ndim if fits else 0):
             fits = fits and (shape[axis] is None or shape[axis] == view.shape[axis])
-            fits = fits and view.strides[axis] % view.itemsize == 0
+            fits = fits and (view.shape[axis] < 2 or view.strides[axis] % view.itemsize == 0)
         if not fits or <uintptr_t> view.buf % <uintptr_t> view.itemsize != 0:
             raise ValueError(f"{name} must be an aligned array of shape {shape} and format {kind!r}, got shape "
                              f"{tuple(view.shape[axis] for axis in range(view.ndim))} and format {view.format!r}")
@@ -260,13 +261,20 @@ cdef int run_typed(Plan plan, const Weights[real] *weights, const Product[real] 
     call.last_output = <real *> pointers.take_contiguous("last_output", last_output, row, kind, True)
     call.state = <real *> pointers.take_contiguous("state", state, row, kind, True)
     cdef Outcome outcome
+    # Signals are handled on the main thread alone. Another one must not come back to Python while workers are busy:
+    # if the interpreter is ending, it would never return to them.
+    cdef bint may_stop = threading.get_ident() == threading.main_thread().ident
     with nogil:
-        outcome = run_slices(plan.functions, product, weights, &call, num_threads, interrupted)
+        outcome = run_slices(plan.functions, product, weights, &call, num_threads, interrupted if may_stop else never)
     if outcome == Outcome.no_memory:
         raise MemoryError("no memory for the scratch space of the recurrence")
     if outcome == Outcome.interrupted:
         raise_pending()
     return 0
+
+
+cdef bool never() noexcept nogil:
+    return False
 
 
 cdef bool interrupted() noexcept nogil:

@@ -1,4 +1,4 @@
-// The activations for AVX2 and FMA: 32-byte vectors. No standard header may follow the pragma: an inline function
+// The activations and the product for AVX2 and FMA: 32-byte vectors. No standard header may follow the pragma: an inline function
 // compiled here could be the copy that the linker keeps for every CPU.
 #if defined(__x86_64__) || defined(__i386__)
 

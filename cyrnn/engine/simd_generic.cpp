@@ -1,4 +1,4 @@
-// The activations for any CPU: 16-byte vectors, as SSE2 and NEON have them.
+// The activations and the product for any CPU: 16-byte vectors, as SSE2 and NEON have them.
 #include "simd.hpp"
 
 #define CYRNN_VECTOR_BYTES 16

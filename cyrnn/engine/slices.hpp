@@ -75,7 +75,7 @@ Outcome run_slices(const Engine *engine, const Product<T> *product, const Weight
     const std::ptrdiff_t slices = (call->batch + rows - 1) / rows;
     const double work = static_cast<double>(call->batch) * static_cast<double>(call->timesteps) *
                         static_cast<double>(weights->units) * static_cast<double>(weights->depth);
-    if (work < least_parallel_work) threads = 1;
+    if (work < least_parallel_work || threads < 1) threads = 1;
     const int workers = static_cast<int>(std::min<std::ptrdiff_t>(threads, slices));
 
     constexpr std::ptrdiff_t line = 64 / sizeof(T);  // workers do not share cache lines

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 import threading
 import warnings
 from collections import defaultdict
@@ -21,6 +22,16 @@ Shape = tuple[int | None, ...]
 
 _counters: dict[str, Iterator[int]] = defaultdict(itertools.count)
 _building = threading.RLock()  # a layer is built once, also when several threads call it first
+
+
+def _renew_lock() -> None:  # in a forked child, the thread that held the old one is gone
+    global _building
+    _building = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 _deferred: ContextVar[bool] = ContextVar("deferred_building", default=False)
 
 
@@ -238,10 +249,13 @@ class Layer:
 
     def apply_constraints(self) -> None:
         """Replace each constrained weight w by constraint(w), as Keras' optimizers do after each update."""
+        new: dict[Layer, dict[str, ArrayLike]] = defaultdict(dict)
         for layer, name in self._weight_slots():
             constraint = layer._specs[name].constraint
             if constraint is not None:
-                layer._assign({name: constraint(layer._values[name])})
+                new[layer][name] = constraint(layer._values[name])
+        for layer, values in new.items():
+            layer._assign(values)
 
     def _record_activity(self, *arrays: Array) -> None:
         """Note the activity penalty of this call's outputs, per sample as Keras does since 3.14."""
@@ -324,6 +338,11 @@ class Layer:
     def to_json(self, **kwargs: Any) -> str:
         """The layer's config as JSON text in Keras' form; `kwargs` go to `json.dumps`. See `cyrnn.from_json`."""
         return json.dumps(objects.serialize(self), **kwargs)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for value in self._values.values():  # a copy or an unpickled array has forgotten that it is read-only
+            value.flags.writeable = False
 
     def __repr__(self) -> str:
         built = f", parameters={self.count_params()}" if self.built else ", built=False"

@@ -1,5 +1,6 @@
 """The layers that stand around an RNN in a Sequential model. Reference: Keras 3."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -225,7 +226,7 @@ class Dense(PlannedLayer):
             raise ValueError(
                 f"inputs of {self.name!r} must have shape (batch, ..., {plan.features}), got {inputs.shape}"
             )
-        rows = inputs.reshape(-1, 1, plan.features) if inputs.size else inputs[:0].reshape(-1, 1, plan.features)
+        rows = inputs.reshape(math.prod(inputs.shape[:-1]), 1, plan.features)
         outputs = np.empty((len(rows), 1, plan.units), plan.dtype)
         plan.run(rows, outputs=outputs, num_threads=threads.get_num_threads())
         outputs = outputs.reshape(*inputs.shape[:-1], plan.units)

@@ -86,6 +86,8 @@ class RNN(Layer):
         return [(input_shape[0], *input_shape[2:])] if self.sublayers else []
 
     def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+        if len(input_shape) != 3:
+            raise ValueError(f"the input must have shape (batch, timesteps, features), got {input_shape}")
         if self.stateful and input_shape[0] is None:
             raise ValueError(f"stateful layer {self.name!r} needs to know its batch size, got shape {input_shape}")
         super().build_with(input_shape, values)
@@ -161,6 +163,7 @@ class RNN(Layer):
         states = self._zero_states(len(x)) if states is None else states
         previous: Array | None = None  # the last emitted output
         outputs, losses = [], []
+        self._reset_dropout()
         for t in reversed(range(x.shape[1])) if self.go_backwards else range(x.shape[1]):
             output, new_states = self._step(x[:, t], states, training)
             if isinstance(self.cell, Layer):
@@ -173,13 +176,17 @@ class RNN(Layer):
             previous, states = output, new_states
             if self.return_sequences:
                 outputs.append(output)
-        if isinstance(self.cell, SimpleRNNCell):
-            self.cell.reset_dropout_mask()
-            self.cell.reset_recurrent_dropout_mask()
+        self._reset_dropout()
         if isinstance(self.cell, Layer):
             self.cell._activity_losses = losses
         assert previous is not None  # there was a timestep
         return np.stack(outputs, axis=1) if self.return_sequences else previous, states
+
+    def _reset_dropout(self) -> None:
+        """One dropout mask per sequence: none from before, and none left for later."""
+        if isinstance(self.cell, SimpleRNNCell):
+            self.cell.reset_dropout_mask()
+            self.cell.reset_recurrent_dropout_mask()
 
     def _step(self, x: Array, states: list[Array], training: bool) -> tuple[Array, list[Array]]:
         call = self.cell if isinstance(self.cell, Layer) else self.cell.call
@@ -202,7 +209,7 @@ class RNN(Layer):
                 f"stateful layer {self.name!r} carries states of {len(self.states[0])} rows, got a batch of {batch}"
             )
         if initial_state is None:
-            return self.states if self.stateful else None
+            return [state.copy() for state in self.states] if self.stateful and self.states else None
         given = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         if len(given) != len(self.state_sizes):
             raise ValueError(f"initial_state must hold {len(self.state_sizes)} arrays, got {len(given)}")

@@ -15,7 +15,7 @@ from cyrnn.saving.errors import ModelFileError
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
-_MOST_JSON = 64 << 20  # bytes; a real config has some kilobytes per layer
+_MOST_JSON = 16 << 20  # bytes; a real config has some kilobytes per layer
 _MOST_EXPANSION = 100  # Keras stores its members uncompressed; deflated weights shrink a little
 
 
@@ -37,6 +37,7 @@ class Archive:
 def read_archive(path: str | os.PathLike[str]) -> Archive:
     """The contents of the file at `path`. Raises ModelFileError, or OSError where there is no such file."""
     import zipfile  # late: it costs a quarter of this package's import time
+    import zlib
 
     if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
         raise ModelFileError(f"{os.fspath(path)} is not a regular file")
@@ -53,7 +54,14 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
                 )
         except ModelFileError as error:
             raise ModelFileError(f"{os.fspath(path)}: {error}") from None
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            zipfile.LargeZipFile,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            zlib.error,
+        ) as error:
             raise ModelFileError(f"{os.fspath(path)} is not a sound .keras file: {error}") from None
 
 
@@ -64,6 +72,8 @@ def _members(archive: "ZipFile", stored: int) -> "dict[str, ZipInfo]":
             raise ModelFileError(f"{info.filename!r} would expand from {info.compress_size} to {info.file_size} bytes")
         if info.filename in members:
             raise ModelFileError(f"the archive holds {info.filename!r} twice")
+        if info.compress_type not in (0, 8):  # stored, deflated
+            raise ModelFileError(f"{info.filename!r} is compressed in a way that Keras does not use")
         members[info.filename] = info
     return members
 

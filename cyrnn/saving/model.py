@@ -25,7 +25,7 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     archive = read_archive(path)
     try:
         return model_from_archive(archive, custom_objects)
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError, MemoryError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise ModelFileError(f"{os.fspath(path)}: {error or type(error).__name__}") from error
 
 

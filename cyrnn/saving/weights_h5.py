@@ -15,13 +15,25 @@ from cyrnn.layers.base import Array, Layer, Shape
 from cyrnn.layers.sequential import Sequential
 from cyrnn.saving.errors import ModelFileError
 
-_MOST_EXPANSION = 1000  # a dataset may say it is large and store nothing
+_MOST_EXPANSION = 1000  # of all weights together: a dataset may say it is large and store nothing, or be read twice
+
+
+class _Budget:
+    """The bytes that may still be read."""
+
+    def __init__(self, bytes_left: int) -> None:
+        self.bytes_left = bytes_left
+
+    def spend(self, count: int, what: str) -> None:
+        self.bytes_left -= count
+        if self.bytes_left < 0:
+            raise ModelFileError(f"{what} would expand to {count} bytes, far more than the file holds")
 
 
 def build_from_h5(layer: Layer, input_shape: Shape, content: bytes, stored_bytes: int) -> None:
     """Build `layer` for inputs of `input_shape`, with the weights in `content`, the bytes of an HDF5 file.
 
-    `stored_bytes` is the size of what came from outside: no weight may be a thousand times larger than that.
+    `stored_bytes` is the size of what came from outside: all weights together may be a thousand times larger.
 
     Every shape is known from the configs before anything is read or allocated. Raises ModelFileError where the file
     does not fit, and ImportError without h5py.
@@ -32,25 +44,25 @@ def build_from_h5(layer: Layer, input_shape: Shape, content: bytes, stored_bytes
         raise ImportError(".keras files need h5py: pip install 'cyrnn[h5]'") from error
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
-            _build(h5py, layer, input_shape, file, "", _MOST_EXPANSION * stored_bytes)
+            _build(h5py, layer, input_shape, file, "", _Budget(_MOST_EXPANSION * stored_bytes))
     except (OSError, RuntimeError, KeyError) as error:  # what h5py makes of damaged files
         raise ModelFileError(f"the weights are not a sound HDF5 file: {error}") from None
 
 
-def _build(h5py: Any, layer: Layer, input_shape: Shape, file: Any, path: str, most: int) -> None:
+def _build(h5py: Any, layer: Layer, input_shape: Shape, file: Any, path: str, budget: "_Budget") -> None:
     specs = layer.weight_specs(input_shape)
     stored = _member(h5py, file, f"{path}vars", h5py.Group) if specs else ()
     if len(stored) != len(specs):
         raise ModelFileError(f"layer {layer.name!r} has {len(specs)} weights, its group {path}vars holds {len(stored)}")
     values = {
         spec.name: _read(
-            h5py, file, f"{path}vars/{index}", spec.shape, f"weight {spec.name!r} of layer {layer.name!r}", most
+            h5py, file, f"{path}vars/{index}", spec.shape, f"weight {spec.name!r} of layer {layer.name!r}", budget
         )
         for index, spec in enumerate(specs)
     }
     paths = _sublayer_paths(layer)
     for (_, sublayer), shape, name in zip(layer.sublayers, layer.sublayer_shapes(input_shape), paths, strict=True):
-        _build(h5py, sublayer, shape, file, f"{path}{name}/", most)
+        _build(h5py, sublayer, shape, file, f"{path}{name}/", budget)
     if not layer.built:
         layer.build_with(input_shape, values)
 
@@ -82,14 +94,13 @@ def _member(h5py: Any, file: Any, path: str, kind: type) -> Any:
     return node
 
 
-def _read(h5py: Any, file: Any, path: str, shape: tuple[int, ...], what: str, most: int) -> Array:
+def _read(h5py: Any, file: Any, path: str, shape: tuple[int, ...], what: str, budget: "_Budget") -> Array:
     dataset = _member(h5py, file, path, h5py.Dataset)
     if dataset.shape != shape:
         raise ModelFileError(f"{what} has shape {shape}, the file has {dataset.shape}")
     if dataset.is_virtual or dataset.external:
         raise ModelFileError(f"{what} is stored outside of the file")
-    if dataset.nbytes > most:
-        raise ModelFileError(f"{what} would expand to {dataset.nbytes} bytes")
+    budget.spend(dataset.nbytes, what)
     dtype = dataset.dtype
     if dataset.attrs.get("dtype") == "bfloat16" and dtype.itemsize == 2:
         bits = np.asarray(dataset[()]).view(np.uint16)

@@ -45,6 +45,10 @@ globals().update(_BY_NAME)
 __all__ = ["get", "serialize", "deserialize", *_BY_NAME]
 
 
+def __getattr__(name: str) -> Activation:  # so that type checkers know of the functions above
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def get(identifier: Any) -> Callable[..., Any]:
     """None (linear), a name, a callable or an object's envelope -> the activation.
 

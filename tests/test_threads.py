@@ -175,6 +175,22 @@ def test_a_long_call_answers_an_interrupt_and_the_layer_works_on(engine):
     assert np.isfinite(layer(x)).all()
 
 
+def test_the_interpreter_may_end_during_a_call_of_a_daemon_thread():
+    code = """
+import threading, time
+import numpy as np
+import cyrnn
+cyrnn.set_num_threads(2)
+layer = cyrnn.layers.SimpleRNN(256)
+x = np.zeros((64, 1, 64), "f4")
+layer(x)
+long = np.broadcast_to(x, (64, 3000, 64))
+threading.Thread(target=lambda: [layer(long) for _ in range(100)], daemon=True).start()
+time.sleep(0.4)
+"""
+    run_python(code, MALLOC_MMAP_THRESHOLD_="65536")  # what is freed too early is unmapped, and its use is seen
+
+
 def test_other_threads_run_python_during_a_call():
     """The GIL is released: a Python thread counts on while the engine works."""
     layer, x = layer_and_input(64, 100, 64, 256)

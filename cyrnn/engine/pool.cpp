@@ -4,11 +4,12 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 
 #include <pthread.h>
+#include <signal.h>
 
 namespace cyrnn {
 namespace {
@@ -101,14 +102,16 @@ private:
     }
 
     void start_workers(int wanted) {
-        while (workers < wanted) {
-            try {
-                std::thread(&Pool::serve, this, workers + 1).detach();
-            } catch (const std::system_error &) {
-                return;  // no more threads to be had: the caller does their share
-            }
-            ++workers;
+        if (workers >= wanted) return;
+        sigset_t all, before;  // workers take no signals: those are for the program's own threads
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        try {
+            for (; workers < wanted; ++workers) std::thread(&Pool::serve, this, workers + 1).detach();
+        } catch (const std::exception &) {
+            // no more threads to be had: the caller does their share
         }
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
 
     [[noreturn]] void serve(int worker) {

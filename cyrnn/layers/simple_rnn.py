@@ -22,6 +22,16 @@ class SimpleRNN(RNN):
     `layer.kernel`, ... Unlike Keras 3, the layer keeps `activity_regularizer`, and `seed` is in its config.
     """
 
+    units: int
+    activation: Any
+    use_bias: bool
+    dropout: float
+    recurrent_dropout: float
+    seed: int | None
+    kernel: Any
+    recurrent_kernel: Any
+    bias: Any
+
     def __init__(
         self,
         units: int,

@@ -19,12 +19,13 @@ except ModuleNotFoundError as error:
 
 from cyrnn.config import show_config
 from cyrnn.engine.threads import get_num_threads, set_num_threads
-from cyrnn.layers import Input
+from cyrnn.layers import Input, Layer
 from cyrnn.layers.sequential import Sequential
 from cyrnn.serialization import from_json
 
 __all__ = [
     "Input",
+    "Layer",
     "Sequential",
     "__version__",
     "activations",

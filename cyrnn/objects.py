@@ -6,6 +6,7 @@ by name, unpickled or unmarshalled, so a config cannot run code that the caller 
 """
 
 import contextlib
+import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 _Class = TypeVar("_Class", bound=type)
 
 _classes: dict[tuple[str, str], type] = {}  # (module, class name or alias) -> class
+_cloning: ContextVar[dict[str, Any] | None] = ContextVar("cloning", default=None)
 _custom: ContextVar[Mapping[str, Any]] = ContextVar("custom_objects", default=MappingProxyType({}))
 
 
@@ -56,20 +58,43 @@ def serialize(obj: Any) -> Any:
     if obj is None:
         return None
     cls = type(obj)
+    builtin = "_keras_module" in vars(cls)
+    cloned = _cloning.get()
+    if cloned is not None and not builtin and not (hasattr(obj, "get_config") and hasattr(obj, "build")):
+        return obj if callable(obj) and not hasattr(obj, "call") else copy.deepcopy(obj)  # a function, or a cell
     if hasattr(obj, "get_config"):
-        builtin = "_keras_module" in vars(cls)
+        name = cls.__name__
+        if cloned is not None and not builtin:
+            cloned[name := f"{cls.__module__}.{cls.__qualname__}"] = cls
         envelope = {
             "module": cls._keras_module if builtin else (None if cls.__module__ == "__main__" else cls.__module__),
             "class_name": cls.__name__,
             "config": obj.get_config(),
-            "registered_name": None if builtin else cls.__name__,
+            "registered_name": None if builtin else name,
         }
-        build_config = obj.get_build_config() if hasattr(obj, "get_build_config") else None
+        build_config = obj.get_build_config() if cloned is None and hasattr(obj, "get_build_config") else None
         return envelope if build_config is None else {**envelope, "build_config": build_config}
     if callable(obj):
         name = getattr(obj, "__name__", cls.__name__)
         return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
     raise ValueError(f"cannot write {obj!r} to a config: it has no get_config()")
+
+
+def clone(obj: Any, **changes: Any) -> Any:
+    """A new layer of `obj`'s config with some changes, not built. Functions and objects of the user's own are kept."""
+    found: dict[str, Any] = {}
+    token = _cloning.set(found)
+    try:
+        envelope = serialize(obj)
+    finally:
+        _cloning.reset(token)
+    with custom_object_scope(found):
+        return deserialize({**envelope, "config": {**envelope["config"], **changes}}, "keras.layers")
+
+
+def revived(entry: Any, module: str) -> Any:
+    """The object that a config entry describes, or is."""
+    return deserialize(entry, module) if isinstance(entry, Mapping) else entry
 
 
 def deserialize(envelope: Mapping[str, Any], module: str) -> Any:

@@ -384,8 +384,9 @@ def test_layers_can_be_copied(make, duplicate):
 
 def test_repr_says_what_it_is():
     layer = SimpleRNN(5, name="reader")
-    assert repr(layer) == "<SimpleRNN name='reader', built=False, dtype='float32'>"
-    assert repr(built(layer, inputs())) == "<SimpleRNN name='reader', parameters=45, dtype='float32'>"
+    assert repr(layer) == "<SimpleRNN name='reader', units=5, built=False, dtype='float32'>"
+    described = "units=5, features=3, parameters=45, dtype='float32'"
+    assert repr(built(layer, inputs())) == f"<SimpleRNN name='reader', {described}>"
 
 
 # ---------------------------------------------------------------- shapes

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import recurrence
 
+from cyrnn.engine import plan as engine
 from cyrnn.engine.plan import ACTIVATIONS, Plan
 
 DTYPES = ["float32", "float64"]
@@ -16,12 +17,12 @@ ENGINES = ["simd", "blas"]
 SIZES = st.one_of(st.integers(0, 5), st.sampled_from([8, 15, 16, 17, 31, 33, 64, 65]))
 
 
-def run(plan, x, return_sequences=True, **options):
+def run(plan, x, return_sequences=True, num_threads=1, **options):
     batch, timesteps, _ = x.shape
     outputs = np.full((batch, timesteps, plan.units), np.nan, plan.dtype) if return_sequences else None
     last = None if return_sequences else np.full((batch, plan.units), np.nan, plan.dtype)
     state = np.full((batch, plan.units), np.nan, plan.dtype)
-    plan.run(x, outputs=outputs, last_output=last, state=state, **options)
+    engine.run([plan.call(x, outputs=outputs, last_output=last, state=state, **options)], num_threads)
     return (outputs if return_sequences else last), state
 
 
@@ -188,20 +189,54 @@ def test_wrong_weights_are_refused(arguments, error, words):
         (X, {"mask": np.ones((2, 5), "u1")}, "mask"),
         (X, {"outputs": np.zeros((2, 5, 5), "f4")}, "outputs"),
         (X, {"state": np.zeros((2, 4), "f8")}, "state"),
-        (X, {"num_threads": 0}, "num_threads.*0"),
-        (X, {"num_threads": -5}, "num_threads.*-5"),
     ],
 )
 def test_wrong_arrays_are_refused(x, options, words):
     with pytest.raises(ValueError, match=words):
-        Plan(K, R, B, "tanh").run(x, **options)
+        engine.run([Plan(K, R, B, "tanh").call(x, **options)])
+
+
+@pytest.mark.parametrize("num_threads", [0, -5])
+def test_wrong_numbers_of_threads_are_refused(num_threads):
+    with pytest.raises(ValueError, match=f"num_threads.*{num_threads}"):
+        engine.run([Plan(K, R, B, "tanh").call(X)], num_threads)
+
+
+def test_calls_of_different_plans_and_dtypes_run_together():
+    calls, alone = [], []
+    for dtype in ("f4", "f8"):
+        for backwards in (False, True):
+            plan = Plan(K.astype(dtype), R.astype(dtype), None, "tanh", engine=ENGINES[backwards])
+            alone.append(run(plan, X.astype(dtype), go_backwards=backwards)[0])
+            calls.append((plan, np.empty_like(alone[-1]), backwards))
+    jobs = [plan.call(X.astype(out.dtype), outputs=out, go_backwards=backwards) for plan, out, backwards in calls]
+    engine.run(jobs, 2)
+    for (_, together, _), expected in zip(calls, alone, strict=True):
+        assert np.array_equal(together, expected)
+    engine.run([])
+    with pytest.raises(ValueError, match="at most 16 calls"):
+        engine.run(jobs * 5)
+
+
+def test_outputs_may_be_part_of_a_larger_array():
+    plan = Plan(K, R, B, "tanh")
+    expected, _ = run(plan, X)
+    wide = np.full((2, 5, 9), 7, "f4")
+    engine.run([plan.call(X, outputs=wide[:, ::-1, 3:7])])
+    assert np.array_equal(wide[:, ::-1, 3:7], expected)
+    assert np.all(wide[:, :, :3] == 7) and np.all(wide[:, :, 7:] == 7)
+    last = np.full((2, 9), 7, "f4")
+    engine.run([plan.call(X, last_output=last[:, 5:])])
+    assert np.array_equal(last[:, 5:], expected[:, -1]) and np.all(last[:, :5] == 7)
+    with pytest.raises(ValueError, match="outputs must be contiguous along its last axis"):
+        plan.call(X, outputs=np.zeros((2, 5, 8), "f4")[:, :, ::2])
 
 
 def test_read_only_outputs_are_refused():
     out = np.zeros((2, 5, 4), "f4")
     out.flags.writeable = False
     with pytest.raises((ValueError, BufferError)):
-        Plan(K, R, B, "tanh").run(X, outputs=out)
+        Plan(K, R, B, "tanh").call(X, outputs=out)
 
 
 def test_a_plan_cannot_be_made_empty_changed_or_pickled():

@@ -32,7 +32,9 @@ template <class T> struct Sequences {  // one call
     const T *input_dropout;                 // (batch, features) factors, or null
     const T *recurrent_dropout;             // (batch, units) factors, or null
     T *outputs;                             // (batch, timesteps, units), or null
+    std::ptrdiff_t outputs_batch, outputs_time;
     T *last_output;                         // (batch, units), or null
+    std::ptrdiff_t last_output_batch;
     T *state;                               // (batch, units), or null
 };
 

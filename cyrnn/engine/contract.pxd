@@ -57,7 +57,9 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         const T *input_dropout
         const T *recurrent_dropout
         T *outputs
+        ptrdiff_t outputs_batch, outputs_time
         T *last_output
+        ptrdiff_t last_output_batch
         T *state
 
     cdef cppclass Product[T]:
@@ -78,10 +80,16 @@ cdef extern from "slices.hpp" namespace "cyrnn" nogil:
         interrupted
         no_memory
 
-    Outcome run_slices(const Engine *engine, const Product[float] *product, const Weights[float] *weights,
-                       const Sequences[float] *call, int threads, bool (*interrupted)() noexcept nogil) noexcept
-    Outcome run_slices(const Engine *engine, const Product[double] *product, const Weights[double] *weights,
-                       const Sequences[double] *call, int threads, bool (*interrupted)() noexcept nogil) noexcept
+    cdef cppclass Job:
+        const Engine *engine
+
+    cdef cppclass JobOf[T](Job):
+        const Product[T] *product
+        const Weights[T] *weights
+        Sequences[T] call
+
+    Outcome run_slices(const Job *const *jobs, ptrdiff_t count, int threads,
+                       bool (*interrupted)() noexcept nogil) noexcept
 
 
 cdef extern from "engine_simd.hpp" namespace "cyrnn" nogil:

@@ -13,7 +13,7 @@ from libc.stdint cimport uint8_t, uintptr_t
 from libcpp cimport bool
 
 from cyrnn.engine.contract cimport (
-    Engine, Outcome, Product, Sequences, Simd, Weights, activation_count, activation_name, real, run_slices,
+    Engine, Job, JobOf, Outcome, Product, Simd, Weights, activation_count, activation_name, real, run_slices,
     simd_best, simd_by_name, simd_engine,
 )
 
@@ -84,26 +84,56 @@ cdef class Plan:
             self.weights_f64.activate = simd.activate_f64[index]
             self.weights_f64.multiply = simd.multiply_f64
 
-    def run(self, x, *, initial_state=None, mask=None, bint zero_output_for_mask=False, bint go_backwards=False,
-            input_dropout=None, recurrent_dropout=None, outputs=None, last_output=None, state=None,
-            int num_threads=1):
-        """Run the recurrence over x (batch, timesteps, features), and fill the arrays that are given.
+    def call(self, x, *, initial_state=None, mask=None, bint zero_output_for_mask=False, bint go_backwards=False,
+             input_dropout=None, recurrent_dropout=None, outputs=None, last_output=None, state=None):
+        """A `Call`: what `run` needs to go over x (batch, timesteps, features) and fill the arrays that are given.
 
-        x, and the mask (batch, timesteps; bool), may have any strides; all other arrays are C-contiguous and of
-        the plan's dtype: initial_state, last_output and state (batch, units), outputs (batch, timesteps, units) in
-        processing order, input_dropout (batch, features) and recurrent_dropout (batch, units) as factors. Outputs may
-        not overlap inputs. Raises ValueError for a wrong shape, dtype or layout, and what a signal handler raises.
+        x, and the mask (batch, timesteps; bool), may have any strides. All other arrays are of the plan's dtype:
+        initial_state and state (batch, units), input_dropout (batch, features) and recurrent_dropout (batch, units) as
+        factors, C-contiguous; outputs (batch, timesteps, units) in processing order and last_output (batch, units),
+        contiguous along units. What is filled may not overlap what is read. Raises ValueError for a wrong shape, dtype
+        or layout.
         """
-        if num_threads < 1:
-            raise ValueError(f"num_threads must be positive, got {num_threads}")
+        cdef Call call = Call.__new__(Call)
+        call.plan = self
         if self.dtype == numpy.float32:
-            run_typed[float](
-                self, &self.weights_f32, &self.functions.f32, x, initial_state, mask, zero_output_for_mask,
-                go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
+            call.job = &call.job_f32
+            fill_job[float](
+                call, &call.job_f32, &self.weights_f32, &self.functions.f32, x, initial_state, mask,
+                zero_output_for_mask, go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state)
         else:
-            run_typed[double](
-                self, &self.weights_f64, &self.functions.f64, x, initial_state, mask, zero_output_for_mask,
-                go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state, num_threads)
+            call.job = &call.job_f64
+            fill_job[double](
+                call, &call.job_f64, &self.weights_f64, &self.functions.f64, x, initial_state, mask,
+                zero_output_for_mask, go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state)
+        return call
+
+
+def run(list calls, int num_threads=1):
+    """Run calls that do not wait for each other's results, together on at most `num_threads` threads.
+
+    Raises ValueError for num_threads < 1, MemoryError without scratch space, and what a signal handler raises.
+    """
+    if num_threads < 1:
+        raise ValueError(f"num_threads must be positive, got {num_threads}")
+    cdef const Job *jobs[most_calls]
+    cdef ptrdiff_t count = 0
+    cdef Call call
+    if len(calls) > most_calls:
+        raise ValueError(f"at most {most_calls} calls can run together, got {len(calls)}")
+    for call in calls:
+        jobs[count] = call.job
+        count += 1
+    cdef Outcome outcome
+    # Signals are handled on the main thread alone. Another one must not come back to Python while workers are busy:
+    # if the interpreter is ending, it would never return to them.
+    cdef bint may_stop = threading.get_ident() == threading.main_thread().ident
+    with nogil:
+        outcome = run_slices(jobs, count, num_threads, interrupted if may_stop else never)
+    if outcome == Outcome.no_memory:
+        raise MemoryError("no memory for the scratch space of the recurrence")
+    if outcome == Outcome.interrupted:
+        raise_pending()
 
 
 def activate(str activation, z, bias=None, str isa=None):
@@ -177,8 +207,8 @@ cdef const Simd *choose_simd(str isa) except NULL:
 
 # ---------------------------------------------------------------- arrays become pointers
 
-cdef class _Pointers:
-    """The buffers of one call: taken one by one, released together."""
+cdef class _Buffers:
+    """Buffers, taken one by one, released together."""
 
     cdef Py_buffer views[9]
     cdef int count
@@ -207,13 +237,43 @@ cdef class _Pointers:
         if array is None:
             return NULL
         cdef Py_buffer *view = self.take(name, array, shape, kind, written)
-        cdef ptrdiff_t expected = view.itemsize
-        cdef int axis
-        for axis in reversed(range(view.ndim)):
-            if view.shape[axis] > 1 and view.strides[axis] != expected:
-                raise ValueError(f"{name} must be C-contiguous")
-            expected *= view.shape[axis]
+        check_contiguous(name, view, 0)
         return view.buf
+
+    cdef void *take_rows(self, str name, array, tuple shape, str kind, ptrdiff_t *strides) except? NULL:
+        """The address of an array to fill that is contiguous along its last axis, or null; the other axes' strides."""
+        if array is None:
+            return NULL
+        cdef Py_buffer *view = self.take(name, array, shape, kind, True)
+        cdef int axis
+        check_contiguous(name, view, view.ndim - 1)
+        for axis in range(view.ndim - 1):
+            strides[axis] = view.strides[axis] // view.itemsize
+        return view.buf
+
+
+cdef int check_contiguous(str name, const Py_buffer *view, int first_axis) except -1:
+    cdef ptrdiff_t expected = view.itemsize
+    cdef int axis
+    for axis in reversed(range(first_axis, view.ndim)):
+        if view.shape[axis] > 1 and view.strides[axis] != expected:
+            raise ValueError(f"{name} must be {'contiguous along its last axis' if first_axis else 'C-contiguous'}")
+        expected *= view.shape[axis]
+    return 0
+
+
+cdef enum:
+    most_calls = 16
+
+
+@cython.final
+cdef class Call(_Buffers):
+    """A plan and the arrays of one run over them, checked and held: see `Plan.call` and `run`."""
+
+    cdef Plan plan
+    cdef JobOf[float] job_f32
+    cdef JobOf[double] job_f64
+    cdef const Job *job  # the one of the two that is filled
 
 
 cdef int fill_weights(Weights[real] *weights, ptrdiff_t features, ptrdiff_t units, ptrdiff_t depth,
@@ -227,49 +287,44 @@ cdef int fill_weights(Weights[real] *weights, ptrdiff_t features, ptrdiff_t unit
     return 0
 
 
-cdef int run_typed(Plan plan, const Weights[real] *weights, const Product[real] *product, x, initial_state, mask,
-                   bint zero_output_for_mask, bint go_backwards, input_dropout, recurrent_dropout, outputs,
-                   last_output, state, int num_threads) except -1:
-    cdef Sequences[real] call
-    cdef _Pointers pointers = _Pointers()
+cdef int fill_job(Call owner, JobOf[real] *job, const Weights[real] *weights, const Product[real] *product, x,
+                  initial_state, mask, bint zero_output_for_mask, bint go_backwards, input_dropout, recurrent_dropout,
+                  outputs, last_output, state) except -1:
+    job.engine, job.product, job.weights = owner.plan.functions, product, weights
+    cdef ptrdiff_t features = weights.features, units = weights.units
     cdef str kind = "f" if real is float else "d"
-    cdef Py_buffer *view = pointers.take("x", x, (None, None, plan.features), kind)
+    cdef Py_buffer *view = owner.take("x", x, (None, None, features), kind)
     cdef ptrdiff_t item = view.itemsize
     cdef ptrdiff_t batch = view.shape[0], timesteps = view.shape[1]
-    call.batch, call.timesteps = batch, timesteps
-    call.x = <const real *> view.buf
-    call.x_batch, call.x_time = view.strides[0] // item, view.strides[1] // item
-    call.x_feature = view.strides[2] // item
-    call.mask = NULL
+    job.call.batch, job.call.timesteps = batch, timesteps
+    job.call.x = <const real *> view.buf
+    job.call.x_batch, job.call.x_time = view.strides[0] // item, view.strides[1] // item
+    job.call.x_feature = view.strides[2] // item
+    job.call.mask = NULL
     if mask is not None and timesteps > 0:
-        view = pointers.take("mask", mask, (batch, timesteps), "?")
-        call.mask = <const uint8_t *> view.buf
-        call.mask_batch, call.mask_time = view.strides[0], view.strides[1]
+        view = owner.take("mask", mask, (batch, timesteps), "?")
+        job.call.mask = <const uint8_t *> view.buf
+        job.call.mask_batch, job.call.mask_time = view.strides[0], view.strides[1]
     if go_backwards and timesteps > 0:  # the last timestep first: a sign, not a copy
-        call.x += (timesteps - 1) * call.x_time
-        call.x_time = -call.x_time
-        if call.mask != NULL:
-            call.mask += (timesteps - 1) * call.mask_time
-            call.mask_time = -call.mask_time
-    cdef tuple row = (batch, plan.units)
-    call.zero_output_for_mask = zero_output_for_mask
-    call.initial_state = <const real *> pointers.take_contiguous("initial_state", initial_state, row, kind)
-    call.input_dropout = <const real *> pointers.take_contiguous(
-        "input_dropout", input_dropout, (batch, plan.features), kind)
-    call.recurrent_dropout = <const real *> pointers.take_contiguous("recurrent_dropout", recurrent_dropout, row, kind)
-    call.outputs = <real *> pointers.take_contiguous("outputs", outputs, (batch, timesteps, plan.units), kind, True)
-    call.last_output = <real *> pointers.take_contiguous("last_output", last_output, row, kind, True)
-    call.state = <real *> pointers.take_contiguous("state", state, row, kind, True)
-    cdef Outcome outcome
-    # Signals are handled on the main thread alone. Another one must not come back to Python while workers are busy:
-    # if the interpreter is ending, it would never return to them.
-    cdef bint may_stop = threading.get_ident() == threading.main_thread().ident
-    with nogil:
-        outcome = run_slices(plan.functions, product, weights, &call, num_threads, interrupted if may_stop else never)
-    if outcome == Outcome.no_memory:
-        raise MemoryError("no memory for the scratch space of the recurrence")
-    if outcome == Outcome.interrupted:
-        raise_pending()
+        job.call.x += (timesteps - 1) * job.call.x_time
+        job.call.x_time = -job.call.x_time
+        if job.call.mask != NULL:
+            job.call.mask += (timesteps - 1) * job.call.mask_time
+            job.call.mask_time = -job.call.mask_time
+    cdef tuple row = (batch, units)
+    job.call.zero_output_for_mask = zero_output_for_mask
+    job.call.initial_state = <const real *> owner.take_contiguous("initial_state", initial_state, row, kind)
+    job.call.input_dropout = <const real *> owner.take_contiguous(
+        "input_dropout", input_dropout, (batch, features), kind)
+    job.call.recurrent_dropout = <const real *> owner.take_contiguous(
+        "recurrent_dropout", recurrent_dropout, row, kind)
+    cdef ptrdiff_t strides[2]
+    job.call.outputs = <real *> owner.take_rows("outputs", outputs, (batch, timesteps, units), kind, strides)
+    if job.call.outputs != NULL:
+        job.call.outputs_batch, job.call.outputs_time = strides[0], strides[1]
+    job.call.last_output = <real *> owner.take_rows("last_output", last_output, row, kind, strides)
+    job.call.last_output_batch = strides[0] if job.call.last_output != NULL else 0
+    job.call.state = <real *> owner.take_contiguous("state", state, row, kind, True)
     return 0
 
 
@@ -284,11 +339,11 @@ cdef bool interrupted() noexcept nogil:
 
 
 cdef int activate_typed(uintptr_t function, z, bias, real *unused=NULL) except -1:
-    cdef _Pointers pointers = _Pointers()
+    cdef _Buffers buffers = _Buffers()
     cdef str kind = "f" if real is float else "d"
     cdef ptrdiff_t rows = z.shape[0], units = z.shape[1]
-    cdef real *z_ = <real *> pointers.take_contiguous("z", z, (rows, units), kind, True)
-    cdef const real *bias_ = <const real *> pointers.take_contiguous("bias", bias, (units,), kind)
+    cdef real *z_ = <real *> buffers.take_contiguous("z", z, (rows, units), kind, True)
+    cdef const real *bias_ = <const real *> buffers.take_contiguous("bias", bias, (units,), kind)
     with nogil:
         (<void (*)(real *, ptrdiff_t, const real *, ptrdiff_t, ptrdiff_t) noexcept nogil> function)(
             z_, units, bias_, rows, units)

@@ -41,10 +41,10 @@ public:
             product.run(&weights, rows, after_dropout(), then + features, workspace);
             weights.activate(then + features, width, weights.bias, rows, units);
             if (call.mask) keep_masked(t);
-            if (call.outputs) emit(t, call.outputs + t * units, call.timesteps * units);
+            if (call.outputs) emit(t, call.outputs + t * call.outputs_time, call.outputs_batch);
             std::swap(now, then);
         }
-        if (call.last_output) emit(call.timesteps - 1, call.last_output, units, now);
+        if (call.last_output) emit(call.timesteps - 1, call.last_output, call.last_output_batch, now);
         if (call.state)
             for (std::ptrdiff_t row = 0; row < rows; ++row)
                 copy(h(now, row), units, call.state + (first + row) * units);

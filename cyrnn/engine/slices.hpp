@@ -1,12 +1,14 @@
-// One call, cut into slices of its batch that go through the pool. Each slice walks all timesteps alone, so there is
+// Calls, cut into slices of their batches that go through the pool. Each slice walks all timesteps alone, so there is
 // no barrier per timestep.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <new>
+#include <vector>
 
 #include "contract.hpp"
 #include "pool.hpp"
@@ -46,52 +48,103 @@ private:
     Clock::time_point asked_at = Clock::now();
 };
 
-template <class T> struct SlicedCall {
+// One call of one plan, of whichever dtype.
+struct Job {
+    const Engine *engine;
+
+    virtual std::ptrdiff_t batch() const = 0;
+    virtual double work() const = 0;  // multiply-adds
+    virtual std::size_t scratch_bytes(std::ptrdiff_t rows) const = 0;
+    virtual void walk(std::ptrdiff_t first, std::ptrdiff_t last, void *scratch, Stop stop) const = 0;
+
+protected:
+    ~Job() = default;
+};
+
+template <class T> struct JobOf final : Job {
     const Product<T> *product;
     const Weights<T> *weights;
-    const Sequences<T> *call;
-    std::ptrdiff_t slice_rows;
-    std::ptrdiff_t scratch_size;  // elements per worker
-    T *scratch;                   // (workers, scratch_size)
-    Interruption interruption;
+    Sequences<T> call;
 
-    static void run_one(void *self_, std::ptrdiff_t index, int worker) {
-        auto *self = static_cast<SlicedCall *>(self_);
-        const Stop stop = self->interruption.for_worker(worker);
-        if (stop.asked(stop.self)) return;
-        const std::ptrdiff_t first = index * self->slice_rows;
-        const std::ptrdiff_t last = std::min(first + self->slice_rows, self->call->batch);
-        T *scratch = self->scratch + worker * self->scratch_size;
-        Recurrence<T>(*self->product, *self->weights, *self->call, first, last, scratch).run(stop);
+    std::ptrdiff_t batch() const override { return call.batch; }
+
+    double work() const override {
+        return static_cast<double>(call.batch) * static_cast<double>(call.timesteps) *
+               static_cast<double>(weights->units) * static_cast<double>(weights->depth);
+    }
+
+    std::size_t scratch_bytes(std::ptrdiff_t rows) const override {
+        return static_cast<std::size_t>(Recurrence<T>::scratch_size(*product, *weights, rows)) * sizeof(T);
+    }
+
+    void walk(std::ptrdiff_t first, std::ptrdiff_t last, void *scratch, Stop stop) const override {
+        Recurrence<T>(*product, *weights, call, first, last, static_cast<T *>(scratch)).run(stop);
     }
 };
 
-// Runs `call` on at most `threads` threads. `interrupted` is asked now and then, from the calling thread only.
-template <class T>
-Outcome run_slices(const Engine *engine, const Product<T> *product, const Weights<T> *weights,
-                   const Sequences<T> *call, int threads, bool (*interrupted)()) {
-    if (call->batch == 0) return Outcome::done;
-    const std::ptrdiff_t rows = std::min(engine->slice_rows(call->batch), call->batch);
-    const std::ptrdiff_t slices = (call->batch + rows - 1) / rows;
-    const double work = static_cast<double>(call->batch) * static_cast<double>(call->timesteps) *
-                        static_cast<double>(weights->units) * static_cast<double>(weights->depth);
-    if (work < least_parallel_work || threads < 1) threads = 1;
-    const int workers = static_cast<int>(std::min<std::ptrdiff_t>(threads, slices));
+class Slices {
+public:
+    Slices(const Job *const *jobs, std::ptrdiff_t count, bool (*interrupted)()) : interruption(interrupted) {
+        parts.reserve(static_cast<std::size_t>(count));
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            const std::ptrdiff_t batch = jobs[i]->batch();
+            if (batch == 0) continue;
+            const std::ptrdiff_t rows = std::min(jobs[i]->engine->slice_rows(batch), batch);
+            parts.push_back({jobs[i], rows, (batch + rows - 1) / rows});
+            slices += parts.back().slices;
+            work += jobs[i]->work();
+            scratch_size = std::max(scratch_size, jobs[i]->scratch_bytes(rows));
+        }
+    }
 
-    constexpr std::ptrdiff_t line = 64 / sizeof(T);  // workers do not share cache lines
-    const std::ptrdiff_t scratch_size = (Recurrence<T>::scratch_size(*product, *weights, rows) + line - 1) / line * line;
-    const std::unique_ptr<T[]> scratch(new (std::nothrow) T[workers * scratch_size + line]);
-    if (!scratch) return Outcome::no_memory;
-    void *aligned = scratch.get();
-    std::size_t space = static_cast<std::size_t>(workers * scratch_size + line) * sizeof(T);
-    std::align(64, static_cast<std::size_t>(workers * scratch_size) * sizeof(T), aligned, space);
+    Outcome run(int threads) {
+        if (work < least_parallel_work || threads < 1) threads = 1;
+        const int workers = static_cast<int>(std::min<std::ptrdiff_t>(threads, slices));
+        scratch_size = (scratch_size + line - 1) / line * line;  // workers do not share cache lines
+        std::size_t space = static_cast<std::size_t>(workers) * scratch_size + line;
+        const std::unique_ptr<char[]> memory(new char[space]);
+        void *aligned = memory.get();
+        scratch = static_cast<char *>(std::align(line, space - line, aligned, space));
+        for (const Part &part : parts) part.job->engine->begin();
+        parallel_for(slices, workers, run_one, this);
+        for (const Part &part : parts) part.job->engine->end();
+        return interruption.happened() ? Outcome::interrupted : Outcome::done;
+    }
 
-    SlicedCall<T> sliced{product,      weights, call, rows, scratch_size, static_cast<T *>(aligned),
-                         Interruption(interrupted)};
-    engine->begin();
-    parallel_for(slices, workers, SlicedCall<T>::run_one, &sliced);
-    engine->end();
-    return sliced.interruption.happened() ? Outcome::interrupted : Outcome::done;
+private:
+    struct Part {
+        const Job *job;
+        std::ptrdiff_t rows, slices;  // of each slice but the last; their number
+    };
+
+    static void run_one(void *self_, std::ptrdiff_t index, int worker) {
+        auto *self = static_cast<Slices *>(self_);
+        const Stop stop = self->interruption.for_worker(worker);
+        if (stop.asked(stop.self)) return;
+        const Part *part = self->parts.data();
+        for (; index >= part->slices; ++part) index -= part->slices;
+        const std::ptrdiff_t first = index * part->rows, last = std::min(first + part->rows, part->job->batch());
+        part->job->walk(first, last, self->scratch + static_cast<std::size_t>(worker) * self->scratch_size, stop);
+    }
+
+    static constexpr std::size_t line = 64;  // bytes
+
+    std::vector<Part> parts;
+    std::ptrdiff_t slices = 0;
+    double work = 0;
+    std::size_t scratch_size = 0;  // bytes per worker
+    char *scratch = nullptr;       // (workers, scratch_size)
+    Interruption interruption;
+};
+
+// Runs all jobs, which do not wait for each other, on at most `threads` threads. `interrupted` is asked now and then,
+// from the calling thread only.
+inline Outcome run_slices(const Job *const *jobs, std::ptrdiff_t count, int threads, bool (*interrupted)()) noexcept {
+    try {
+        return Slices(jobs, count, interrupted).run(threads);
+    } catch (const std::bad_alloc &) {
+        return Outcome::no_memory;
+    }
 }
 
 }  // namespace cyrnn

@@ -8,19 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, random, regularizers
+from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
-from cyrnn.layers.base import (
-    Array,
-    Layer,
-    Shape,
-    Weight,
-    WeightSpec,
-    as_array,
-    checked_int,
-    checked_rate,
-    checked_shape,
-)
+from cyrnn.layers.arguments import Array, Shape, as_array, checked_int, checked_rate, checked_shape
+from cyrnn.layers.base import Layer
 from cyrnn.layers.planned import PlannedLayer
+from cyrnn.layers.weights import Weight, WeightSpec
 
 
 @objects.register("keras.layers")
@@ -46,9 +39,14 @@ class InputLayer(Layer):
             raise ValueError("sparse and ragged inputs are not supported")
         super().__init__(name=name)
         self.batch_shape = checked_shape("shape", [batch_size, *shape] if shape is not None else batch_shape)
-        self.dtype = np.dtype(dtype or "float32").name
+        self._dtype = np.dtype(dtype or "float32").name
         self.optional = bool(optional)
         self.built = True
+
+    @property
+    def dtype(self) -> str:
+        """The name of the inputs' dtype."""
+        return self._dtype
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -73,6 +71,8 @@ def Input(shape: Sequence[int | None] | None = None, **kwargs: Any) -> InputLaye
 @objects.register("keras.layers")
 class Masking(Layer):
     """Masks the timesteps in which every feature equals `mask_value`, and sets them to zeros."""
+
+    supports_masking = True
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -117,7 +117,7 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
-        self.mask_zero = bool(mask_zero)
+        self.mask_zero = self.supports_masking = bool(mask_zero)
         if weights is not None:
             self.build((None,))
             self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
@@ -173,6 +173,7 @@ class Dense(PlannedLayer):
     Weights, once built: `kernel` (features, units), `bias` (units,) or None. Arguments as in Keras.
     """
 
+    supports_masking = True
     kernel = Weight()
     bias = Weight()
 
@@ -228,7 +229,7 @@ class Dense(PlannedLayer):
             )
         rows = inputs.reshape(math.prod(inputs.shape[:-1]), 1, plan.features)
         outputs = np.empty((len(rows), 1, plan.units), plan.dtype)
-        plan.run(rows, outputs=outputs, num_threads=threads.get_num_threads())
+        engine.run([plan.call(rows, outputs=outputs)], threads.get_num_threads())
         outputs = outputs.reshape(*inputs.shape[:-1], plan.units)
         return self.returned(self.activated(outputs))
 
@@ -253,6 +254,8 @@ class Dense(PlannedLayer):
 @objects.register("keras.layers")
 class Dropout(Layer):
     """In training, zeros a share `rate` of the inputs and scales up the others; in inference, the identity."""
+
+    supports_masking = True
 
     def __init__(
         self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
@@ -282,6 +285,8 @@ class Dropout(Layer):
 @objects.register("keras.layers")
 class Activation(Layer):
     """An activation function as a layer: ``activation(inputs)``."""
+
+    supports_masking = True
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

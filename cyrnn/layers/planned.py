@@ -1,13 +1,17 @@
 """Layers that the engine computes."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
 import numpy as np
 
 from cyrnn import activations
-from cyrnn.engine.plan import Plan
-from cyrnn.layers.base import Array, Layer
+from cyrnn.engine import threads
+from cyrnn.engine.plan import Call, Plan, run
+from cyrnn.layers.arguments import Array
+from cyrnn.layers.base import Layer
+
+_Result = TypeVar("_Result")
 
 
 class PlannedLayer(Layer):
@@ -42,3 +46,22 @@ class PlannedLayer(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_prepared": None}  # a plan holds addresses; it is made again when needed
+
+
+def run_together(*works: Generator[Call, None, _Result]) -> list[_Result]:
+    """Run the engine calls that the generators yield, and return what they return.
+
+    The calls of one generator wait for each other; those of different ones share the threads.
+    """
+    results: dict[int, _Result] = {}
+    while len(results) < len(works):
+        calls = []
+        for index, work in enumerate(works):
+            if index not in results:
+                try:
+                    calls.append(next(work))
+                except StopIteration as stop:
+                    results[index] = stop.value
+        if calls:
+            run(calls, threads.get_num_threads())
+    return [results[index] for index in range(len(works))]

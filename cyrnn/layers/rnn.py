@@ -3,45 +3,58 @@
 Reference: ``keras.layers.RNN``, Keras 3; where its backends disagree, its TensorFlow backend.
 """
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
-from cyrnn.engine import threads
-from cyrnn.layers.base import Array, EmptySequenceError, Layer, Shape, as_array
-from cyrnn.layers.batches import predict_in_batches
+from cyrnn.engine.plan import Call
+from cyrnn.layers import cells as any_cell
+from cyrnn.layers import nest
+from cyrnn.layers.arguments import Array, LengthError, Shape, as_array, checked_mask
+from cyrnn.layers.base import Layer
+from cyrnn.layers.batches import Predicts
+from cyrnn.layers.carried import Carried
+from cyrnn.layers.planned import run_together
 from cyrnn.layers.simple_rnn_cell import SimpleRNNCell
+from cyrnn.layers.stacked_rnn_cells import StackedRNNCells
+from cyrnn.layers.walk import walk
 
 
 @objects.register("keras.layers")
-class RNN(Layer):
+class RNN(Carried, Predicts, Layer):
     """A recurrent layer: ``rnn(sequences, initial_state=None, mask=None, training=False)``.
 
     Parameters
     ----------
     cell : a SimpleRNNCell, or any object with ``call(inputs, states) -> (output, new_states)`` and `state_size`
-        (int, or list or tuple of ints); it may have `output_size` and `get_initial_state(batch_size)`
+        (int, or list or tuple of ints); it may have `output_size` and `get_initial_state(batch_size)`. A list of cells
+        becomes a `StackedRNNCells`
     return_sequences : return the output of every timestep, not only of the last
     return_state : return the final states too
     go_backwards : process the last timestep first; outputs are in the order of processing
-    stateful : begin each call with the states that the one before left; `reset_state()` sets them to zeros
+    stateful : begin each call with the states that the one before left; see `reset_state`
     unroll : accepted, changes nothing
     zero_output_for_mask : masked timesteps give zeros, instead of repeating the last output
 
     Call
     ----
-    sequences : array (batch, timesteps, features), any strides; at least one timestep
-    initial_state : array (batch, units), or a list or tuple with one array per state; default zeros
+    sequences : array (batch, timesteps, features), any strides; at least one timestep. For a cell of your own it may
+        have more axes
+    initial_state : an array (batch, size) for each state; alone or in a list, which may be flat or nested as the
+        states of a stack are; default zeros
     mask : array (batch, timesteps) or (batch, timesteps, 1), or (timesteps,) for a batch of one; true means keep.
         A masked timestep leaves the state of its row as it is and repeats its last output (zeros before the first)
     training : apply dropout
     Returns (batch, units), or (batch, timesteps, units) with `return_sequences`; with `return_state` a tuple of that
-    and each state. Raises ValueError for wrong shapes, TypeError for arrays that are not of numbers.
+    and each state, for a stack a list with the states of each cell, as `get_initial_state` has them. Raises ValueError
+    for wrong shapes, TypeError for arrays that are not of numbers; the layer is then as it was.
     """
+
+    supports_masking = True
+    time_major = False  # sequences, masks and outputs are (timesteps, batch, ...): only for configs of Keras 2
 
     def __init__(
         self,
@@ -54,7 +67,8 @@ class RNN(Layer):
         zero_output_for_mask: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.state_sizes = _checked_cell(cell)
+        cell = StackedRNNCells(cell) if nest.is_nested(cell) else cell
+        any_cell.check_cell(cell)
         super().__init__(**kwargs)
         self.cell = cell
         self.return_sequences = bool(return_sequences)
@@ -64,208 +78,147 @@ class RNN(Layer):
         self.unroll = bool(unroll)
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.single_state = isinstance(cell.state_size, int)
-        self.states: list[Array] | None = None  # of a stateful layer, once it is built
-        self._cell_takes_training = "training" in inspect.signature(cell.call).parameters
+        self.states: list[Any] | None = None  # of a stateful layer, once it is built
 
     @property
-    def state_size(self) -> Any:
+    def state_size(self) -> list[Any]:
         """The cell's state size: a list of one for a single state."""
-        return [self.cell.state_size] if self.single_state else self.cell.state_size
+        return [self.cell.state_size] if self.single_state else list(self.cell.state_size)
 
     @property
     def output_size(self) -> int:
         """The width of an output: the cell's `output_size`, else that of its first state."""
-        size = getattr(self.cell, "output_size", None)
-        return self.state_sizes[0] if size is None else int(size)
-
-    @property
-    def sublayers(self) -> list[tuple[str, Layer]]:
-        return [("cell", self.cell)] if isinstance(self.cell, Layer) else []
+        return any_cell.output_size(self.cell)
 
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
-        return [(input_shape[0], *input_shape[2:])] if self.sublayers else []
+        return [(input_shape[0], *input_shape[2:])] if isinstance(self.cell, Layer) else []
 
     def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
-        if len(input_shape) != 3:
+        if len(input_shape) < 3:
             raise ValueError(f"the input must have shape (batch, timesteps, features), got {input_shape}")
         if self.stateful and input_shape[0] is None:
             raise ValueError(f"stateful layer {self.name!r} needs to know its batch size, got shape {input_shape}")
         super().build_with(input_shape, values)
         if self.stateful and input_shape[0] is not None:
-            self.states = self._zero_states(input_shape[0])
+            self.states = self.get_initial_state(input_shape[0])
 
     # ------------------------------------------------------------ calling
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         sequences: ArrayLike,
         initial_state: Any = None,
         mask: ArrayLike | None = None,
         training: bool = False,
     ) -> Any:
-        x = as_array("sequences", sequences)
-        if x.ndim != 3:
-            raise ValueError(f"sequences must have shape (batch, timesteps, features), got {x.shape}: expected ndim=3")
-        if x.shape[1] == 0:
-            raise EmptySequenceError(f"sequences must have at least one timestep, got shape {x.shape}")
-        if not self.built:
+        x = self.checked_inputs(sequences)
+        if self.time_major:
+            x, mask = x.swapaxes(0, 1), None if mask is None else np.asarray(mask).swapaxes(0, 1)
+        if not self.built:  # what is wrong is said before anything is made
+            self.checked_call(x, initial_state, mask)
             self.build(x.shape)
-        return self.call(self.cast(x), initial_state, mask=mask, training=training)
+        result = self.call(x, initial_state, mask=mask, training=training)
+        self._record_activity(result)
+        if self.time_major and self.return_sequences:
+            output = (result[0] if self.return_state else result).swapaxes(0, 1)
+            result = (output, *result[1:]) if self.return_state else output
+        return result
 
-    def call(  # type: ignore[override]
-        self, sequences: Array, initial_state: Any = None, mask: Any = None, training: bool = False
-    ) -> Any:
-        batch, timesteps, _ = sequences.shape
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        x = as_array("sequences", inputs)
+        if x.ndim < 3 or (x.ndim > 3 and self.engine_cells):
+            error = LengthError if x.ndim < 3 else ValueError
+            raise error(f"sequences must have shape (batch, timesteps, features), got {x.shape}: expected ndim=3")
+        if 0 in x.shape[1:2]:
+            raise LengthError(f"sequences must have at least one timestep, got shape {x.shape}")
+        return self.cast(x)
+
+    def checked_call(
+        self, sequences: Array, initial_state: Any, mask: ArrayLike | None
+    ) -> tuple[list[Array] | None, Array | None]:
+        """The arguments of a call: the states, one array each, or None for zeros; and the mask."""
+        batch, timesteps = sequences.shape[:2]
         keep = None if mask is None else checked_mask(mask, batch, timesteps)
-        states = self._initial_states(initial_state, batch)
-        if isinstance(self.cell, SimpleRNNCell) and self.cell.runs_on_engine:
-            output, states = self._run(self.cell, sequences, states, keep, training)
-        else:
-            output, states = self._walk(sequences, states, keep, training)
-        output = self.returned(output)
-        states = [self.returned(state) for state in states]
-        if self.stateful:
-            self.states = [state.copy() for state in states]
-        self._record_activity(output, *(states if self.return_state else []))
-        return (output, *states) if self.return_state else output
+        return self.beginning_states(initial_state, batch), keep
 
-    def _run(
-        self, cell: SimpleRNNCell, x: Array, states: list[Array] | None, keep: Array | None, training: bool
-    ) -> tuple[Array, list[Array]]:
-        """The whole sequence in one call of the engine."""
-        plan = cell.plan()
-        batch, timesteps, features = x.shape
-        if features != plan.features:
-            raise ValueError(f"sequences must have {plan.features} features, as the kernel has, got {features}")
-        input_dropout, recurrent_dropout = cell.draw_dropout_masks(batch, features) if training else (None, None)
-        shape = (batch, timesteps, plan.units) if self.return_sequences else (batch, plan.units)
-        output = np.empty(shape, plan.dtype)
-        state = np.empty((batch, plan.units), plan.dtype) if self.return_state or self.stateful else None
-        plan.run(
-            cell.cast(x),
-            initial_state=None if states is None else cell.checked_state(states[0], batch),
-            mask=keep,
-            zero_output_for_mask=self.zero_output_for_mask,
-            go_backwards=self.go_backwards,
-            input_dropout=input_dropout,
-            recurrent_dropout=recurrent_dropout,
-            outputs=output if self.return_sequences else None,
-            last_output=None if self.return_sequences else output,
-            state=state,
-            num_threads=threads.get_num_threads(),
-        )
-        return output, [] if state is None else [state]
+    def call(self, sequences: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        states, keep = self.checked_call(sequences, initial_state, mask)
+        ((output, states),) = run_together(self.run(sequences, states, keep, training))
+        return self.finished(output, states)
 
-    def _walk(
-        self, x: Array, states: list[Array] | None, keep: Array | None, training: bool
-    ) -> tuple[Array, list[Array]]:
-        """Timestep by timestep in Python, for cells that the engine does not know."""
-        states = self._zero_states(len(x)) if states is None else states
-        previous: Array | None = None  # the last emitted output
-        outputs, losses = [], []
-        self._reset_dropout()
-        for t in reversed(range(x.shape[1])) if self.go_backwards else range(x.shape[1]):
-            output, new_states = self._step(x[:, t], states, training)
-            if isinstance(self.cell, Layer):
-                losses += self.cell._all_activity_losses()
-            if keep is not None:
-                kept = keep[:, t, None]
-                previous = np.zeros_like(output) if previous is None or self.zero_output_for_mask else previous
-                output = np.where(kept, output, previous)
-                new_states = [np.where(kept, new, old) for new, old in zip(new_states, states, strict=True)]
-            previous, states = output, new_states
-            if self.return_sequences:
-                outputs.append(output)
-        self._reset_dropout()
-        if isinstance(self.cell, Layer):
-            self.cell._activity_losses = losses
-        assert previous is not None  # there was a timestep
-        return np.stack(outputs, axis=1) if self.return_sequences else previous, states
+    @property
+    def engine_cells(self) -> list[SimpleRNNCell] | None:
+        """The cells that the engine runs one behind the other; None where Python has to walk."""
+        return getattr(self.cell, "engine_cells", None)
 
-    def _reset_dropout(self) -> None:
-        """One dropout mask per sequence: none from before, and none left for later."""
-        if isinstance(self.cell, SimpleRNNCell):
-            self.cell.reset_dropout_mask()
-            self.cell.reset_recurrent_dropout_mask()
+    def run(
+        self, x: Array, states: list[Array] | None, keep: Array | None, training: bool, into: Array | None = None
+    ) -> Generator[Call, None, tuple[Array, list[Array]]]:
+        """Yields the engine's calls, one behind the other; returns output and final states.
 
-    def _step(self, x: Array, states: list[Array], training: bool) -> tuple[Array, list[Array]]:
-        call = self.cell if isinstance(self.cell, Layer) else self.cell.call
-        extra = {"training": training} if self._cell_takes_training else {}
-        output, new_states = call(x, states, **extra)
-        listed = isinstance(new_states, (list, tuple))
-        new_states = [np.asarray(state) for state in (new_states if listed else [new_states])]
-        if len(new_states) != len(states):
-            raise ValueError(
-                f"the cell returned {len(new_states)} states, expected {len(states)} as its state_size says"
-            )
-        return np.asarray(output), new_states
-
-    # ------------------------------------------------------------ states
-
-    def _initial_states(self, initial_state: Any, batch: int) -> list[Array] | None:
-        """The states a call begins with, one array for each of the cell's; None for zeros."""
-        if self.stateful and self.states is not None and len(self.states[0]) != batch:
-            raise ValueError(
-                f"stateful layer {self.name!r} carries states of {len(self.states[0])} rows, got a batch of {batch}"
-            )
-        if initial_state is None:
-            return [state.copy() for state in self.states] if self.stateful and self.states else None
-        given = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
-        if len(given) != len(self.state_sizes):
-            raise ValueError(f"initial_state must hold {len(self.state_sizes)} arrays, got {len(given)}")
-        states = []
-        for state, size in zip(given, self.state_sizes, strict=True):
-            array = as_array("initial_state", state)
-            if array.shape not in ((batch, size), (1, size), (size,)):
-                raise ValueError(f"initial_state must have shape {(batch, size)}, got {array.shape}")
-            states.append(np.broadcast_to(array, (batch, size)))
-        return states
-
-    def _zero_states(self, batch: int) -> list[Array]:
-        if hasattr(self.cell, "get_initial_state"):
-            states = self.cell.get_initial_state(batch_size=batch)
-            return [np.asarray(s) for s in (states if isinstance(states, (list, tuple)) else [states])]
-        return [np.zeros((batch, size), self.dtype_policy.compute_dtype) for size in self.state_sizes]
-
-    def get_initial_state(self, batch_size: int) -> list[Array]:
-        """The states (batch_size, size) of a call without `initial_state`."""
-        return self._zero_states(batch_size)
-
-    def reset_state(self) -> None:
-        """Set the states that a stateful layer carries to zeros."""
-        if self.states is not None:
-            self.states = [np.zeros_like(state) for state in self.states]
-
-    reset_states = reset_state
-
-    # ------------------------------------------------------------ batches
-
-    def predict(
-        self,
-        x: ArrayLike,
-        batch_size: int | None = None,
-        *,
-        num_threads: int | None = None,
-        out: Array | None = None,
-        progress: bool = False,
-    ) -> Any:
-        """The layer's output for x (batch, timesteps, features), computed batch by batch.
-
-        See `cyrnn.Sequential.predict` for the arguments.
+        `into` is an array for the output, of its shape and the engine's dtype. A stack runs layer after layer, each
+        over the whole sequence: at a masked step it does not matter what the layer below gave, so the numbers are
+        those of going step by step.
         """
-        return predict_in_batches(self, x, batch_size, num_threads=num_threads, out=out, progress=progress)
+        if self.engine_cells is None:
+            leaves = nest.flatten(self.get_initial_state(len(x))) if states is None else states
+            begin = nest.pack(self.get_initial_state(1), leaves)
+            output, after = walk(self, x, begin, keep, training)
+            return output, nest.flatten(after)
+        final = []
+        for index, cell in enumerate(self.engine_cells):
+            last, plan, batch = cell is self.engine_cells[-1], cell.plan(), len(x)
+            if x.shape[-1] != plan.features:
+                raise ValueError(f"sequences must have {plan.features} features, as the kernel has, got {x.shape[-1]}")
+            in_dropout, recurrent_dropout = cell.draw_dropout_masks(batch, plan.features) if training else (None, None)
+            whole = self.return_sequences or not last
+            shape = (batch, x.shape[1], plan.units) if whole else (batch, plan.units)
+            output = np.empty(shape, plan.dtype) if into is None or not last else into
+            state = np.empty((batch, plan.units), plan.dtype) if self.return_state or self.stateful else None
+            backwards = self.go_backwards and index == 0  # what is above gets its input in the order of processing
+            yield plan.call(
+                cell.cast(x),
+                initial_state=None if states is None else cell.checked_state(states[index], batch),
+                mask=keep if keep is None or backwards or not self.go_backwards else keep[:, ::-1],
+                zero_output_for_mask=self.zero_output_for_mask and last,
+                go_backwards=backwards,
+                input_dropout=in_dropout,
+                recurrent_dropout=recurrent_dropout,
+                outputs=output if whole else None,
+                last_output=None if whole else output,
+                state=state,
+            )
+            final += [] if state is None else [state]
+            x = output
+        return output, final
+
+    def finished(self, output: Array, states: list[Array]) -> Any:
+        """What a call returns, in the layer's dtype; a stateful layer has its new states from here on."""
+        output = self.returned(output)
+        if not (self.stateful or self.return_state):
+            return output
+        packed = nest.pack(self.get_initial_state(1), [self.returned(state) for state in states])
+        if self.stateful:
+            self.states = nest.pack(packed, [state.copy() for state in nest.flatten(packed)])
+        return (output, *packed) if self.return_state else output
 
     # ------------------------------------------------------------ shapes and config
 
     def compute_output_shape(self, input_shape: Sequence[int | None], initial_state_shape: Any = None) -> Any:
-        batch, timesteps = input_shape[:2]
-        output = (batch, timesteps, self.output_size) if self.return_sequences else (batch, self.output_size)
-        return (output, *((batch, size) for size in self.state_sizes)) if self.return_state else output
+        batch, timesteps = input_shape[1::-1] if self.time_major else input_shape[:2]
+        leading = (timesteps, batch) if self.time_major else (batch, timesteps)
+        output = (*leading, self.output_size) if self.return_sequences else (batch, self.output_size)
+        states = [[(batch, n) for n in size] if nest.is_nested(size) else (batch, size) for size in self.state_size]
+        return (output, *states) if self.return_state else output
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The input's mask if every timestep is returned, else None; with `return_state`, None for each state too."""
-        output = mask if self.return_sequences else None
-        return [output, *(None for _ in self.state_sizes)] if self.return_state else output
+        output = nest.flatten(mask)[0] if self.return_sequences else None
+        return [output, *(None for _ in self.state_size)] if self.return_state else output
+
+    def described(self) -> dict[str, Any]:
+        sizes = self.state_size
+        return {"units": sizes[0] if len(sizes) == 1 else sizes, **super().described()}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.own_config(), "cell": objects.serialize(self.cell)}
@@ -284,27 +237,4 @@ class RNN(Layer):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
         with objects.custom_object_scope(custom_objects):
-            return cls(**{**config, "cell": objects.deserialize(config["cell"], "keras.layers")})
-
-
-def _checked_cell(cell: Any) -> list[int]:
-    """The sizes of the cell's states. Raises ValueError for what is not a cell."""
-    if not callable(getattr(cell, "call", None)):
-        raise ValueError(f"cell must have a method `call(inputs, states)`, got {cell!r}")
-    size = getattr(cell, "state_size", None)
-    sizes = list(size) if isinstance(size, (list, tuple)) else [size]
-    if not sizes or not all(isinstance(n, int) and not isinstance(n, bool) for n in sizes):
-        raise ValueError(f"cell must have a `state_size`, an int or a list or tuple of ints, got {size!r}")
-    return [int(n) for n in sizes if n is not None]
-
-
-def checked_mask(mask: ArrayLike, batch: int, timesteps: int) -> Array:
-    """A mask as a bool array (batch, timesteps), True for keep. Raises ValueError for any other shape."""
-    array = np.asarray(mask)
-    if array.shape == (batch, timesteps, 1):
-        array = array[:, :, 0]
-    elif array.shape == (timesteps,) and batch == 1:
-        array = array[None]
-    if array.shape != (batch, timesteps):
-        raise ValueError(f"mask must have shape {(batch, timesteps)}, got {array.shape}")
-    return array.astype(bool, copy=False)
+            return cls(**{**config, "cell": objects.revived(config["cell"], "keras.layers")})

@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
-from cyrnn.layers.base import Array, Layer, Shape
-from cyrnn.layers.batches import predict_in_batches
+from cyrnn.layers.arguments import Array, Shape
+from cyrnn.layers.base import Layer
+from cyrnn.layers.batches import Predicts
 from cyrnn.layers.core import InputLayer
 
 
 @objects.register("keras")
-class Sequential(Layer):
+class Sequential(Predicts, Layer):
     """A model of layers in a row: ``model(inputs, mask=None, training=False)``, `predict`, `layers`.
 
     A first `Input` gives the shape, so that the model is built at once; else the first call does. Masks flow from
@@ -81,6 +82,9 @@ class Sequential(Layer):
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         return self.layers[0].checked_inputs(inputs) if self.layers else super().checked_inputs(inputs)
 
+    def __call__(self, inputs: ArrayLike, mask: ArrayLike | None = None, training: bool = False) -> Any:
+        return super().__call__(inputs, mask=mask, training=training)
+
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
         return self.call_and_mask(inputs, mask, training)[0]
 
@@ -89,28 +93,20 @@ class Sequential(Layer):
             x, mask = layer.call_and_mask(x, mask, training)
         return x, mask
 
-    def predict(
-        self,
-        x: ArrayLike,
-        batch_size: int | None = None,
-        *,
-        num_threads: int | None = None,
-        out: Array | None = None,
-        progress: bool = False,
-    ) -> Any:
-        """The output for x (samples, ...), computed batch by batch in bounded memory.
+    @property
+    def stateful(self) -> bool:
+        """Whether a layer carries states between calls."""
+        return any(getattr(layer, "stateful", False) for layer in self.layers)
 
-        batch_size : samples at a time; None chooses by the size of a sample
-        num_threads : at most so many threads; None is `cyrnn.get_num_threads()`
-        out : array of the output's shape and dtype, such as a memory map, that the result is written to and returned
-        progress : show a progress bar (needs tqdm)
-        """
-        return predict_in_batches(self, x, batch_size, num_threads=num_threads, out=out, progress=progress)
+    def stateful_rows(self) -> int | None:
+        rows = (layer.stateful_rows() for layer in self.layers if getattr(layer, "stateful", False))
+        return next((count for count in rows if count is not None), None)
 
     def reset_state(self) -> None:
         """Set the states of all stateful layers to zeros."""
         for layer in self.layers:
-            layer.reset_state()
+            if getattr(layer, "stateful", False):
+                layer.reset_state()
 
     # ------------------------------------------------------------ shapes and config
 

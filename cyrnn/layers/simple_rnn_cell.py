@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, random, regularizers
+from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
-from cyrnn.layers.base import Array, Shape, Weight, WeightSpec, as_array, checked_int, checked_rate
+from cyrnn.layers.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
 from cyrnn.layers.planned import PlannedLayer
+from cyrnn.layers.weights import Weight, WeightSpec
 
 
 @objects.register("keras.layers")
@@ -104,44 +106,43 @@ class SimpleRNNCell(PlannedLayer):
         return [kernel, recurrent_kernel, bias] if self.use_bias else [kernel, recurrent_kernel]
 
     @property
-    def runs_on_engine(self) -> bool:
-        """Whether the plan alone computes what this cell's `call` does, for whole sequences."""
-        return (
-            type(self).call is SimpleRNNCell.call
-            and type(self).__call__ is SimpleRNNCell.__call__
-            and activations.engine_name(self.activation) is not None
-            and self.activity_regularizer is None
-        )
+    def engine_cells(self) -> "list[SimpleRNNCell] | None":
+        """This cell, if its plan alone computes what `call` does, for whole sequences; else None."""
+        cls = type(self)
+        as_it_is = cls.call is SimpleRNNCell.call and cls.__call__ is SimpleRNNCell.__call__
+        known = activations.engine_name(self.activation) is not None and self.activity_regularizer is None
+        return [self] if as_it_is and known else None
 
     # ------------------------------------------------------------ one step
 
-    def __call__(self, sequence: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:  # type: ignore[override]
+    def __call__(self, sequence: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:
         x = self.checked_inputs(sequence)
         if x.ndim != 2:
             raise ValueError(f"sequence must have shape (batch, features), got {x.shape}")
         if not self.built:
             self.build(x.shape)
-        return self.call(x, states, training=training)
+        result = self.call(x, states, training=training)
+        self._record_activity(result)
+        return result
 
-    def call(self, sequence: Array, states: Any, training: bool = False) -> tuple[Array, Any]:  # type: ignore[override]
+    def call(self, sequence: Array, states: Any, training: bool = False) -> tuple[Array, Any]:
         plan = self.plan()
         listed = isinstance(states, (list, tuple))
         if listed and not states:
-            raise IndexError("states must hold an array (batch, units), got an empty list")
+            raise LengthError("states must hold an array (batch, units), got an empty list")
         state = self.checked_state(states[0] if listed else states, len(sequence))
         if sequence.shape[1] != plan.features:
             raise ValueError(f"sequence must have {plan.features} features, as the kernel has, got {sequence.shape[1]}")
         output = np.empty((len(sequence), self.units), plan.dtype)
-        plan.run(
+        call = plan.call(
             sequence[:, None],
             initial_state=state,
             input_dropout=self.get_dropout_mask(sequence) if training else None,
             recurrent_dropout=self.get_recurrent_dropout_mask(state) if training else None,
             state=output,
-            num_threads=threads.get_num_threads(),
         )
+        engine.run([call], threads.get_num_threads())
         output = self.returned(self.activated(output))
-        self._record_activity(output, output)
         return output, [output] if listed else output
 
     def checked_state(self, state: ArrayLike, batch: int) -> Array:
@@ -196,6 +197,9 @@ class SimpleRNNCell(PlannedLayer):
         """The shapes of output and state."""
         shape = (*tuple(input_shape)[:-1], self.units)
         return shape, shape
+
+    def described(self) -> dict[str, Any]:
+        return {"units": self.units, **super().described()}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.own_config(), "seed": self.seed}

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyrnn import activations, objects
-from cyrnn.layers.base import deferred_building
 from cyrnn.layers.sequential import Sequential
+from cyrnn.layers.weights import deferred_building
 from cyrnn.saving.archive import Archive, read_archive
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.weights_h5 import build_from_h5

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cyrnn import objects
-from cyrnn.layers.base import Array, Layer, Shape
-from cyrnn.layers.sequential import Sequential
+from cyrnn.layers.arguments import Array, Shape
+from cyrnn.layers.base import Layer
 from cyrnn.saving.errors import ModelFileError
 
 _MOST_EXPANSION = 1000  # of all weights together: a dataset may say it is large and store nothing, or be read twice
@@ -68,14 +68,15 @@ def _build(h5py: Any, layer: Layer, input_shape: Shape, file: Any, path: str, bu
 
 
 def _sublayer_paths(layer: Layer) -> list[str]:
-    if not isinstance(layer, Sequential):
-        return [attribute for attribute, _ in layer.sublayers]
+    """The group of each sublayer: its attribute, or in a list of layers the class, numbered."""
     counts: Counter[str] = Counter()
     paths = []
-    for sublayer in layer.layers:
-        name = objects.snake_case(type(sublayer).__name__)
-        paths.append(f"layers/{name}_{counts[name]}" if counts[name] else f"layers/{name}")
-        counts[name] += 1
+    for attribute, sublayer in layer.sublayers:
+        path = attribute
+        if isinstance(getattr(layer, attribute), list):
+            path = f"{attribute}/{objects.snake_case(type(sublayer).__name__)}"
+        paths.append(f"{path}_{counts[path]}" if counts[path] else path)
+        counts[path] += 1
     return paths
 
 

@@ -181,7 +181,7 @@ def cases():
 
 CASES = dict(cases())
 DELIBERATE = {  # another type than Keras', and why
-    "RNN: two axes": "as SimpleRNN's: Keras' IndexError is that of an array, three frames down",
+    "SimpleRNN: reset_state of something": "accepted: as in Keras 2, it sets the states",
     "SimpleRNN: initial state []": "as other wrong states; Keras does not check them",
     "SimpleRNN: mask of one axis": "as other wrong masks; Keras does not check them",
     "SimpleRNN: a list as mask": "accepted: whatever NumPy can view as an array is a mask",

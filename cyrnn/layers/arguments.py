@@ -1,0 +1,69 @@
+"""How arguments are checked: each function gives the value in one form, or raises an error that names the argument."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+Shape = tuple[int | None, ...]
+
+
+class LengthError(ValueError, IndexError):
+    """Too few of something: of timesteps, axes, states. Keras raises IndexError here, wrong shapes are ValueErrors."""
+
+
+def as_array(name: str, value: ArrayLike) -> Array:
+    """`value` as an array of numbers: a view where its owner allows one. Raises TypeError or ValueError."""
+    if value is None or isinstance(value, (list, tuple, str, bytes, int, float, complex)):
+        raise ValueError(f"{name} must be an array, got {type(value).__name__}")
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float32):  # bfloat16 is of kind "V"
+        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+    return array
+
+
+def checked_mask(mask: ArrayLike, batch: int, timesteps: int) -> Array:
+    """A mask as a bool array (batch, timesteps), True for keep. Raises ValueError for any other shape."""
+    array = np.asarray(mask)
+    if array.shape == (batch, timesteps, 1):
+        array = array[:, :, 0]
+    elif array.shape == (timesteps,) and batch == 1:
+        array = array[None]
+    if array.shape != (batch, timesteps):
+        raise ValueError(f"mask must have shape {(batch, timesteps)}, got {array.shape}")
+    return array.astype(bool, copy=False)
+
+
+def checked_bool(name: str, value: Any) -> bool:
+    """`value` if it is a bool. Raises ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be a bool, got {value!r}")
+    return value
+
+
+def checked_shape(name: str, shape: Any) -> Shape:
+    """A shape of at least one axis as a tuple of non-negative ints and None. Raises ValueError."""
+    axes = tuple(shape) if isinstance(shape, (list, tuple)) else ()
+    if not axes or any(n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or n < 0) for n in axes):
+        raise ValueError(f"{name} must be a tuple of non-negative integers and None, got {shape!r:.100}")
+    return tuple(None if n is None else n.__index__() for n in axes)
+
+
+def checked_int(name: str, value: Any) -> int:
+    """A positive Python int from anything that is one. Raises TypeError or ValueError."""
+    if isinstance(value, bool) or value is None or not hasattr(value, "__index__"):
+        kind = ValueError if isinstance(value, (bool, float)) else TypeError  # as Keras has it for 2.5 and for "3"
+        raise kind(f"{name} must be a positive integer, got {value!r}")
+    if value.__index__() <= 0:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return value.__index__()
+
+
+def checked_rate(name: str, value: Any) -> float:
+    """A dropout rate: clamped to [0, 1], as Keras does. Raises TypeError for what is not a number."""
+    if not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} must be a number between 0 and 1, got {value!r}")
+    if value != value:
+        raise ValueError(f"{name} must be a number between 0 and 1, got nan")
+    return min(1.0, max(0.0, float(value)))

@@ -1,0 +1,96 @@
+"""The states of a recurrent layer: which it begins a call with, and those that a stateful one carries between calls."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn.layers import cells as any_cell
+from cyrnn.layers import nest
+from cyrnn.layers.arguments import Array, as_array
+from cyrnn.layers.base import Layer
+
+
+class Carried(Layer):
+    """The part of `RNN` that knows its states: `states` holds them nested, as `get_initial_state` does."""
+
+    cell: Any
+    stateful: bool
+    states: list[Any] | None
+
+    def get_initial_state(self, batch_size: int) -> list[Any]:
+        """The states of a call without `initial_state`: zeros (batch_size, size), or what the cell says.
+
+        A list with one array per state; for a stack, with what each of its cells has.
+        """
+        dtype = (self.cell if isinstance(self.cell, Layer) else self).dtype_policy.compute_dtype
+        states = any_cell.zero_states(self.cell, batch_size, dtype)
+        return states if nest.is_nested(states) else [states]
+
+    def beginning_states(self, initial_state: Any, batch: int) -> list[Array] | None:
+        """The states that a call begins with, one array each; None for zeros."""
+        carried = nest.flatten(self.states) if self.states is not None else None
+        if carried is not None and len(carried[0]) != batch:
+            raise ValueError(
+                f"stateful layer {self.name!r} carries states of {len(carried[0])} rows, got a batch of {batch}"
+            )
+        if initial_state is not None:
+            return self._checked_states("initial_state", initial_state, batch)
+        return None if carried is None else [state.copy() for state in carried]
+
+    def _checked_states(self, name: str, states: Any, batch: int) -> list[Array]:
+        """One array (batch, size) per state from a flat or nested list; (1, size) and (size,) are repeated."""
+        expected = nest.flatten(self.get_initial_state(1))
+        given = nest.flatten(states)
+        if len(given) != len(expected):
+            raise ValueError(f"{name} must hold {len(expected)} arrays, got {len(given)}")
+        checked = []
+        for state, like in zip(given, expected, strict=True):
+            array, shape = as_array(name, state), (batch, *like.shape[1:])
+            if array.shape not in (shape, (1, *shape[1:]), shape[1:]):
+                raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+            checked.append(np.broadcast_to(array, shape).astype(like.dtype, copy=False))
+        return checked
+
+    def reset_state(self, states: Any = None, batch_index: int | ArrayLike | None = None) -> None:
+        """Set the states that a stateful layer carries, all of them or those of some rows.
+
+        states : arrays (rows, size) as `initial_state` takes them; None is what the cell begins with, zeros mostly
+        batch_index : the rows to set: an int, ints, or a bool for each; None is all
+
+        Nothing happens without arguments where nothing is carried. Raises ValueError for wrong shapes or rows, or if
+        the layer is not stateful, or not built.
+        """
+        if self.states is None:
+            if states is None and batch_index is None:
+                return
+            missing = "is not built" if self.stateful else "is not stateful"
+            raise ValueError(f"layer {self.name!r} {missing}: it carries no states that could be set")
+        carried = nest.flatten(self.states)
+        rows = _checked_rows(batch_index, len(carried[0]))
+        new = nest.flatten(self.get_initial_state(len(rows)))
+        if states is not None:
+            new = self._checked_states("states", states, len(rows))
+        changed = [state.copy() for state in carried]
+        for state, values in zip(changed, new, strict=True):
+            state[rows] = values
+        self.states = nest.pack(self.states, changed)
+
+    def reset_states(self, states: Any = None, batch_index: int | ArrayLike | None = None) -> None:
+        """Keras 2's name of `reset_state`."""
+        self.reset_state(states, batch_index)
+
+    def stateful_rows(self) -> int | None:
+        return None if self.states is None else len(nest.flatten(self.states)[0])
+
+
+def _checked_rows(batch_index: int | ArrayLike | None, count: int) -> Array:
+    """Row numbers from 0 to count-1. Raises ValueError."""
+    if batch_index is None:
+        return np.arange(count)
+    rows = np.atleast_1d(np.asarray(batch_index))
+    if rows.dtype == bool and rows.shape == (count,):
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.all((rows >= -count) & (rows < count)):
+        raise ValueError(f"batch_index must be rows from 0 to {count - 1}, got {batch_index!r:.100}")
+    return rows

@@ -1,0 +1,286 @@
+"""The weights of a layer: how they are described, made, kept and replaced.
+
+A weight is a read-only array. It is replaced, never changed, so what was prepared from it can never go stale, and
+whoever is still working with the old one may go on.
+"""
+
+import contextlib
+import functools
+import itertools
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import constraints, initializers, random, regularizers
+from cyrnn.dtypes import DTypePolicy
+from cyrnn.layers.arguments import Array, Shape, checked_bool, checked_shape
+
+_building = threading.RLock()  # a layer is built once, also when several threads call it first
+
+
+def _renew_lock() -> None:  # in a forked child, the thread that held the old one is gone
+    global _building
+    _building = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+_deferred: ContextVar[bool] = ContextVar("deferred_building", default=False)
+
+
+@contextlib.contextmanager
+def deferred_building() -> Iterator[None]:
+    """Within the block `build` does nothing: whoever makes layers from a file builds them with the file's weights."""
+    token = _deferred.set(True)
+    try:
+        yield
+    finally:
+        _deferred.reset(token)
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """A weight before it exists: its shape is known from the input's, nothing is allocated yet."""
+
+    name: str
+    shape: tuple[int, ...]
+    initializer: Callable[..., ArrayLike] | None
+    regularizer: Callable[[Array], Any] | None = None
+    constraint: Callable[[Array], ArrayLike] | None = None
+    trainable: bool = True
+
+
+class Weight:
+    """A weight as a layer's attribute: None until the layer is built, then a read-only array.
+
+    Assigning checks the shape and stores a copy; the array itself can never change, so what was prepared from it
+    can never go stale.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: "Weighted | None", owner: type | None = None) -> Any:
+        return self if layer is None else layer._values.get(self.name)
+
+    def __set__(self, layer: "Weighted", value: ArrayLike) -> None:
+        layer._assign({self.name: value})
+
+
+class Weighted:
+    """What holds weights, of its own and those of the layers inside it. A subclass gives `weight_specs`."""
+
+    name: str
+    dtype_policy: DTypePolicy
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = _built_once(cls.build)  # type: ignore[method-assign]
+
+    def __init__(self, trainable: bool) -> None:
+        self._trainable = checked_bool("trainable", trainable)
+        self.built = False
+        self._build_shape: Shape | None = None
+        self._specs: dict[str, WeightSpec] = {}
+        self._values: Mapping[str, Array] = {}  # replaced as a whole, never changed: readers need no lock
+        self._attributes: dict[str, str] = {}  # those that stand for a weight: the weight's name
+
+    # ------------------------------------------------------------ building
+
+    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
+        """The layer's own weights, in Keras' order, for inputs of this shape (None: any length)."""
+        return []
+
+    @property
+    def sublayers(self) -> "list[tuple[str, Any]]":
+        """Layers inside this one, by the attribute that holds them, alone or in a list."""
+        held = ((name, value if isinstance(value, list) else [value]) for name, value in vars(self).items())
+        return [(name, layer) for name, layers in held for layer in layers if isinstance(layer, Weighted)]
+
+    def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
+        """The input shape of each of `sublayers`; none if they are built when they are called."""
+        return []
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create the weights for inputs of `input_shape`, the batch axis first. A built layer is left as it is."""
+        shape = checked_shape("input_shape", input_shape)
+        with _building:
+            if not self.built and not _deferred.get():
+                self.build_with(shape, None)
+
+    def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+        """Build, with own weights of these values instead of the initializers' ones."""
+        specs = self.weight_specs(input_shape)
+        if values is None:
+            values = {spec.name: self._initial_value(spec) for spec in specs}
+            for (_, sublayer), shape in zip(self.sublayers, self.sublayer_shapes(input_shape), strict=False):
+                sublayer.build(shape)
+        self._specs = {**self._specs, **{spec.name: spec for spec in specs}}
+        self._values = {**self._values, **{name: self._checked_weight(name, v) for name, v in values.items()}}
+        self._build_shape = input_shape
+        self.built = True
+
+    def _initial_value(self, spec: WeightSpec) -> ArrayLike:
+        initializer = spec.initializer or initializers.GlorotUniform()  # what Keras takes for None
+        return initializer(spec.shape, dtype=self.dtype_policy.variable_dtype.name)
+
+    def add_weight(
+        self,
+        shape: Sequence[int] = (),
+        initializer: Any = None,
+        *,
+        trainable: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        name: str | None = None,
+    ) -> Array:
+        """For a `build` of your own: a new weight as a read-only array, to be kept as an attribute of the layer.
+
+        Arguments as in Keras; an initializer of None is glorot_uniform. The attribute follows `set_weights`.
+        """
+        base = "variable" if name is None else name
+        names = (f"{base}_{number}" if number else base for number in itertools.count())
+        spec = WeightSpec(
+            name=next(name for name in names if name not in self._specs),
+            shape=random.checked_shape(shape),
+            initializer=initializers.get(initializer),
+            regularizer=regularizers.get(regularizer),
+            constraint=constraints.get(constraint),
+            trainable=checked_bool("trainable", trainable),
+        )
+        value = self._initial_value(spec)
+        self._specs = {**self._specs, spec.name: spec}
+        self._values = {**self._values, spec.name: self._checked_weight(spec.name, value)}
+        return self._values[spec.name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, np.ndarray) and "_attributes" in vars(self):
+            added = next((weight for weight, array in self._values.items() if array is value), None)
+            if name in self._attributes:
+                return self._assign({self._attributes[name]: value})
+            if added is not None and not hasattr(type(self), name):
+                self._attributes[name] = added
+                return None
+        return super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:  # for names that are nowhere else
+        weight = vars(self).get("_attributes", {}).get(name)
+        if weight is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return self._values[weight]
+
+    # ------------------------------------------------------------ weights
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the weights count as trainable: False leaves them out of `trainable_weights` and `losses`."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = checked_bool("trainable", value)
+        for _, sublayer in self.sublayers:
+            sublayer.trainable = value
+
+    @property
+    def weights(self) -> list[Array]:
+        """All weights as read-only arrays, in Keras' order."""
+        return [layer._values[name] for layer, name in self._weight_slots()]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """`weights`, without those of frozen layers."""
+        return [layer._values[name] for layer, name in self._weight_slots(trainable=True)]
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights, in Keras' order."""
+        return [weight.copy() for weight in self.weights]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Replace all weights. Raises ValueError, and changes nothing, if the number or a shape does not fit."""
+        slots = self._weight_slots()
+        if len(weights) != len(slots):
+            raise ValueError(
+                f"layer {self.name!r} has {len(slots)} weights, got {len(weights)}"
+                + ("" if self.built else ": it is not built yet; call it or build(input_shape) first")
+            )
+        new: dict[Weighted, dict[str, Array]] = defaultdict(dict)
+        for (layer, name), value in zip(slots, weights, strict=True):
+            new[layer][name] = layer._checked_weight(name, value)
+        for layer, values in new.items():
+            layer._values = {**layer._values, **values}
+
+    def _weight_slots(self, trainable: bool = False) -> "list[tuple[Weighted, str]]":
+        """Where each of `weights` lives; with `trainable`, only where it is not frozen."""
+        if trainable and not self.trainable:
+            return []
+        own = [(self, name) for name, spec in self._specs.items() if spec.trainable]
+        own += [(self, name) for name, spec in self._specs.items() if not (spec.trainable or trainable)]
+        return own + [slot for _, sublayer in self.sublayers for slot in sublayer._weight_slots(trainable)]
+
+    def _assign(self, values: Mapping[str, ArrayLike]) -> None:
+        for name in values:
+            if name not in self._specs:
+                raise ValueError(
+                    f"layer {self.name!r} has no weight {name!r}" + ("" if self.built else " yet: build it")
+                )
+        self._values = {**self._values, **{name: self._checked_weight(name, v) for name, v in values.items()}}
+
+    def _checked_weight(self, name: str, value: ArrayLike) -> Array:
+        array = np.array(value, dtype=self.dtype_policy.variable_dtype, order="C")
+        expected = self._specs[name].shape if name in self._specs else array.shape
+        if array.shape != expected:
+            raise ValueError(f"weight {name!r} of layer {self.name!r} has shape {expected}, got {array.shape}")
+        array.flags.writeable = False
+        return array
+
+    def count_params(self) -> int:
+        """The number of weights' elements. Raises ValueError before the layer is built."""
+        if not self.built:
+            raise ValueError(f"layer {self.name!r} has no weights to count before it is built: call it or build() it")
+        return sum(weight.size for weight in self.weights)
+
+    def apply_constraints(self) -> None:
+        """Replace each constrained weight w by constraint(w), as Keras' optimizers do after each update."""
+        new: dict[Weighted, dict[str, ArrayLike]] = defaultdict(dict)
+        for layer, name in self._weight_slots():
+            constraint = layer._specs[name].constraint
+            if constraint is not None:
+                new[layer][name] = constraint(layer._values[name])
+        for layer, values in new.items():
+            layer._assign(values)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for value in self._values.values():  # a copy or an unpickled array has forgotten that it is read-only
+            value.flags.writeable = False
+
+
+def _built_once(build: Callable[..., None]) -> Callable[..., None]:
+    """A subclass' own `build`, run by one thread alone and only once; the layer counts as built behind it."""
+
+    @functools.wraps(build)
+    def guarded(layer: Weighted, input_shape: Sequence[int | None], *args: Any, **kwargs: Any) -> None:
+        shape = checked_shape("input_shape", input_shape)
+        with _building:
+            if layer.built or _deferred.get():
+                return
+            before = layer._specs, layer._values
+            try:
+                build(layer, shape, *args, **kwargs)
+            except BaseException:
+                layer._specs, layer._values = before
+                raise
+            layer._build_shape = shape
+            layer.built = True
+
+    return guarded

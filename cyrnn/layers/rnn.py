@@ -67,7 +67,7 @@ class RNN(Carried, Predicts, Layer):
         zero_output_for_mask: bool = False,
         **kwargs: Any,
     ) -> None:
-        cell = StackedRNNCells(cell) if nest.is_nested(cell) else cell
+        cell = StackedRNNCells(cell, dtype=kwargs.get("dtype")) if nest.is_nested(cell) else cell
         any_cell.check_cell(cell)
         super().__init__(**kwargs)
         self.cell = cell

@@ -4,11 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-from parity.twins import ACTIVATIONS, assert_same, follow_tensorflow, hypothesis, keras, random_settings, twins
+from parity.twins import ACTIVATIONS, assert_same, follow_tensorflow, keras, twins
 
 import cyrnn
 
-st = hypothesis.strategies
 DTYPES = ["float32", "float64"]
 KINDS = ["SimpleRNN", "RNN"]
 OF_THE_LAYER = {
@@ -189,72 +188,3 @@ def test_inference_leaves_the_stream_of_dropout_masks_where_it_was():
     second = ours(x, training=True)
     theirs.cell.seed_generator.state.assign(np.array([1, 0], "uint32"))
     assert_same([first, second], [theirs(x, training=True), theirs(x, training=True)])
-
-
-# ---------------------------------------------------------------- at random
-
-STEADY = [name for name in ACTIVATIONS if name not in ("hard_shrink", "exponential")]  # one jumps, the other explodes
-
-
-@st.composite
-def configurations(draw):
-    """A layer's options, and the calls that are made of it."""
-    batch, features = draw(st.integers(0, 5)), draw(st.integers(1, 6))
-    options = {key: draw(st.booleans()) for key in sorted(OF_THE_LAYER - {"dtype", "name"})}
-    options |= {
-        "units": draw(st.integers(1, 9)),
-        "activation": draw(st.sampled_from(STEADY)),
-        "use_bias": draw(st.booleans()),
-        "dropout": draw(st.sampled_from(RATES)),
-        "recurrent_dropout": draw(st.sampled_from(RATES)),
-        "seed": draw(st.integers(0, 2**32 - 1)),
-        "dtype": draw(st.sampled_from(DTYPES)),
-    }
-    calls = draw(
-        st.lists(
-            st.fixed_dictionaries(
-                {
-                    "timesteps": st.integers(1, 8),
-                    "keep": st.sampled_from([None, 0.0, 0.5, 0.8, 1.0]),
-                    "mask_dtype": st.sampled_from(["bool", "int32", "float32"]),
-                    "mask_axes": st.sampled_from([2, 3]),
-                    "state": st.sampled_from([None, *FORMS]),
-                }
-            ),
-            min_size=1,
-            max_size=3,
-        )
-    )
-    return {
-        "kind": draw(st.sampled_from(KINDS)),
-        "options": options,
-        "shape": (batch, features),
-        "calls": calls,
-        "training": draw(st.booleans()),
-        "numbers": draw(st.integers(0, 2**16)),
-    }
-
-
-@random_settings()
-@hypothesis.given(configurations())
-def test_random_configurations_as_in_tensorflow(configuration):
-    options, (batch, features) = configuration["options"], configuration["shape"]
-    rng, dtype = np.random.default_rng(configuration["numbers"]), options["dtype"]
-    ours, theirs = twins(maker(configuration["kind"], **options), (batch, 4, features), rng)
-    for call in configuration["calls"]:
-        mask = None
-        if call["keep"] is not None:
-            mask = (rng.random((batch, call["timesteps"])) < call["keep"]).astype(call["mask_dtype"])
-            mask = mask[:, :, None] if call["mask_axes"] == 3 else mask
-        h = rng.standard_normal((batch, options["units"])).astype(dtype)
-        theirs.unroll = options["unroll"]
-        check(
-            ours,
-            theirs,
-            rng.standard_normal((batch, call["timesteps"], features)).astype(dtype),
-            mask=mask,
-            initial_state=FORMS[call["state"]](h) if call["state"] else None,
-            training=configuration["training"],
-        )
-        if options["stateful"]:
-            assert_same(ours.states, [np.asarray(state) for state in theirs.states])

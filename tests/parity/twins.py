@@ -61,8 +61,10 @@ def twins(make, shape, rng, scale=0.3):
 def follow_tensorflow(theirs, mask):
     """Before the first step that is not masked, TensorFlow emits zeros. So does NumPy's unrolled loop, which ignores
     `zero_output_for_mask`; its plain loop heeds that, but emits the initial state otherwise."""
-    if mask is not None:
-        theirs.unroll = not theirs.zero_output_for_mask
+    if mask is None:
+        return
+    for layer in (theirs.forward_layer, theirs.backward_layer) if hasattr(theirs, "forward_layer") else (theirs,):
+        layer.unroll = not layer.zero_output_for_mask
 
 
 def flat(result):

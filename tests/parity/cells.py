@@ -6,6 +6,8 @@ import numpy as np
 def gated(module, units, **options):
     """A layer of `module` as a cell of two states, of which neither is the output."""
 
+    ops = getattr(module, "ops", np)  # Keras' functions for its arrays, or NumPy's
+
     class Gated(module.layers.Layer):
         def __init__(self, units, **kwargs):
             super().__init__(**kwargs)
@@ -23,9 +25,9 @@ def gated(module, units, **options):
 
         def call(self, inputs, states, training=False):
             first, second = states
-            first = np.tanh(inputs @ np.asarray(self.kernel) + first * (0.5 if training else 0.9))
-            second = np.tanh(first @ np.asarray(self.mixer) + second)
-            return second @ np.asarray(self.reader), [first, second]
+            first = ops.tanh(ops.matmul(inputs, self.kernel) + first * (0.5 if training else 0.9))
+            second = ops.tanh(ops.matmul(first, self.mixer) + second)
+            return ops.matmul(second, self.reader), [first, second]
 
         def get_config(self):
             return {**super().get_config(), "units": self.units}

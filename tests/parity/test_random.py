@@ -4,6 +4,7 @@ import numpy as np
 from parity.cells import gated
 from parity.twins import (
     ACTIVATIONS,
+    ON_NUMPY,
     assert_same,
     flat,
     follow_tensorflow,
@@ -13,8 +14,10 @@ from parity.twins import (
 )
 
 st = hypothesis.strategies
-STEADY = [name for name in ACTIVATIONS if name not in ("hard_shrink", "exponential")]  # one jumps, the other explodes
-RATES = st.sampled_from([0.0, 0.0, 0.25, 0.6, 1.0])
+ROUNDED_BY_TENSORFLOW = {"gelu", "leaky_relu", "squareplus"}  # by up to 2e-8 in float64, and 2e-6 in float32
+JUMPING_OR_EXPLODING = {"hard_shrink", "exponential"}
+STEADY = sorted(set(ACTIVATIONS) - JUMPING_OR_EXPLODING - (set() if ON_NUMPY else ROUNDED_BY_TENSORFLOW))
+RATES = st.sampled_from([0.0, 0.0, 0.25, 0.6, 1.0] if ON_NUMPY else [0.0])  # the masks are those of Keras on NumPy
 CELL = st.fixed_dictionaries(
     {
         "units": st.integers(1, 9),
@@ -47,9 +50,9 @@ CALL = st.fixed_dictionaries(
 )
 
 
-def foreign(activation):
-    """An activation as a function of the user's own: the engine does not know it."""
-    return None if activation is None else lambda x: np.maximum(x, 0) - 0.1 * x
+def leaky(x):
+    """An activation of the user's own: the engine does not know it."""
+    return x * 0.5 + abs(x) * 0.25
 
 
 @st.composite
@@ -92,7 +95,7 @@ def maker(configuration):
     def cell(module, options):
         if "gated" in options:
             return gated(module, options["units"], dtype=dtype)
-        own = {"activation": foreign("own")} if "own_activation" in options else {}
+        own = {"activation": leaky} if "own_activation" in options else {}
         known = {key: value for key, value in options.items() if key != "own_activation"}
         return module.layers.SimpleRNNCell(**{**known, **own}, dtype=dtype)
 

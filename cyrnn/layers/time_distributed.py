@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
-from cyrnn.layers.arguments import Array, LengthError, Shape
+from cyrnn.layers.arguments import Array, LengthError, Shape, as_array
 from cyrnn.layers.base import Layer, parameters
 from cyrnn.layers.core import Activation, Dense, Embedding
 
@@ -33,7 +33,7 @@ class TimeDistributed(Layer):
         return [_of_a_timestep(input_shape)]
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
-        x = self.layer.checked_inputs(inputs)
+        x = as_array("inputs", inputs)
         _of_a_timestep(x.shape)
         return x
 
@@ -45,7 +45,7 @@ class TimeDistributed(Layer):
         if mask is not None and np.shape(mask)[:2] != (batch, timesteps):
             raise ValueError(f"mask must have shape {(batch, timesteps)}, got {np.shape(mask)}")
         if type(self.layer) in ROW_BY_ROW:
-            flat = self.layer.call(inputs.reshape(batch * timesteps, *inputs.shape[2:]))
+            flat = self.layer.call(self.layer.checked_inputs(inputs.reshape(batch * timesteps, *inputs.shape[2:])))
             return self.returned(flat.reshape(batch, timesteps, *flat.shape[1:]))
         taken = parameters(type(self.layer).call)
         outputs = []
@@ -53,7 +53,7 @@ class TimeDistributed(Layer):
             given: dict[str, Any] = {"training": training} if "training" in taken else {}
             if mask is not None and "mask" in taken:
                 given["mask"] = np.asarray(mask)[:, t]
-            outputs.append(np.asarray(self.layer.call(inputs[:, t], **given)))
+            outputs.append(np.asarray(self.layer.call(self.layer.checked_inputs(inputs[:, t]), **given)))
         if not outputs:
             raise LengthError(f"inputs must have at least one timestep, got shape {inputs.shape}")
         return self.returned(np.stack(outputs, axis=1))

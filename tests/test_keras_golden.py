@@ -16,7 +16,9 @@ LAYERS, MODELS = RECORDED["layers"], RECORDED["models"]
 
 
 def recorded(name, dtype="float32"):
-    """One of the recorded arrays; None for None."""
+    """One of the recorded arrays, or a list of them for a list of names; None for None."""
+    if isinstance(name, list):
+        return [recorded(part, dtype) for part in name]
     return None if name is None else np.array(RECORDED["arrays"][name], dtype)
 
 
@@ -48,7 +50,7 @@ def run(layer, call):
 @pytest.mark.parametrize("case", LAYERS)
 def test_layers(case):
     layer = cyrnn.from_json(json.dumps(LAYERS[case]["config"]))
-    layer.set_weights([recorded(name) for name in ("kernel", "recurrent_kernel", "bias")][: len(layer.weights)])
+    layer.set_weights(recorded(LAYERS[case]["weights"]))
     for call in LAYERS[case]["calls"]:
         results = run(layer, call)
         assert_all_close(results, call["results"], TOLERANCE[results[0].dtype.name])

@@ -6,7 +6,7 @@
 It runs on TensorFlow, whose masks cyrnn follows where Keras' backends disagree. `tests/test_keras_golden.py` reads
 what is written here and needs no Keras; `tests/parity/` compares with an installed one.
 
-layers.json holds `arrays` by name; `layers`: by name a config, the name of its weights, and calls, each with its
+layers.json holds `arrays` by name; `layers`: by name a config, the names of its weights, and calls, each with its
 arguments (names of arrays) and what the layer returned; `models`: by file name, inputs and outputs.
 """
 
@@ -72,8 +72,50 @@ def layer_cases() -> dict[str, Case]:
         "cell, an array as state": ("SimpleRNNCell", {}, [{"x": "step", "states": "h"}]),
         "cell, a list as state": ("SimpleRNNCell", {}, [{"x": "step", "states": ["h"]}]),
         "cell, float64": ("SimpleRNNCell", {"dtype": "float64"}, [{"x": "step", "states": ["h"]}]),
+        **wrapper_cases(),
         "cell, no bias": ("SimpleRNNCell", {"use_bias": False, "activation": "relu"}, [{"x": "step", "states": "h"}]),
     }
+
+
+def wrapper_cases() -> dict[str, Case]:
+    """Stacks of two cells, and layers in both directions."""
+    cases: dict[str, Case] = {}
+    for mask, h in itertools.product([None, *MASKS], [None, ["h", "h2"]]):
+        name = f"{mask or 'no mask'}{', initial state' * bool(h)}"
+        for backwards in (False, True):
+            options = {**ALL, "go_backwards": backwards}
+            call = {"x": "x", "mask": mask, "initial_state": h}
+            cases[f"stack, {name}{', backwards' * backwards}"] = ("stack", options, [call])
+        call = {"x": "x", "mask": mask, "initial_state": h and ["h", "h"]}
+        modes = [("concat", True), ("mul", False)]
+        for merge_mode, sequences in modes if mask else [*modes, ("concat", False), ("sum", True), (None, True)]:
+            options = {"return_sequences": sequences, "return_state": True, "merge_mode": merge_mode}
+            cases[f"Bidirectional, {merge_mode}, {sequences}, {name}"] = ("Bidirectional", options, [call])
+    h = {"x": "x", "mask": None, "initial_state": ["h", "h2"]}
+    cases["stack, stateful"] = ("stack", {**ALL, "stateful": True}, [{"x": "x"}, {"x": "x"}, h, {"x": "x"}])
+    cases["stack of float64"] = ("stack", {"dtype": "float64"}, [{"x": "x"}])
+    average = {"return_sequences": True, "merge_mode": "ave", "stateful": True}
+    cases["Bidirectional, stateful"] = ("Bidirectional", average, [{"x": "x"}, {"x": "x"}])
+    return cases
+
+
+def layer_of(keras: Any, class_name: str, options: dict[str, Any]) -> tuple[Any, list[str]]:
+    """A layer of Keras, and the names of its weights' arrays."""
+    layers, dtype = keras.layers, options.get("dtype")
+    names = ["kernel", "recurrent_kernel", "bias"]
+    if class_name == "RNN":
+        return layers.RNN(layers.SimpleRNNCell(UNITS, **NO_INITIALIZERS, dtype=dtype), **options), names
+    if class_name == "stack":
+        cells = [layers.SimpleRNNCell(n, **NO_INITIALIZERS, dtype=dtype) for n in (UNITS, 2)]
+        stack = layers.StackedRNNCells(cells, dtype=dtype)
+        return layers.RNN(stack, **options), names + [f"{name}2" for name in names]
+    if class_name == "Bidirectional":
+        options = dict(options)
+        merge_mode = options.pop("merge_mode")
+        layer = layers.SimpleRNN(UNITS, **NO_INITIALIZERS, **options)
+        return layers.Bidirectional(layer, merge_mode=merge_mode), names + [f"{name}_backward" for name in names]
+    layer = getattr(layers, class_name)(UNITS, **NO_INITIALIZERS, **options)
+    return layer, names if options.get("use_bias", True) else names[:2]
 
 
 def plain(array: Any) -> Any:
@@ -100,19 +142,18 @@ def arrays() -> dict[str, np.ndarray]:
 
     x = draw(BATCH, TIMESTEPS, FEATURES)
     weights = {"kernel": draw(FEATURES, UNITS), "recurrent_kernel": draw(UNITS, UNITS) / 2, "bias": draw(UNITS)}
-    return {"x": x, "step": x[:, 0], "h": draw(BATCH, UNITS), **weights}
+    states = {"h": draw(BATCH, UNITS), "h2": draw(BATCH, 2)}
+    above = {"kernel2": draw(UNITS, 2), "recurrent_kernel2": draw(2, 2) / 2, "bias2": draw(2)}
+    backward = {f"{name}_backward": draw(*array.shape) / 2 for name, array in weights.items()}
+    return {"x": x, "step": x[:, 0], **states, **weights, **above, **backward}
 
 
 def recorded_layer(keras: Any, case: Case, values: dict[str, np.ndarray]) -> dict[str, Any]:
     """A case with the config and the results of Keras."""
     class_name, options, calls = case
-    if class_name == "RNN":
-        cell = keras.layers.SimpleRNNCell(UNITS, **NO_INITIALIZERS, dtype=options.get("dtype"))
-        layer = keras.layers.RNN(cell, **options)
-    else:
-        layer = getattr(keras.layers, class_name)(UNITS, **NO_INITIALIZERS, **options)
+    layer, names = layer_of(keras, class_name, options)
     layer.build(values["step" if class_name == "SimpleRNNCell" else "x"].shape)
-    layer.set_weights([values[name] for name in ("kernel", "recurrent_kernel", "bias")][: len(layer.weights)])
+    layer.set_weights([values[name] for name in names])
     recorded = []
     for call in calls:
         x = values[call["x"]]
@@ -122,11 +163,12 @@ def recorded_layer(keras: Any, case: Case, values: dict[str, np.ndarray]) -> dic
         else:
             mask = np.array(MASKS[call["mask"]], bool) if call.get("mask") else None
             mask = mask[:, :, None] if call.get("mask_axes") == 3 else mask
-            h = values[call["initial_state"]] if call.get("initial_state") else None
+            h = call.get("initial_state")
+            h = [values[name] for name in h] if isinstance(h, list) else values.get(h)
             results = layer(x, initial_state=h, mask=mask)
         recorded.append({**call, "results": [plain(array) for array in flat(results)]})
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
-    return {"config": config, "calls": recorded}
+    return {"config": config, "weights": names, "calls": recorded}
 
 
 def models(keras: Any) -> dict[str, tuple[Any, np.ndarray]]:

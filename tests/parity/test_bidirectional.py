@@ -164,6 +164,7 @@ def test_losses_of_both_directions():
     assert_same(list(ours.losses), theirs.losses, tolerance=1e-5)
 
 
+@pytest.mark.configs
 @pytest.mark.parametrize("kind", ["SimpleRNN", "RNN", "stack"])
 @pytest.mark.parametrize("merge_mode", MODES)
 def test_configs_both_ways(merge_mode, kind):
@@ -197,6 +198,7 @@ WRAPPED = {
 }
 
 
+@pytest.mark.configs
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("case", WRAPPED)
 def test_time_distributed(case, training):

@@ -146,6 +146,7 @@ def test_configs_are_the_same_text(make):
     assert json.dumps(plain(json.loads(ours.to_json()))) == json.dumps(plain(json.loads(keras_json(theirs))))
 
 
+@pytest.mark.configs
 @random_settings(0.5)
 @hypothesis.given(LAYERS)
 def test_a_config_of_keras_gives_the_same_layer(make):
@@ -158,6 +159,7 @@ def test_a_config_of_keras_gives_the_same_layer(make):
     assert [tuple(w.shape) for w in theirs.trainable_weights] == [w.shape for w in read.trainable_weights]
 
 
+@pytest.mark.configs
 @random_settings(0.5)
 @hypothesis.given(LAYERS)
 def test_keras_reads_a_config_of_cyrnn_as_the_same_layer(make):
@@ -187,6 +189,7 @@ def doubled(x):
     return 2 * x
 
 
+@pytest.mark.configs
 @pytest.mark.parametrize("kind", ["SimpleRNN", "RNN", "SimpleRNNCell"])
 def test_a_function_of_your_own(kind):
     ours, theirs = built_twins(maker(kind, {"units": 3, "activation": doubled, "seed": 1}, {"name": "layer"}))
@@ -199,6 +202,7 @@ def test_a_function_of_your_own(kind):
         assert_same(call(ours), tuple(call(layer)) if kind == "SimpleRNNCell" else call(layer))
 
 
+@pytest.mark.configs
 @pytest.mark.parametrize(
     "dtype", ["float32", "float64", None, {"class_name": "DTypePolicy", "config": {"name": "float64"}}]
 )

@@ -178,6 +178,7 @@ def test_shapes_and_masks_of_a_stack(return_sequences, return_state):
     assert str(ours.compute_mask(X, KEEP)) == str(theirs.compute_mask(X, KEEP))
 
 
+@pytest.mark.configs
 def test_configs_of_stacks_both_ways():
     ours, theirs = both(stacked(return_sequences=True, go_backwards=True, name="stack"))
     read, read_by_keras = cyrnn.from_json(keras_json(theirs)), from_keras_json(ours.to_json())

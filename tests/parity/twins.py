@@ -16,8 +16,7 @@ keras = pytest.importorskip("keras", reason="needs Keras: pip install '.[parity]
 ON_NUMPY = keras.backend.backend() == "numpy"
 if keras.backend.backend() not in ("numpy", "tensorflow"):
     pytest.skip("needs KERAS_BACKEND=numpy or tensorflow", allow_module_level=True)
-if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15):
-    pytest.skip(f"compares with Keras 3.15, found {keras.__version__}", allow_module_level=True)
+VERSION = tuple(map(int, keras.__version__.split(".")[:2]))
 hypothesis = pytest.importorskip("hypothesis", reason="needs hypothesis: pip install '.[test]'")
 
 import cyrnn  # noqa: E402

@@ -65,6 +65,7 @@ def get(identifier: Any) -> Callable[..., Any]:
         return deserialize(identifier)
     if callable(identifier):
         return identifier
+    objects.refuse_code(identifier)
     raise ValueError(f"activation must be None, a name or a callable, got {identifier!r}")
 
 

@@ -25,7 +25,7 @@ def float_dtype(name: str) -> np.dtype:
     return np.dtype(name)
 
 
-@objects.register("keras")
+@objects.register("keras", "Policy", "PolicyV1")  # as Keras 2 calls it
 class DTypePolicy:
     """A policy by name: a float type, or "mixed_float16" or "mixed_bfloat16" (float32 weights, 16-bit results)."""
 

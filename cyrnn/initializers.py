@@ -317,7 +317,7 @@ class LecunNormal(_Preset):
     _preset = 1.0, "fan_in", "truncated_normal"
 
 
-@register(MODULE, "OrthogonalInitializer")
+@register(MODULE, "OrthogonalInitializer", "orthogonal_initializer")
 class Orthogonal(RandomInitializer):
     """`gain` times a matrix with orthonormal columns, or rows if it has fewer of these (Saxe et al., 2014).
 

@@ -47,10 +47,38 @@ def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[No
         _custom.reset(token)
 
 
-def custom_object(*names: str | None) -> Any:
-    """The first of `names` that the current `custom_objects` hold, or None."""
+def custom_object(*names: Any) -> Any:
+    """The first of `names` that the current `custom_objects` hold, with or without its package; or None.
+
+    Keras registers classes and functions of your own as ``package>Name``.
+    """
     scope = _custom.get()
-    return next((scope[name] for name in names if name is not None and name in scope), None)
+    known = [name for name in names if isinstance(name, str)]
+    known += [name.rpartition(">")[2] for name in known]
+    return next((scope[name] for name in known if name in scope), None)
+
+
+@contextlib.contextmanager
+def refusals_named(class_name: str, config: Any) -> Iterator[None]:
+    """Within the block, what is wrong with the config of a layer is a ValueError that names the layer."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as error:
+        name = _name(config)
+        text = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
+        raise ValueError(f"layer {name!r} ({class_name}) cannot be made: {text}") from error
+
+
+def refuse_code(entry: Any) -> None:
+    """Raises ValueError for a lambda in a config: Keras marshals it as ``[code, defaults, closure]``."""
+    if isinstance(entry, Mapping):
+        named = entry.get("class_name")
+        code = named == "__lambda__" or (named is None and "value" in entry)
+        code = code or (named == "function" and not isinstance(entry.get("config"), str))
+    else:
+        code = isinstance(entry, (list, tuple)) and len(entry) == 3 and isinstance(entry[0], str)
+    if code:
+        raise ValueError("the config holds a lambda as marshalled code, which is never run: name the function instead")
 
 
 def serialize(obj: Any) -> Any:
@@ -97,48 +125,54 @@ def revived(entry: Any, module: str) -> Any:
     return deserialize(entry, module) if isinstance(entry, Mapping) else entry
 
 
+def revived_in(config: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """The layers that a config holds under these keys, where it has them."""
+    return {key: revived(config[key], "keras.layers") for key in keys if key in config}
+
+
 def deserialize(envelope: Mapping[str, Any], module: str) -> Any:
     """The object that `envelope` describes, of a class of `module` (such as ``keras.initializers``).
 
     Raises ValueError for a class that is neither on the allow-list nor in the current `custom_objects`.
     """
+    refuse_code(envelope)
     if not isinstance(envelope, Mapping) or not isinstance(envelope.get("class_name"), str):
         raise ValueError(f"expected a dict with 'class_name' and 'config', got {envelope!r:.200}")
     class_name, registered_name = envelope["class_name"], envelope.get("registered_name")
-    config = envelope.get("config")
-    if class_name in ("function", "__lambda__"):
-        return _function(class_name, config, envelope.get("registered_name"))
+    config: Any = envelope.get("config")
+    if class_name == "function":
+        return _function(config, registered_name)
     found = custom_object(registered_name, class_name)
     if found is None and (registered_name is None or str(envelope.get("module") or "keras").startswith("keras")):
         found = _classes.get((module, class_name))
     if found is None:
-        kind = module.removeprefix("keras.").removesuffix("s")
-        raise ValueError(
-            f"unknown {kind} class {registered_name or class_name!r} in the config{_layer_name(config)}: "
-            f"pass it in custom_objects={{{registered_name or class_name!r}: ...}} if it is yours"
-        )
+        kind, unknown = module.removeprefix("keras.").removesuffix("s"), registered_name or class_name
+        what = f"unknown {kind} class" if _name(config) is None else f"{kind} {_name(config)!r} is of the unknown class"
+        code = "; the code that a Lambda layer's config holds is never run" if class_name == "Lambda" else ""
+        raise ValueError(f"{what} {unknown!r}: pass it in custom_objects={{{unknown!r}: ...}} if it is yours{code}")
     if not isinstance(found, type):
         return found  # a ready object or a function, handed in by the caller
-    if not isinstance(config, Mapping):
+    if not isinstance(config, Mapping) and (class_name, type(config)) != ("Sequential", list):  # as Keras 2 had it
         raise ValueError(f"the config of {class_name!r} must be a dict, got {config!r:.200}")
-    obj = found.from_config(dict(config)) if hasattr(found, "from_config") else found(**config)
+    if "_keras_module" not in vars(found):
+        config = copy.deepcopy(config)  # some classes take the dict apart, as Keras' own do
+    obj = found.from_config(config) if hasattr(found, "from_config") else found(**config)
     build_config = envelope.get("build_config")
     if isinstance(build_config, Mapping) and hasattr(obj, "build_from_config"):
-        obj.build_from_config(build_config)
+        with refusals_named(class_name, config):
+            obj.build_from_config(build_config)
     return obj
 
 
-def _function(class_name: str, config: Any, registered_name: Any) -> Any:
-    if class_name == "__lambda__" or not isinstance(config, str):
-        raise ValueError("the config holds a lambda as marshalled code, which is never run: name the function instead")
+def _function(config: Any, registered_name: Any) -> Any:
     found = custom_object(registered_name, config)
     if found is None:
         raise ValueError(f"unknown function {config!r} in the config: pass it in custom_objects={{{config!r}: ...}}")
     return found
 
 
-def _layer_name(config: Any) -> str:
-    return f" (layer {config['name']!r})" if isinstance(config, Mapping) and "name" in config else ""
+def _name(config: Any) -> Any:
+    return config.get("name") if isinstance(config, Mapping) else None
 
 
 def get(identifier: Any, module: str) -> Any:

@@ -1,11 +1,12 @@
 """Layers and models as JSON text, in Keras' form."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from cyrnn import objects
-from cyrnn.layers import Layer
+from cyrnn import activations, objects
+from cyrnn.layers import RNN, Bidirectional, Layer, legacy
 
 
 def from_json(text: str | bytes, custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -22,16 +23,34 @@ def from_json(text: str | bytes, custom_objects: Mapping[str, Any] | None = None
     return from_envelope(envelope, custom_objects)
 
 
-def from_envelope(envelope: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """As `from_json`, from parsed JSON."""
+def from_envelope(
+    envelope: Any, custom_objects: Mapping[str, Any] | None = None, keras_version: str | None = None
+) -> Any:
+    """As `from_json`, from parsed JSON; `keras_version` is that of its writer, where it does not say so itself."""
     if not isinstance(envelope, Mapping):
         raise ValueError(f"expected a JSON object with 'class_name' and 'config', got {type(envelope).__name__}")
-    module = "keras" if envelope.get("class_name") == "Sequential" else "keras.layers"
+    version = str(envelope.get("keras_version") or keras_version)
     try:
-        with objects.custom_object_scope(custom_objects):
-            layer = objects.deserialize(envelope, module)
+        with objects.custom_object_scope({**_meanings(version), **(custom_objects or {})}):
+            layer = objects.deserialize(envelope, "keras.layers")
+            input_shape = legacy.input_shape(envelope)
+            if input_shape is not None and isinstance(layer, Layer) and not layer.built:
+                layer.build(input_shape)
     except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not a config that makes sense: {type(error).__name__}: {error}") from error
     if not isinstance(layer, Layer):
         raise ValueError(f"expected the config of a layer or model, got that of a {type(layer).__name__}")
+    if _at_least(version, 3, 16):  # since when recurrent layers use a mask, and no longer pass it on
+        for part in layer.layers_within():
+            part.supports_masking &= not isinstance(part, (RNN, Bidirectional))
     return layer
+
+
+def _at_least(version: str, major: int, minor: int) -> bool:
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (major, minor)
+
+
+def _meanings(keras_version: str) -> dict[str, Any]:
+    """What names meant to the Keras that wrote a config, where they mean something else now."""
+    return {"hard_sigmoid": activations.get("hard_sigmoid_keras2")} if keras_version.startswith(("1.", "2.")) else {}

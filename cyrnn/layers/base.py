@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import dtypes, objects, regularizers
-from cyrnn.layers import nest
+from cyrnn.layers import legacy, nest
 from cyrnn.layers.arguments import Array, as_array
 from cyrnn.layers.weights import Weighted
 
@@ -37,9 +37,14 @@ class Layer(Weighted):
 
     _keras_module: ClassVar[str]
 
-    # Whether a mask goes on behind this layer, as `compute_mask` says; else it ends here, with a warning. RNNs of the
-    # unreleased Keras 3.16 no longer pass masks on: set it to False to have that.
+    # Whether a mask goes on behind this layer, as `compute_mask` says; else it ends here, with a warning. Layers of
+    # your own pass masks on if they have a `compute_mask`.
     supports_masking: bool = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "compute_mask" in vars(cls) and "supports_masking" not in vars(cls):
+            cls.supports_masking = True
 
     def __init__(
         self,
@@ -122,9 +127,8 @@ class Layer(Weighted):
 
     def returned(self, array: Array) -> Array:
         """A result in the dtype that the layer returns."""
-        return (
-            array if array.dtype == self.dtype_policy.compute_dtype else array.astype(self.dtype_policy.compute_dtype)
-        )
+        dtype = self.dtype_policy.compute_dtype
+        return array if array.dtype == dtype else array.astype(dtype)
 
     @property
     def compute_dtype(self) -> str:
@@ -177,9 +181,13 @@ class Layer(Weighted):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """A new layer of this config, which is left as it is."""
-        with objects.custom_object_scope(custom_objects):
-            return cls(**config)
+        """A new layer of this config, which Keras 2 or 3 may have written; it is left as it is."""
+        return legacy.layer_from_config(cls, config, custom_objects)
+
+    @classmethod
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The constructor's arguments of a config: the config, if it holds no layers."""
+        return dict(config)
 
     def get_build_config(self) -> dict[str, Any] | None:
         """What `build` was told, so that a reader can build the layer again."""

@@ -4,7 +4,7 @@ Reference: ``keras.layers.Bidirectional``, Keras 3.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -238,10 +238,8 @@ class Bidirectional(Predicts, Layer):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        with objects.custom_object_scope(custom_objects):
-            layers = {key: objects.revived(config.get(key), "keras.layers") for key in ("layer", "backward_layer")}
-            return cls(**{**config, **layers})
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {**config, **objects.revived_in(config, "layer", "backward_layer")}
 
 
 def _renamed(layer: RNN, prefix: str, **changes: Any) -> Any:

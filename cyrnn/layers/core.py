@@ -1,8 +1,8 @@
 """The layers that stand around an RNN in a Sequential model. Reference: Keras 3."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -57,10 +57,6 @@ class InputLayer(Layer):
             "name": self.name,
             "optional": self.optional,
         }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        return cls(**config)
 
 
 def Input(shape: Sequence[int | None] | None = None, **kwargs: Any) -> InputLayer:

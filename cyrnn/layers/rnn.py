@@ -4,7 +4,7 @@ Reference: ``keras.layers.RNN``, Keras 3; where its backends disagree, its Tenso
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -232,9 +232,9 @@ class RNN(Carried, Predicts, Layer):
             "stateful": self.stateful,
             "unroll": self.unroll,
             "zero_output_for_mask": self.zero_output_for_mask,
+            **({"time_major": True} if self.time_major else {}),
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        with objects.custom_object_scope(custom_objects):
-            return cls(**{**config, "cell": objects.revived(config["cell"], "keras.layers")})
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {**config, **objects.revived_in(config, "cell")}

@@ -1,7 +1,7 @@
 """Sequential: layers one after the other. Reference: ``keras.Sequential``, Keras 3."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from cyrnn.layers.core import InputLayer
 
 
 @objects.register("keras")
+@objects.register("keras.layers")  # as a layer of another model
 class Sequential(Predicts, Layer):
     """A model of layers in a row: ``model(inputs, mask=None, training=False)``, `predict`, `layers`.
 
@@ -131,19 +132,6 @@ class Sequential(Predicts, Layer):
         return config
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        if not isinstance(config.get("layers"), (list, tuple)):
-            raise ValueError("the config of a Sequential must hold a list of layers")
-        with objects.custom_object_scope(custom_objects):
-            layers = [_layer(entry) for entry in config["layers"]]
-        return cls(layers, trainable=config.get("trainable", True), name=config.get("name"))
-
-
-def _layer(entry: Any) -> Layer:
-    """The layer of one entry of a config. Raises ValueError that names the layer."""
-    try:
-        return objects.deserialize(entry, "keras.layers")
-    except (ValueError, TypeError, KeyError) as error:
-        config = entry.get("config") if isinstance(entry, Mapping) else None
-        name = config.get("name") if isinstance(config, Mapping) else None
-        raise ValueError(f"layer {name!r} cannot be made: {error}") from error
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        layers = [objects.deserialize(entry, "keras.layers") for entry in config["layers"]]
+        return {"layers": layers, "trainable": config.get("trainable", True), "name": config.get("name")}

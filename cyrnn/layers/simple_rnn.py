@@ -4,8 +4,7 @@ Reference: ``keras.layers.SimpleRNN``, Keras 3.
 """
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from cyrnn import objects, regularizers
 from cyrnn.layers.base import Layer
@@ -95,11 +94,6 @@ class SimpleRNN(RNN):
         activity = {"activity_regularizer": regularizers.serialize(self.activity_regularizer)}
         base = {k: v for k, v in Layer.get_config(self).items() if k not in activity}
         return {**base, **self.own_config(), **own, **activity, **constraints, **dropouts, "seed": self.cell.seed}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        with objects.custom_object_scope(custom_objects):
-            return cls(**config)
 
 
 def _of_cell(name: str) -> property:

@@ -1,7 +1,7 @@
 """StackedRNNCells: several cells as one. Reference: ``keras.layers.StackedRNNCells``, Keras 3."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -92,7 +92,5 @@ class StackedRNNCells(Layer):
         return {**super().get_config(), "cells": [objects.serialize(cell) for cell in self.cells]}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        with objects.custom_object_scope(custom_objects):
-            cells = [objects.revived(cell, "keras.layers") for cell in config["cells"]]
-            return cls(**{**config, "cells": cells})
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {**config, "cells": [objects.revived(cell, "keras.layers") for cell in config["cells"]]}

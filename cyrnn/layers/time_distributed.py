@@ -1,7 +1,7 @@
 """TimeDistributed: a layer at each timestep alone. Reference: ``keras.layers.TimeDistributed``, Keras 3."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -66,9 +66,8 @@ class TimeDistributed(Layer):
         return {**super().get_config(), "layer": objects.serialize(self.layer)}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        with objects.custom_object_scope(custom_objects):
-            return cls(**{**config, "layer": objects.revived(config["layer"], "keras.layers")})
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {**config, **objects.revived_in(config, "layer")}
 
 
 def _of_a_timestep(shape: Shape) -> Shape:

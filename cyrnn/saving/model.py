@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from cyrnn import activations, objects
 from cyrnn.layers.sequential import Sequential
 from cyrnn.layers.weights import deferred_building
 from cyrnn.saving.archive import Archive, read_archive
@@ -34,8 +33,8 @@ def model_from_archive(archive: Archive, custom_objects: Mapping[str, Any] | Non
     class_name = archive.config.get("class_name")
     if class_name != "Sequential":
         raise ModelFileError(f"the model is a {class_name!r}; only Sequential models can be loaded")
-    with deferred_building(), objects.custom_object_scope(_of_version(archive)):
-        model = from_envelope(archive.config, custom_objects)
+    with deferred_building():
+        model = from_envelope(archive.config, custom_objects, archive.keras_version)
     if not isinstance(model, Sequential):
         raise ModelFileError(f"the model is a {type(model).__name__}; only Sequential models can be loaded")
     input_shape = model.input_shape or archive.config["config"].get("build_input_shape")
@@ -43,10 +42,3 @@ def model_from_archive(archive: Archive, custom_objects: Mapping[str, Any] | Non
         raise ModelFileError("the model was saved before it was built: the file does not say what its input looks like")
     build_from_h5(model, tuple(input_shape), archive.weights, archive.stored_bytes)
     return model
-
-
-def _of_version(archive: Archive) -> dict[str, Any]:
-    """What a name in the file meant to the Keras that wrote it."""
-    if archive.keras_version.startswith("2."):
-        return {"hard_sigmoid": activations.get("hard_sigmoid_keras2")}
-    return {}

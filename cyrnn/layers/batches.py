@@ -49,6 +49,10 @@ def _predict(
     samples = as_array("x", x)
     if samples.ndim == 0:
         raise ValueError("x must have a batch axis, got an array of shape ()")
+    if getattr(layer, "time_major", False):
+        raise ValueError(
+            f"layer {layer.name!r} has the batch on its second axis: call it, predict() cuts the first one"
+        )
     size = _batch_size(layer, samples, batch_size)
     if out is not None:
         _check_out(out, layer.compute_output_shape(samples.shape), layer.output_dtype)

@@ -71,6 +71,11 @@ class Bidirectional(Predicts, Layer):
         self.return_state = layer.return_state
         self._initial_weights = weights
 
+    @property
+    def time_major(self) -> bool:
+        """Whether sequences are (timesteps, batch, features), as a config of Keras 2 may say."""
+        return self.forward_layer.time_major
+
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
         return [input_shape, input_shape]
 
@@ -89,15 +94,14 @@ class Bidirectional(Predicts, Layer):
         training: bool = False,
     ) -> Any:
         x = self.forward_layer.checked_inputs(sequences)
-        time_major = self.forward_layer.time_major
-        if time_major:
+        if self.time_major:
             x, mask = x.swapaxes(0, 1), None if mask is None else np.asarray(mask).swapaxes(0, 1)
         if not self.built:  # what is wrong is said before anything is made
             self._checked_call(x, initial_state, mask)
             self.build(x.shape)
         result = self.call(x, initial_state, mask=mask, training=training)
         self._record_activity(result)
-        if time_major and self.return_sequences:
+        if self.time_major and self.return_sequences:
             count = 2 if self.merge_mode is None else 1
             parts = result if isinstance(result, tuple) else (result,)
             parts = (*(output.swapaxes(0, 1) for output in parts[:count]), *parts[count:])

@@ -278,7 +278,7 @@ def _built_once(build: Callable[..., None]) -> Callable[..., None]:
             try:
                 build(layer, shape, *args, **kwargs)
             except BaseException:
-                layer._specs, layer._values = before
+                layer._specs, layer._values, layer.built = *before, False
                 raise
             layer._build_shape = shape
             layer.built = True

@@ -1,0 +1,346 @@
+"""Stacks, both directions, cells and layers of your own: what the engine and the threads must not change."""
+
+import copy
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+import cyrnn
+from cyrnn.layers import RNN, Bidirectional, Dense, Layer, SimpleRNN, SimpleRNNCell, StackedRNNCells, TimeDistributed
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((6, 9, 4)).astype("float32")
+KEEP = RNG.random((6, 9)) < 0.6
+UNITS = (7, 3, 5)
+
+
+def stack(**options):
+    layer = RNN([SimpleRNNCell(units) for units in UNITS], **options)
+    layer.build(X.shape)
+    return layer
+
+
+def flat(result):
+    return [a for part in result for a in flat(part)] if isinstance(result, (list, tuple)) else [result]
+
+
+def assert_identical(ours, theirs):
+    for a, b in zip(flat(ours), flat(theirs), strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+# ---------------------------------------------------------------- stacks
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_a_stack_has_the_bits_of_its_cells_step_by_step(go_backwards, dtype):
+    cells = [SimpleRNNCell(units, dtype=dtype) for units in UNITS]
+    layer = RNN(StackedRNNCells(cells, dtype=dtype), True, True, go_backwards, dtype=dtype)
+    x = X.astype(dtype)
+    outputs, *states = layer(x)
+    h = layer.cell.get_initial_state(batch_size=len(x))
+    for step in range(x.shape[1]):
+        output, h = layer.cell(x[:, -1 - step if go_backwards else step], h)
+        np.testing.assert_array_equal(outputs[:, step], output)
+    assert_identical(states, h)
+
+
+def test_a_stack_has_the_same_bits_for_any_number_of_threads():
+    x = RNG.standard_normal((150, 40, 4)).astype("float32")
+    keep = RNG.random((150, 40)) < 0.7
+    for layer in (stack(return_sequences=True), Bidirectional(stack(return_sequences=True))):
+        results = []
+        for count in (1, 2, 5):
+            cyrnn.set_num_threads(count)
+            try:
+                results.append(layer(x, mask=keep))
+            finally:
+                cyrnn.set_num_threads(None)
+        assert_identical(results[1:], results[:1] * 2)
+
+
+def test_a_masked_stack_keeps_all_its_states_where_it_is_masked():
+    layer = stack(return_sequences=True, return_state=True)
+    keep = np.ones((6, 9), bool)
+    keep[2, 4:] = False
+    outputs, *states = layer(X, mask=keep)
+    alone, *alone_states = layer(X[2:3, :4])
+    np.testing.assert_array_equal(outputs[2, :4], alone[0])
+    np.testing.assert_array_equal(outputs[2, 4:], np.broadcast_to(alone[0, -1:], (5, UNITS[-1])))
+    assert_identical([state[2:3] for state in flat(states)], flat(alone_states))
+
+
+# ---------------------------------------------------------------- states
+
+
+def carrying(kind):
+    layer = stack(stateful=True) if kind == "stack" else Bidirectional(SimpleRNN(3, stateful=True))
+    layer(X)
+    return layer
+
+
+@pytest.mark.parametrize("rows", [2, -1, [0, 3], np.array([5]), np.arange(6) == 4])
+@pytest.mark.parametrize("kind", ["stack", "Bidirectional"])
+def test_reset_state_of_some_rows(kind, rows):
+    layer = carrying(kind)
+    before = [state.copy() for state in flat(layer.states)]
+    chosen = np.zeros(6, bool)
+    chosen[rows] = True
+    layer.reset_state(batch_index=rows)
+    for old, new in zip(before, flat(layer.states), strict=True):
+        assert np.all(new[chosen] == 0) and np.array_equal(new[~chosen], old[~chosen])
+        assert np.any(old[chosen] != 0)
+    values = [np.full((chosen.sum(), state.shape[1]), 0.5, "float32") for state in before]
+    layer.reset_state(values, batch_index=rows)
+    assert all(np.all(state[chosen] == 0.5) for state in flat(layer.states))
+
+
+@pytest.mark.parametrize("kind", ["stack", "Bidirectional"])
+def test_reset_state_to_given_states_begins_there(kind):
+    layer = carrying(kind)
+    after = copy.deepcopy(layer.states)
+    second = layer(X)
+    layer.reset_state(after)
+    assert_identical(layer(X), second)
+    layer.reset_states()
+    assert all(np.all(state == 0) for state in flat(layer.states))
+
+
+WRONG = {
+    "too few": lambda layer: layer.reset_state(flat(layer.states)[:1]),
+    "too many": lambda layer: layer.reset_state([*flat(layer.states), X[:, 0]]),
+    "of other rows": lambda layer: layer.reset_state([state[:2] for state in flat(layer.states)]),
+    "of another width": lambda layer: layer.reset_state([state[:, :-1] for state in flat(layer.states)]),
+    "a row that is not there": lambda layer: layer.reset_state(batch_index=6),
+    "a row in halves": lambda layer: layer.reset_state(batch_index=[0.5]),
+    "too few bools": lambda layer: layer.reset_state(batch_index=[True, False]),
+    "a call with too few states": lambda layer: layer(X, initial_state=flat(layer.states)[:1]),
+    "a call with other rows": lambda layer: layer(X[:4]),
+    "a call with a short mask": lambda layer: layer(X, mask=KEEP[:, :5]),
+    "a call with other features": lambda layer: layer(X[:, :, :2]),
+    "predict of a part of the rows": lambda layer: layer.predict(np.concatenate([X, X[:3]])),
+    "predict in other batches": lambda layer: layer.predict(X, batch_size=4),
+}
+
+
+@pytest.mark.parametrize("kind", ["stack", "Bidirectional"])
+@pytest.mark.parametrize("case", WRONG)
+def test_errors_leave_states_and_weights_as_they_were(case, kind):
+    layer = carrying(kind)
+    before = copy.deepcopy((layer.states, layer.get_weights()))
+    with pytest.raises(ValueError):
+        WRONG[case](layer)
+    assert_identical((layer.states, layer.get_weights()), before)
+
+
+@pytest.mark.parametrize("wrong", [{"mask": KEEP[:, :5]}, {"initial_state": X[:, 0]}, {"initial_state": []}])
+@pytest.mark.parametrize("make", [lambda: SimpleRNN(3, stateful=True), lambda: Bidirectional(SimpleRNN(3))])
+def test_a_first_call_that_fails_builds_nothing(make, wrong):
+    layer = make()
+    with pytest.raises(ValueError):
+        layer(X, **wrong)
+    assert not layer.built and layer.weights == []
+    assert layer(X[:2]).shape[0] == 2  # of any other number of rows, too
+
+
+def test_states_are_set_only_where_there_are_some():
+    SimpleRNN(3).reset_state()
+    with pytest.raises(ValueError, match="not stateful"):
+        SimpleRNN(3).reset_state(X[:, 0, :3])
+    with pytest.raises(ValueError, match="not built"):
+        SimpleRNN(3, stateful=True).reset_state(batch_index=0)
+    with pytest.raises(AttributeError, match="stateful"):
+        Bidirectional(SimpleRNN(3)).reset_state()
+
+
+def test_predict_of_a_stateful_layer_goes_on_from_batch_to_batch():
+    layer = stack(stateful=True)
+    twice = layer.predict(np.concatenate([X, X]))
+    layer.reset_state()
+    assert_identical([twice[:6], twice[6:]], [layer(X), layer(X)])
+
+
+# ---------------------------------------------------------------- both directions
+
+
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
+def test_both_directions_have_the_bits_of_each(merge_mode, return_sequences):
+    layer = Bidirectional(SimpleRNN(5, return_sequences=return_sequences, return_state=True), merge_mode)
+    *merged, _, _ = layer(X, mask=KEEP)
+    forward, _ = layer.forward_layer(X, mask=KEEP)
+    backward, _ = layer.backward_layer(X, mask=KEEP)
+    backward = backward[:, ::-1] if return_sequences else backward
+    expected = {
+        "concat": lambda: [np.concatenate([forward, backward], -1)],
+        "sum": lambda: [forward + backward],
+        "mul": lambda: [forward * backward],
+        "ave": lambda: [(forward + backward) / 2],
+        None: lambda: [forward, backward],
+    }[merge_mode]()
+    assert_identical(merged, expected)
+    assert all(array.flags.c_contiguous for array in merged)
+
+
+def test_functions_and_cells_of_your_own_go_both_ways():
+    def doubled(x):
+        return np.tanh(2 * x)
+
+    class Half:
+        state_size = 2
+
+        def __init__(self):
+            self.seen = []
+
+        def call(self, inputs, states):
+            self.seen.append(inputs)
+            return states[0] / 2 + inputs[:, :2], [states[0] / 2 + inputs[:, :2]]
+
+    layer = Bidirectional(SimpleRNN(3, activation=doubled, kernel_regularizer=lambda w: 3.0))
+    assert layer.backward_layer.activation is doubled
+    layer(X)
+    assert layer.losses == [3.0, 3.0]
+    cell = Half()
+    layer = Bidirectional(RNN(cell, return_sequences=True), merge_mode=None)
+    forward, backward = layer(X)
+    np.testing.assert_allclose(backward, RNN(Half(), return_sequences=True)(X[:, ::-1])[:, ::-1])
+    assert len(cell.seen) == 0 and forward.shape == (6, 9, 2)
+
+
+# ---------------------------------------------------------------- cells and layers of your own
+
+
+class Counting(Layer):
+    """A cell that makes its weights itself."""
+
+    builds = 0
+
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units = self.state_size = units
+
+    def build(self, input_shape):
+        type(self).builds += 1
+        self.kernel = self.add_weight((input_shape[-1], self.units), "glorot_uniform", name="kernel")
+        self.bias = self.add_weight((self.units,), "zeros", trainable=False)
+
+    def call(self, inputs, states):
+        output = np.tanh(inputs @ self.kernel + states[0] + self.bias)
+        return output, [output]
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def test_attributes_follow_the_weights():
+    cell = Counting(3)
+    cell(X[:, 0], [np.zeros((6, 3), "float32")])
+    new = [np.full((4, 3), 0.5, "float32"), np.ones(3, "float32")]
+    cell.set_weights(new)
+    assert np.array_equal(cell.kernel, new[0]) and np.array_equal(cell.bias, new[1])
+    cell.kernel = new[0] * 2
+    assert np.array_equal(cell.weights[0], new[0] * 2) and not cell.kernel.flags.writeable
+    with pytest.raises(ValueError, match="shape"):
+        cell.kernel = np.zeros((2, 2))
+    assert cell.trainable_weights[0] is cell.kernel and len(cell.trainable_weights) == 1
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = cell.nothing
+
+
+def test_a_layer_of_your_own_travels():
+    layer = RNN(Counting(3), return_sequences=True)
+    expected = layer(X)
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        np.testing.assert_array_equal(other(X), expected)
+        with pytest.raises(ValueError):
+            other.cell.kernel[0] = 1
+    read = cyrnn.from_json(layer.to_json(), custom_objects={"Counting": Counting})
+    read.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(read(X), expected)
+
+
+def test_several_threads_build_a_layer_of_your_own_once():
+    for _ in range(20):
+        Counting.builds, layer, start = 0, RNN(Counting(3)), threading.Barrier(4)
+
+        def call(layer=layer, start=start):
+            start.wait()
+            layer(X)
+
+        threads = [threading.Thread(target=call) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert Counting.builds == 1 and len(layer.weights) == 2
+
+
+def test_a_build_that_fails_leaves_no_weights():
+    class Failing(Counting):
+        def build(self, input_shape):
+            super().build(input_shape)
+            if input_shape[-1] != 2:
+                raise RuntimeError("no")
+
+    cell = Failing(3)
+    with pytest.raises(RuntimeError):
+        RNN(cell)(X)
+    assert cell.weights == [] and not cell.built
+    assert RNN(cell)(X[:, :, :2]).shape == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (lambda x, h: x, "must return"),
+        (lambda x, h: (x, []), "returned 0 states, expected 1"),
+        (lambda x, h: (x, [h[0], h[0]]), "returned 2 states, expected 1"),
+        (lambda x, h: (x[:2], h), "6 rows"),
+    ],
+)
+def test_what_a_cell_of_your_own_returns_is_checked(result, words):
+    class Wrong:
+        state_size = 4
+
+        def call(self, inputs, states):
+            return result(inputs, states)
+
+    with pytest.raises(ValueError, match=words):
+        RNN(Wrong())(X)
+
+
+# ---------------------------------------------------------------- masks between layers
+
+
+def test_supports_masking_is_the_switch_that_stops_a_mask():
+    def model():
+        layers = [cyrnn.layers.Masking(), SimpleRNN(3, return_sequences=True), SimpleRNN(2)]
+        return cyrnn.Sequential([cyrnn.Input((9, 4)), *layers])
+
+    x = X * KEEP[:, :, None]
+    passing = model()
+    stopping = model()
+    stopping.set_weights(passing.get_weights())
+    stopping.layers[1].supports_masking = False
+    with pytest.warns(UserWarning, match="does not pass the mask on"):
+        unmasked = stopping(x)
+    first = passing.layers[1](x, mask=np.any(x != 0, axis=-1))
+    np.testing.assert_array_equal(unmasked, passing.layers[2](first))
+    assert not np.allclose(unmasked, passing(x))
+
+
+def test_a_mask_goes_behind_time_distributed_and_both_directions():
+    layers = [
+        cyrnn.layers.Masking(),
+        TimeDistributed(Dense(5)),
+        Bidirectional(SimpleRNN(3, return_sequences=True)),
+        SimpleRNN(2),
+    ]
+    model = cyrnn.Sequential([cyrnn.Input((9, 4)), *layers])
+    x = X * KEEP[:, :, None]
+    keep = np.any(x != 0, axis=-1)
+    inner = layers[2](layers[1](x * keep[:, :, None]), mask=keep)
+    np.testing.assert_array_equal(model(x), layers[3](inner, mask=keep))

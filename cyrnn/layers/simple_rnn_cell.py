@@ -69,6 +69,10 @@ class SimpleRNNCell(PlannedLayer):
     ) -> None:
         units = checked_int("units", units)
         super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = random.SeedGenerator(
+            seed
+        )  # before the initializers: without seeds, all draw in this order
         self.units = self.state_size = self.output_size = units
         self.activation = activations.get(activation)
         self.use_bias = bool(use_bias)
@@ -83,8 +87,6 @@ class SimpleRNNCell(PlannedLayer):
         self.bias_constraint = constraints.get(bias_constraint)
         self.dropout = checked_rate("dropout", dropout)
         self.recurrent_dropout = checked_rate("recurrent_dropout", recurrent_dropout)
-        self.seed = seed
-        self.seed_generator = random.SeedGenerator(seed)
         self._dropout_mask: Array | None = None
         self._recurrent_dropout_mask: Array | None = None
 

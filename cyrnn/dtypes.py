@@ -68,6 +68,8 @@ def get(identifier: Any) -> DTypePolicy:
         return policy
     if isinstance(identifier, str):
         return DTypePolicy(identifier)
+    if identifier is float:
+        return DTypePolicy("float32")  # what Keras makes of Python's own type
     try:
         return DTypePolicy(np.dtype(identifier).name)
     except TypeError:

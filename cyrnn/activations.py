@@ -74,9 +74,20 @@ def serialize(activation: Callable[..., Any]) -> Any:
     return activation.name if isinstance(activation, Activation) else objects.serialize(activation)
 
 
-def deserialize(config: Any) -> Callable[..., Any]:
-    """The activation of a config entry. Functions and classes of your own come from `custom_objects`."""
-    return objects.deserialize(config, "keras.layers") if isinstance(config, Mapping) else get(config)
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The activation of a config entry, None for None. Functions and classes of your own come from `custom_objects`.
+
+    Raises ValueError for what is unknown, and for a lambda: its code is never run.
+    """
+    with objects.custom_object_scope(custom_objects):
+        if not isinstance(config, Mapping):
+            return None if config is None else get(config)
+        if set(config) == {"value"}:  # so Keras writes a lambda
+            config = {"class_name": "__lambda__", "config": config}
+        name = config.get("config")
+        if config.get("class_name") == "function" and isinstance(name, str) and name in _BY_NAME:
+            return get(name)
+        return objects.deserialize(config, "keras.layers")
 
 
 def engine_name(activation: Callable[..., Any]) -> str | None:

@@ -19,14 +19,7 @@ class Configurable:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The object that `get_config` described; `config` is left as it is."""
-        return cls(**{key: _plain(value) for key, value in config.items()})
-
-
-def _plain(value: Any) -> Any:
-    """Keras writes an array or a NumPy scalar as an envelope around its numbers: the numbers alone."""
-    if isinstance(value, Mapping) and value.get("class_name") in ("__tensor__", "__numpy__"):
-        return value["config"]["value"]
-    return value
+        return cls(**{key: objects.plain_value(value) for key, value in config.items()})
 
 
 class Deserialize(Protocol):

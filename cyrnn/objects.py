@@ -156,12 +156,22 @@ def deserialize(envelope: Mapping[str, Any], module: str) -> Any:
         raise ValueError(f"the config of {class_name!r} must be a dict, got {config!r:.200}")
     if "_keras_module" not in vars(found):
         config = copy.deepcopy(config)  # some classes take the dict apart, as Keras' own do
+    if isinstance(config, Mapping):
+        config = {key: plain_value(value) for key, value in config.items()}
     obj = found.from_config(config) if hasattr(found, "from_config") else found(**config)
     build_config = envelope.get("build_config")
     if isinstance(build_config, Mapping) and hasattr(obj, "build_from_config"):
         with refusals_named(class_name, config):
             obj.build_from_config(build_config)
     return obj
+
+
+def plain_value(value: Any) -> Any:
+    """Keras writes an array or a NumPy scalar as an envelope around its numbers: the numbers alone."""
+    if isinstance(value, Mapping) and value.get("class_name") in ("__tensor__", "__numpy__"):
+        config = value.get("config")
+        return config.get("value") if isinstance(config, Mapping) else value
+    return value
 
 
 def _function(config: Any, registered_name: Any) -> Any:

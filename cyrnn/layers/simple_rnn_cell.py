@@ -15,6 +15,7 @@ from cyrnn import activations, constraints, initializers, objects, random, regul
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
 from cyrnn.layers.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
+from cyrnn.layers.base import parameters
 from cyrnn.layers.planned import PlannedLayer
 from cyrnn.layers.weights import Weight, WeightSpec
 
@@ -123,7 +124,9 @@ class SimpleRNNCell(PlannedLayer):
             raise ValueError(f"sequence must have shape (batch, features), got {x.shape}")
         if not self.built:
             self.build(x.shape)
-        result = self.call(x, states, training=training)
+        # A subclass' own `call` may have no use for `training`.
+        extra = {"training": training} if "training" in parameters(type(self).call) else {}
+        result = self.call(x, states, **extra)
         self._record_activity(result)
         return result
 

@@ -278,6 +278,28 @@ def test_the_announced_shape_is_that_of_output_size_or_of_the_first_state(cell, 
     assert tuple(ours) == tuple(theirs)
 
 
+@pytest.mark.parametrize("training", [None, False, True])
+@pytest.mark.parametrize("takes_training", [False, True])
+def test_a_cell_of_one_s_own_class_is_told_of_training_if_its_call_takes_it(takes_training, training):
+    def make(module):
+        class Doubles(module.layers.SimpleRNNCell):
+            def call(self, sequence, states):
+                return 2 * sequence, [sequence]
+
+        class Doubts(module.layers.SimpleRNNCell):
+            def call(self, sequence, states, training=False):
+                return (-1.0 if training else 1.0) * sequence, [sequence]
+
+        cell = (Doubts if takes_training else Doubles)(4)
+        given = {} if training is None else {"training": training}
+        rnn = module.layers.RNN(cell, return_sequences=True, return_state=True)
+        return rnn(X, **given), tuple(cell(X[:, 0], [X[:, 0]], **given))
+
+    ours, theirs = both(make)
+    for a, b in zip(ours, theirs, strict=True):
+        assert_same(a, b)
+
+
 def test_four_axes_are_refused_for_a_simple_rnn_cell():
     """Keras hands each (batch, ..., features) to the cell, whose products happen to take it."""
     assert np.asarray(built(keras, "RNN")(X[None])).shape == (1, 3, UNITS)

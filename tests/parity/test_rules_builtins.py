@@ -75,6 +75,13 @@ def test_gelu_and_squareplus_do_not_overflow(dtype):
         assert np.isinf(np.asarray(getattr(keras.activations, name)(x))[0, 1])
 
 
+def test_squareplus_keeps_its_digits_far_below_zero():
+    """It nears -1 / x there; Keras subtracts two large numbers from each other."""
+    x = np.array([[-1e7, -1e9]])
+    np.testing.assert_allclose(cyrnn.activations.squareplus(x), -1 / x, rtol=1e-12)
+    assert not np.allclose(np.asarray(keras.activations.squareplus(x)), -1 / x, rtol=1e-3, atol=0)
+
+
 @pytest.mark.parametrize("alias", [("swish", "silu"), ("hard_swish", "hard_silu")])
 def test_the_two_aliases(alias):
     for module in (cyrnn, keras):

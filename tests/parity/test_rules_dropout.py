@@ -171,6 +171,28 @@ def test_another_batch_gets_other_masks(kind):
     assert seed_state(ours) == [5, 2]
 
 
+@pytest.mark.parametrize("class_name", RNNS)
+def test_a_run_that_failed_has_no_part_in_the_next(class_name):
+    """Keras keeps the masks of the run that failed, and uses them once more."""
+    ours, theirs = pair(class_name, **RATES)
+    fresh, _ = pair(class_name, **RATES)
+    fresh(X, training=True)
+    second = fresh(X, training=True)
+    first = np.asarray(pair(class_name, **RATES)[1](X, training=True))
+    for layer in (ours, theirs):
+        activation = layer.cell.activation
+        layer.cell.activation = fails
+        with pytest.raises(RuntimeError):
+            layer(X, training=True)
+        layer.cell.activation = activation
+    assert_same(np.asarray(theirs(X, training=True)), first)
+    assert_same(ours(X, training=True), second)
+
+
+def fails(x):
+    raise RuntimeError("as any function may")
+
+
 # ---------------------------------------------------------------- the seed
 
 

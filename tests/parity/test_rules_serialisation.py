@@ -184,6 +184,15 @@ def test_tuples_are_lists_in_json_and_numpy_scalars_numbers():
         assert_same(np.asarray(read.kernel_constraint(w)), np.asarray(theirs.kernel_constraint(w)))
 
 
+def test_nan_and_infinity_are_written_as_json_of_python_has_them():
+    for value in (np.nan, np.inf):
+        ours, theirs = both(lambda m, v=value: built(m, "SimpleRNN", bias_initializer=m.initializers.Constant(v)))
+        for text in (text_of(ours), text_of(theirs)):
+            assert ("NaN" if np.isnan(value) else "Infinity") in text
+            for read in (cyrnn.from_json(text), from_keras_json(text)):
+                np.testing.assert_array_equal(read.get_weights()[2], np.full(UNITS, value, "float32"))
+
+
 # ---------------------------------------------------------------- functions and classes of one's own
 
 

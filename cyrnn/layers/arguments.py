@@ -24,8 +24,10 @@ def as_array(name: str, value: ArrayLike) -> Array:
 
 
 def checked_mask(mask: ArrayLike, batch: int, timesteps: int) -> Array:
-    """A mask as a bool array (batch, timesteps), True for keep. Raises ValueError for any other shape."""
+    """A mask as a bool array (batch, timesteps), True for keep. Raises ValueError for other shapes, or no numbers."""
     array = np.asarray(mask)
+    if array.dtype.kind not in "biuf" and not np.can_cast(array.dtype, np.float32):
+        raise ValueError(f"mask must be an array of bools or numbers, got dtype {array.dtype}")
     if array.shape == (batch, timesteps, 1):
         array = array[:, :, 0]
     elif array.shape == (timesteps,) and batch == 1:
@@ -62,8 +64,10 @@ def checked_int(name: str, value: Any) -> int:
 
 def checked_rate(name: str, value: Any) -> float:
     """A dropout rate: clamped to [0, 1], as Keras does. Raises TypeError for what is not a number."""
-    if not isinstance(value, (int, float, np.number)):
+    if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
+        value = value.item()
+    if not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number between 0 and 1, got {value!r}")
     if value != value:
         raise ValueError(f"{name} must be a number between 0 and 1, got nan")
-    return min(1.0, max(0.0, float(value)))
+    return float(min(1, max(0, value)))

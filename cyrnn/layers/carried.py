@@ -52,6 +52,11 @@ class Carried(Layer):
             checked.append(np.broadcast_to(array, shape).astype(like.dtype, copy=False))
         return checked
 
+    def carry(self, states: list[Any]) -> None:
+        """Keep copies of these states for the next call, in the dtype of the weights."""
+        dtype = self.dtype_policy.variable_dtype
+        self.states = nest.pack(states, [state.astype(dtype) for state in nest.flatten(states)])
+
     def reset_state(self, states: Any = None, batch_index: int | ArrayLike | None = None) -> None:
         """Set the states that a stateful layer carries, all of them or those of some rows.
 

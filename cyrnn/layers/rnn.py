@@ -100,7 +100,7 @@ class RNN(Carried, Predicts, Layer):
             raise ValueError(f"stateful layer {self.name!r} needs to know its batch size, got shape {input_shape}")
         super().build_with(input_shape, values)
         if self.stateful and input_shape[0] is not None:
-            self.states = self.get_initial_state(input_shape[0])
+            self.carry(self.get_initial_state(input_shape[0]))
 
     # ------------------------------------------------------------ calling
 
@@ -199,7 +199,7 @@ class RNN(Carried, Predicts, Layer):
             return output
         packed = nest.pack(self.get_initial_state(1), [self.returned(state) for state in states])
         if self.stateful:
-            self.states = nest.pack(packed, [state.copy() for state in nest.flatten(packed)])
+            self.carry(packed)
         return (output, *packed) if self.return_state else output
 
     # ------------------------------------------------------------ shapes and config

@@ -38,11 +38,13 @@ ANYWHERE = st.sampled_from(
         ("Dropout", {"rate": 0.4, "seed": 3}),
         ("Activation", {"activation": "sigmoid"}),
         ("Dense", {"units": 4, "activation": "relu"}),
+        ("TimeDistributed", {"units": 3, "activation": "tanh"}),
         ("Dense", {"units": 3, "use_bias": False, "kernel_regularizer": "l2"}),
         ("Masking", {"mask_value": 0.0}),
     ]
 )
-RECURRENT = st.tuples(st.sampled_from(["SimpleRNN", "RNN"]), rnn_options())
+KINDS = ("SimpleRNN", "RNN", "stack", "Bidirectional", "Bidirectional stack")
+RECURRENT = st.tuples(st.sampled_from(KINDS), rnn_options())
 FIRST = st.sampled_from(
     [
         ("Embedding", {"input_dim": VOCABULARY, "output_dim": 4, "mask_zero": True}),
@@ -64,9 +66,7 @@ def models(draw):
         entries += [(name, options), ("Dense", {"units": 2, "activation": "softmax"})]
     batch_size = draw(st.sampled_from([None, None, 5]))
     if batch_size:
-        entries = [
-            (n, {**options, "stateful": True} if n in ("SimpleRNN", "RNN") else options) for n, options in entries
-        ]
+        entries = [(n, {**options, "stateful": True} if n in KINDS else options) for n, options in entries]
     return entries, draw(st.sampled_from([None, TIMESTEPS])), batch_size
 
 
@@ -75,10 +75,15 @@ def make(module, entries, timesteps=TIMESTEPS, batch_size=None):
     of_indices = entries[0][0] == "Embedding"
     layers = [module.Input((timesteps,) if of_indices else (timesteps, 3), batch_size=batch_size)]
     for name, options in entries:
-        if name == "RNN":
+        if name in KINDS and name != "SimpleRNN":
             outer = {key: options[key] for key in OF_THE_LAYER if key in options}
-            cell = module.layers.SimpleRNNCell(**{k: v for k, v in options.items() if k not in outer})
-            layers.append(module.layers.RNN(cell, **outer))
+            inner = {k: v for k, v in options.items() if k not in outer}
+            cells = [module.layers.SimpleRNNCell(**inner) for _ in range(1 + name.endswith("stack"))]
+            outer["go_backwards"] = outer.get("go_backwards", False) and "Bidirectional" not in name
+            layer = module.layers.RNN(cells if len(cells) > 1 else cells[0], **outer)
+            layers.append(module.layers.Bidirectional(layer) if "Bidirectional" in name else layer)
+        elif name == "TimeDistributed":
+            layers.append(module.layers.TimeDistributed(module.layers.Dense(**options)))
         else:
             layers.append(getattr(module.layers, name)(**options))
     model = module.Sequential(layers)
@@ -98,8 +103,13 @@ def inputs(entries, samples=5, seed=1):
 
 def restart(model):
     """Set carried states to zeros: with others Keras on NumPy and TensorFlow differ before the first unmasked step."""
-    for layer in model.layers:
-        getattr(layer, "reset_state", lambda: None)()
+    if not isinstance(model, keras.Model):
+        model.reset_state()
+        return
+    for layer in model.layers:  # Keras itself cannot reset the states of a stack
+        for part in [layer.forward_layer, layer.backward_layer] if hasattr(layer, "forward_layer") else [layer]:
+            for state in keras.tree.flatten(getattr(part, "states", None) or []):
+                state.assign(np.zeros(state.shape))
 
 
 def predictions(model, x):
@@ -145,7 +155,7 @@ def test_configs_both_ways(model):
 @hypothesis.given(models())
 def test_training_draws_the_same_dropout_masks_and_leaves_the_same_losses(model):
     entries, timesteps, batch_size = model
-    entries = [(n, {"seed": 5, **o} if n in ("SimpleRNN", "RNN", "Dropout") else o) for n, o in entries]
+    entries = [(n, {"seed": 5, **o} if n in (*KINDS, "Dropout") else o) for n, o in entries]
     ours, theirs = (make(module, entries, timesteps, batch_size) for module in (cyrnn, keras))
     for seed in range(2):
         x = inputs(entries, seed=seed)

@@ -1,4 +1,4 @@
-// What a plan hands to the recurrence, and what an engine offers to it: a way to multiply.
+// What a plan hands to the recurrence, and what an engine offers to it: one timestep.
 //
 // All arrays are row-major; strides count elements, not bytes.
 #pragma once
@@ -6,19 +6,21 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "simd.hpp"
-
 namespace cyrnn {
+
+// z := activation(z + bias), in place.  z: (rows, units), its rows `stride` elements apart;  bias: (units), or null
+template <class T>
+using Activate = void (*)(T *z, std::ptrdiff_t stride, const T *bias, std::ptrdiff_t rows, std::ptrdiff_t units);
 
 template <class T> struct Weights {  // one layer's weights, made ready; they never change
     std::ptrdiff_t features, units;
     std::ptrdiff_t depth;   // features + units; for a dense layer, which has no recurrent kernel, features
     const T *kernels;       // (depth, units): the kernel above the recurrent kernel
     const T *kernels_t;     // (units, depth): the same, transposed
-    const T *panels;        // the same, in panels (see product.hpp)
-    const T *bias;          // (units), or null
-    Activate<T> activate;   // z := activation(z + bias), row by row, in place
-    Multiply<T> multiply;   // by panels
+    const T *panels;        // the same, in panels (see tiles.hpp)
+    const T *bias;          // (units), or null; as wide as the panels, where there are some
+    Activate<T> activate;
+    bool by_row;            // whether the activation needs a whole row, as softmax does
 };
 
 template <class T> struct Sequences {  // one call
@@ -38,23 +40,40 @@ template <class T> struct Sequences {  // one call
     T *state;                               // (batch, units), or null
 };
 
+template <class T> struct Step {  // one timestep of some rows: out := activation(x . kernel + h . recurrent_kernel + bias)
+    std::ptrdiff_t rows;
+    const T *x;    // (rows, features)
+    std::ptrdiff_t x_stride;
+    const T *h;    // (rows, units); not read by a dense layer
+    std::ptrdiff_t h_stride;
+    T *out;        // (rows, units); overlaps neither of them
+    std::ptrdiff_t out_stride;
+    bool projected;  // out holds x . kernel already, and x is not read
+    bool alone;      // a batch of one row
+};
+
 struct Stop {  // asked between stretches of work: has the call been interrupted?
     bool (*asked)(void *self);
     void *self;
 };
 
-template <class T> struct Product {  // an engine, for one dtype
-    // Elements of workspace that `run` needs for so many rows.
+// An engine, for one dtype. Its functions cannot fail, allocate or raise. The bits of a row may depend on `alone`, but
+// on nothing else that is not in the row: not on its place among the others, nor on their number. (A BLAS cannot keep
+// this; see `slice_rows`.)
+template <class T> struct Product {
+    // Elements of workspace that `step` needs for so many rows.
     std::ptrdiff_t (*workspace)(const Weights<T> *weights, std::ptrdiff_t rows);
-    // h := [x, h'] . kernels, with [x, h'] (rows, depth) and h (rows, units), both of rows features + units apart.
-    // Cannot fail, allocate or raise.
-    void (*run)(const Weights<T> *weights, std::ptrdiff_t rows, const T *inputs, T *h, T *workspace);
+    void (*step)(const Weights<T> *weights, const Step<T> *step, T *workspace);
+    // out := x . kernel for many rows at once, such as the timesteps of one sequence; with the bits that `step`
+    // has within. Null where a product of another shape has others.
+    void (*project)(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
+                    std::ptrdiff_t out_stride, T *workspace);
 };
 
 struct Engine {
-    // Rows of a slice of the batch. It depends on the batch alone, never on the number of threads, and so does
-    // the shape of every product: a BLAS may round a row differently in a product of another shape.
-    std::ptrdiff_t (*slice_rows)(std::ptrdiff_t batch);
+    // Rows of a slice of the batch, for as many threads as may share it. For a BLAS it may not depend on their number,
+    // and so the shape of every product follows from the batch: it may round a row differently in another shape.
+    std::ptrdiff_t (*slice_rows)(std::ptrdiff_t batch, int threads);
     void (*begin)();  // before the first slice of a call, and
     void (*end)();    // after its last
     Product<float> f32;

@@ -7,35 +7,12 @@ ctypedef fused real:
     double
 
 
-cdef extern from "simd.hpp" namespace "cyrnn" nogil:
-    int activation_count()
-    const char *activation_name(int index)
-
+cdef extern from "contract.hpp" namespace "cyrnn" nogil:
     ctypedef void (*ActivateF32 "cyrnn::Activate<float>")(
         float *z, ptrdiff_t stride, const float *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
     ctypedef void (*ActivateF64 "cyrnn::Activate<double>")(
         double *z, ptrdiff_t stride, const double *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
 
-    ctypedef void (*MultiplyF32 "cyrnn::Multiply<float>")(
-        ptrdiff_t rows, ptrdiff_t units, ptrdiff_t depth, const float *a, ptrdiff_t a_stride, const float *b,
-        float *c, ptrdiff_t c_stride) noexcept nogil
-    ctypedef void (*MultiplyF64 "cyrnn::Multiply<double>")(
-        ptrdiff_t rows, ptrdiff_t units, ptrdiff_t depth, const double *a, ptrdiff_t a_stride, const double *b,
-        double *c, ptrdiff_t c_stride) noexcept nogil
-
-    cdef cppclass Simd:
-        const char *name
-        const ActivateF32 *activate_f32
-        const ActivateF64 *activate_f64
-        MultiplyF32 multiply_f32
-        MultiplyF64 multiply_f64
-        ptrdiff_t panel_f32, panel_f64
-
-    const Simd *simd_by_name(const char *name)
-    const Simd *simd_best()
-
-
-cdef extern from "contract.hpp" namespace "cyrnn" nogil:
     cdef cppclass Weights[T]:
         ptrdiff_t features, units, depth
         const T *kernels
@@ -43,8 +20,7 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         const T *panels
         const T *bias
         void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
-        void (*multiply)(ptrdiff_t rows, ptrdiff_t units, ptrdiff_t depth, const T *a, ptrdiff_t a_stride, const T *b,
-                         T *c, ptrdiff_t c_stride) noexcept nogil
+        bool by_row
 
     cdef cppclass Sequences[T]:
         ptrdiff_t batch, timesteps
@@ -62,16 +38,41 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         ptrdiff_t last_output_batch
         T *state
 
+    cdef cppclass Step[T]:
+        ptrdiff_t rows
+        const T *x
+        ptrdiff_t x_stride
+        const T *h
+        ptrdiff_t h_stride
+        T *out
+        ptrdiff_t out_stride
+
     cdef cppclass Product[T]:
         ptrdiff_t (*workspace)(const Weights[T] *weights, ptrdiff_t rows) noexcept nogil
-        void (*run)(const Weights[T] *weights, ptrdiff_t rows, const T *inputs, T *h, T *workspace) noexcept nogil
+        void (*step)(const Weights[T] *weights, const Step[T] *step, T *workspace) noexcept nogil
 
     cdef cppclass Engine:
-        ptrdiff_t (*slice_rows)(ptrdiff_t batch) noexcept nogil
+        ptrdiff_t (*slice_rows)(ptrdiff_t batch, int threads) noexcept nogil
         void (*begin)() noexcept nogil
         void (*end)() noexcept nogil
         Product[float] f32
         Product[double] f64
+
+
+cdef extern from "simd.hpp" namespace "cyrnn" nogil:
+    int activation_count()
+    const char *activation_name(int index)
+    bool activation_by_row(int index)
+
+    cdef cppclass Simd:
+        const char *name
+        const ActivateF32 *activate_f32
+        const ActivateF64 *activate_f64
+        Engine engine
+        ptrdiff_t columns_f32, columns_f64
+
+    const Simd *simd_by_name(const char *name)
+    const Simd *simd_best()
 
 
 cdef extern from "slices.hpp" namespace "cyrnn" nogil:
@@ -90,7 +91,3 @@ cdef extern from "slices.hpp" namespace "cyrnn" nogil:
 
     Outcome run_slices(const Job *const *jobs, ptrdiff_t count, int threads,
                        bool (*interrupted)() noexcept nogil) noexcept
-
-
-cdef extern from "engine_simd.hpp" namespace "cyrnn" nogil:
-    const Engine simd_engine

@@ -6,11 +6,11 @@ Importing this module imports SciPy's BLAS (0.2 s); `cyrnn.engine.plan` does so 
 import ctypes
 
 from cpython.pycapsule cimport PyCapsule_New
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from scipy.linalg import cython_blas
 
 from cyrnn.engine.blas cimport multiply, multiply_row, multiply_t
-from cyrnn.engine.contract cimport Engine, Weights, real
+from cyrnn.engine.contract cimport Engine, Step, Weights, real
 
 cdef extern from "blas_threads.hpp" namespace "cyrnn" nogil:
     void control_blas_threads(void *get, void *set)
@@ -39,30 +39,40 @@ cdef bint transposed_product = True
 cdef ptrdiff_t gemm_rows = 8
 
 
-cdef void product(const Weights[real] *weights, ptrdiff_t rows, const real *inputs, real *h,
-                  real *turned) noexcept nogil:
-    """h := inputs . kernels, with inputs (rows, depth) and h (rows, units)"""
-    cdef ptrdiff_t row, units = weights.units, depth = weights.depth, width = weights.features + units
+cdef void step(const Weights[real] *weights, const Step[real] *step, real *workspace) noexcept nogil:
+    """out := activation([x, h] . kernels + bias)
+
+    One product for x and h: the products of several x_t at once would have other bits than those of single steps.
+    """
+    cdef ptrdiff_t row, rows = step.rows, features = weights.features, units = weights.units, depth = weights.depth
+    cdef real *inputs = workspace
+    cdef real *turned = workspace + rows * depth
+    for row in range(rows):
+        memcpy(inputs + row * depth, step.x + row * step.x_stride, features * sizeof(real))
+        memcpy(inputs + row * depth + features, step.h + row * step.h_stride, (depth - features) * sizeof(real))
     if depth == 0:
         for row in range(rows):
-            memset(h + row * width, 0, units * sizeof(real))
+            memset(step.out + row * step.out_stride, 0, units * sizeof(real))
     elif rows == 1:
-        multiply_row(<int> units, <int> depth, inputs, weights.kernels, <int> units, h)
+        multiply_row(<int> units, <int> depth, inputs, weights.kernels, <int> units, step.out)
     elif transposed_product:
-        multiply_t(<int> rows, <int> units, <int> depth, inputs, <int> width, weights.kernels_t, <int> depth,
+        multiply_t(<int> rows, <int> units, <int> depth, inputs, <int> depth, weights.kernels_t, <int> depth,
                    turned, <int> rows)
-        transpose(turned, units, rows, h, width)
-    else:
-        multiply(<int> rows, <int> units, <int> depth, inputs, <int> width, weights.kernels, <int> units,
-                 h, <int> width)
+        transpose(turned, units, rows, step.out, step.out_stride)
+    else:  # a leading dimension is an int, the caller's stride need not be one
+        multiply(<int> rows, <int> units, <int> depth, inputs, <int> depth, weights.kernels, <int> units,
+                 turned, <int> units)
+        for row in range(rows):
+            memcpy(step.out + row * step.out_stride, turned + row * units, units * sizeof(real))
+    weights.activate(step.out, step.out_stride, weights.bias, rows, units)
 
 
 cdef ptrdiff_t workspace(const Weights[real] *weights, ptrdiff_t rows) noexcept nogil:
-    """A product, transposed: (units, rows)"""
-    return rows * weights.units
+    """[x, h] (rows, depth), and a product (rows, units) or (units, rows)"""
+    return rows * (weights.depth + weights.units)
 
 
-cdef ptrdiff_t slice_rows(ptrdiff_t batch) noexcept nogil:
+cdef ptrdiff_t slice_rows(ptrdiff_t batch, int threads) noexcept nogil:
     """Slices of about 32 rows, in large batches 64: smaller ones pack the weights too often, larger are too few"""
     cdef ptrdiff_t target = 32 if batch < 1024 else 64
     cdef ptrdiff_t slices = max(1, (batch + target // 2) // target)
@@ -121,7 +131,7 @@ blas_engine.slice_rows = slice_rows
 blas_engine.begin = hold_blas_threads
 blas_engine.end = release_blas_threads
 blas_engine.f32.workspace = workspace[float]
-blas_engine.f32.run = product[float]
+blas_engine.f32.step = step[float]
 blas_engine.f64.workspace = workspace[double]
-blas_engine.f64.run = product[double]
+blas_engine.f64.step = step[double]
 engine = PyCapsule_New(&blas_engine, "cyrnn.engine.Engine", NULL)

@@ -13,8 +13,8 @@ from libc.stdint cimport uint8_t, uintptr_t
 from libcpp cimport bool
 
 from cyrnn.engine.contract cimport (
-    Engine, Job, JobOf, Outcome, Product, Simd, Weights, activation_count, activation_name, real, run_slices,
-    simd_best, simd_by_name, simd_engine,
+    Engine, Job, JobOf, Outcome, Product, Simd, Weights, activation_by_row, activation_count, activation_name, real,
+    run_slices, simd_best, simd_by_name,
 )
 
 cdef extern from "Python.h":
@@ -69,8 +69,9 @@ cdef class Plan:
         cdef int index = ACTIVATIONS[activation]
         cdef bint single = dtype == numpy.float32
         if self.engine == "simd":
-            self.functions = &simd_engine
-            kernels_t, panels = None, _panels(kernels, simd.panel_f32 if single else simd.panel_f64)
+            self.functions = &simd.engine
+            kernels_t = None
+            panels, bias = _panels(kernels, bias, simd.columns_f32 if single else simd.columns_f64)
         else:
             self.functions = blas_functions()
             kernels_t, panels = numpy.ascontiguousarray(kernels.T), None
@@ -78,11 +79,11 @@ cdef class Plan:
         if single:
             fill_weights[float](&self.weights_f32, features, units, len(kernels), self.arrays)
             self.weights_f32.activate = simd.activate_f32[index]
-            self.weights_f32.multiply = simd.multiply_f32
+            self.weights_f32.by_row = activation_by_row(index)
         else:
             fill_weights[double](&self.weights_f64, features, units, len(kernels), self.arrays)
             self.weights_f64.activate = simd.activate_f64[index]
-            self.weights_f64.multiply = simd.multiply_f64
+            self.weights_f64.by_row = activation_by_row(index)
 
     def call(self, x, *, initial_state=None, mask=None, bint zero_output_for_mask=False, bint go_backwards=False,
              input_dropout=None, recurrent_dropout=None, outputs=None, last_output=None, state=None):
@@ -160,13 +161,28 @@ def engine():
     return choose_engine(None, isa())
 
 
-def _panels(kernels, columns):
-    """kernels (depth, units) in panels (ceil(units / columns), depth, columns), filled up with zeros"""
+def _panels(kernels, bias, columns):
+    """kernels (depth, units) in panels (depth, columns), and bias (units), as tiles.hpp has them."""
     depth, units = kernels.shape
-    count = -(-units // columns)
-    padded = numpy.zeros((depth, count * columns), kernels.dtype)
+    whole, rest = divmod(units, columns)
+    width = 16 // kernels.itemsize if rest else 0
+    while width < rest:
+        width *= 2
+    padded = numpy.zeros((depth, whole * columns + width), kernels.dtype)
     padded[:, :units] = kernels
-    return numpy.ascontiguousarray(padded.reshape(depth, count, columns).swapaxes(0, 1))
+    panels = _aligned(padded.size, kernels.dtype)
+    for first in range(0, padded.shape[1], columns):
+        panel = padded[:, first:first + columns]
+        panels[depth * first:][:panel.size] = panel.ravel()
+    return panels, bias if bias is None else numpy.pad(bias, (0, padded.shape[1] - units))
+
+
+def _aligned(size, dtype):
+    """An array (size,) that begins at a cache line: vectors that lie across two take twice the time."""
+    line = 64 // dtype.itemsize
+    array = numpy.empty(size + line, dtype)
+    first = -(array.ctypes.data // dtype.itemsize) % line
+    return array[first:first + size]
 
 
 def _shaped(name, array, shape, dtype):

@@ -1,10 +1,6 @@
 // The recurrence: all timesteps of one slice of the batch.
 //
-//   h_t = activation([x_t, h_{t-1}] . [kernel; recurrent_kernel] + bias)
-//
-// x_t and h_{t-1} go through one product. Were the products of several x_t one large product, as is usual, a BLAS would
-// round its rows differently than the rows of a single step, and a sequence would have other bits than its steps taken
-// one by one; and with the weights in the place where OpenBLAS packs them fastest, it gains nothing.
+//   h_t = activation(x_t . kernel + h_{t-1} . recurrent_kernel + bias)
 #pragma once
 
 #include <cstddef>
@@ -18,112 +14,182 @@ namespace cyrnn {
 
 template <class T> class Recurrence {
 public:
-    // Elements of scratch for a slice of so many rows.
-    static std::ptrdiff_t scratch_size(const Product<T> &product, const Weights<T> &weights, std::ptrdiff_t rows) {
-        return rows * (3 * (weights.features + weights.units) + 1) + product.workspace(&weights, rows);
+    // Bytes of scratch for a slice of so many rows.
+    static std::ptrdiff_t scratch_bytes(const Product<T> &product, const Weights<T> &weights, std::ptrdiff_t rows) {
+        const std::ptrdiff_t elements = rows * (weights.features + 4 * weights.units) + projected(rows) * weights.units +
+                                        product.workspace(&weights, rows > ahead ? rows : ahead);
+        return elements * std::ptrdiff_t(sizeof(T)) + rows * std::ptrdiff_t(sizeof(std::ptrdiff_t)) + rows;
     }
 
     Recurrence(const Product<T> &product, const Weights<T> &weights, const Sequences<T> &call, std::ptrdiff_t first,
-               std::ptrdiff_t last, T *scratch)
+               std::ptrdiff_t last, void *scratch)
         : product(product), weights(weights), call(call), first(first), rows(last - first),
-          features(weights.features), units(weights.units), width(features + units), now(scratch),
-          then(now + rows * width), dropped(then + rows * width), workspace(dropped + rows * width),
-          seen(reinterpret_cast<std::uint8_t *>(workspace + product.workspace(&weights, rows))) {}
+          features(weights.features), units(weights.units), live(static_cast<std::ptrdiff_t *>(scratch)),
+          now(reinterpret_cast<T *>(live + rows)), then(now + rows * units), picked_h(then + rows * units),
+          result(picked_h + rows * units), picked_x(result + rows * units), projection(picked_x + rows * features),
+          workspace(projection + projected(rows) * units),
+          seen(reinterpret_cast<std::uint8_t *>(workspace + product.workspace(&weights, rows > ahead ? rows : ahead))) {}
 
     void run(Stop stop) {
         // Timesteps between two questions whether to stop: a few milliseconds of work, but not each short step.
         const double work = double(rows) * double(units) * double(weights.depth);
-        const std::ptrdiff_t stretch = work > 1e8 ? 1 : work > 1.6e6 ? std::ptrdiff_t(1e8 / work) : 64;
+        stretch = work > 1e8 ? 1 : work > 1.6e6 ? std::ptrdiff_t(1e8 / work) : 64;
         load_state();
-        for (std::ptrdiff_t t = 0; t < call.timesteps; ++t) {
-            if (t % stretch == stretch - 1 && stop.asked(stop.self)) return;
-            load_inputs(t);
-            product.run(&weights, rows, after_dropout(), then + features, workspace);
-            weights.activate(then + features, width, weights.bias, rows, units);
-            if (call.mask) keep_masked(t);
-            if (call.outputs) emit(t, call.outputs + t * call.outputs_time, call.outputs_batch);
-            std::swap(now, then);
-        }
-        if (call.last_output) emit(call.timesteps - 1, call.last_output, call.last_output_batch, now);
+        const bool plain = !call.mask && !call.input_dropout && !call.recurrent_dropout && call.x_feature == 1;
+        if (!(plain ? run_plain(stop) : run_picked(stop))) return;
+        if (call.last_output) emit(call.timesteps - 1, call.last_output, call.last_output_batch);
         if (call.state)
-            for (std::ptrdiff_t row = 0; row < rows; ++row)
-                copy(h(now, row), units, call.state + (first + row) * units);
+            for (std::ptrdiff_t row = 0; row < rows; ++row) copy(now + row * units, units, call.state + (first + row) * units);
     }
 
 private:
-    static void copy(const T *from, std::ptrdiff_t count, T *to) { std::memcpy(to, from, count * sizeof(T)); }
-    static void zero(T *to, std::ptrdiff_t count) { std::memset(to, 0, count * sizeof(T)); }
+    static constexpr std::ptrdiff_t few = 3;     // rows up to which projecting ahead pays
+    static constexpr std::ptrdiff_t ahead = 48;  // timesteps
+    // Rows of `projection`; a smaller slice, as the last one may be, needs no more than this.
+    static std::ptrdiff_t projected(std::ptrdiff_t rows) { return (rows < few ? rows : few) * ahead; }
 
-    T *h(T *block, std::ptrdiff_t row) const { return block + row * width + features; }
+    // ---- nothing but the equation: every row at every timestep, inputs where they are
+
+    // The outputs are the states where they are kept; else two blocks take turns.
+    bool run_plain(Stop stop) {
+        const bool project = product.project && rows <= few && call.timesteps > 1;
+        const T *h = now;
+        std::ptrdiff_t h_stride = units;
+        for (std::ptrdiff_t t = 0; t < call.timesteps; ++t) {
+            if (t % stretch == stretch - 1 && stop.asked(stop.self)) return false;
+            if (project && t % ahead == 0) project_from(t);
+            T *out = then;
+            std::ptrdiff_t out_stride = units;
+            if (call.outputs) {
+                out = call.outputs + first * call.outputs_batch + t * call.outputs_time;
+                out_stride = call.outputs_batch;
+            } else if (project) {
+                for (std::ptrdiff_t row = 0; row < rows; ++row)
+                    copy(projection + (row * ahead + t % ahead) * units, units, then + row * units);
+            }
+            const T *const x = call.x + first * call.x_batch + t * call.x_time;
+            const Step<T> step{rows, x, call.x_batch, h, h_stride, out, out_stride, project, call.batch == 1};
+            product.step(&weights, &step, workspace);
+            if (!call.outputs) std::swap(now, then);
+            h = out, h_stride = out_stride;
+        }
+        if (call.outputs && call.timesteps > 0)
+            for (std::ptrdiff_t row = 0; row < rows; ++row) copy(h + row * h_stride, units, now + row * units);
+        return true;
+    }
+
+    // x . kernel of the timesteps from t on: where the outputs will be, else in projection (rows, ahead, units)
+    void project_from(std::ptrdiff_t t) {
+        const std::ptrdiff_t count = call.timesteps - t < ahead ? call.timesteps - t : ahead;
+        for (std::ptrdiff_t row = 0; row < rows; ++row) {
+            const T *const x = call.x + (first + row) * call.x_batch + t * call.x_time;
+            if (call.outputs)
+                product.project(&weights, count, x, call.x_time,
+                                call.outputs + (first + row) * call.outputs_batch + t * call.outputs_time,
+                                call.outputs_time, workspace);
+            else
+                product.project(&weights, count, x, call.x_time, projection + row * ahead * units, units, workspace);
+        }
+    }
+
+    // ---- with a mask, dropout, or features apart: the rows that are alive at a timestep are picked, and put back
+
+    bool run_picked(Stop stop) {
+        const bool as_they_are = !call.input_dropout && !call.recurrent_dropout && call.x_feature == 1;
+        for (std::ptrdiff_t t = 0; t < call.timesteps; ++t) {
+            if (t % stretch == stretch - 1 && stop.asked(stop.self)) return false;
+            if (as_they_are && nothing_masked(t)) {
+                const T *const x = call.x + first * call.x_batch + t * call.x_time;
+                const Step<T> step{rows, x, call.x_batch, now, units, then, units, false, call.batch == 1};
+                product.step(&weights, &step, workspace);
+                std::swap(now, then);
+                std::memset(seen, 1, static_cast<std::size_t>(rows));
+            } else if (const std::ptrdiff_t count = pick(t)) {
+                const Step<T> step{count, picked_x, features, picked_h, units, result, units, false, call.batch == 1};
+                product.step(&weights, &step, workspace);
+                for (std::ptrdiff_t i = 0; i < count; ++i) {
+                    copy(result + i * units, units, now + live[i] * units);
+                    seen[live[i]] = 1;
+                }
+            }
+            if (call.outputs) emit(t, call.outputs + t * call.outputs_time, call.outputs_batch);
+        }
+        return true;
+    }
+
+    // picked_x, picked_h := x_t and h_{t-1} of the rows that are not masked, after dropout; live := which they are.
+    // Those that are masked are not computed at all, so no NaN leaks from them.
+    std::ptrdiff_t pick(std::ptrdiff_t t) {
+        std::ptrdiff_t count = 0;
+        for (std::ptrdiff_t row = 0; row < rows; ++row) {
+            if (masked(row, t)) continue;
+            const T *const x = call.x + (first + row) * call.x_batch + t * call.x_time;
+            const T *const x_factors = call.input_dropout ? call.input_dropout + (first + row) * features : nullptr;
+            const T *const h_factors = call.recurrent_dropout ? call.recurrent_dropout + (first + row) * units : nullptr;
+            take(x, call.x_feature, x_factors, features, picked_x + count * features);
+            take(now + row * units, 1, h_factors, units, picked_h + count * units);
+            live[count++] = row;
+        }
+        return count;
+    }
+
+    static void take(const T *from, std::ptrdiff_t stride, const T *factors, std::ptrdiff_t count, T *to) {
+        if (factors)
+            for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[i * stride] * factors[i];
+        else if (stride == 1)
+            copy(from, count, to);
+        else
+            for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[i * stride];
+    }
+
+    // ---- states and outputs
+
+    static void copy(const T *from, std::ptrdiff_t count, T *to) {
+        std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(T));
+    }
+    static void zero(T *to, std::ptrdiff_t count) { std::memset(to, 0, static_cast<std::size_t>(count) * sizeof(T)); }
 
     bool masked(std::ptrdiff_t row, std::ptrdiff_t t) const {
         return call.mask && !call.mask[(first + row) * call.mask_batch + t * call.mask_time];
     }
 
-    // now[:, features:] := initial_state, or zeros
+    bool nothing_masked(std::ptrdiff_t t) const {
+        for (std::ptrdiff_t row = 0; row < rows; ++row)
+            if (masked(row, t)) return false;
+        return true;
+    }
+
+    // now := initial_state, or zeros
     void load_state() {
-        std::memset(seen, call.mask == nullptr, rows);
-        for (std::ptrdiff_t row = 0; row < rows; ++row)
-            if (call.initial_state)
-                copy(call.initial_state + (first + row) * units, units, h(now, row));
-            else
-                zero(h(now, row), units);
-    }
-
-    // now[:, :features] := x_t
-    void load_inputs(std::ptrdiff_t t) {
-        for (std::ptrdiff_t row = 0; row < rows; ++row) {
-            const T *x = call.x + (first + row) * call.x_batch + t * call.x_time;
-            if (call.x_feature == 1)
-                copy(x, features, now + row * width);
-            else
-                for (std::ptrdiff_t i = 0; i < features; ++i) now[row * width + i] = x[i * call.x_feature];
-        }
-    }
-
-    // `now` times the dropout factors [input | recurrent], or `now` itself; the state that is carried stays whole.
-    const T *after_dropout() {
-        if (!call.input_dropout && !call.recurrent_dropout) return now;
-        copy(now, rows * width, dropped);
-        for (std::ptrdiff_t row = 0; row < rows; ++row) {
-            if (call.input_dropout) multiply(dropped + row * width, call.input_dropout + (first + row) * features, features);
-            if (call.recurrent_dropout) multiply(h(dropped, row), call.recurrent_dropout + (first + row) * units, units);
-        }
-        return dropped;
-    }
-
-    static void multiply(T *values, const T *factors, std::ptrdiff_t count) {
-        for (std::ptrdiff_t i = 0; i < count; ++i) values[i] *= factors[i];
-    }
-
-    // h_t := h_{t-1} in the rows that are masked at t. Selected, not multiplied: no NaN leaks from a masked step.
-    void keep_masked(std::ptrdiff_t t) {
-        for (std::ptrdiff_t row = 0; row < rows; ++row)
-            if (masked(row, t))
-                copy(h(now, row), units, h(then, row));
-            else
-                seen[row] = 1;
+        std::memset(seen, call.mask == nullptr, static_cast<std::size_t>(rows));
+        if (call.initial_state)
+            copy(call.initial_state + first * units, rows * units, now);
+        else
+            zero(now, rows * units);
     }
 
     // out := h_t. A masked row repeats its last output, which is zeros before its first unmasked step.
-    void emit(std::ptrdiff_t t, T *out, std::ptrdiff_t out_batch) { emit(t, out, out_batch, then); }
-    void emit(std::ptrdiff_t t, T *out, std::ptrdiff_t out_batch, T *block) {
+    void emit(std::ptrdiff_t t, T *out, std::ptrdiff_t out_batch) {
         for (std::ptrdiff_t row = 0; row < rows; ++row)
             if (masked(row, t) && (call.zero_output_for_mask || !seen[row]))
                 zero(out + (first + row) * out_batch, units);
             else
-                copy(h(block, row), units, out + (first + row) * out_batch);
+                copy(now + row * units, units, out + (first + row) * out_batch);
     }
 
     const Product<T> &product;
     const Weights<T> &weights;
     const Sequences<T> &call;
-    const std::ptrdiff_t first, rows, features, units, width;
-    T *now;              // (rows, width): [x_t | h_{t-1}]
-    T *then;             // (rows, width): [    | h_t    ]
-    T *const dropped;    // (rows, width): `now` after dropout
-    T *const workspace;  // the product's own
-    std::uint8_t *const seen;  // (rows): has there been an unmasked step?
+    const std::ptrdiff_t first, rows, features, units;
+    std::ptrdiff_t stretch = 1;
+    std::ptrdiff_t *const live;  // (rows): which rows were picked
+    T *now, *then;               // (rows, units): h_{t-1}, and where h_t may go
+    T *const picked_h;           // (rows, units)
+    T *const result;             // (rows, units): h_t of the rows that were picked
+    T *const picked_x;           // (rows, features)
+    T *const projection;         // (few, ahead, units)
+    T *const workspace;          // the product's own
+    std::uint8_t *const seen;    // (rows): has there been an unmasked step?
 };
 
 }  // namespace cyrnn

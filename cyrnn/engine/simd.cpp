@@ -15,6 +15,11 @@ namespace {
 const char *const names[] = {CYRNN_ACTIVATIONS(CYRNN_TEXT)};
 #undef CYRNN_TEXT
 
+constexpr bool bias_only = false, by_element = false, by_row = true;
+#define CYRNN_WALK(name, walk) walk,
+const bool walks_by_row[] = {CYRNN_ACTIVATIONS(CYRNN_WALK)};
+#undef CYRNN_WALK
+
 struct Choice {
     const Simd *simd;
     bool (*runs_here)();
@@ -35,6 +40,8 @@ const Choice choices[] = {  // widest first
 int activation_count() { return sizeof names / sizeof *names; }
 
 const char *activation_name(int index) { return 0 <= index && index < activation_count() ? names[index] : nullptr; }
+
+bool activation_by_row(int index) { return walks_by_row[index]; }
 
 const Simd *simd_by_name(const char *name) {
     for (const Choice &choice : choices)

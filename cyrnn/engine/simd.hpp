@@ -1,10 +1,10 @@
-// The vectorised functions, and the instruction sets they are compiled for: the face of activations.hpp and product.hpp.
+// The vectorised functions, and the instruction sets they are compiled for: the face of activations.hpp and tiles.hpp.
 //
 // The engine knows an activation by its index in one list. Each instruction set this CPU can run offers a table of
-// functions in that order, and a product, per dtype; they differ in speed and in the last bits only.
+// functions in that order, and an engine; they differ in speed and in the last bits only.
 #pragma once
 
-#include <cstddef>
+#include "contract.hpp"
 
 // X(name, walk): Keras' name of the function, and how it goes over an array (see the end of activations.hpp).
 // hard_sigmoid_keras2 is hard_sigmoid as Keras 2 defined it.
@@ -47,23 +47,14 @@ enum class Activation : int { CYRNN_ACTIVATIONS(CYRNN_NAME) };
 
 int activation_count();
 const char *activation_name(int index);  // null when there is no such index
-
-// z := activation(z + bias), in place.  z: (rows, units), its rows `stride` elements apart;  bias: (units), or null
-template <class T>
-using Activate = void (*)(T *z, std::ptrdiff_t stride, const T *bias, std::ptrdiff_t rows, std::ptrdiff_t units);
-
-// c := a . b.  a: (rows, depth);  b: panels of so many columns, see product.hpp;  c: (rows, units)
-template <class T>
-using Multiply = void (*)(std::ptrdiff_t rows, std::ptrdiff_t units, std::ptrdiff_t depth, const T *a,
-                          std::ptrdiff_t a_stride, const T *b, T *c, std::ptrdiff_t c_stride);
+bool activation_by_row(int index);       // whether it needs a whole row
 
 struct Simd {
     const char *name;                      // "generic", "avx2" or "avx512"
     const Activate<float> *activate_f32;   // (activation_count()), in the order of the list
     const Activate<double> *activate_f64;
-    Multiply<float> multiply_f32;
-    Multiply<double> multiply_f64;
-    std::ptrdiff_t panel_f32, panel_f64;   // columns
+    Engine engine;                         // the simd engine, in this instruction set
+    std::ptrdiff_t columns_f32, columns_f64;  // of a panel
 };
 
 const Simd *simd_by_name(const char *name);  // null when unknown, or when this CPU or OS cannot run it

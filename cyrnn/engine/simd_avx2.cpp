@@ -1,4 +1,4 @@
-// The activations and the product for AVX2 and FMA: 32-byte vectors. No standard header may follow the pragma: an inline function
+// The activations and the tiles for AVX2 and FMA: 32-byte vectors. No standard header may follow the pragma: an inline function
 // compiled here could be the copy that the linker keeps for every CPU.
 #if defined(__x86_64__) || defined(__i386__)
 
@@ -17,17 +17,16 @@ namespace cyrnn {
 
 namespace avx2 {
 #include "activations.hpp"
-#include "product.hpp"
+#include "tiles.hpp"
 }
 
 extern const Simd simd_avx2;
 const Simd simd_avx2{"avx2",
-                       avx2::Table<float>::entries,
-                       avx2::Table<double>::entries,
-                       avx2::Panels<float>::multiply,
-                       avx2::Panels<double>::multiply,
-                       avx2::Panels<float>::columns,
-                       avx2::Panels<double>::columns};
+                    avx2::Table<float>::entries,
+                    avx2::Table<double>::entries,
+                    {avx2::slice_rows, avx2::nothing, avx2::nothing, avx2::product<float>, avx2::product<double>},
+                    avx2::Tiles<float>::columns,
+                    avx2::Tiles<double>::columns};
 
 }  // namespace cyrnn
 

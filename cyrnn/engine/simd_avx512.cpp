@@ -1,4 +1,4 @@
-// The activations and the product for AVX-512: 64-byte vectors. No standard header may follow the pragma: an inline function
+// The activations and the tiles for AVX-512: 64-byte vectors. No standard header may follow the pragma: an inline function
 // compiled here could be the copy that the linker keeps for every CPU.
 #if defined(__x86_64__) || defined(__i386__)
 
@@ -17,17 +17,16 @@ namespace cyrnn {
 
 namespace avx512 {
 #include "activations.hpp"
-#include "product.hpp"
+#include "tiles.hpp"
 }
 
 extern const Simd simd_avx512;
 const Simd simd_avx512{"avx512",
-                       avx512::Table<float>::entries,
-                       avx512::Table<double>::entries,
-                       avx512::Panels<float>::multiply,
-                       avx512::Panels<double>::multiply,
-                       avx512::Panels<float>::columns,
-                       avx512::Panels<double>::columns};
+                      avx512::Table<float>::entries,
+                      avx512::Table<double>::entries,
+                      {avx512::slice_rows, avx512::nothing, avx512::nothing, avx512::product<float>, avx512::product<double>},
+                      avx512::Tiles<float>::columns,
+                      avx512::Tiles<double>::columns};
 
 }  // namespace cyrnn
 

@@ -1,4 +1,4 @@
-// The activations and the product for any CPU: 16-byte vectors, as SSE2 and NEON have them.
+// The activations and the tiles for any CPU: 16-byte vectors, as SSE2 and NEON have them.
 #include "simd.hpp"
 
 #define CYRNN_VECTOR_BYTES 16
@@ -8,16 +8,15 @@ namespace cyrnn {
 
 namespace generic {
 #include "activations.hpp"
-#include "product.hpp"
+#include "tiles.hpp"
 }
 
 extern const Simd simd_generic;
 const Simd simd_generic{"generic",
                        generic::Table<float>::entries,
                        generic::Table<double>::entries,
-                       generic::Panels<float>::multiply,
-                       generic::Panels<double>::multiply,
-                       generic::Panels<float>::columns,
-                       generic::Panels<double>::columns};
+                       {generic::slice_rows, generic::nothing, generic::nothing, generic::product<float>, generic::product<double>},
+                       generic::Tiles<float>::columns,
+                       generic::Tiles<double>::columns};
 
 }  // namespace cyrnn

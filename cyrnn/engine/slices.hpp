@@ -74,31 +74,33 @@ template <class T> struct JobOf final : Job {
     }
 
     std::size_t scratch_bytes(std::ptrdiff_t rows) const override {
-        return static_cast<std::size_t>(Recurrence<T>::scratch_size(*product, *weights, rows)) * sizeof(T);
+        return static_cast<std::size_t>(Recurrence<T>::scratch_bytes(*product, *weights, rows));
     }
 
     void walk(std::ptrdiff_t first, std::ptrdiff_t last, void *scratch, Stop stop) const override {
-        Recurrence<T>(*product, *weights, call, first, last, static_cast<T *>(scratch)).run(stop);
+        Recurrence<T>(*product, *weights, call, first, last, scratch).run(stop);
     }
 };
 
 class Slices {
 public:
-    Slices(const Job *const *jobs, std::ptrdiff_t count, bool (*interrupted)()) : interruption(interrupted) {
+    Slices(const Job *const *jobs, std::ptrdiff_t count, int threads, bool (*interrupted)())
+        : threads(threads), interruption(interrupted) {
+        double work = 0;
+        for (std::ptrdiff_t i = 0; i < count; ++i) work += jobs[i]->work();
+        if (work < least_parallel_work) this->threads = threads = 1;
         parts.reserve(static_cast<std::size_t>(count));
         for (std::ptrdiff_t i = 0; i < count; ++i) {
             const std::ptrdiff_t batch = jobs[i]->batch();
             if (batch == 0) continue;
-            const std::ptrdiff_t rows = std::min(jobs[i]->engine->slice_rows(batch), batch);
+            const std::ptrdiff_t rows = std::min(jobs[i]->engine->slice_rows(batch, threads), batch);
             parts.push_back({jobs[i], rows, (batch + rows - 1) / rows});
             slices += parts.back().slices;
-            work += jobs[i]->work();
             scratch_size = std::max(scratch_size, jobs[i]->scratch_bytes(rows));
         }
     }
 
-    Outcome run(int threads) {
-        if (work < least_parallel_work || threads < 1) threads = 1;
+    Outcome run() {
         const int workers = static_cast<int>(std::min<std::ptrdiff_t>(threads, slices));
         scratch_size = (scratch_size + line - 1) / line * line;  // workers do not share cache lines
         std::size_t space = static_cast<std::size_t>(workers) * scratch_size + line;
@@ -129,9 +131,9 @@ private:
 
     static constexpr std::size_t line = 64;  // bytes
 
+    int threads;
     std::vector<Part> parts;
     std::ptrdiff_t slices = 0;
-    double work = 0;
     std::size_t scratch_size = 0;  // bytes per worker
     char *scratch = nullptr;       // (workers, scratch_size)
     Interruption interruption;
@@ -141,7 +143,7 @@ private:
 // from the calling thread only.
 inline Outcome run_slices(const Job *const *jobs, std::ptrdiff_t count, int threads, bool (*interrupted)()) noexcept {
     try {
-        return Slices(jobs, count, interrupted).run(threads);
+        return Slices(jobs, count, threads, interrupted).run();
     } catch (const std::bad_alloc &) {
         return Outcome::no_memory;
     }

@@ -1,0 +1,272 @@
+// The simd engine's timestep, by weights that are packed once:   out := activation(x . kernel + h . recurrent_kernel + b)
+//
+// Included inside a namespace per instruction set, after activations.hpp.
+//
+// The kernels (depth, units) lie in panels of `columns` columns, each (depth, columns) and contiguous; what is left of
+// the units has a last panel of the least power of two, of 16 bytes or more, that holds it, filled up with zeros.
+//
+// An element is a chain of multiply-adds, first along x and then along h. A chain of more than `stretch` products would
+// gather rounding, so there the next one begins, and their sums are added; the bias comes last. Where a row stands among
+// others plays no part in that, so its bits do not depend on it.
+
+template <class T> struct Tiles {
+    using M = Math<T>;
+    static constexpr std::ptrdiff_t lanes = M::lanes, columns = 2 * lanes, narrowest = 16 / sizeof(T);
+
+    // A panel's part of this depth also stays in the first-level cache while all rows pass.
+    static constexpr std::ptrdiff_t stretch = 128;
+
+    static constexpr std::ptrdiff_t last_width(std::ptrdiff_t rest) {
+        std::ptrdiff_t width = rest > 0 ? narrowest : 0;
+        while (width < rest) width *= 2;
+        return width;
+    }
+
+    template <std::ptrdiff_t width> struct Vector {
+        typedef T V __attribute__((vector_size(width * sizeof(T))));
+        typedef T Unaligned __attribute__((vector_size(width * sizeof(T)), aligned(sizeof(T)), may_alias));
+        CYRNN_INLINE V load(const T *p) { return *reinterpret_cast<const Unaligned *>(p); }
+        CYRNN_INLINE void store(T *p, V x) { *reinterpret_cast<Unaligned *>(p) = x; }
+    };
+
+    enum class Sums { fresh, continued, added };  // in place of what is in c; from there on; or added to it
+
+    struct Part {  // a . b along one operand: a (rows, length), b the panel's lines for it
+        const T *a;
+        std::ptrdiff_t a_stride, length;
+        const T *b;
+    };
+
+    struct Operands {
+        Part x, h;
+        std::ptrdiff_t panel;  // elements from one panel to the next
+        T *c;
+        std::ptrdiff_t c_stride;
+        Sums mode;
+    };
+
+    // A tile of `rows` rows by `panels` panels of `vectors` vectors of `width` elements, its sums in registers.
+    template <int rows, int panels, int vectors, std::ptrdiff_t width> struct Tile {
+        using W = Vector<width>;
+        using V = typename W::V;
+        static constexpr int n = panels * vectors;
+        static constexpr std::ptrdiff_t line = vectors * width;
+
+        CYRNN_INLINE void run(const Operands &o) {
+            V sums[rows][n];
+            for (int i = 0; i < rows; ++i)
+                for (int j = 0; j < n; ++j)
+                    sums[i][j] = o.mode == Sums::continued ? W::load(o.c + i * o.c_stride + j * width) : V{};
+            add(sums, o.x, o.panel);
+            add(sums, o.h, o.panel);
+            for (int i = 0; i < rows; ++i)
+                for (int j = 0; j < n; ++j) {
+                    T *const c = o.c + i * o.c_stride + j * width;
+                    W::store(c, o.mode == Sums::added ? W::load(c) + sums[i][j] : sums[i][j]);
+                }
+        }
+
+        CYRNN_INLINE void add(V (&sums)[rows][n], const Part &part, std::ptrdiff_t panel) {
+            const T *a = part.a, *b = part.b;
+            const std::ptrdiff_t a_stride = part.a_stride;
+            for (const T *const end = b + part.length * line; b != end; ++a, b += line) {
+                V b_line[n];
+                for (int j = 0; j < n; ++j) b_line[j] = W::load(b + j / vectors * panel + j % vectors * width);
+                for (int i = 0; i < rows; ++i)
+                    for (int j = 0; j < n; ++j) sums[i][j] += b_line[j] * a[i * a_stride];
+            }
+        }
+    };
+
+    template <int rows, int panels, int vectors, std::ptrdiff_t width>
+    CYRNN_INLINE void tile_of(std::ptrdiff_t height, const Operands &o) {
+        if constexpr (rows > 1)
+            if (height < rows) return tile_of<rows - 1, panels, vectors, width>(height, o);
+        Tile<rows, panels, vectors, width>::run(o);
+    }
+
+    // All rows against `panels` panels: tiles of at most `most` rows, of sizes as even as can be.
+    template <int most, int panels, int vectors, std::ptrdiff_t width>
+    static void strip(std::ptrdiff_t rows, Operands o) {
+        for (std::ptrdiff_t tiles = (rows + most - 1) / most; tiles > 0; --tiles) {
+            const std::ptrdiff_t height = (rows + tiles - 1) / tiles;
+            tile_of<most, panels, vectors, width>(height, o);
+            rows -= height, o.c += height * o.c_stride;
+            o.x.a += height * o.x.a_stride, o.h.a += height * o.h.a_stride;
+        }
+    }
+
+    // ---- one row of few units: too few sums are under way to hide how long a multiply-add takes, so the chain along h
+    // is cut into `chains` that run side by side.
+
+    template <int panels, int vectors, std::ptrdiff_t width, int chains> static void row(const Operands &o) {
+        using W = Vector<width>;
+        using V = typename W::V;
+        constexpr int n = panels * vectors;
+        constexpr std::ptrdiff_t line = vectors * width;
+        const std::ptrdiff_t length = o.h.length / chains;
+        V sums[chains][n];
+        for (int s = 0; s < chains; ++s)
+            for (int j = 0; j < n; ++j) sums[s][j] = s == 0 ? W::load(o.c + j * width) : V{};
+        const auto multiply = [&](int s, std::ptrdiff_t k) {
+            for (int j = 0; j < n; ++j)
+                sums[s][j] += W::load(o.h.b + k * line + j / vectors * o.panel + j % vectors * width) * o.h.a[k];
+        };
+        for (std::ptrdiff_t k = 0; k < length; ++k)
+            for (int s = 0; s < chains; ++s) multiply(s, s * length + k);
+        for (std::ptrdiff_t k = chains * length; k < o.h.length; ++k) multiply(0, k);
+        for (int apart = chains / 2; apart > 0; apart /= 2)
+            for (int s = 0; s < apart; ++s)
+                for (int j = 0; j < n; ++j) sums[s][j] += sums[s + apart][j];
+        for (int j = 0; j < n; ++j) W::store(o.c + j * width, sums[0][j]);
+    }
+
+    // ---- `panels` panels through all stretches
+
+    template <int panels, int vectors, std::ptrdiff_t width> struct Strip {
+        static constexpr std::ptrdiff_t line = vectors * width;
+        // Ten sums or so must be under way to keep the multipliers busy.
+        static constexpr int chains = panels * vectors >= 8 ? 1 : panels * vectors >= 4 ? 2 : panels * vectors >= 2 ? 4 : 8;
+
+        // A part's next stretch.
+        CYRNN_INLINE Part cut(Part &part) {
+            Part first = part;
+            first.length = part.length < stretch ? part.length : stretch;
+            part.a += first.length, part.b += first.length * line, part.length -= first.length;
+            return first;
+        }
+
+        static void tiles(std::ptrdiff_t rows, const Operands &o) {
+            if constexpr (panels == 4)
+                strip<1, panels, vectors, width>(rows, o);
+            else if constexpr (panels > 1)
+                strip<3, panels, vectors, width>(rows, o);
+            else
+                strip<CYRNN_TILE_ROWS, panels, vectors, width>(rows, o);
+        }
+
+        // `projected`: what x gives is in c already.
+        static void run(std::ptrdiff_t rows, Operands o, bool projected, bool alone) {
+            const bool side_by_side = alone && chains > 1 && o.h.length > 0;
+            const bool in_one = o.x.length <= stretch && !side_by_side;  // the chain goes on from x to h
+            const Part nothing{o.x.a, 0, 0, o.x.b};
+            Part x = o.x, h = o.h;
+            if (!projected) {
+                o.mode = Sums::fresh;
+                do {
+                    o.x = cut(x), o.h = in_one ? cut(h) : nothing;
+                    tiles(rows, o);
+                    o.mode = Sums::added;
+                } while (x.length > 0);
+            } else if (in_one) {
+                o.x = nothing, o.h = cut(h), o.mode = Sums::continued;
+                tiles(rows, o);
+            }
+            o.x = nothing, o.h = h, o.mode = Sums::added;
+            if (side_by_side) return row<panels, vectors, width, chains>(o);
+            while (h.length > 0) {
+                o.h = cut(h);
+                tiles(rows, o);
+            }
+        }
+    };
+
+    // ---- all units
+
+    struct Walk {
+        const Weights<T> &weights;
+        const Step<T> &step;
+        bool with_h;  // and the activation
+        T *workspace;
+
+        Operands operands(std::ptrdiff_t first, std::ptrdiff_t width, T *c, std::ptrdiff_t c_stride) const {
+            const T *const b = weights.panels + first * weights.depth;
+            const std::ptrdiff_t features = weights.features, units = with_h ? weights.depth - features : 0;
+            return {{step.x, step.x_stride, features, b},
+                    {step.h, step.h_stride, units, b + features * width},
+                    weights.depth * columns, c, c_stride, Sums::fresh};
+        }
+
+        template <int panels> void full(std::ptrdiff_t &first) const {
+            const T *const bias = weights.bias ? weights.bias + first : nullptr;
+            T *const c = step.out + first;
+            Strip<panels, 2, lanes>::run(step.rows, operands(first, columns, c, step.out_stride), step.projected, step.alone);
+            if (with_h && !weights.by_row) weights.activate(c, step.out_stride, bias, step.rows, panels * columns);
+            first += panels * columns;
+        }
+
+        // The last panel goes through the workspace: `out` has no room for what it is filled up with.
+        template <int vectors, std::ptrdiff_t width> void last(std::ptrdiff_t first) const {
+            const std::ptrdiff_t rest = weights.units - first;
+            if (step.projected)
+                for (std::ptrdiff_t i = 0; i < step.rows; ++i)
+                    for (std::ptrdiff_t j = 0; j < width; ++j)
+                        workspace[i * width + j] = j < rest ? step.out[i * step.out_stride + first + j] : 0;
+            Strip<1, vectors, width / vectors>::run(step.rows, operands(first, width, workspace, width), step.projected,
+                                                    step.alone);
+            if (with_h && !weights.by_row) {
+                using W = Vector<width / vectors>;
+                for (T *at = workspace; weights.bias && at < workspace + step.rows * width; at += width)
+                    for (int j = 0; j < vectors; ++j)
+                        W::store(at + j * lanes, W::load(at + j * lanes) + W::load(weights.bias + first + j * lanes));
+                const std::ptrdiff_t count = (step.rows * width + lanes - 1) / lanes * lanes;  // whole vectors
+                weights.activate(workspace, count, nullptr, 1, count);
+            }
+            for (std::ptrdiff_t i = 0; i < step.rows; ++i)
+                for (std::ptrdiff_t j = 0; j < rest; ++j) step.out[i * step.out_stride + first + j] = workspace[i * width + j];
+        }
+
+        void run() const {
+            const std::ptrdiff_t units = weights.units;
+            std::ptrdiff_t first = 0;
+            if (step.rows == 1)
+                while (units - first >= 4 * columns) full<4>(first);
+            if (step.rows <= 3)
+                while (units - first >= 2 * columns) full<2>(first);
+            while (units - first >= columns) full<1>(first);
+            const std::ptrdiff_t width = last_width(units - first);
+            if (width == columns)
+                last<2, columns>(first);
+            else if (width == lanes)
+                last<1, lanes>(first);
+            else if (width > 0)
+                narrow<lanes / 2>(first, width);
+            if (with_h && weights.by_row) weights.activate(step.out, step.out_stride, weights.bias, step.rows, units);
+        }
+
+        template <std::ptrdiff_t width> void narrow(std::ptrdiff_t first, std::ptrdiff_t wanted) const {
+            if constexpr (width >= narrowest) {
+                if (width == wanted) return last<1, width>(first);
+                narrow<width / 2>(first, wanted);
+            }
+        }
+    };
+
+    static std::ptrdiff_t workspace(const Weights<T> *weights, std::ptrdiff_t rows) {
+        return rows * last_width(weights->units % columns) + lanes;
+    }
+
+    static void step(const Weights<T> *weights, const Step<T> *step, T *workspace) {
+        Walk{*weights, *step, true, workspace}.run();
+    }
+
+    static void project(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
+                        std::ptrdiff_t out_stride, T *workspace) {
+        const Step<T> step{rows, x, x_stride, x, x_stride, out, out_stride, false, false};
+        Walk{*weights, step, false, workspace}.run();
+    }
+};
+
+// The simd engine on this instruction set. The bits of a row do not depend on the slice it is in, so slices may be small
+// enough for all threads, and are multiples of a tile where the batch is large enough for that.
+static std::ptrdiff_t slice_rows(std::ptrdiff_t batch, int threads) {
+    constexpr std::ptrdiff_t tile = CYRNN_TILE_ROWS, most = 96;
+    if (threads == 1) return batch <= most + tile ? batch : most;
+    const std::ptrdiff_t share = (batch + 2 * threads - 1) / (2 * threads);  // two slices for each thread, or
+    const std::ptrdiff_t rows = (share + tile - 1) / tile * tile;
+    return rows < most ? rows : most;
+}
+
+static void nothing() {}
+
+template <class T> constexpr Product<T> product{Tiles<T>::workspace, Tiles<T>::step, Tiles<T>::project};

@@ -81,8 +81,11 @@ cdef extern from "slices.hpp" namespace "cyrnn" nogil:
         interrupted
         no_memory
 
+    const double least_parallel_work
+
     cdef cppclass Job:
         const Engine *engine
+        double work()
 
     cdef cppclass JobOf[T](Job):
         const Product[T] *product

@@ -11,6 +11,7 @@ cdef class Plan:
     cdef readonly str activation        # Keras' name
     cdef readonly str engine            # "simd" or "blas"
     cdef readonly str isa               # instruction set of the vectorised parts
+    cdef bint single                    # float32
     cdef list arrays                    # what weights_* point into
     cdef const Engine *functions
     cdef Weights[float] weights_f32

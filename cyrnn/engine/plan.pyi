@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
@@ -36,6 +37,10 @@ class Plan:
         last_output: NDArray[Any] | None = None,
         state: NDArray[Any] | None = None,
     ) -> Call: ...
+    def forward(
+        self, x: Any, all_timesteps: bool, go_backwards: bool, get_num_threads: Callable[[], int]
+    ) -> NDArray[Any] | None: ...
+    def step(self, x: Any, state: Any, get_num_threads: Callable[[], int]) -> NDArray[Any] | None: ...
 
 @final
 class Call: ...

@@ -4,6 +4,7 @@ import os
 import threading
 
 import numpy
+from numpy import empty, ndarray
 
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -13,8 +14,8 @@ from libc.stdint cimport uint8_t, uintptr_t
 from libcpp cimport bool
 
 from cyrnn.engine.contract cimport (
-    Engine, Job, JobOf, Outcome, Product, Simd, Weights, activation_by_row, activation_count, activation_name, real,
-    run_slices, simd_best, simd_by_name,
+    Engine, Job, JobOf, Outcome, Product, Simd, Weights, activation_by_row, activation_count, activation_name,
+    least_parallel_work, real, run_slices, simd_best, simd_by_name,
 )
 
 cdef extern from "Python.h":
@@ -68,6 +69,7 @@ cdef class Plan:
         self.features, self.units, self.dtype, self.activation = features, units, dtype, activation
         cdef int index = ACTIVATIONS[activation]
         cdef bint single = dtype == numpy.float32
+        self.single = single
         if self.engine == "simd":
             self.functions = &simd.engine
             kernels_t = None
@@ -97,17 +99,44 @@ cdef class Plan:
         """
         cdef Call call = Call.__new__(Call)
         call.plan = self
-        if self.dtype == numpy.float32:
-            call.job = &call.job_f32
-            fill_job[float](
-                call, &call.job_f32, &self.weights_f32, &self.functions.f32, x, initial_state, mask,
-                zero_output_for_mask, go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state)
-        else:
-            call.job = &call.job_f64
-            fill_job[double](
-                call, &call.job_f64, &self.weights_f64, &self.functions.f64, x, initial_state, mask,
-                zero_output_for_mask, go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state)
+        fill(call, x, initial_state, mask, zero_output_for_mask, go_backwards, input_dropout, recurrent_dropout, outputs,
+             last_output, state)
         return call
+
+    def forward(self, x, bint all_timesteps, bint go_backwards, get_num_threads):
+        """All outputs (batch, timesteps, units), or the last ones (batch, units), for x (batch, timesteps, features).
+
+        The short way of the commonest call. None where x is anything but an array of numbers that fit, with timesteps.
+        `get_num_threads` is asked where there is work for more than one thread.
+        """
+        if type(x) is not ndarray or x.ndim != 3 or x.shape[1] == 0:
+            return None
+        cdef Call call = Call.__new__(Call)
+        call.plan = self
+        shape = x.shape
+        out = empty((shape[0], shape[1], self.units) if all_timesteps else (shape[0], self.units), self.dtype)
+        try:
+            fill(call, x, None, None, False, go_backwards, None, None, out if all_timesteps else None,
+                 None if all_timesteps else out, None)
+        except (ValueError, BufferError):
+            return None
+        run_together(&call.job, 1, 1 if call.job.work() < least_parallel_work else get_num_threads())
+        return out
+
+
+    def step(self, x, state, get_num_threads):
+        """The output (batch, units) for x (batch, features) and state (batch, units); None unless they are such arrays."""
+        if type(x) is not ndarray or type(state) is not ndarray or x.ndim != 2 or state.ndim != 2:
+            return None
+        cdef Call call = Call.__new__(Call)
+        call.plan = self
+        out = empty((x.shape[0], self.units), self.dtype)
+        try:
+            fill(call, x[:, None], state, None, False, False, None, None, None, None, out)
+        except (ValueError, BufferError):
+            return None
+        run_together(&call.job, 1, 1 if call.job.work() < least_parallel_work else get_num_threads())
+        return out
 
 
 def run(list calls, int num_threads=1):
@@ -125,16 +154,25 @@ def run(list calls, int num_threads=1):
     for call in calls:
         jobs[count] = call.job
         count += 1
-    cdef Outcome outcome
+    run_together(jobs, count, num_threads)
+
+
+cdef int run_together(const Job *const *jobs, ptrdiff_t count, int num_threads) except -1:
+    cdef double work = 0
+    cdef ptrdiff_t index
+    for index in range(count):
+        work += jobs[index].work()
     # Signals are handled on the main thread alone. Another one must not come back to Python while workers are busy:
-    # if the interpreter is ending, it would never return to them.
-    cdef bint may_stop = threading.get_ident() == threading.main_thread().ident
+    # if the interpreter is ending, it would never return to them. And nobody wants to stop what takes microseconds.
+    cdef bint may_stop = work >= least_parallel_work and threading.get_ident() == threading.main_thread().ident
+    cdef Outcome outcome
     with nogil:
         outcome = run_slices(jobs, count, num_threads, interrupted if may_stop else never)
     if outcome == Outcome.no_memory:
         raise MemoryError("no memory for the scratch space of the recurrence")
     if outcome == Outcome.interrupted:
         raise_pending()
+    return 0
 
 
 def activate(str activation, z, bias=None, str isa=None):
@@ -223,6 +261,22 @@ cdef const Simd *choose_simd(str isa) except NULL:
 
 # ---------------------------------------------------------------- arrays become pointers
 
+cdef enum:
+    any_length = -1
+
+
+cdef struct Shape:
+    int ndim
+    ptrdiff_t axes[3]
+
+
+cdef inline Shape shaped(int ndim, ptrdiff_t first, ptrdiff_t second=0, ptrdiff_t third=0) noexcept:
+    cdef Shape shape
+    shape.ndim = ndim
+    shape.axes[0], shape.axes[1], shape.axes[2] = first, second, third
+    return shape
+
+
 cdef class _Buffers:
     """Buffers, taken one by one, released together."""
 
@@ -233,22 +287,23 @@ cdef class _Buffers:
         for index in range(self.count):
             PyBuffer_Release(&self.views[index])
 
-    cdef Py_buffer *take(self, str name, array, tuple shape, str kind, bint written=False) except NULL:
-        """A buffer of this shape (None: any length) with items of this struct format."""
+    cdef Py_buffer *take(self, str name, array, Shape shape, char kind, bint written=False) except NULL:
+        """A buffer of this shape with items of this struct format."""
         cdef Py_buffer *view = &self.views[self.count]
         PyObject_GetBuffer(array, view, PyBUF_STRIDED_RO | PyBUF_FORMAT | (PyBUF_WRITABLE if written else 0))
         self.count += 1
-        cdef bint fits = view.ndim == len(shape) and (<bytes> view.format).decode() == kind
+        cdef bint fits = view.ndim == shape.ndim and view.format[0] == kind and view.format[1] == 0
         cdef int axis
         for axis in range(view.ndim if fits else 0):
-            fits = fits and (shape[axis] is None or shape[axis] == view.shape[axis])
+            fits = fits and (shape.axes[axis] == any_length or shape.axes[axis] == view.shape[axis])
             fits = fits and (view.shape[axis] < 2 or view.strides[axis] % view.itemsize == 0)
         if not fits or <uintptr_t> view.buf % <uintptr_t> view.itemsize != 0:
-            raise ValueError(f"{name} must be an aligned array of shape {shape} and format {kind!r}, got shape "
+            expected = tuple(None if shape.axes[axis] == any_length else shape.axes[axis] for axis in range(shape.ndim))
+            raise ValueError(f"{name} must be an aligned array of shape {expected} and format {chr(kind)!r}, got shape "
                              f"{tuple(view.shape[axis] for axis in range(view.ndim))} and format {view.format!r}")
         return view
 
-    cdef void *take_contiguous(self, str name, array, tuple shape, str kind, bint written=False) except? NULL:
+    cdef void *take_contiguous(self, str name, array, Shape shape, char kind, bint written=False) except? NULL:
         """The address of a C-contiguous array, or null for None."""
         if array is None:
             return NULL
@@ -256,7 +311,7 @@ cdef class _Buffers:
         check_contiguous(name, view, 0)
         return view.buf
 
-    cdef void *take_rows(self, str name, array, tuple shape, str kind, ptrdiff_t *strides) except? NULL:
+    cdef void *take_rows(self, str name, array, Shape shape, char kind, ptrdiff_t *strides) except? NULL:
         """The address of an array to fill that is contiguous along its last axis, or null; the other axes' strides."""
         if array is None:
             return NULL
@@ -303,13 +358,27 @@ cdef int fill_weights(Weights[real] *weights, ptrdiff_t features, ptrdiff_t unit
     return 0
 
 
+cdef int fill(Call call, x, initial_state, mask, bint zero_output_for_mask, bint go_backwards, input_dropout,
+              recurrent_dropout, outputs, last_output, state) except -1:
+    cdef Plan plan = call.plan
+    if plan.single:
+        call.job = &call.job_f32
+        return fill_job[float](
+            call, &call.job_f32, &plan.weights_f32, &plan.functions.f32, x, initial_state, mask, zero_output_for_mask,
+            go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state)
+    call.job = &call.job_f64
+    return fill_job[double](
+        call, &call.job_f64, &plan.weights_f64, &plan.functions.f64, x, initial_state, mask, zero_output_for_mask,
+        go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state)
+
+
 cdef int fill_job(Call owner, JobOf[real] *job, const Weights[real] *weights, const Product[real] *product, x,
                   initial_state, mask, bint zero_output_for_mask, bint go_backwards, input_dropout, recurrent_dropout,
                   outputs, last_output, state) except -1:
     job.engine, job.product, job.weights = owner.plan.functions, product, weights
     cdef ptrdiff_t features = weights.features, units = weights.units
-    cdef str kind = "f" if real is float else "d"
-    cdef Py_buffer *view = owner.take("x", x, (None, None, features), kind)
+    cdef char kind = b"f" if real is float else b"d"
+    cdef Py_buffer *view = owner.take("x", x, shaped(3, any_length, any_length, features), kind)
     cdef ptrdiff_t item = view.itemsize
     cdef ptrdiff_t batch = view.shape[0], timesteps = view.shape[1]
     job.call.batch, job.call.timesteps = batch, timesteps
@@ -318,7 +387,7 @@ cdef int fill_job(Call owner, JobOf[real] *job, const Weights[real] *weights, co
     job.call.x_feature = view.strides[2] // item
     job.call.mask = NULL
     if mask is not None and timesteps > 0:
-        view = owner.take("mask", mask, (batch, timesteps), "?")
+        view = owner.take("mask", mask, shaped(2, batch, timesteps), b"?")
         job.call.mask = <const uint8_t *> view.buf
         job.call.mask_batch, job.call.mask_time = view.strides[0], view.strides[1]
     if go_backwards and timesteps > 0:  # the last timestep first: a sign, not a copy
@@ -327,15 +396,15 @@ cdef int fill_job(Call owner, JobOf[real] *job, const Weights[real] *weights, co
         if job.call.mask != NULL:
             job.call.mask += (timesteps - 1) * job.call.mask_time
             job.call.mask_time = -job.call.mask_time
-    cdef tuple row = (batch, units)
+    cdef Shape row = shaped(2, batch, units)
     job.call.zero_output_for_mask = zero_output_for_mask
     job.call.initial_state = <const real *> owner.take_contiguous("initial_state", initial_state, row, kind)
     job.call.input_dropout = <const real *> owner.take_contiguous(
-        "input_dropout", input_dropout, (batch, features), kind)
+        "input_dropout", input_dropout, shaped(2, batch, features), kind)
     job.call.recurrent_dropout = <const real *> owner.take_contiguous(
         "recurrent_dropout", recurrent_dropout, row, kind)
     cdef ptrdiff_t strides[2]
-    job.call.outputs = <real *> owner.take_rows("outputs", outputs, (batch, timesteps, units), kind, strides)
+    job.call.outputs = <real *> owner.take_rows("outputs", outputs, shaped(3, batch, timesteps, units), kind, strides)
     if job.call.outputs != NULL:
         job.call.outputs_batch, job.call.outputs_time = strides[0], strides[1]
     job.call.last_output = <real *> owner.take_rows("last_output", last_output, row, kind, strides)
@@ -356,10 +425,10 @@ cdef bool interrupted() noexcept nogil:
 
 cdef int activate_typed(uintptr_t function, z, bias, real *unused=NULL) except -1:
     cdef _Buffers buffers = _Buffers()
-    cdef str kind = "f" if real is float else "d"
+    cdef char kind = b"f" if real is float else b"d"
     cdef ptrdiff_t rows = z.shape[0], units = z.shape[1]
-    cdef real *z_ = <real *> buffers.take_contiguous("z", z, (rows, units), kind, True)
-    cdef const real *bias_ = <const real *> buffers.take_contiguous("bias", bias, (units,), kind)
+    cdef real *z_ = <real *> buffers.take_contiguous("z", z, shaped(2, rows, units), kind, True)
+    cdef const real *bias_ = <const real *> buffers.take_contiguous("bias", bias, shaped(1, units), kind)
     with nogil:
         (<void (*)(real *, ptrdiff_t, const real *, ptrdiff_t, ptrdiff_t) noexcept nogil> function)(
             z_, units, bias_, rows, units)

@@ -18,7 +18,7 @@ class PlannedLayer(Layer):
     """A layer of a `kernel`, perhaps a `recurrent_kernel` and a `bias`, and an `activation`."""
 
     activation: Callable[..., Any]
-    _prepared: tuple[Any, Any, Plan] | None = None
+    _prepared: tuple[Any, Any, Plan, bool] | None = None  # weights, activation, the plan of both, is it all of them
 
     def plan(self) -> Plan:
         """The weights made ready for the engine. Assigned weights make a new plan; a call under way keeps its own.
@@ -31,14 +31,17 @@ class PlannedLayer(Layer):
         if not self.built:
             raise ValueError(f"layer {self.name!r} is not built yet: call it or build(input_shape) first")
         weights = {name: value.astype(self.dtype_policy.engine_dtype) for name, value in values.items()}
-        plan = Plan(
-            weights["kernel"],
-            weights.get("recurrent_kernel"),
-            weights.get("bias"),
-            activations.engine_name(activation) or "linear",
-        )
-        self._prepared = (values, activation, plan)
+        name = activations.engine_name(activation)
+        plan = Plan(weights["kernel"], weights.get("recurrent_kernel"), weights.get("bias"), name or "linear")
+        self._prepared = (values, activation, plan, name is not None)
         return plan
+
+    def whole_plan(self) -> Plan | None:
+        """The plan, if it is at hand and computes the activation too."""
+        prepared = self._prepared
+        if prepared is None or prepared[0] is not self._values or prepared[1] is not self.activation or not prepared[3]:
+            return None
+        return prepared[2]
 
     def activated(self, output: Array) -> Array:
         """What the plan gave, with the activation that it left out."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
+from cyrnn.engine import threads
 from cyrnn.engine.plan import Call
 from cyrnn.layers import cells as any_cell
 from cyrnn.layers import nest
@@ -111,6 +112,12 @@ class RNN(Carried, Predicts, Layer):
         mask: ArrayLike | None = None,
         training: bool = False,
     ) -> Any:
+        if initial_state is None and mask is None and not training and self._takes_the_short_way():
+            plan = self.cell.whole_plan()
+            if plan is not None and plan.dtype == self.dtype_policy.compute_dtype:
+                outputs = plan.forward(sequences, self.return_sequences, self.go_backwards, threads.get_num_threads)
+                if outputs is not None:
+                    return outputs
         x = self.checked_inputs(sequences)
         if self.time_major:
             x, mask = x.swapaxes(0, 1), None if mask is None else np.asarray(mask).swapaxes(0, 1)
@@ -123,6 +130,18 @@ class RNN(Carried, Predicts, Layer):
             output = (result[0] if self.return_state else result).swapaxes(0, 1)
             result = (output, *result[1:]) if self.return_state else output
         return result
+
+    def _takes_the_short_way(self) -> bool:
+        """Whether a call without states, mask and training is one call of a plan, and nothing else."""
+        cell = self.cell
+        return (
+            type(cell) is SimpleRNNCell
+            and type(self).call is RNN.call
+            and not (self.stateful or self.return_state or self.time_major)
+            and self.activity_regularizer is None
+            and cell.activity_regularizer is None
+            and cell.dtype_policy.name == self.dtype_policy.name
+        )
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         x = as_array("sequences", inputs)

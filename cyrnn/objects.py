@@ -93,7 +93,7 @@ def serialize(obj: Any) -> Any:
     if hasattr(obj, "get_config"):
         name = cls.__name__
         if cloned is not None and not builtin:
-            cloned[name := f"{cls.__module__}.{cls.__qualname__}"] = cls
+            cloned[name := f"{cls.__qualname__} at {id(cls)}"] = cls
         envelope = {
             "module": cls._keras_module if builtin else (None if cls.__module__ == "__main__" else cls.__module__),
             "class_name": cls.__name__,

@@ -61,13 +61,14 @@ def test_engine_agrees_with_the_oracle(data):
     activation = draw(st.sampled_from(["tanh", "linear", "relu6", "sigmoid", "softmax"]))
     expected, expected_state = recurrence(x, kernel, recurrent_kernel, bias, activation, **options)
     plan = Plan(kernel, recurrent_kernel, bias, activation, draw(st.sampled_from(ISAS)), draw(st.sampled_from(ENGINES)))
+    scale = max(1, np.abs(expected).max(initial=0))  # a small sum of large terms has the rounding of the terms
     outputs, state = run(plan, x, num_threads=draw(st.integers(1, 3)), **options)
-    assert_close(outputs, expected)
-    assert_close(state, expected_state)
+    assert_close(outputs / scale, expected / scale, dtype)
+    assert_close(state / scale, expected_state / scale, dtype)
     if timesteps:
         last, state = run(plan, x, return_sequences=False, **options)
-        assert_close(last, expected[:, -1])
-        assert_close(state, expected_state)
+        assert_close(last / scale, expected[:, -1] / scale, dtype)
+        assert_close(state / scale, expected_state / scale, dtype)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

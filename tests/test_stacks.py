@@ -296,8 +296,8 @@ def test_a_build_that_fails_leaves_no_weights():
     ("result", "words"),
     [
         (lambda x, h: x, "must return"),
-        (lambda x, h: (x, []), "returned 0 states, expected 1"),
-        (lambda x, h: (x, [h[0], h[0]]), "returned 2 states, expected 1"),
+        (lambda x, h: (x, []), "returned states of shapes"),
+        (lambda x, h: (x, [h[0], h[0]]), "returned states of shapes"),
         (lambda x, h: (x[:2], h), "6 rows"),
     ],
 )
@@ -310,6 +310,117 @@ def test_what_a_cell_of_your_own_returns_is_checked(result, words):
 
     with pytest.raises(ValueError, match=words):
         RNN(Wrong())(X)
+
+
+def test_states_that_do_not_begin_with_zeros():
+    def begin(self, batch_size=None):
+        return [np.ones((batch_size, 5), "float32")]
+
+    cell_class = type("Beginning", (SimpleRNNCell,), {"get_initial_state": begin})
+    rnn_class = type("BeginningRNN", (SimpleRNN,), {"get_initial_state": begin})
+    for layer in (RNN(cell_class(5)), rnn_class(5), RNN([cell_class(5), cell_class(5)])):
+        ones = [np.ones((6, 5), "float32")] * len(flat(layer.get_initial_state(1)))
+        np.testing.assert_array_equal(layer(X), layer(X, initial_state=ones))
+        np.testing.assert_array_equal(layer(X), layer(X, initial_state=ones))  # built, and by the short way
+
+
+def test_both_directions_call_what_a_subclass_calls():
+    class Doubled(SimpleRNN):
+        def call(self, sequences, initial_state=None, mask=None, training=False):
+            return 2 * super().call(sequences, initial_state, mask, training)
+
+    layer = Bidirectional(Doubled(5))
+    np.testing.assert_array_equal(layer(X), np.concatenate([layer.forward_layer(X), layer.backward_layer(X)], -1))
+    assert np.abs(layer(X)).max() > 1
+
+
+def test_classes_of_one_name_stay_apart_in_both_directions():
+    def factory(factor):
+        class Cell(Layer):
+            state_size = output_size = 4
+
+            def call(self, inputs, states):
+                return inputs * factor, [inputs * factor]
+
+        return Cell
+
+    layer = RNN([factory(2.0)(), factory(3.0)()])
+    np.testing.assert_array_equal(Bidirectional(layer)(X)[:, :4], layer(X))
+
+
+def test_a_cell_that_is_there_twice_has_its_weights_once():
+    cell = SimpleRNNCell(4)
+    layer = RNN([cell, cell])
+    assert layer(X).shape == (6, 4) and len(layer.weights) == 3
+    np.testing.assert_array_equal(layer(X), RNN([cell, cell], return_sequences=True)(X)[:, -1])
+
+
+def test_weights_in_lists_and_layers_in_dicts():
+    class Nested(Layer):
+        extra = None
+
+        def __init__(self):
+            super().__init__()
+            self.kernels, self.inner = None, {"a": Dense(4), "b": (Dense(4), Dense(4))}
+
+        def build(self, input_shape):
+            self.kernels = [self.add_weight((4, 4), "ones", dtype="float32") for _ in range(2)]
+            self.extra = self.add_weight((4,), "zeros")
+
+        def call(self, inputs):
+            x = inputs @ self.kernels[0] @ self.kernels[1] + self.extra
+            return self.inner["b"][1](self.inner["b"][0](self.inner["a"](x)))
+
+    layer = Nested()
+    layer(X[:, 0])
+    assert len(layer.weights) == 3 + 3 * 2
+    layer.set_weights([np.full_like(weight, 0.5) for weight in layer.weights])
+    assert np.all(layer.kernels[1] == 0.5) and np.all(layer.extra == 0.5)
+    layer.extra = np.ones(4)
+    assert np.all(layer.weights[2] == 1)
+
+
+def test_a_cell_that_works_in_place_changes_nothing_of_the_caller_s():
+    class InPlace:
+        state_size = 4
+
+        def call(self, inputs, states):
+            inputs *= 2
+            states[0] += inputs
+            return states[0], states
+
+    x, h = X.copy(), np.ones((6, 4), "float32")
+    outputs = RNN(InPlace(), return_sequences=True)(x, initial_state=h, mask=KEEP)
+    assert np.array_equal(x, X) and np.all(h == 1)
+    expected = 1 + np.cumsum(2 * X * KEEP[:, :, None], axis=1) * KEEP[:, :, None]
+    kept = KEEP & (np.cumsum(KEEP, axis=1) > 0)
+    np.testing.assert_allclose(outputs[kept], expected[kept], rtol=1e-5, atol=1e-5)
+
+
+def test_what_an_own_activation_returns_is_checked():
+    for wrong in (lambda z: None, lambda z: z[:, :1], lambda z: z * 1j):
+        with pytest.raises(ValueError, match="activation"):
+            SimpleRNN(3, activation=wrong)(X)
+
+
+def test_weights_are_real_numbers():
+    layer = stack()
+    for wrong in (None, 5, [np.full(weight.shape, 1j) for weight in layer.weights]):
+        with pytest.raises((ValueError, TypeError), match="weight"):
+            layer.set_weights(wrong)
+
+
+def test_a_sequential_learns_the_shape_behind_a_layer_of_your_own():
+    class Wider(Layer):
+        def build(self, input_shape):
+            self.kernel = self.add_weight((input_shape[-1], 6), "ones")
+
+        def call(self, inputs):
+            return inputs @ self.kernel
+
+    model = cyrnn.Sequential([cyrnn.Input((None, 4)), Wider(), SimpleRNN(3, return_sequences=True)])
+    assert model.output_shape == (None, None, 3)
+    assert model(X).shape == (6, 9, 3)
 
 
 # ---------------------------------------------------------------- masks between layers

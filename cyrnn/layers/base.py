@@ -84,8 +84,7 @@ class Layer(Weighted):
         return losses
 
     def _all_activity_losses(self) -> list[Any]:
-        inner = [loss for _, sublayer in self.sublayers for loss in sublayer._all_activity_losses()]
-        return self._activity_losses + inner
+        return [loss for layer in self.layers_within() for loss in layer._activity_losses]
 
     def _record_activity(self, outputs: Any) -> None:
         """Note the activity penalty of this call's outputs, per sample as Keras does since 3.14."""
@@ -93,8 +92,11 @@ class Layer(Weighted):
             self._activity_losses = [self.activity_regularizer(a) / max(1, len(a)) for a in nest.flatten(outputs)]
 
     def layers_within(self) -> "list[Layer]":
-        """This layer and all that are in it."""
-        return [self, *(layer for _, sublayer in self.sublayers for layer in sublayer.layers_within())]
+        """This layer and all that are in it, each once."""
+        found: dict[int, Layer] = {id(self): self}
+        for _, sublayer in self.sublayers:
+            found |= {id(layer): layer for layer in sublayer.layers_within() if id(layer) not in found}
+        return list(found.values())
 
     # ------------------------------------------------------------ calling
 
@@ -109,8 +111,15 @@ class Layer(Weighted):
         taken = parameters(type(self).call)
         kwargs = {k: v for k, v in kwargs.items() if k not in ("mask", "training") or k in taken or "kwargs" in taken}
         outputs = self.call(x, *args, **kwargs)
+        if self.is_your_own and isinstance(outputs, np.ndarray) and outputs.dtype.kind == "f":
+            outputs = self.returned(outputs)
         self._record_activity(outputs)
         return outputs
+
+    @property
+    def is_your_own(self) -> bool:
+        """Whether a user wrote the layer, from `Layer` and nothing else of this package."""
+        return type(self).checked_inputs is Layer.checked_inputs and "_keras_module" not in vars(type(self))
 
     def call(self, inputs: Array, *args: Any, **kwargs: Any) -> Any:
         """What the layer computes; inputs are an array of its dtype."""
@@ -151,8 +160,17 @@ class Layer(Weighted):
         return self.dtype_policy.compute_dtype
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        """The shape of the output for inputs of `input_shape`; None stands for any length."""
-        return tuple(input_shape)
+        """The shape of the output for inputs of `input_shape`; None stands for any length.
+
+        A layer of your own that has no such method is called with zeros, to see what it gives.
+        """
+        shape = tuple(input_shape)
+        if not self.is_your_own:
+            return shape
+        zeros = np.zeros([n if n is not None else 1 if axis == 0 else 2 for axis, n in enumerate(shape)], np.float32)
+        found = np.shape(self(zeros))
+        unknown = [axis for axis, n in enumerate(shape) if n is None and axis < len(found) == len(shape)]
+        return tuple(None if axis in unknown or (axis == 0 and shape[0] is None) else n for axis, n in enumerate(found))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask that the layer hands on: its input's."""

@@ -63,6 +63,9 @@ class Bidirectional(Predicts, Layer):
         self.forward_layer: RNN = _renamed(layer, "forward_")
         self.backward_layer: RNN = backward_layer or _renamed(layer, "backward_", go_backwards=True)
         _check_pair(self.forward_layer, self.backward_layer)
+        if merge_mode in ("sum", "mul", "ave") and self.forward_layer.output_size != self.backward_layer.output_size:
+            sizes = self.forward_layer.output_size, self.backward_layer.output_size
+            raise ValueError(f"merge_mode {merge_mode!r} needs two layers of one width, got {sizes[0]} and {sizes[1]}")
         for direction in (self.forward_layer, self.backward_layer):
             direction.zero_output_for_mask = direction.return_sequences
         self.merge_mode = merge_mode
@@ -82,7 +85,9 @@ class Bidirectional(Predicts, Layer):
     def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
         super().build_with(input_shape, values)
         if self._initial_weights is not None and values is None:
+            self.built = False  # if they do not fit
             self.set_weights(self._initial_weights)
+            self.built = True
 
     # ------------------------------------------------------------ calling
 
@@ -128,15 +133,20 @@ class Bidirectional(Predicts, Layer):
         arguments = self._checked_call(sequences, initial_state, mask)
         merged = self._array_for_both(sequences)
         into = [None, None] if merged is None else self._parts_of(merged)
-        works = [
-            layer.run(sequences, states, keep, training, part)
-            for layer, (states, keep), part in zip(layers, arguments, into, strict=True)
-        ]
-        results = []
-        for layer, (output, states) in zip(layers, run_together(*works), strict=True):
-            result = layer.finished(output, states)
-            layer._record_activity(result)
-            results.append(result if isinstance(result, tuple) else (result,))
+        if all(map(_as_it_is, layers)):
+            works = [
+                layer.run(sequences, states, keep, training, part)
+                for layer, (states, keep), part in zip(layers, arguments, into, strict=True)
+            ]
+            returned = [layer.finished(*done) for layer, done in zip(layers, run_together(*works), strict=True)]
+            for layer, result in zip(layers, returned, strict=True):
+                layer._record_activity(result)
+        else:
+            returned = [
+                layer(sequences, initial_state=states, mask=keep, training=training)
+                for layer, (states, keep) in zip(layers, arguments, strict=True)
+            ]
+        results = [result if isinstance(result, tuple) else (result,) for result in returned]
         outputs = [self.returned(output) for output, *_ in results]
         if merged is not None:
             combined: tuple[Any, ...] = (merged,)
@@ -152,7 +162,7 @@ class Bidirectional(Predicts, Layer):
         """The array whose halves the two directions fill, where outputs are concatenated as the engine gives them."""
         layers = (self.forward_layer, self.backward_layer)
         dtypes = {policy.compute_dtype for policy in (self.dtype_policy, *(layer.dtype_policy for layer in layers))}
-        if self.merge_mode != "concat" or any(layer.engine_cells is None for layer in layers):
+        if self.merge_mode != "concat" or any(layer.engine_cells is None or not _as_it_is(layer) for layer in layers):
             return None
         dtypes |= {layer.engine_cells[-1].dtype_policy.engine_dtype for layer in layers if layer.engine_cells}
         if len(dtypes) > 1:
@@ -171,10 +181,6 @@ class Bidirectional(Predicts, Layer):
             return forward, np.ascontiguousarray(backward)
         if self.merge_mode == "concat":
             return (np.concatenate([forward, backward], axis=-1),)
-        if forward.shape != backward.shape:
-            raise ValueError(
-                f"merge_mode {self.merge_mode!r} needs outputs of one shape, got {forward.shape} and {backward.shape}"
-            )
         if self.merge_mode == "mul":
             return (forward * backward,)
         total = forward + backward
@@ -251,6 +257,11 @@ def _renamed(layer: RNN, prefix: str, **changes: Any) -> Any:
     new = objects.clone(layer, name=prefix + layer.name.removeprefix(prefix), **changes)
     new.time_major = layer.time_major
     return new
+
+
+def _as_it_is(layer: RNN) -> bool:
+    """Whether the layer's `call` is RNN's, and not one of a subclass."""
+    return type(layer).call is RNN.call and type(layer).__call__ is RNN.__call__
 
 
 def _check_pair(forward: RNN, backward: RNN) -> None:

@@ -36,7 +36,10 @@ class Carried(Layer):
             )
         if initial_state is not None:
             return self._checked_states("initial_state", initial_state, batch)
-        return None if carried is None else [state.copy() for state in carried]
+        if carried is not None:
+            return [state.copy() for state in carried]
+        zeros = type(self).get_initial_state is Carried.get_initial_state and any_cell.begins_with_zeros(self.cell)
+        return None if zeros else nest.flatten(self.get_initial_state(batch))
 
     def _checked_states(self, name: str, states: Any, batch: int) -> list[Array]:
         """One array (batch, size) per state from a flat or nested list; (1, size) and (size,) are repeated."""

@@ -18,7 +18,7 @@ def check_cell(cell: Any) -> None:
     """Raises ValueError for what is not a cell."""
     if not callable(getattr(cell, "call", None)):
         raise ValueError(f"cell must have a method `call(inputs, states)`, got {cell!r}")
-    if not state_sizes(cell) or not all(type(n) is int for n in state_sizes(cell)):
+    if not state_sizes(cell) or not all(type(n) is int and n >= 0 for n in state_sizes(cell)):
         got = getattr(cell, "state_size", None)
         raise ValueError(f"cell must have a `state_size`, an int or a list or tuple of ints, got {got!r}")
 
@@ -44,6 +44,11 @@ def zero_states(cell: Any, batch: int, dtype: DTypeLike) -> Any:
     return states if nest.is_nested(cell.state_size) else states[0]
 
 
+def begins_with_zeros(cell: Any) -> bool:
+    """Whether `zero_states` gives zeros for certain, so that nobody has to make them."""
+    return bool(getattr(cell, "begins_with_zeros", False)) or not hasattr(cell, "get_initial_state")
+
+
 def entry(cell: Any) -> Callable[..., Any]:
     """What to call: the cell itself, or its `call` where it cannot be called."""
     return cell if callable(cell) else cell.call
@@ -62,7 +67,8 @@ def step(cell: Any, inputs: Array, states: Sequence[Any], training: bool) -> tup
     if not nest.is_nested(result) or len(result) != 2:
         raise ValueError(f"the cell {cell!r} must return (output, new_states), got {type(result).__name__}")
     output, new_states = result
-    expected, got = len(nest.flatten(states)), len(nest.flatten(new_states))
+    expected = [np.shape(state) for state in nest.flatten(states)]
+    got = [np.shape(state) for state in nest.flatten(new_states)]
     if got != expected:
-        raise ValueError(f"the cell {cell!r} returned {got} states, expected {expected} as its state_size says")
+        raise ValueError(f"the cell {cell!r} returned states of shapes {got}, expected {expected}")
     return np.asarray(output), new_states

@@ -45,7 +45,15 @@ class PlannedLayer(Layer):
 
     def activated(self, output: Array) -> Array:
         """What the plan gave, with the activation that it left out."""
-        return output if activations.engine_name(self.activation) else np.asarray(self.activation(output))
+        if activations.engine_name(self.activation):
+            return output
+        activated = np.asarray(self.activation(output))
+        if activated.shape != output.shape or activated.dtype.kind not in "fiubV":
+            raise ValueError(
+                f"activation {self.activation!r} must return real numbers of shape {output.shape}, "
+                f"got shape {activated.shape} and dtype {activated.dtype}"
+            )
+        return activated
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_prepared": None}  # a plan holds addresses; it is made again when needed

@@ -137,6 +137,7 @@ class RNN(Carried, Predicts, Layer):
         return (
             type(cell) is SimpleRNNCell
             and type(self).call is RNN.call
+            and type(self).get_initial_state is Carried.get_initial_state
             and not (self.stateful or self.return_state or self.time_major)
             and self.activity_regularizer is None
             and cell.activity_regularizer is None
@@ -186,7 +187,7 @@ class RNN(Carried, Predicts, Layer):
             return output, nest.flatten(after)
         final = []
         for index, cell in enumerate(self.engine_cells):
-            last, plan, batch = cell is self.engine_cells[-1], cell.plan(), len(x)
+            last, plan, batch = index == len(self.engine_cells) - 1, cell.plan(), len(x)
             if x.shape[-1] != plan.features:
                 raise ValueError(f"sequences must have {plan.features} features, as the kernel has, got {x.shape[-1]}")
             in_dropout, recurrent_dropout = cell.draw_dropout_masks(batch, plan.features) if training else (None, None)

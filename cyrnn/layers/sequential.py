@@ -100,7 +100,7 @@ class Sequential(Predicts, Layer):
         return any(getattr(layer, "stateful", False) for layer in self.layers)
 
     def stateful_rows(self) -> int | None:
-        rows = (layer.stateful_rows() for layer in self.layers if getattr(layer, "stateful", False))
+        rows = (layer.stateful_rows() for layer in self.layers if isinstance(layer, Predicts))
         return next((count for count in rows if count is not None), None)
 
     def reset_state(self) -> None:

@@ -116,6 +116,11 @@ class SimpleRNNCell(PlannedLayer):
         known = activations.engine_name(self.activation) is not None and self.activity_regularizer is None
         return [self] if as_it_is and known else None
 
+    @property
+    def begins_with_zeros(self) -> bool:
+        """Whether `get_initial_state` is the one of this class."""
+        return type(self).get_initial_state is SimpleRNNCell.get_initial_state
+
     # ------------------------------------------------------------ one step
 
     def __call__(self, sequence: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:

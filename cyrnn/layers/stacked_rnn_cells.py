@@ -54,13 +54,19 @@ class StackedRNNCells(Layer):
         parts = [getattr(cell, "engine_cells", None) for cell in self.cells]
         return None if None in parts else [cell for part in parts for cell in part]  # type: ignore[union-attr]
 
+    @property
+    def begins_with_zeros(self) -> bool:
+        """Whether `get_initial_state` is the one of this class, and so with each cell."""
+        as_it_is = type(self).get_initial_state is StackedRNNCells.get_initial_state
+        return as_it_is and all(any_cell.begins_with_zeros(cell) for cell in self.cells)
+
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
-        shapes = []
+        shapes: dict[int, Shape] = {}  # a cell may be there twice
         for cell in self.cells:
             if isinstance(cell, Layer):
-                shapes.append(input_shape)
+                shapes.setdefault(id(cell), input_shape)
             input_shape = (input_shape[0], any_cell.output_size(cell))
-        return shapes
+        return list(shapes.values())
 
     # ------------------------------------------------------------ one step
 

@@ -24,9 +24,14 @@ def walk(rnn: Any, x: Array, states: Any, keep: Array | None, training: bool) ->
     _reset_dropout(within)
     try:
         for t in reversed(range(x.shape[1])) if rnn.go_backwards else range(x.shape[1]):
-            output, new_states = any_cell.step(rnn.cell, x[:, t], states, training)
-            if len(output) != len(x):
-                raise ValueError(f"the cell's output must have {len(x)} rows, got shape {output.shape}")
+            # Copies: a cell may work in place, or return the same array each time.
+            given = nest.pack(states, [state.copy() for state in nest.flatten(states)])
+            output, new_states = any_cell.step(rnn.cell, x[:, t].copy(), given, training)
+            if output.shape[:1] != x.shape[:1] or output.dtype.kind not in "fiubV":
+                raise ValueError(
+                    f"the cell's output must be real numbers in {len(x)} rows, got shape {output.shape} and dtype "
+                    f"{output.dtype}"
+                )
             for layer in regularized:
                 losses[layer] += layer._activity_losses
             if keep is not None:
@@ -35,8 +40,8 @@ def walk(rnn: Any, x: Array, states: Any, keep: Array | None, training: bool) ->
                 output = _selected(kept, output, before)
                 pairs = zip(nest.flatten(new_states), nest.flatten(states), strict=True)
                 new_states = nest.pack(states, [_selected(kept, np.asarray(new), old) for new, old in pairs])
-            emitted = output
-            states = nest.pack(states, [np.asarray(state) for state in nest.flatten(new_states)])
+            emitted = output = np.array(output)
+            states = nest.pack(states, [np.array(state) for state in nest.flatten(new_states)])
             if rnn.return_sequences:
                 outputs.append(output)
     finally:

@@ -56,6 +56,7 @@ class WeightSpec:
     regularizer: Callable[[Array], Any] | None = None
     constraint: Callable[[Array], ArrayLike] | None = None
     trainable: bool = True
+    dtype: np.dtype[Any] | None = None  # None: that of the layer's weights
 
 
 class Weight:
@@ -88,13 +89,23 @@ class Weighted:
 
     def __init__(self, trainable: bool) -> None:
         self._trainable = checked_bool("trainable", trainable)
-        self.built = False
+        self._builds = 0  # under way, one within the other
+        self._built = False
         self._build_shape: Shape | None = None
         self._specs: dict[str, WeightSpec] = {}
         self._values: Mapping[str, Array] = {}  # replaced as a whole, never changed: readers need no lock
-        self._attributes: dict[str, str] = {}  # those that stand for a weight: the weight's name
+        self._adds_weights = False  # in a `build` of its own; its attributes then hold the arrays
 
     # ------------------------------------------------------------ building
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights are there. Within a `build` of a subclass' own they are not, whatever it says."""
+        return self._built
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        self._built = bool(value) and not self._builds
 
     def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
         """The layer's own weights, in Keras' order, for inputs of this shape (None: any length)."""
@@ -102,9 +113,12 @@ class Weighted:
 
     @property
     def sublayers(self) -> "list[tuple[str, Any]]":
-        """Layers inside this one, by the attribute that holds them, alone or in a list."""
-        held = ((name, value if isinstance(value, list) else [value]) for name, value in vars(self).items())
-        return [(name, layer) for name, layers in held for layer in layers if isinstance(layer, Weighted)]
+        """Layers inside this one, each once, by the attribute that holds it: alone, or in lists, tuples and dicts."""
+        found: dict[int, tuple[str, Any]] = {}
+        for name, value in vars(self).items():
+            for layer in _held(value):
+                found.setdefault(id(layer), (name, layer))
+        return list(found.values())
 
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
         """The input shape of each of `sublayers`; none if they are built when they are called."""
@@ -137,15 +151,19 @@ class Weighted:
         self,
         shape: Sequence[int] = (),
         initializer: Any = None,
-        *,
+        dtype: Any = None,
         trainable: bool = True,
+        *,
         regularizer: Any = None,
         constraint: Any = None,
         name: str | None = None,
+        autocast: bool = True,
+        aggregation: str = "none",
     ) -> Array:
-        """For a `build` of your own: a new weight as a read-only array, to be kept as an attribute of the layer.
+        """For a `build` of your own: a new weight as a read-only array, to be kept in an attribute, alone or in a list.
 
-        Arguments as in Keras; an initializer of None is glorot_uniform. The attribute follows `set_weights`.
+        Arguments as in Keras: an initializer of None is glorot_uniform, a dtype of None that of the layer's weights;
+        `autocast` and `aggregation` have no effect. What the attribute holds follows `set_weights`.
         """
         base = "variable" if name is None else name
         names = (f"{base}_{number}" if number else base for number in itertools.count())
@@ -156,27 +174,31 @@ class Weighted:
             regularizer=regularizers.get(regularizer),
             constraint=constraints.get(constraint),
             trainable=checked_bool("trainable", trainable),
+            dtype=None if dtype is None else random.checked_dtype(dtype),
         )
         value = self._initial_value(spec)
+        self._adds_weights = True
         self._specs = {**self._specs, spec.name: spec}
         self._values = {**self._values, spec.name: self._checked_weight(spec.name, value)}
         return self._values[spec.name]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, np.ndarray) and "_attributes" in vars(self):
-            added = next((weight for weight, array in self._values.items() if array is value), None)
-            if name in self._attributes:
-                return self._assign({self._attributes[name]: value})
-            if added is not None and not hasattr(type(self), name):
-                self._attributes[name] = added
-                return None
+        held = vars(self).get(name)
+        if isinstance(held, np.ndarray) and held is not value and vars(self).get("_adds_weights"):
+            weight = next((weight for weight, array in self._values.items() if array is held), None)
+            if weight is not None:
+                return self._assign({weight: value})
         return super().__setattr__(name, value)
 
-    def __getattr__(self, name: str) -> Any:  # for names that are nowhere else
-        weight = vars(self).get("_attributes", {}).get(name)
-        if weight is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return self._values[weight]
+    def _replace(self, values: Mapping[str, Array]) -> None:
+        """Put checked values in the place of others, in the attributes of a layer of your own too."""
+        old = self._values
+        self._values = {**old, **values}
+        if self._adds_weights:
+            new = {id(old[name]): array for name, array in values.items() if name in old}
+            for name, value in list(vars(self).items()):
+                if name != "_values":
+                    vars(self)[name] = _substituted(value, new)
 
     # ------------------------------------------------------------ weights
 
@@ -208,6 +230,8 @@ class Weighted:
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Replace all weights. Raises ValueError, and changes nothing, if the number or a shape does not fit."""
         slots = self._weight_slots()
+        if not isinstance(weights, (list, tuple, np.ndarray)):
+            raise ValueError(f"weights must be a list of arrays, got {type(weights).__name__}")
         if len(weights) != len(slots):
             raise ValueError(
                 f"layer {self.name!r} has {len(slots)} weights, got {len(weights)}"
@@ -217,15 +241,17 @@ class Weighted:
         for (layer, name), value in zip(slots, weights, strict=True):
             new[layer][name] = layer._checked_weight(name, value)
         for layer, values in new.items():
-            layer._values = {**layer._values, **values}
+            layer._replace(values)
 
-    def _weight_slots(self, trainable: bool = False) -> "list[tuple[Weighted, str]]":
-        """Where each of `weights` lives; with `trainable`, only where it is not frozen."""
-        if trainable and not self.trainable:
+    def _weight_slots(self, trainable: bool = False, seen: set[int] | None = None) -> "list[tuple[Weighted, str]]":
+        """Where each of `weights` lives; with `trainable`, only where it is not frozen. A shared layer counts once."""
+        seen = set() if seen is None else seen
+        if id(self) in seen or (trainable and not self.trainable):
             return []
+        seen.add(id(self))
         own = [(self, name) for name, spec in self._specs.items() if spec.trainable]
         own += [(self, name) for name, spec in self._specs.items() if not (spec.trainable or trainable)]
-        return own + [slot for _, sublayer in self.sublayers for slot in sublayer._weight_slots(trainable)]
+        return own + [slot for _, sublayer in self.sublayers for slot in sublayer._weight_slots(trainable, seen)]
 
     def _assign(self, values: Mapping[str, ArrayLike]) -> None:
         for name in values:
@@ -233,11 +259,16 @@ class Weighted:
                 raise ValueError(
                     f"layer {self.name!r} has no weight {name!r}" + ("" if self.built else " yet: build it")
                 )
-        self._values = {**self._values, **{name: self._checked_weight(name, v) for name, v in values.items()}}
+        self._replace({name: self._checked_weight(name, value) for name, value in values.items()})
 
     def _checked_weight(self, name: str, value: ArrayLike) -> Array:
-        array = np.array(value, dtype=self.dtype_policy.variable_dtype, order="C")
-        expected = self._specs[name].shape if name in self._specs else array.shape
+        spec = self._specs.get(name)
+        dtype = self.dtype_policy.variable_dtype if spec is None or spec.dtype is None else spec.dtype
+        given = np.asarray(value)
+        if given.dtype.kind not in "fiub" and not np.can_cast(given.dtype, np.float32):  # bfloat16 is of kind "V"
+            raise TypeError(f"weight {name!r} of layer {self.name!r} must be real numbers, got dtype {given.dtype}")
+        array = np.array(given, dtype=dtype, order="C")
+        expected = array.shape if spec is None else spec.shape
         if array.shape != expected:
             raise ValueError(f"weight {name!r} of layer {self.name!r} has shape {expected}, got {array.shape}")
         array.flags.writeable = False
@@ -275,12 +306,38 @@ def _built_once(build: Callable[..., None]) -> Callable[..., None]:
             if layer.built or _deferred.get():
                 return
             before = layer._specs, layer._values
+            layer._builds += 1
             try:
                 build(layer, shape, *args, **kwargs)
             except BaseException:
-                layer._specs, layer._values, layer.built = *before, False
+                layer._specs, layer._values = before
                 raise
+            finally:
+                layer._builds -= 1
             layer._build_shape = shape
             layer.built = True
 
     return guarded
+
+
+def _held(value: Any) -> "Iterator[Weighted]":
+    """The layers that a value is, or holds in lists, tuples and dicts."""
+    if isinstance(value, Weighted):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _held(part)
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _held(part)
+
+
+def _substituted(value: Any, new: Mapping[int, Array]) -> Any:
+    """`value` with arrays in the place of others, by identity; in lists, tuples and dicts too."""
+    if isinstance(value, np.ndarray):
+        return new.get(id(value), value)
+    if type(value) in (list, tuple):
+        return type(value)(_substituted(part, new) for part in value)
+    if type(value) is dict:
+        return {key: _substituted(part, new) for key, part in value.items()}
+    return value

@@ -90,6 +90,8 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
         return objects.deserialize(config, "keras.layers")
 
 
-def engine_name(activation: Callable[..., Any]) -> str | None:
+def engine_name(activation: Callable[..., Any] | None) -> str | None:
     """The name by which the engine knows this activation, or None for one of the user's own."""
+    if activation is None:  # as an attribute may be set; a constructor makes it linear
+        return "linear"
     return activation.name if isinstance(activation, Activation) else None

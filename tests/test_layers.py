@@ -444,3 +444,66 @@ def test_an_activation_that_fails_leaves_no_dropout_mask():
 
 def test_a_dense_layer_without_features():
     assert built(Dense(3), np.zeros((4, 0), "f4"))(np.zeros((4, 0), "f4")).shape == (4, 3)
+
+
+# ---------------------------------------------------------------- what code written for Keras does
+
+
+def test_a_sequential_begins_with_the_input_shape_of_its_first_layer():
+    with pytest.warns(UserWarning, match="deprecated"):
+        model = cyrnn.Sequential([SimpleRNN(5, input_shape=(6, 3)), Dense(2)])
+    assert model.built and model.input_shape == (None, 6, 3) and len(model.get_weights()) == 5
+    assert cyrnn.from_json(model.to_json()).input_shape == (None, 6, 3)
+
+
+def test_layers_of_a_sequential_by_name_and_index():
+    model = cyrnn.Sequential([cyrnn.Input((6, 3)), SimpleRNN(5, name="reader"), Dense(2, name="answer")])
+    assert model.get_layer("reader") is model.layers[0] and model.get_layer(index=1) is model.layers[1]
+    for wrong in ({"name": "nobody"}, {"index": 5}, {}, {"name": "reader", "index": 0}):
+        with pytest.raises(ValueError):
+            model.get_layer(**wrong)
+    assert model.pop().name == "answer" and model(inputs()).shape == (4, 5)
+    with pytest.raises(ValueError, match="no layers"):
+        cyrnn.Sequential()(inputs())
+
+
+def test_a_layer_without_get_config_has_its_arguments_as_config():
+    class Cell(cyrnn.layers.Layer):
+        def __init__(self, units, factor=2.0, *, kernel_initializer="ones", **kwargs):
+            super().__init__(**kwargs)
+            self.units = self.state_size = units
+            self.factor, self.kernel_initializer = factor, kernel_initializer
+
+        def build(self, input_shape):
+            self.kernel = self.add_weight((input_shape[-1], self.units), self.kernel_initializer)
+
+        def call(self, x, states):
+            output = np.tanh(self.factor * x @ self.kernel + states[0])
+            return output, [output]
+
+    layer = RNN(Cell(3, factor=0.5, kernel_initializer=cyrnn.initializers.Constant(0.25), name="mine"))
+    read = cyrnn.from_json(built(layer, inputs()).to_json(), custom_objects={"Cell": Cell})
+    assert (read.cell.units, read.cell.factor, read.cell.name) == (3, 0.5, "mine")
+    assert np.all(read.cell.kernel == 0.25)
+    read.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(read(inputs()), layer(inputs()))
+    assert cyrnn.layers.Bidirectional(layer)(inputs()).shape == (4, 6)
+
+
+def test_dropout_takes_noise_shapes_that_make_sense():
+    for wrong in ("ab", (2, 1.5), (2, -1), (2, 0)):
+        with pytest.raises(ValueError, match="noise_shape"):
+            cyrnn.layers.Dropout(0.5, noise_shape=wrong)
+    with pytest.raises(ValueError, match="as many axes"):
+        cyrnn.layers.Dropout(0.5, noise_shape=(2, 3))(inputs(), training=True)
+    ours = cyrnn.layers.Dropout(0.5, noise_shape=(None, 1, 3), seed=1)(inputs() * 0 + 1, training=True)
+    assert np.all(ours == ours[:, :1]) and set(np.unique(ours)) == {0, 2}
+
+
+def test_weights_under_keras_other_names():
+    layer = built(SimpleRNN(5), inputs())
+    layer.cell.trainable = False
+    assert len(layer.variables) == len(layer.non_trainable_weights) == 3 and layer.trainable_variables == []
+    layer.cell.activation = None
+    np.testing.assert_allclose(layer(inputs()), built(layer, inputs())(inputs()))
+    assert cyrnn.layers.Embedding(3, 2).build() is None

@@ -1,5 +1,6 @@
 """What every layer has, beside its weights: a name, a dtype policy, losses, a config, and how it is called."""
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -7,6 +8,7 @@ import json
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -32,7 +34,9 @@ class Layer(Weighted):
 
     Keyword arguments are Keras': `name` (str without "/"), `dtype` (policy, default float32), `trainable` (bool),
     `activity_regularizer`, `autocast` (accepted; inputs are always cast), and the deprecated `input_shape` and
-    `input_dim` (accepted with a warning, no effect). Others raise ValueError.
+    `input_dim` (with a warning): they build a `Sequential` that begins with the layer. Others raise ValueError.
+
+    Where a layer of your own has no `get_config`, its constructor's arguments are its config, as in Keras.
     """
 
     _keras_module: ClassVar[str]
@@ -46,6 +50,17 @@ class Layer(Weighted):
         if "compute_mask" in vars(cls) and "supports_masking" not in vars(cls):
             cls.supports_masking = True
 
+    _own_arguments: Mapping[str, Any] = MappingProxyType({})  # of a constructor that is not of this package
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        layer = super().__new__(cls)
+        if (args or kwargs) and _owner(cls, "__init__") is not Layer and not _built_in(_owner(cls, "__init__")):
+            with contextlib.suppress(TypeError):  # the constructor will say what is wrong
+                bound = inspect.signature(cls.__init__).bind(layer, *args, **kwargs)
+                arguments = dict(list(bound.arguments.items())[1:])
+                layer._own_arguments = {**arguments.pop("kwargs", {}), **arguments}
+        return layer
+
     def __init__(
         self,
         *,
@@ -57,9 +72,13 @@ class Layer(Weighted):
         **kwargs: Any,
     ) -> None:
         cls = type(self).__name__
-        for deprecated in ("input_shape", "input_dim"):
-            if kwargs.pop(deprecated, None) is not None:
-                warnings.warn(f"{cls}: {deprecated} has no effect; begin the model with an Input", stacklevel=3)
+        input_dim, self.first_input_shape = kwargs.pop("input_dim", None), kwargs.pop("input_shape", None)
+        if input_dim is not None:
+            self.first_input_shape = (input_dim,)
+        if self.first_input_shape is not None:
+            warnings.warn(
+                f"{cls}: input_shape and input_dim are deprecated; begin the model with an Input", stacklevel=3
+            )
         if kwargs:
             raise ValueError(f"Unrecognized keyword arguments passed to {cls}: {kwargs}")
         if name is not None and (not isinstance(name, str) or "/" in name):
@@ -119,7 +138,7 @@ class Layer(Weighted):
     @property
     def is_your_own(self) -> bool:
         """Whether a user wrote the layer, from `Layer` and nothing else of this package."""
-        return type(self).checked_inputs is Layer.checked_inputs and "_keras_module" not in vars(type(self))
+        return type(self).checked_inputs is Layer.checked_inputs and not _built_in(type(self))
 
     def call(self, inputs: Array, *args: Any, **kwargs: Any) -> Any:
         """What the layer computes; inputs are an array of its dtype."""
@@ -195,7 +214,9 @@ class Layer(Weighted):
         config = {"name": self.name, "trainable": self.trainable, "dtype": objects.serialize(self.dtype_policy)}
         if self.activity_regularizer is not None:
             config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
-        return config
+        described = _built_in(_owner(type(self), "get_config")) or _owner(type(self), "get_config") is Layer
+        own = {key: value for key, value in self._own_arguments.items() if described and key not in config}
+        return {**config, **{key: _plain(value) for key, value in own.items()}}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
@@ -231,6 +252,26 @@ class Layer(Weighted):
             return {"built": False}
         features = {} if self._build_shape is None else {"features": self._build_shape[-1]}
         return {**features, "parameters": self.count_params()}
+
+
+def _built_in(cls: type) -> bool:
+    return "_keras_module" in vars(cls)
+
+
+def _owner(cls: type, name: str) -> type:
+    """The class from which `cls` has this attribute."""
+    return next(owner for owner in cls.__mro__ if name in vars(owner))
+
+
+def _plain(value: Any) -> Any:
+    """A constructor's argument as a config can hold it."""
+    if value is None or isinstance(value, (bool, int, float, str, Mapping)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return objects.serialize(value)
 
 
 @functools.cache

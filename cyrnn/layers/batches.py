@@ -25,6 +25,7 @@ class Predicts:
         num_threads: int | None = None,
         out: Array | None = None,
         progress: bool = False,
+        verbose: Any = None,
     ) -> Any:
         """The output for x (samples, ...), computed batch by batch in bounded memory.
 
@@ -32,6 +33,7 @@ class Predicts:
         num_threads : at most so many threads; None is `cyrnn.get_num_threads()`
         out : array of the output's shape and dtype, such as a memory map, that the result is written to and returned
         progress : show a progress bar (needs tqdm)
+        verbose : Keras' argument; accepted, changes nothing
 
         With a stateful layer each batch begins with the states that the one before left, row by row; the number of
         samples must be a multiple of its rows.

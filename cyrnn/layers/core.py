@@ -37,11 +37,18 @@ class InputLayer(Layer):
             )
         if sparse or ragged:
             raise ValueError("sparse and ragged inputs are not supported")
+        if batch_shape is not None and batch_size is not None:
+            raise ValueError(f"give batch_size or batch_shape, one of them; got {batch_size!r} and {batch_shape!r}")
         super().__init__(name=name)
         self.batch_shape = checked_shape("shape", [batch_size, *shape] if shape is not None else batch_shape)
         self._dtype = np.dtype(dtype or "float32").name
         self.optional = bool(optional)
         self.built = True
+
+    @property
+    def shape(self) -> Shape:
+        """The input's shape, batch axis first."""
+        return self.batch_shape
 
     @property
     def dtype(self) -> str:
@@ -108,8 +115,8 @@ class Embedding(Layer):
     ) -> None:
         _refuse_quantization(kwargs)
         super().__init__(**kwargs)
-        self.input_dim = checked_int("input_dim", input_dim)
-        self.output_dim = checked_int("output_dim", output_dim)
+        self.input_dim = _checked_size("input_dim", input_dim)
+        self.output_dim = _checked_size("output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
@@ -117,6 +124,10 @@ class Embedding(Layer):
         if weights is not None:
             self.build((None,))
             self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
+
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Create the table; it does not depend on the input's shape."""
+        super().build((None,) if input_shape is None else input_shape)
 
     def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
         return [
@@ -193,7 +204,7 @@ class Dense(PlannedLayer):
             raise ValueError("lora_rank and lora_alpha are not supported: merge the LoRA weights before saving")
         _refuse_quantization(kwargs)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        self.units = checked_int("units", units)
+        self.units = _checked_size("units", units)
         self.activation = activations.get(activation)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -260,7 +271,7 @@ class Dropout(Layer):
         if checked_rate("rate", rate) != rate:
             raise ValueError(f"rate must be between 0 and 1, got {rate!r}")
         self.rate = rate
-        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+        self.noise_shape = None if noise_shape is None else _checked_noise_shape(noise_shape)
         self.seed = seed
         self.seed_generator = random.SeedGenerator(seed)
         self.built = True
@@ -269,6 +280,8 @@ class Dropout(Layer):
         if not training or self.rate == 0:
             return self.returned(inputs)
         axes = self.noise_shape or (None,) * inputs.ndim
+        if len(axes) != inputs.ndim:
+            raise ValueError(f"noise_shape {axes} must have as many axes as the inputs, got shape {inputs.shape}")
         shape = tuple(n if axis is None else axis for axis, n in zip(axes, inputs.shape, strict=True))
         factors = random.dropout_mask(shape, self.rate, self.seed_generator, inputs.dtype)
         return self.returned(np.where(factors != 0, inputs * factors, inputs.dtype.type(0)))
@@ -294,6 +307,21 @@ class Activation(Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "activation": activations.serialize(self.activation)}
+
+
+def _checked_size(name: str, value: Any) -> int:
+    """A positive int. Raises ValueError alone, as these layers of Keras do."""
+    try:
+        return checked_int(name, value)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _checked_noise_shape(shape: Any) -> tuple[int | None, ...]:
+    """Positive ints and None, in a list or tuple. Raises ValueError."""
+    if not isinstance(shape, (list, tuple)) or any(n is not None and (type(n) is not int or n < 1) for n in shape):
+        raise ValueError(f"noise_shape must be a list of positive integers and None, got {shape!r}")
+    return tuple(shape)
 
 
 def _refuse_quantization(kwargs: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Sequential: layers one after the other. Reference: ``keras.Sequential``, Keras 3."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,11 +22,11 @@ class Sequential(Predicts, Layer):
     the layers that make them (Masking, Embedding with `mask_zero`) through the others, as in Keras' releases.
     """
 
-    def __init__(self, layers: Iterable[Layer] = (), trainable: bool = True, name: str | None = None) -> None:
+    def __init__(self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
         self._names: set[str] = set()
-        for layer in layers:
+        for layer in layers or ():
             self._append(layer)
         self._build_from_input()
 
@@ -52,6 +52,25 @@ class Sequential(Predicts, Layer):
         self.built = False
         self._build_from_input()
 
+    def pop(self) -> Layer:
+        """Remove the last layer, and return it."""
+        if not self.layers:
+            raise ValueError(f"model {self.name!r} has no layers")
+        layer = self._layers.pop()
+        self._names.discard(layer.name)
+        self.built = self.built and bool(self.layers)
+        return layer
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of this name, or at this index of `layers`. Raises ValueError if there is none."""
+        if (name is None) == (index is None):
+            raise ValueError(f"give name or index, one of them; got {name!r} and {index!r}")
+        found = [layer for layer in self.layers if layer.name == name] if index is None else self.layers[index:][:1]
+        if not found:
+            known = ", ".join(layer.name for layer in self.layers)
+            raise ValueError(f"model {self.name!r} has no layer {name if index is None else index!r}, only {known}")
+        return found[0]
+
     def _append(self, layer: Layer) -> None:
         if not isinstance(layer, Layer):
             raise ValueError(f"layers must hold cyrnn layers, got {layer!r}")
@@ -59,6 +78,8 @@ class Sequential(Predicts, Layer):
             raise ValueError("an Input must be the first of the layers")
         if layer.name in self._names:
             raise ValueError(f"layers must have different names, got {layer.name!r} twice")
+        if not self._layers and layer.first_input_shape is not None:
+            self._layers.append(InputLayer(layer.first_input_shape))
         self._names.add(layer.name)
         self._layers.append(layer)
 
@@ -77,6 +98,14 @@ class Sequential(Predicts, Layer):
             shapes.append(input_shape)
             input_shape = layer.compute_output_shape(input_shape)
         return shapes
+
+    def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+        first = self._layers[0] if self._layers else None
+        if not self.layers:
+            raise ValueError(f"model {self.name!r} has no layers to build")
+        if isinstance(first, InputLayer) and not _matches(input_shape, first.batch_shape):
+            raise ValueError(f"model {self.name!r} has an Input of shape {first.batch_shape}, got {input_shape}")
+        super().build_with(input_shape, values)
 
     # ------------------------------------------------------------ calling
 
@@ -135,3 +164,17 @@ class Sequential(Predicts, Layer):
     def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         layers = [objects.deserialize(entry, "keras.layers") for entry in config["layers"]]
         return {"layers": layers, "trainable": config.get("trainable", True), "name": config.get("name")}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        model = super().from_config(config, custom_objects)
+        shape = config.get("build_input_shape") if isinstance(config, Mapping) else None
+        if shape is not None and model.layers and not model.built:
+            model.build(shape)
+        return model
+
+
+def _matches(shape: Shape, expected: Shape) -> bool:
+    """Whether the axes are of these lengths, where both say one."""
+    pairs = zip(shape, expected, strict=False)
+    return len(shape) == len(expected) and all(n is None or m is None or n == m for n, m in pairs)

@@ -223,6 +223,17 @@ class Weighted:
         """`weights`, without those of frozen layers."""
         return [layer._values[name] for layer, name in self._weight_slots(trainable=True)]
 
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """Those of `weights` that are not in `trainable_weights`."""
+        trainable = {id(weight) for weight in self.trainable_weights}
+        return [weight for weight in self.weights if id(weight) not in trainable]
+
+    # Keras' other names; states of seeds and of stateful layers are not among them.
+    variables = weights
+    trainable_variables = trainable_weights
+    non_trainable_variables = non_trainable_weights
+
     def get_weights(self) -> list[Array]:
         """Copies of all weights, in Keras' order."""
         return [weight.copy() for weight in self.weights]
@@ -300,8 +311,8 @@ def _built_once(build: Callable[..., None]) -> Callable[..., None]:
     """A subclass' own `build`, run by one thread alone and only once; the layer counts as built behind it."""
 
     @functools.wraps(build)
-    def guarded(layer: Weighted, input_shape: Sequence[int | None], *args: Any, **kwargs: Any) -> None:
-        shape = checked_shape("input_shape", input_shape)
+    def guarded(layer: Weighted, input_shape: Sequence[int | None] | None = None, *args: Any, **kwargs: Any) -> None:
+        shape = None if input_shape is None else checked_shape("input_shape", input_shape)
         with _building:
             if layer.built or _deferred.get():
                 return
@@ -314,7 +325,7 @@ def _built_once(build: Callable[..., None]) -> Callable[..., None]:
                 raise
             finally:
                 layer._builds -= 1
-            layer._build_shape = shape
+            layer._build_shape = shape or layer._build_shape
             layer.built = True
 
     return guarded

@@ -21,7 +21,9 @@ def float64_stays_float64():
 
 
 def pytest_collection_modifyitems(config, items):
-    from parity.twins import VERSION
-
+    try:
+        from parity.twins import VERSION
+    except pytest.skip.Exception:  # without Keras: each module says so itself
+        return
     if VERSION < (3, 15):
         items[:] = [item for item in items if item.get_closest_marker("configs")]

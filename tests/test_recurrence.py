@@ -217,6 +217,24 @@ def test_calls_of_different_plans_and_dtypes_run_together():
     engine.run([])
     with pytest.raises(ValueError, match="at most 16 calls"):
         engine.run(jobs * 5)
+    for wrong in (None, engine.Call()):
+        with pytest.raises(TypeError, match=r"Plan\.call"):
+            engine.run([wrong])
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_two_workers_share_the_slices_of_several_calls(engine_name):
+    rng = np.random.default_rng(3)
+    calls = []
+    for dtype, batch in (("f4", 300), ("f8", 170), ("f4", 1)):
+        plan = Plan(*weights(rng, 24, 40, dtype), "tanh", engine=engine_name)
+        x = rng.standard_normal((batch, 30, 24)).astype(dtype)
+        calls.append((plan, x, run(plan, x)[0], np.empty((batch, 30, 40), dtype)))
+    for num_threads in (2, 3):
+        engine.run([plan.call(x, outputs=out) for plan, x, _, out in calls], num_threads)
+        for _, _, alone, together in calls:
+            np.testing.assert_array_equal(together, alone)
+            together.fill(np.nan)
 
 
 def test_outputs_may_be_part_of_a_larger_array():

@@ -348,3 +348,46 @@ def test_custom_objects(tmp_path):
     assert not np.allclose(loaded.predict(IDS), source.predict(IDS))
     same = load_model(tmp_path / "m.keras", custom_objects={"twice": np.tanh})
     np.testing.assert_allclose(same.predict(IDS), source.predict(IDS), rtol=1e-5)
+
+
+class Own(cyrnn.layers.Layer):
+    """A layer of the user's own, with weights of its own and a layer in it; also a cell."""
+
+    def __init__(self, units=3, **kwargs):
+        super().__init__(**kwargs)
+        self.units = self.state_size = units
+        self.inner = Dense(units)
+
+    def build(self, input_shape):
+        self.offset = self.add_weight((self.units,), "zeros", trainable=False)
+        self.kernel = self.add_weight((input_shape[-1], self.units), "ones")
+        self.inner.build((None, self.units))
+
+    def call(self, inputs, states=None):
+        output = self.inner(inputs @ self.kernel) + self.offset
+        return output if states is None else (output + states[0], [output])
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+
+@pytest.mark.parametrize("as_a_cell", [False, True])
+def test_layers_of_your_own_get_their_weights(tmp_path, as_a_cell):
+    layer = RNN(Own()) if as_a_cell else Own()
+    made = cyrnn.Sequential([Input((5, 4)), layer])
+    made.set_weights([np.full(weight.shape, index + 1.0) for index, weight in enumerate(made.weights)])
+    own = layer.cell if as_a_cell else layer
+    with h5py.File(io.BytesIO(), "w") as file:
+        group = "layers/rnn/cell" if as_a_cell else "layers/own"
+        for index, weight in enumerate([own.kernel, own.offset]):  # those that are trained first
+            file[f"{group}/vars/{index}"] = weight
+        for index, weight in enumerate(own.inner.weights):
+            file[f"{group}/inner/vars/{index}"] = weight
+        file.flush()
+        weights = file.id.get_file_image()
+    write(tmp_path / "m.keras", json.loads(made.to_json()), weights)
+    loaded = load_model(tmp_path / "m.keras", custom_objects={"Own": Own})
+    x = np.ones((2, 5, 4), "float32")
+    np.testing.assert_array_equal(loaded(x), made(x))
+    with pytest.raises(ModelFileError, match="Own"):
+        load_model(tmp_path / "m.keras")

@@ -149,9 +149,13 @@ def run(list calls, int num_threads=1):
     cdef const Job *jobs[most_calls]
     cdef ptrdiff_t count = 0
     cdef Call call
-    if len(calls) > most_calls:
-        raise ValueError(f"at most {most_calls} calls can run together, got {len(calls)}")
-    for call in calls:
+    cdef tuple held = tuple(calls)  # whatever becomes of the list
+    if len(held) > most_calls:
+        raise ValueError(f"at most {most_calls} calls can run together, got {len(held)}")
+    for item in held:
+        call = item
+        if call is None or call.job == NULL:
+            raise TypeError(f"calls must come from Plan.call, got {item!r}")
         jobs[count] = call.job
         count += 1
     run_together(jobs, count, num_threads)

@@ -107,9 +107,8 @@ public:
         const std::unique_ptr<char[]> memory(new char[space]);
         void *aligned = memory.get();
         scratch = static_cast<char *>(std::align(line, space - line, aligned, space));
-        for (const Part &part : parts) part.job->engine->begin();
+        const Begun begun(parts);
         parallel_for(slices, workers, run_one, this);
-        for (const Part &part : parts) part.job->engine->end();
         return interruption.happened() ? Outcome::interrupted : Outcome::done;
     }
 
@@ -117,6 +116,21 @@ private:
     struct Part {
         const Job *job;
         std::ptrdiff_t rows, slices;  // of each slice but the last; their number
+    };
+
+    class Begun {  // each engine, from before the first slice until after the last, whatever happens between
+    public:
+        explicit Begun(const std::vector<Part> &parts) : parts(parts) {
+            for (const Part &part : parts) part.job->engine->begin();
+        }
+        ~Begun() {
+            for (const Part &part : parts) part.job->engine->end();
+        }
+        Begun(const Begun &) = delete;
+        Begun &operator=(const Begun &) = delete;
+
+    private:
+        const std::vector<Part> &parts;
     };
 
     static void run_one(void *self_, std::ptrdiff_t index, int worker) {
@@ -144,7 +158,7 @@ private:
 inline Outcome run_slices(const Job *const *jobs, std::ptrdiff_t count, int threads, bool (*interrupted)()) noexcept {
     try {
         return Slices(jobs, count, threads, interrupted).run();
-    } catch (const std::bad_alloc &) {
+    } catch (...) {  // std::bad_alloc, or what the system has no more threads and locks for
         return Outcome::no_memory;
     }
 }

@@ -1,11 +1,11 @@
 """What every layer has, beside its weights: a name, a dtype policy, losses, a config, and how it is called."""
 
 import contextlib
-import functools
 import inspect
 import itertools
 import json
 import warnings
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -110,13 +110,6 @@ class Layer(Weighted):
         if self.activity_regularizer is not None:
             self._activity_losses = [self.activity_regularizer(a) / max(1, len(a)) for a in nest.flatten(outputs)]
 
-    def layers_within(self) -> "list[Layer]":
-        """This layer and all that are in it, each once."""
-        found: dict[int, Layer] = {id(self): self}
-        for _, sublayer in self.sublayers:
-            found |= {id(layer): layer for layer in sublayer.layers_within() if id(layer) not in found}
-        return list(found.values())
-
     # ------------------------------------------------------------ calling
 
     def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> Any:
@@ -127,9 +120,8 @@ class Layer(Weighted):
         x = self.checked_inputs(inputs)
         if not self.built:
             self.build(x.shape)
-        taken = parameters(type(self).call)
-        kwargs = {k: v for k, v in kwargs.items() if k not in ("mask", "training") or k in taken or "kwargs" in taken}
-        outputs = self.call(x, *args, **kwargs)
+        told = {key: kwargs.pop(key) for key in ("mask", "training") if key in kwargs}
+        outputs = self.call(x, *args, **kwargs, **accepted(type(self).call, **told))
         if self.is_your_own and isinstance(outputs, np.ndarray) and outputs.dtype.kind == "f":
             outputs = self.returned(outputs)
         self._record_activity(outputs)
@@ -274,7 +266,14 @@ def _plain(value: Any) -> Any:
     return objects.serialize(value)
 
 
-@functools.cache
-def parameters(function: Callable[..., Any]) -> frozenset[str]:
-    """The names of a function's parameters."""
-    return frozenset(inspect.signature(function).parameters)
+_parameters: weakref.WeakKeyDictionary[Callable[..., Any], frozenset[str] | None] = weakref.WeakKeyDictionary()
+
+
+def accepted(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    """Those of the options that the function has parameters for; all, if it takes any keyword."""
+    if function not in _parameters:
+        found = inspect.signature(function).parameters
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in found.values())
+        _parameters[function] = None if takes_all else frozenset(found)
+    names = _parameters[function]
+    return options if names is None else {key: value for key, value in options.items() if key in names}

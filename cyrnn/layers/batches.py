@@ -51,7 +51,7 @@ def _predict(
     samples = as_array("x", x)
     if samples.ndim == 0:
         raise ValueError("x must have a batch axis, got an array of shape ()")
-    if getattr(layer, "time_major", False):
+    if any(getattr(part, "time_major", False) for part in layer.layers_within()):
         raise ValueError(
             f"layer {layer.name!r} has the batch on its second axis: call it, predict() cuts the first one"
         )
@@ -67,15 +67,17 @@ def _predict(
                 results = [np.empty((len(samples), *values.shape[1:]), values.dtype) for values in parts]
             for result, values in zip(results, parts, strict=True):
                 result[first : first + len(values)] = values
-    if not isinstance(part, tuple):
+    if not nest.is_nested(part):
         return results[0]
-    return tuple(nest.pack(list(part), results))
+    return type(part)(nest.pack(part, results))
 
 
 def _batch_size(layer: Any, samples: Array, batch_size: int | None) -> int:
     """The number of samples at a time. Raises ValueError before anything is computed, so that no state moves."""
     rows = layer.stateful_rows()
     wanted = None if batch_size is None else checked_int("batch_size", batch_size)
+    if rows is None and getattr(layer, "stateful", False):  # it is built by the first batch, for as many rows
+        rows = len(samples) if wanted is None else wanted
     if rows is not None:
         if wanted not in (None, rows) or len(samples) % max(1, rows):
             raise ValueError(

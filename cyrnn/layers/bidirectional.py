@@ -14,6 +14,7 @@ from cyrnn.layers import nest
 from cyrnn.layers.arguments import Array, LengthError, Shape
 from cyrnn.layers.base import Layer
 from cyrnn.layers.batches import Predicts
+from cyrnn.layers.carried import states_as_before_on_error
 from cyrnn.layers.planned import run_together
 from cyrnn.layers.rnn import RNN
 
@@ -82,12 +83,10 @@ class Bidirectional(Predicts, Layer):
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
         return [input_shape, input_shape]
 
-    def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
-        super().build_with(input_shape, values)
+    def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+        super()._make_weights(input_shape, values)
         if self._initial_weights is not None and values is None:
-            self.built = False  # if they do not fit
             self.set_weights(self._initial_weights)
-            self.built = True
 
     # ------------------------------------------------------------ calling
 
@@ -99,13 +98,14 @@ class Bidirectional(Predicts, Layer):
         training: bool = False,
     ) -> Any:
         x = self.forward_layer.checked_inputs(sequences)
-        if self.time_major:
-            x, mask = x.swapaxes(0, 1), None if mask is None else np.asarray(mask).swapaxes(0, 1)
+        if self.time_major and mask is not None:
+            mask = np.asarray(mask).swapaxes(0, 1)
         if not self.built:  # what is wrong is said before anything is made
             self._checked_call(x, initial_state, mask)
-            self.build(x.shape)
-        result = self.call(x, initial_state, mask=mask, training=training)
-        self._record_activity(result)
+            self.build(np.shape(sequences))
+        with states_as_before_on_error(self):
+            result = self.call(x, initial_state, mask=mask, training=training)
+            self._record_activity(result)
         if self.time_major and self.return_sequences:
             count = 2 if self.merge_mode is None else 1
             parts = result if isinstance(result, tuple) else (result,)

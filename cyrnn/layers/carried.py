@@ -1,5 +1,7 @@
 """The states of a recurrent layer: which it begins a call with, and those that a stateful one carries between calls."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -38,8 +40,7 @@ class Carried(Layer):
             return self._checked_states("initial_state", initial_state, batch)
         if carried is not None:
             return [state.copy() for state in carried]
-        zeros = type(self).get_initial_state is Carried.get_initial_state and any_cell.begins_with_zeros(self.cell)
-        return None if zeros else nest.flatten(self.get_initial_state(batch))
+        return None if self._begins_with_zeros() else nest.flatten(self.get_initial_state(batch))
 
     def _checked_states(self, name: str, states: Any, batch: int) -> list[Array]:
         """One array (batch, size) per state from a flat or nested list; (1, size) and (size,) are repeated."""
@@ -54,6 +55,18 @@ class Carried(Layer):
                 raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
             checked.append(np.broadcast_to(array, shape).astype(like.dtype, copy=False))
         return checked
+
+    def begin_carrying(self, batch: int) -> None:
+        """Carry what a call begins with, for so many rows."""
+        if self._begins_with_zeros():
+            like, dtype = self.get_initial_state(1), self.dtype_policy.variable_dtype
+            zeros = [np.zeros((batch, *state.shape[1:]), dtype) for state in nest.flatten(like)]
+            self.states = nest.pack(like, zeros)  # no copies: memory for them is taken when they are written to
+        else:
+            self.carry(self.get_initial_state(batch))
+
+    def _begins_with_zeros(self) -> bool:
+        return type(self).get_initial_state is Carried.get_initial_state and any_cell.begins_with_zeros(self.cell)
 
     def carry(self, states: list[Any]) -> None:
         """Keep copies of these states for the next call, in the dtype of the weights."""
@@ -90,6 +103,24 @@ class Carried(Layer):
 
     def stateful_rows(self) -> int | None:
         return None if self.states is None else len(nest.flatten(self.states)[0])
+
+
+@contextlib.contextmanager
+def states_as_before_on_error(layer: Layer) -> Iterator[None]:
+    """If the block fails, no state that the layer or one within it carries has moved."""
+    carriers = [
+        part for part in layer.layers_within() if getattr(part, "stateful", False) and isinstance(part, Carried)
+    ]
+    before = [part.states for part in carriers]
+    try:
+        yield
+    except BaseException:
+        for part, states in zip(carriers, before, strict=True):
+            if states is None:  # built in the block
+                part.reset_state()
+            else:
+                part.states = states
+        raise
 
 
 def _checked_rows(batch_index: int | ArrayLike | None, count: int) -> Array:

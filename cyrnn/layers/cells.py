@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from cyrnn.layers import nest
 from cyrnn.layers.arguments import Array
-from cyrnn.layers.base import parameters
+from cyrnn.layers.base import accepted
 
 
 def check_cell(cell: Any) -> None:
@@ -54,16 +54,10 @@ def entry(cell: Any) -> Callable[..., Any]:
     return cell if callable(cell) else cell.call
 
 
-def takes_training(cell: Any) -> bool:
-    """Whether the cell's `call` has a parameter `training`."""
-    call = cell.call
-    return "training" in parameters(getattr(call, "__func__", call))
-
-
 def step(cell: Any, inputs: Array, states: Sequence[Any], training: bool) -> tuple[Array, Any]:
     """One call of the cell. Raises ValueError if it does not return an output and as many states as it was given."""
-    extra = {"training": training} if takes_training(cell) else {}
-    result = entry(cell)(inputs, states, **extra)
+    told = accepted(getattr(cell.call, "__func__", cell.call), training=training)
+    result = entry(cell)(inputs, states, **told)
     if not nest.is_nested(result) or len(result) != 2:
         raise ValueError(f"the cell {cell!r} must return (output, new_states), got {type(result).__name__}")
     output, new_states = result

@@ -73,8 +73,9 @@ def _input_shape(entry: Mapping[str, Any], *keys: str) -> Any:
 def layer_from_config(cls: "type[_Layer]", config: Any, custom_objects: Mapping[str, Any] | None) -> "_Layer":
     """The layer of a config that Keras 2 or 3 wrote. Raises ValueError that names it."""
     with objects.custom_object_scope(custom_objects), objects.refusals_named(cls.__name__, config):
-        new, time_major = modern(cls.__name__, config, inspect.signature(cls).parameters)
-        if time_major and not hasattr(cls, "time_major"):
+        own = "_keras_module" not in vars(cls)
+        new, time_major = modern("" if own else cls.__name__, config, inspect.signature(cls).parameters)
+        if time_major and not isinstance(getattr(cls, "time_major", None), bool):
             raise ValueError("time_major is true, but it is not a recurrent layer")
         layer = cls(**cls.arguments_of(new))
     if time_major:

@@ -17,7 +17,7 @@ from cyrnn.layers import nest
 from cyrnn.layers.arguments import Array, LengthError, Shape, as_array, checked_mask
 from cyrnn.layers.base import Layer
 from cyrnn.layers.batches import Predicts
-from cyrnn.layers.carried import Carried
+from cyrnn.layers.carried import Carried, states_as_before_on_error
 from cyrnn.layers.planned import run_together
 from cyrnn.layers.simple_rnn_cell import SimpleRNNCell
 from cyrnn.layers.stacked_rnn_cells import StackedRNNCells
@@ -94,14 +94,15 @@ class RNN(Carried, Predicts, Layer):
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
         return [(input_shape[0], *input_shape[2:])] if isinstance(self.cell, Layer) else []
 
-    def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+    def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
         if len(input_shape) < 3:
             raise ValueError(f"the input must have shape (batch, timesteps, features), got {input_shape}")
-        if self.stateful and input_shape[0] is None:
+        batch = input_shape[1 if self.time_major else 0]
+        if self.stateful and batch is None:
             raise ValueError(f"stateful layer {self.name!r} needs to know its batch size, got shape {input_shape}")
-        super().build_with(input_shape, values)
-        if self.stateful and input_shape[0] is not None:
-            self.carry(self.get_initial_state(input_shape[0]))
+        super()._make_weights(input_shape, values)
+        if self.stateful and batch is not None:
+            self.begin_carrying(batch)
 
     # ------------------------------------------------------------ calling
 
@@ -119,13 +120,14 @@ class RNN(Carried, Predicts, Layer):
                 if outputs is not None:
                     return outputs
         x = self.checked_inputs(sequences)
-        if self.time_major:
-            x, mask = x.swapaxes(0, 1), None if mask is None else np.asarray(mask).swapaxes(0, 1)
+        if self.time_major and mask is not None:
+            mask = np.asarray(mask).swapaxes(0, 1)
         if not self.built:  # what is wrong is said before anything is made
             self.checked_call(x, initial_state, mask)
-            self.build(x.shape)
-        result = self.call(x, initial_state, mask=mask, training=training)
-        self._record_activity(result)
+            self.build(np.shape(sequences))
+        with states_as_before_on_error(self):
+            result = self.call(x, initial_state, mask=mask, training=training)
+            self._record_activity(result)
         if self.time_major and self.return_sequences:
             output = (result[0] if self.return_state else result).swapaxes(0, 1)
             result = (output, *result[1:]) if self.return_state else output
@@ -149,6 +151,7 @@ class RNN(Carried, Predicts, Layer):
         if x.ndim < 3 or (x.ndim > 3 and self.engine_cells):
             error = LengthError if x.ndim < 3 else ValueError
             raise error(f"sequences must have shape (batch, timesteps, features), got {x.shape}: expected ndim=3")
+        x = x.swapaxes(0, 1) if self.time_major else x
         if 0 in x.shape[1:2]:
             raise LengthError(f"sequences must have at least one timestep, got shape {x.shape}")
         return self.cast(x)
@@ -180,14 +183,15 @@ class RNN(Carried, Predicts, Layer):
         over the whole sequence: at a masked step it does not matter what the layer below gave, so the numbers are
         those of going step by step.
         """
-        if self.engine_cells is None:
+        cells = self.engine_cells
+        if cells is None:
             leaves = nest.flatten(self.get_initial_state(len(x))) if states is None else states
             begin = nest.pack(self.get_initial_state(1), leaves)
             output, after = walk(self, x, begin, keep, training)
             return output, nest.flatten(after)
         final = []
-        for index, cell in enumerate(self.engine_cells):
-            last, plan, batch = index == len(self.engine_cells) - 1, cell.plan(), len(x)
+        for index, cell in enumerate(cells):
+            last, plan, batch = index == len(cells) - 1, cell.plan(), len(x)
             if x.shape[-1] != plan.features:
                 raise ValueError(f"sequences must have {plan.features} features, as the kernel has, got {x.shape[-1]}")
             in_dropout, recurrent_dropout = cell.draw_dropout_masks(batch, plan.features) if training else (None, None)
@@ -228,8 +232,7 @@ class RNN(Carried, Predicts, Layer):
         batch, timesteps = input_shape[1::-1] if self.time_major else input_shape[:2]
         leading = (timesteps, batch) if self.time_major else (batch, timesteps)
         output = (*leading, self.output_size) if self.return_sequences else (batch, self.output_size)
-        states = [[(batch, n) for n in size] if nest.is_nested(size) else (batch, size) for size in self.state_size]
-        return (output, *states) if self.return_state else output
+        return (output, *(_state_shapes(size, batch) for size in self.state_size)) if self.return_state else output
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The input's mask if every timestep is returned, else None; with `return_state`, None for each state too."""
@@ -258,3 +261,8 @@ class RNN(Carried, Predicts, Layer):
     @classmethod
     def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         return {**config, **objects.revived_in(config, "cell")}
+
+
+def _state_shapes(size: Any, batch: int | None) -> Any:
+    """The shapes of states of these sizes, nested as they are."""
+    return [_state_shapes(part, batch) for part in size] if nest.is_nested(size) else (batch, size)

@@ -10,6 +10,7 @@ from cyrnn import objects
 from cyrnn.layers.arguments import Array, Shape
 from cyrnn.layers.base import Layer
 from cyrnn.layers.batches import Predicts
+from cyrnn.layers.carried import states_as_before_on_error
 from cyrnn.layers.core import InputLayer
 
 
@@ -99,13 +100,13 @@ class Sequential(Predicts, Layer):
             input_shape = layer.compute_output_shape(input_shape)
         return shapes
 
-    def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+    def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
         first = self._layers[0] if self._layers else None
         if not self.layers:
             raise ValueError(f"model {self.name!r} has no layers to build")
         if isinstance(first, InputLayer) and not _matches(input_shape, first.batch_shape):
             raise ValueError(f"model {self.name!r} has an Input of shape {first.batch_shape}, got {input_shape}")
-        super().build_with(input_shape, values)
+        super()._make_weights(input_shape, values)
 
     # ------------------------------------------------------------ calling
 
@@ -113,7 +114,8 @@ class Sequential(Predicts, Layer):
         return self.layers[0].checked_inputs(inputs) if self.layers else super().checked_inputs(inputs)
 
     def __call__(self, inputs: ArrayLike, mask: ArrayLike | None = None, training: bool = False) -> Any:
-        return super().__call__(inputs, mask=mask, training=training)
+        with states_as_before_on_error(self):
+            return super().__call__(inputs, mask=mask, training=training)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
         return self.call_and_mask(inputs, mask, training)[0]

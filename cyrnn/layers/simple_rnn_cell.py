@@ -15,7 +15,7 @@ from cyrnn import activations, constraints, initializers, objects, random, regul
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
 from cyrnn.layers.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
-from cyrnn.layers.base import parameters
+from cyrnn.layers.base import accepted
 from cyrnn.layers.planned import PlannedLayer
 from cyrnn.layers.weights import Weight, WeightSpec
 
@@ -134,8 +134,7 @@ class SimpleRNNCell(PlannedLayer):
         if not self.built:
             self.build(x.shape)
         # A subclass' own `call` may have no use for `training`.
-        extra = {"training": training} if "training" in parameters(type(self).call) else {}
-        result = self.call(x, states, **extra)
+        result = self.call(x, states, **accepted(type(self).call, training=training))
         self._record_activity(result)
         return result
 

@@ -49,10 +49,14 @@ class StackedRNNCells(Layer):
     @property
     def engine_cells(self) -> list[SimpleRNNCell] | None:
         """The SimpleRNNCells whose plans, one behind the other, compute what `call` does; None if that takes more."""
-        if type(self).call is not StackedRNNCells.call or self.activity_regularizer is not None:
-            return None
+        cls = type(self)
+        as_it_is = cls.call is StackedRNNCells.call and cls.__call__ is StackedRNNCells.__call__
         parts = [getattr(cell, "engine_cells", None) for cell in self.cells]
-        return None if None in parts else [cell for part in parts for cell in part]  # type: ignore[union-attr]
+        if not as_it_is or self.activity_regularizer is not None or None in parts:
+            return None
+        cells = [cell for part in parts for cell in part]  # type: ignore[union-attr]
+        dtype = self.dtype_policy.engine_dtype  # which a stack casts what goes through it to
+        return cells if all(cell.dtype_policy.engine_dtype == dtype for cell in cells) else None
 
     @property
     def begins_with_zeros(self) -> bool:

@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import objects
+from cyrnn import activations, objects
 from cyrnn.layers.arguments import Array, LengthError, Shape, as_array
-from cyrnn.layers.base import Layer, parameters
+from cyrnn.layers.base import Layer, accepted
 from cyrnn.layers.core import Activation, Dense, Embedding
 
-ROW_BY_ROW = (Activation, Dense, Embedding)  # whose rows of a batch do not know of each other, in training neither
+ROW_BY_ROW = (
+    Activation,
+    Dense,
+    Embedding,
+)  # whose rows of a batch do not know of each other: not in training, nor with the engine's activations
 
 
 @objects.register("keras.layers")
@@ -44,16 +48,17 @@ class TimeDistributed(Layer):
         batch, timesteps = inputs.shape[:2]
         if mask is not None and np.shape(mask)[:2] != (batch, timesteps):
             raise ValueError(f"mask must have shape {(batch, timesteps)}, got {np.shape(mask)}")
-        if type(self.layer) in ROW_BY_ROW:
+        if type(self.layer) in ROW_BY_ROW and activations.engine_name(getattr(self.layer, "activation", None)):
             flat = self.layer.call(self.layer.checked_inputs(inputs.reshape(batch * timesteps, *inputs.shape[2:])))
             return self.returned(flat.reshape(batch, timesteps, *flat.shape[1:]))
-        taken = parameters(type(self.layer).call)
         outputs = []
         for t in range(timesteps):
-            given: dict[str, Any] = {"training": training} if "training" in taken else {}
-            if mask is not None and "mask" in taken:
-                given["mask"] = np.asarray(mask)[:, t]
-            outputs.append(np.asarray(self.layer.call(self.layer.checked_inputs(inputs[:, t]), **given)))
+            column = None if mask is None else np.asarray(mask)[:, t]
+            told = accepted(type(self.layer).call, training=training, **({} if column is None else {"mask": column}))
+            output = self.layer.call(self.layer.checked_inputs(inputs[:, t]), **told)
+            if not isinstance(output, np.ndarray):
+                raise ValueError(f"layer {self.layer.name!r} must return one array, got {type(output).__name__}")
+            outputs.append(output)
         if not outputs:
             raise LengthError(f"inputs must have at least one timestep, got shape {inputs.shape}")
         return self.returned(np.stack(outputs, axis=1))

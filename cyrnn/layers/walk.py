@@ -21,7 +21,7 @@ def walk(rnn: Any, x: Array, states: Any, keep: Array | None, training: bool) ->
     losses: dict[Layer, list[Any]] = {layer: [] for layer in regularized}
     emitted: Array | None = None
     outputs = []
-    _reset_dropout(within)
+    _reset_dropout(within, training)
     try:
         for t in reversed(range(x.shape[1])) if rnn.go_backwards else range(x.shape[1]):
             # Copies: a cell may work in place, or return the same array each time.
@@ -45,7 +45,7 @@ def walk(rnn: Any, x: Array, states: Any, keep: Array | None, training: bool) ->
             if rnn.return_sequences:
                 outputs.append(output)
     finally:
-        _reset_dropout(within)
+        _reset_dropout(within, training)
     for layer in regularized:
         layer._activity_losses = losses[layer]
     assert emitted is not None  # there was a timestep
@@ -57,9 +57,9 @@ def _selected(kept: Array, new: Array, old: Array) -> Array:
     return np.where(kept.reshape(-1, *(1 for _ in new.shape[1:])), new, old)
 
 
-def _reset_dropout(layers: list[Layer]) -> None:
+def _reset_dropout(layers: list[Layer], training: bool) -> None:
     """One dropout mask per sequence: none from before, and none left for later."""
-    for layer in layers:
+    for layer in layers if training else ():
         if isinstance(layer, SimpleRNNCell):
             layer.reset_dropout_mask()
             layer.reset_recurrent_dropout_mask()

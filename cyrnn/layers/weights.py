@@ -23,15 +23,16 @@ from cyrnn.dtypes import DTypePolicy
 from cyrnn.layers.arguments import Array, Shape, checked_bool, checked_shape
 
 _building = threading.RLock()  # a layer is built once, also when several threads call it first
+_writing = threading.Lock()  # of those who replace weights at the same time, none undoes what another did
 
 
-def _renew_lock() -> None:  # in a forked child, the thread that held the old one is gone
-    global _building
-    _building = threading.RLock()
+def _renew_locks() -> None:  # in a forked child, the thread that held the old ones is gone
+    global _building, _writing
+    _building, _writing = threading.RLock(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_renew_locks)
 
 _deferred: ContextVar[bool] = ContextVar("deferred_building", default=False)
 
@@ -73,7 +74,7 @@ class Weight:
         return self if layer is None else layer._values.get(self.name)
 
     def __set__(self, layer: "Weighted", value: ArrayLike) -> None:
-        layer._assign({self.name: value})
+        layer.assign({self.name: value})
 
 
 class Weighted:
@@ -115,9 +116,16 @@ class Weighted:
     def sublayers(self) -> "list[tuple[str, Any]]":
         """Layers inside this one, each once, by the attribute that holds it: alone, or in lists, tuples and dicts."""
         found: dict[int, tuple[str, Any]] = {}
-        for name, value in vars(self).items():
+        for name, value in list(vars(self).items()):  # a snapshot: other threads may add attributes
             for layer in _held(value):
                 found.setdefault(id(layer), (name, layer))
+        return list(found.values())
+
+    def layers_within(self) -> "list[Any]":
+        """This layer and all that are in it, each once."""
+        found: dict[int, Any] = {id(self): self}
+        for _, sublayer in self.sublayers:
+            found |= {id(layer): layer for layer in sublayer.layers_within() if id(layer) not in found}
         return list(found.values())
 
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
@@ -129,10 +137,20 @@ class Weighted:
         shape = checked_shape("input_shape", input_shape)
         with _building:
             if not self.built and not _deferred.get():
-                self.build_with(shape, None)
+                with _as_before_on_error(self):
+                    self.build_with(shape, None)
 
     def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
         """Build, with own weights of these values instead of the initializers' ones."""
+        self._builds += 1
+        try:
+            self._make_weights(input_shape, values)
+        finally:
+            self._builds -= 1
+        self._build_shape = input_shape
+        self.built = True
+
+    def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
         specs = self.weight_specs(input_shape)
         if values is None:
             values = {spec.name: self._initial_value(spec) for spec in specs}
@@ -140,8 +158,6 @@ class Weighted:
                 sublayer.build(shape)
         self._specs = {**self._specs, **{spec.name: spec for spec in specs}}
         self._values = {**self._values, **{name: self._checked_weight(name, v) for name, v in values.items()}}
-        self._build_shape = input_shape
-        self.built = True
 
     def _initial_value(self, spec: WeightSpec) -> ArrayLike:
         initializer = spec.initializer or initializers.GlorotUniform()  # what Keras takes for None
@@ -187,13 +203,14 @@ class Weighted:
         if isinstance(held, np.ndarray) and held is not value and vars(self).get("_adds_weights"):
             weight = next((weight for weight, array in self._values.items() if array is held), None)
             if weight is not None:
-                return self._assign({weight: value})
+                return self.assign({weight: value})
         return super().__setattr__(name, value)
 
     def _replace(self, values: Mapping[str, Array]) -> None:
         """Put checked values in the place of others, in the attributes of a layer of your own too."""
-        old = self._values
-        self._values = {**old, **values}
+        with _writing:
+            old = self._values
+            self._values = {**old, **values}
         if self._adds_weights:
             new = {id(old[name]): array for name, array in values.items() if name in old}
             for name, value in list(vars(self).items()):
@@ -254,17 +271,28 @@ class Weighted:
         for layer, values in new.items():
             layer._replace(values)
 
+    @property
+    def own_specs(self) -> list[WeightSpec]:
+        """What the layer's own weights are, those that are trained first."""
+        return sorted(self._specs.values(), key=lambda spec: not spec.trainable)
+
+    @property
+    def makes_its_own_weights(self) -> bool:
+        """Whether a user wrote the `build`."""
+        owner = next(cls for cls in type(self).__mro__ if "build" in vars(cls))
+        return owner is not Weighted and "_keras_module" not in vars(owner)
+
     def _weight_slots(self, trainable: bool = False, seen: set[int] | None = None) -> "list[tuple[Weighted, str]]":
         """Where each of `weights` lives; with `trainable`, only where it is not frozen. A shared layer counts once."""
         seen = set() if seen is None else seen
         if id(self) in seen or (trainable and not self.trainable):
             return []
         seen.add(id(self))
-        own = [(self, name) for name, spec in self._specs.items() if spec.trainable]
-        own += [(self, name) for name, spec in self._specs.items() if not (spec.trainable or trainable)]
+        own = [(self, spec.name) for spec in self.own_specs if spec.trainable or not trainable]
         return own + [slot for _, sublayer in self.sublayers for slot in sublayer._weight_slots(trainable, seen)]
 
-    def _assign(self, values: Mapping[str, ArrayLike]) -> None:
+    def assign(self, values: Mapping[str, ArrayLike]) -> None:
+        """Replace own weights by name. Raises ValueError where there is none, or of another shape."""
         for name in values:
             if name not in self._specs:
                 raise ValueError(
@@ -299,7 +327,7 @@ class Weighted:
             if constraint is not None:
                 new[layer][name] = constraint(layer._values[name])
         for layer, values in new.items():
-            layer._assign(values)
+            layer.assign(values)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -316,19 +344,28 @@ def _built_once(build: Callable[..., None]) -> Callable[..., None]:
         with _building:
             if layer.built or _deferred.get():
                 return
-            before = layer._specs, layer._values
-            layer._builds += 1
-            try:
-                build(layer, shape, *args, **kwargs)
-            except BaseException:
-                layer._specs, layer._values = before
-                raise
-            finally:
-                layer._builds -= 1
+            with _as_before_on_error(layer):
+                layer._builds += 1
+                try:
+                    build(layer, shape, *args, **kwargs)
+                finally:
+                    layer._builds -= 1
             layer._build_shape = shape or layer._build_shape
             layer.built = True
 
     return guarded
+
+
+@contextlib.contextmanager
+def _as_before_on_error(layer: "Weighted") -> Iterator[None]:
+    """If the block fails, the layer and those in it are as they were: nothing is half built."""
+    before = [(part, part._specs, part._values, part._built, part._build_shape) for part in layer.layers_within()]
+    try:
+        yield
+    except BaseException:
+        for part, specs, values, built, shape in before:
+            part._specs, part._values, part._built, part._build_shape = specs, values, built, shape
+        raise
 
 
 def _held(value: Any) -> "Iterator[Weighted]":

@@ -13,6 +13,7 @@ import numpy as np
 from cyrnn import objects
 from cyrnn.layers.arguments import Array, Shape
 from cyrnn.layers.base import Layer
+from cyrnn.layers.weights import WeightSpec
 from cyrnn.saving.errors import ModelFileError
 
 _MOST_EXPANSION = 1000  # of all weights together: a dataset may say it is large and store nothing, or be read twice
@@ -50,21 +51,42 @@ def build_from_h5(layer: Layer, input_shape: Shape, content: bytes, stored_bytes
 
 
 def _build(h5py: Any, layer: Layer, input_shape: Shape, file: Any, path: str, budget: "_Budget") -> None:
-    specs = layer.weight_specs(input_shape)
+    if layer.makes_its_own_weights:
+        layer.build(input_shape)
+        return _fill(h5py, layer, file, path, budget)
+    values = _values(h5py, layer, layer.weight_specs(input_shape), file, path, budget)
+    shapes, paths = layer.sublayer_shapes(input_shape), _sublayer_paths(layer)
+    if len(shapes) != len(paths):
+        raise ModelFileError(f"layer {layer.name!r} must have a build(input_shape) that builds the layers in it")
+    for (_, sublayer), shape, name in zip(layer.sublayers, shapes, paths, strict=True):
+        _build(h5py, sublayer, shape, file, f"{path}{name}/", budget)
+    if not layer.built:
+        layer.build_with(input_shape, values)
+    return None
+
+
+def _fill(h5py: Any, layer: Layer, file: Any, path: str, budget: "_Budget") -> None:
+    """Give a layer that has built itself, and those in it, the weights of the file."""
+    if not layer.built:
+        raise ModelFileError(f"layer {layer.name!r} is not built by the layer that it is in: its weights have no place")
+    layer.assign(_values(h5py, layer, layer.own_specs, file, path, budget))
+    for (_, sublayer), name in zip(layer.sublayers, _sublayer_paths(layer), strict=True):
+        _fill(h5py, sublayer, file, f"{path}{name}/", budget)
+
+
+def _values(
+    h5py: Any, layer: Layer, specs: list[WeightSpec], file: Any, path: str, budget: "_Budget"
+) -> dict[str, Array]:
+    """The layer's own weights in the file, by name."""
     stored = _member(h5py, file, f"{path}vars", h5py.Group) if specs else ()
     if len(stored) != len(specs):
         raise ModelFileError(f"layer {layer.name!r} has {len(specs)} weights, its group {path}vars holds {len(stored)}")
-    values = {
+    return {
         spec.name: _read(
             h5py, file, f"{path}vars/{index}", spec.shape, f"weight {spec.name!r} of layer {layer.name!r}", budget
         )
         for index, spec in enumerate(specs)
     }
-    paths = _sublayer_paths(layer)
-    for (_, sublayer), shape, name in zip(layer.sublayers, layer.sublayer_shapes(input_shape), paths, strict=True):
-        _build(h5py, sublayer, shape, file, f"{path}{name}/", budget)
-    if not layer.built:
-        layer.build_with(input_shape, values)
 
 
 def _sublayer_paths(layer: Layer) -> list[str]:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import recurrence
 
+from cyrnn import initializers
 from cyrnn.engine import plan as engine
 from cyrnn.engine.plan import ACTIVATIONS, Plan
 
@@ -83,15 +84,15 @@ def test_shapes_at_the_edges(shape, dtype, engine):
     assert_close(outputs, recurrence(x, kernel, recurrent_kernel, bias)[0])
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_thousand_steps_stay_within_tolerance(engine):
-    rng = np.random.default_rng(2)
-    kernel, recurrent_kernel, bias = weights(rng, 64, 256)
-    recurrent_kernel *= 0.9  # a contraction: the oracle and the engine see the same trajectory
-    x = rng.standard_normal((2, 1000, 64)).astype("float32")
-    outputs, _ = run(Plan(kernel, recurrent_kernel, bias, "tanh", engine=engine), x)
-    expected, _ = recurrence(x, kernel, recurrent_kernel, bias)
-    np.testing.assert_allclose(outputs, expected, atol=2e-5)
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("engine_name", "isa"), [*(("simd", isa) for isa in ISAS), ("blas", None)])
+def test_a_thousand_steps_of_a_layer_as_keras_begins_it(engine_name, isa, batch):
+    kernel = initializers.GlorotUniform(seed=1)((64, 256))
+    recurrent_kernel = initializers.Orthogonal(seed=2)((256, 256))
+    x = np.random.default_rng(3).standard_normal((batch, 1000, 64)).astype("float32")
+    outputs, _ = run(Plan(kernel, recurrent_kernel, None, "tanh", isa, engine_name), x)
+    expected, _ = recurrence(x, kernel, recurrent_kernel, None)
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))

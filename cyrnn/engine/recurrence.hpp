@@ -52,7 +52,7 @@ private:
 
     // The outputs are the states where they are kept; else two blocks take turns.
     bool run_plain(Stop stop) {
-        const bool project = product.project && rows <= few && call.timesteps > 1;
+        const bool project = product.project && rows <= few;
         const T *h = now;
         std::ptrdiff_t h_stride = units;
         for (std::ptrdiff_t t = 0; t < call.timesteps; ++t) {
@@ -68,7 +68,7 @@ private:
                     copy(projection + (row * ahead + t % ahead) * units, units, then + row * units);
             }
             const T *const x = call.x + first * call.x_batch + t * call.x_time;
-            const Step<T> step{rows, x, call.x_batch, h, h_stride, out, out_stride, project, call.batch == 1};
+            const Step<T> step{rows, x, call.x_batch, h, h_stride, out, out_stride, project, call.batch == 1, t % 2 == 1};
             product.step(&weights, &step, workspace);
             if (!call.outputs) std::swap(now, then);
             h = out, h_stride = out_stride;
@@ -100,12 +100,12 @@ private:
             if (t % stretch == stretch - 1 && stop.asked(stop.self)) return false;
             if (as_they_are && nothing_masked(t)) {
                 const T *const x = call.x + first * call.x_batch + t * call.x_time;
-                const Step<T> step{rows, x, call.x_batch, now, units, then, units, false, call.batch == 1};
+                const Step<T> step{rows, x, call.x_batch, now, units, then, units, false, call.batch == 1, t % 2 == 1};
                 product.step(&weights, &step, workspace);
                 std::swap(now, then);
                 std::memset(seen, 1, static_cast<std::size_t>(rows));
             } else if (const std::ptrdiff_t count = pick(t)) {
-                const Step<T> step{count, picked_x, features, picked_h, units, result, units, false, call.batch == 1};
+                const Step<T> step{count, picked_x, features, picked_h, units, result, units, false, call.batch == 1, t % 2 == 1};
                 product.step(&weights, &step, workspace);
                 for (std::ptrdiff_t i = 0; i < count; ++i) {
                     copy(result + i * units, units, now + live[i] * units);

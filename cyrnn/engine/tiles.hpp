@@ -12,6 +12,7 @@
 template <class T> struct Tiles {
     using M = Math<T>;
     static constexpr std::ptrdiff_t lanes = M::lanes, columns = 2 * lanes, narrowest = 16 / sizeof(T);
+    static constexpr std::ptrdiff_t first_level = 1 << 15;  // bytes of cache, or somewhat more
 
     // A panel's part of this depth also stays in the first-level cache while all rows pass.
     static constexpr std::ptrdiff_t stretch = 128;
@@ -129,9 +130,9 @@ template <class T> struct Tiles {
         static constexpr int chains = panels * vectors >= 8 ? 1 : panels * vectors >= 4 ? 2 : panels * vectors >= 2 ? 4 : 8;
 
         // A part's next stretch.
-        CYRNN_INLINE Part cut(Part &part) {
+        CYRNN_INLINE Part cut(Part &part, std::ptrdiff_t most = stretch) {
             Part first = part;
-            first.length = part.length < stretch ? part.length : stretch;
+            first.length = part.length < most ? part.length : most;
             part.a += first.length, part.b += first.length * line, part.length -= first.length;
             return first;
         }
@@ -163,7 +164,10 @@ template <class T> struct Tiles {
                 tiles(rows, o);
             }
             o.x = nothing, o.h = h, o.mode = Sums::added;
-            if (side_by_side) return row<panels, vectors, width, chains>(o);
+            while (side_by_side && h.length > 0) {
+                o.h = cut(h, chains * stretch);
+                row<panels, vectors, width, chains>(o);
+            }
             while (h.length > 0) {
                 o.h = cut(h);
                 tiles(rows, o);
@@ -217,6 +221,15 @@ template <class T> struct Tiles {
         }
 
         void run() const {
+            if (step.alone && weights.units * weights.units * std::ptrdiff_t(sizeof(T)) > first_level)
+                to_and_fro();
+            else
+                in_order();
+            if (with_h && weights.by_row)
+                weights.activate(step.out, step.out_stride, weights.bias, step.rows, weights.units);
+        }
+
+        void in_order() const {
             const std::ptrdiff_t units = weights.units;
             std::ptrdiff_t first = 0;
             if (step.rows == 1)
@@ -224,14 +237,28 @@ template <class T> struct Tiles {
             if (step.rows <= 3)
                 while (units - first >= 2 * columns) full<2>(first);
             while (units - first >= columns) full<1>(first);
-            const std::ptrdiff_t width = last_width(units - first);
+            rest(first);
+        }
+
+        // One row is as fast as its weights come from the second-level cache, and a panel of them is still in the first.
+        void to_and_fro() const {
+            const std::ptrdiff_t panels = weights.units / columns;
+            if (step.turned) rest(panels * columns);
+            for (std::ptrdiff_t i = 0; i < panels; ++i) {
+                std::ptrdiff_t first = (step.turned ? panels - 1 - i : i) * columns;
+                full<1>(first);
+            }
+            if (!step.turned) rest(panels * columns);
+        }
+
+        void rest(std::ptrdiff_t first) const {
+            const std::ptrdiff_t width = last_width(weights.units - first);
             if (width == columns)
                 last<2, columns>(first);
             else if (width == lanes)
                 last<1, lanes>(first);
             else if (width > 0)
                 narrow<lanes / 2>(first, width);
-            if (with_h && weights.by_row) weights.activate(step.out, step.out_stride, weights.bias, step.rows, units);
         }
 
         template <std::ptrdiff_t width> void narrow(std::ptrdiff_t first, std::ptrdiff_t wanted) const {
@@ -252,7 +279,7 @@ template <class T> struct Tiles {
 
     static void project(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
                         std::ptrdiff_t out_stride, T *workspace) {
-        const Step<T> step{rows, x, x_stride, x, x_stride, out, out_stride, false, false};
+        const Step<T> step{rows, x, x_stride, x, x_stride, out, out_stride, false, false, false};
         Walk{*weights, step, false, workspace}.run();
     }
 };

@@ -5,10 +5,10 @@ import sys
 import zipfile
 
 PROMISED = {
-    "cyrnn/__init__.py", "cyrnn/__main__.py", "cyrnn/_version.py", "cyrnn/activations.py", "cyrnn/cli.py",
-    "cyrnn/config.py", "cyrnn/configurable.py", "cyrnn/constraints.py", "cyrnn/demo.py", "cyrnn/dtypes.py",
-    "cyrnn/initializers.py", "cyrnn/objects.py", "cyrnn/py.typed", "cyrnn/random.py", "cyrnn/regularizers.py",
-    "cyrnn/serialization.py",
+    "cyrnn/__init__.py", "cyrnn/__main__.py", "cyrnn/_version.py", "cyrnn/activation_formulas.py",
+    "cyrnn/activations.py", "cyrnn/cli.py", "cyrnn/config.py", "cyrnn/configurable.py", "cyrnn/constraints.py",
+    "cyrnn/demo.py", "cyrnn/dtypes.py", "cyrnn/initializers.py", "cyrnn/objects.py", "cyrnn/py.typed",
+    "cyrnn/random.py", "cyrnn/regularizers.py", "cyrnn/serialization.py",
     "cyrnn/data/LICENSE-digits.md", "cyrnn/data/digits.keras", "cyrnn/data/digits.npz",
     "cyrnn/engine/__init__.py", "cyrnn/engine/plan.pyi", "cyrnn/engine/plan.so", "cyrnn/engine/engine_blas.pyi",
     "cyrnn/engine/engine_blas.so", "cyrnn/engine/threads.py",

@@ -1,7 +1,8 @@
 """Keras' activation functions by name. Each takes an array (..., units) and returns a new one of its float dtype.
 
 The functions are the engine's own vectorised ones (formulas and limits: Keras 3). `softmax`, `log_softmax` and
-`sparsemax` work along the last axis, the others on each element.
+`sparsemax` work along the last axis, the others on each element. Their parameters are Keras' too: with others than
+the usual ones, `activation_formulas` computes. `glu` and `threshold` are functions only, and no activation of a layer.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cyrnn import activation_formulas as formulas
 from cyrnn import objects
 from cyrnn.engine import plan
 
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
+_FLOAT32, _FLOAT64 = np.dtype("float32"), np.dtype("float64")
 
 
 class Activation:
@@ -21,13 +24,12 @@ class Activation:
 
     def __init__(self, name: str) -> None:
         self.name = self.__name__ = name
+        self.__signature__ = formulas.signature(name)
 
-    def __call__(self, x: ArrayLike) -> NDArray[Any]:
-        array = np.asarray(x)
-        dtype = array.dtype if array.dtype.kind in "fV" else np.dtype("float32")
-        if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float32):
-            raise TypeError(f"x must be an array of real numbers, got dtype {array.dtype}")
-        z = np.array(array, dtype="float64" if dtype.itemsize >= 8 else "float32", order="C")
+    def __call__(self, x: ArrayLike, *parameters: Any, **named: Any) -> NDArray[Any]:
+        if parameters or named:
+            return _computed(self.name, x, parameters, named)
+        z, dtype = _floats(x)
         if z.size:
             plan.activate(self.name, z.reshape(-1, z.shape[-1] if z.ndim else 1))
         return z.astype(dtype, copy=False)
@@ -39,10 +41,42 @@ class Activation:
         return f"<activation {self.name}>"
 
 
+def _floats(x: ArrayLike) -> tuple[NDArray[Any], np.dtype[Any]]:
+    """A new array of numbers that the engine can compute with, and the dtype of the result."""
+    array = np.asarray(x)
+    dtype = array.dtype
+    if dtype.kind != "f":
+        if dtype.kind not in "iub" and not np.can_cast(dtype, np.float32):
+            raise TypeError(f"x must be an array of real numbers, got dtype {dtype}")
+        dtype = dtype if dtype.kind == "V" else _FLOAT32
+    return np.array(array, dtype=_FLOAT64 if dtype.itemsize >= 8 else _FLOAT32, order="C"), dtype
+
+
+def _computed(name: str, x: ArrayLike, parameters: tuple[Any, ...], named: Mapping[str, Any]) -> NDArray[Any]:
+    """The activation with parameters. If all are the usual ones, the engine's."""
+    z, dtype = _floats(x)
+    others = formulas.bound(name, parameters, named, dtype)
+    if not others and name in plan.ACTIVATIONS:
+        return formulas.activated(name, z).astype(dtype, copy=False)
+    with np.errstate(all="ignore"):  # as the engine: NaN and infinity are answers
+        return np.asarray(formulas.FORMULAS[name](z, **others)).astype(dtype, copy=False)
+
+
+def glu(x: ArrayLike, axis: int = -1) -> NDArray[Any]:
+    """The first half of x along the axis, times the sigmoid of the second half."""
+    return _computed("glu", x, (axis,), {})
+
+
+def threshold(x: ArrayLike, threshold: float, default_value: float) -> NDArray[Any]:
+    """x where it is above the threshold, `default_value` elsewhere."""
+    return _computed("threshold", x, (threshold, default_value), {})
+
+
 _BY_NAME = {name: Activation(name) for name in plan.ACTIVATIONS}
 _BY_NAME |= {alias: _BY_NAME[name] for alias, name in _ALIASES.items()}
 globals().update(_BY_NAME)
-__all__ = ["get", "serialize", "deserialize", *_BY_NAME]
+_NOT_OF_A_LAYER = {"glu": glu, "threshold": threshold}
+__all__ = ["get", "serialize", "deserialize", *_BY_NAME, *_NOT_OF_A_LAYER]
 
 
 def __getattr__(name: str) -> Activation:  # so that type checkers know of the functions above
@@ -52,21 +86,29 @@ def __getattr__(name: str) -> Activation:  # so that type checkers know of the f
 def get(identifier: Any) -> Callable[..., Any]:
     """None (linear), a name, a callable or an object's envelope -> the activation.
 
-    Raises ValueError for an unknown name, or for what is not callable.
+    Raises ValueError for an unknown name, for what is not callable, and for `glu` and `threshold`.
     """
     if identifier is None:
         return _BY_NAME["linear"]
     if isinstance(identifier, str):
         found = objects.custom_object(identifier) or _BY_NAME.get(identifier)
         if found is None:
+            _refuse_for_layers(_NOT_OF_A_LAYER.get(identifier))
             raise ValueError(f"unknown activation {identifier!r}: expected one of {', '.join(sorted(_BY_NAME))}")
         return found
     if isinstance(identifier, Mapping):
         return deserialize(identifier)
     if callable(identifier):
+        _refuse_for_layers(identifier)
         return identifier
     objects.refuse_code(identifier)
     raise ValueError(f"activation must be None, a name or a callable, got {identifier!r}")
+
+
+def _refuse_for_layers(function: Any) -> None:
+    for name, reason in (("glu", "it halves an axis"), ("threshold", "it needs a threshold and a default value")):
+        if function is _NOT_OF_A_LAYER[name]:
+            raise ValueError(f"{name!r} cannot be the activation of a layer or cell: {reason}")
 
 
 def serialize(activation: Callable[..., Any]) -> Any:
@@ -85,8 +127,10 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
         if set(config) == {"value"}:  # so Keras writes a lambda
             config = {"class_name": "__lambda__", "config": config}
         name = config.get("config")
-        if config.get("class_name") == "function" and isinstance(name, str) and name in _BY_NAME:
-            return get(name)
+        if config.get("class_name") == "function" and isinstance(name, str):
+            ours = objects.custom_object(config.get("registered_name"), name) is None and name in _NOT_OF_A_LAYER
+            if ours or name in _BY_NAME:
+                return get(name)
         return objects.deserialize(config, "keras.layers")
 
 

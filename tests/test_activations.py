@@ -1,5 +1,11 @@
 """Activations: accuracy against the float64 truth, limits, positions, and Keras' names."""
 
+import copy
+import inspect
+import math
+import pickle
+import warnings
+
 import numpy as np
 import pytest
 from helpers import ISAS
@@ -147,3 +153,94 @@ def test_empty_arrays_and_what_is_not_a_number():
     for wrong in (None, np.zeros(2, complex), "a"):
         with pytest.raises(TypeError, match="real numbers"):
             activations.tanh(wrong)
+
+
+# ---------------------------------------------------------------- parameters
+
+PARAMETERS = {  # name: the parameters, the formula
+    "relu": ({"negative_slope": 0.1, "max_value": 2, "threshold": 0.5},
+             lambda x: min(x, 2) if x > 0.5 else 0.1 * (x - 0.5)),
+    "leaky_relu": ({"negative_slope": 3}, lambda x: x if x > 0 else 3 * x),
+    "elu": ({"alpha": 0.3}, lambda x: x if x > 0 else 0.3 * math.expm1(x)),
+    "celu": ({"alpha": 0.3}, lambda x: x if x > 0 else 0.3 * math.expm1(x / 0.3)),
+    "gelu": ({"approximate": True},
+             lambda x: x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))),
+    "hard_shrink": ({"threshold": 1}, lambda x: x if abs(x) > 1 else 0.0),
+    "soft_shrink": ({"threshold": 1}, lambda x: math.copysign(max(abs(x) - 1, 0.0), x)),
+    "squareplus": ({"b": 0.3}, lambda x: (x + math.sqrt(x * x + 0.3)) / 2),
+    "threshold": ({"threshold": 1, "default_value": -2}, lambda x: x if x > 1 else -2.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters(name):
+    parameters, formula = PARAMETERS[name]
+    function, x = getattr(activations, name), np.linspace(-3, 3, 120).reshape(2, 3, 20)
+    kept = x.copy()
+    y = function(x, **parameters)
+    np.testing.assert_allclose(y, np.vectorize(formula)(x), rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(x, kept)
+    np.testing.assert_array_equal(function(x, *parameters.values()), y)
+    for dtype in ("float16", "float32", "int64"):
+        one = {key: np.float64(value) for key, value in parameters.items()}  # does not make the result wider
+        y = function(x.astype(dtype), **one)
+        assert y.dtype == ("float32" if dtype == "int64" else dtype) and y.flags.c_contiguous
+        truth = np.vectorize(formula)(x.astype(dtype).astype("f8"))
+        np.testing.assert_allclose(y, truth, rtol=0, atol=4e-3 if dtype == "float16" else 2e-6)
+    assert function(1.5, **parameters).shape == () and function(np.zeros((3, 0)), **parameters).shape == (3, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        function(np.array([np.nan, np.inf, -np.inf, 1e300, -1e300]), **parameters)
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_other_axes_have_the_bits_of_the_last_one(name):
+    function, x = getattr(activations, name), np.random.default_rng(3).normal(0, 2, (3, 4, 5)).astype("f4")
+    for axis in (0, 1, 2, -3):
+        y = function(x, axis=axis)
+        np.testing.assert_array_equal(y, np.moveaxis(function(np.moveaxis(x, axis, -1)), -1, axis))
+        assert y.flags.c_contiguous and y.shape == x.shape
+    assert function(x[:, :0], axis=0).shape == (3, 0, 5)
+    for wrong in (3, 0.5, "a"):
+        with pytest.raises((ValueError, TypeError)):
+            function(x, axis=wrong)
+    if name != "sparsemax":
+        np.testing.assert_array_equal(function(x, axis=(1, -1)), function(x.reshape(3, 20)).reshape(3, 4, 5))
+        np.testing.assert_array_equal(function(x, axis=None), function(x.reshape(1, 60)).reshape(3, 4, 5))
+
+
+def test_glu():
+    x = np.random.default_rng(4).standard_normal((3, 4))
+    truth = x[:, :2] / (1 + np.exp(-x[:, 2:]))
+    np.testing.assert_allclose(activations.glu(x), truth, rtol=1e-13)
+    np.testing.assert_allclose(activations.glu(x.T, axis=0), truth.T, rtol=1e-13)
+    assert activations.glu(x.astype("f4")).dtype == np.float32
+    with pytest.raises(ValueError, match="even size"):
+        activations.glu(x, axis=0)
+
+
+def test_unknown_parameters_name_the_function():
+    x = np.ones((2, 2))
+    for name in ("relu", "tanh", "softmax", "swish", "glu"):
+        with pytest.raises(TypeError, match=rf"{'silu' if name == 'swish' else name}\(\).*'beta'"):
+            getattr(activations, name)(x, beta=1)
+    with pytest.raises(TypeError, match=r"tanh\(\)"):
+        activations.tanh(x, 1)
+    for wrong in (None, "0.1", 1j, [0.1, 0.2]):
+        with pytest.raises(TypeError, match=r"elu\(\).*alpha must be a number"):
+            activations.elu(x, alpha=wrong)
+
+
+@pytest.mark.parametrize("name", ["glu", "threshold"])
+def test_functions_that_are_no_activation_of_a_layer(name):
+    for form in (name, getattr(activations, name), {"class_name": "function", "config": name}):
+        with pytest.raises(ValueError, match=f"'{name}' cannot be the activation"):
+            activations.get(form)
+
+
+def test_functions_are_pickled_by_name_and_show_their_parameters():
+    for name in ("relu", "tanh", "softmax", "glu", "threshold"):
+        function = getattr(activations, name)
+        assert pickle.loads(pickle.dumps(function)) is function and copy.deepcopy(function) is function
+    assert str(inspect.signature(activations.relu)) == "(x, negative_slope=0.0, max_value=None, threshold=0.0)"
+    assert repr(activations.relu) == "<activation relu>"

@@ -21,6 +21,7 @@ FLOORS = [
         "initializers",
         "regularizers",
         "constraints",
+        "activation_formulas",
         "activations",
         "layers",
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from .runner import Result, Run, Shape
@@ -51,8 +52,39 @@ def _table(title: str, shapes: Sequence[Shape], columns: Sequence[str], cell: Ca
     return "\n".join([title, "", lines[0], rule, *lines[1:]])
 
 
+def _shares(run: Run, shapes: Sequence[Shape]) -> str:
+    """What cyrnn makes of one core: its products, and its reading of the recurrent kernel."""
+
+    def cell(shape: Shape, column: str) -> str:
+        batch, timesteps, features, units = shape
+        result = run.find(OURS, 1, shape)
+        if result is None or result.microseconds is None:
+            return _time(result)
+        gigaflops = 2e-3 * batch * timesteps * (features + units) * units / result.microseconds
+        if column == "GFLOP/s":
+            return f"{gigaflops:.1f}"
+        if column in peaks:
+            return f"{gigaflops / peaks[column]:.0%}"
+        if batch > 1 or timesteps == 1:
+            return "-"
+        gigabytes = 4e-3 * (timesteps - 1) * units * units / result.microseconds  # the first step has no state
+        if column == "kernel GB/s":
+            return f"{gigabytes:.1f}"
+        cache = run.peak.cache_for(4 * (features + units + 1) * units)
+        return f"{gigabytes / cache.gigabytes:.0%} of {cache.name}" if cache else "-"
+
+    peaks = {f"of {bits} bits": rate for bits, rate in run.peak.gigaflops.items()}
+    reading = ["kernel GB/s", "of the cache"] if run.peak.caches else []
+    title = f"GFLOP/s of {OURS}, 1 thread, and its share of the measured FMA peak of one core"
+    if reading:
+        title += (
+            ";\nfor batch 1, the bytes of the recurrent kernel read per second, and their share of what the cache gives"
+        )
+    return _table(f"{title}:", shapes, ["GFLOP/s", *peaks, *reading], cell)
+
+
 def as_text(run: Run) -> str:
-    """Machine, versions, times, ratios, the speed-up by threads, and what went wrong."""
+    """Machine, versions, times, ratios, the speed-up by threads, shares of the peak, and what went wrong."""
     shapes, contenders, counts = _axes(run)
     peers = [name for name in contenders if name != OURS]
     parts = ["\n".join(f"{name}: {value}".replace("\n", "\n    ") for name, value in run.facts.items())]
@@ -76,6 +108,8 @@ def as_text(run: Run) -> str:
     if OURS in contenders and 1 in counts and more:
         title = f"Time of {OURS} at 1 thread / its time at as many threads:"
         parts.append(_table(title, shapes, more, speed_up))
+    if OURS in contenders and 1 in counts and not run.peak.reason:
+        parts.append(_shares(run, shapes))
     parts += [f"{r.contender} {r.shape}, {_threads(r.threads)}: {r.reason}" for r in run.results if r.verdict]
     return "\n\n".join(parts)
 
@@ -83,7 +117,9 @@ def as_text(run: Run) -> str:
 def write_json(run: Run, path: Path) -> None:
     """Everything that was found, the time of each round included."""
     results = [{**vars(result), "microseconds": result.microseconds} for result in run.results]
-    text = json.dumps({"facts": run.facts, "absent": run.absent, "results": results}, indent=1)
+    text = json.dumps(
+        {"facts": run.facts, "peak": asdict(run.peak), "absent": run.absent, "results": results}, indent=1
+    )
     path.write_text(text + "\n", encoding="utf-8")
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .machine import Peak, measure_peak
+
 CONTENDERS = {  # name: (file in contenders/, form of the call)
     "cyrnn": ("cyrnn_", ""),
     "torch": ("torch_", ""),
@@ -23,6 +25,7 @@ CONTENDERS = {  # name: (file in contenders/, form of the call)
     "onnxruntime": ("onnxruntime_", ""),
     "openvino": ("openvino_", ""),
     "jax": ("jax_", ""),
+    "tflite": ("tflite_", ""),
 }
 
 Shape = tuple[int, int, int, int]  # batch, timesteps, features, units
@@ -36,7 +39,7 @@ class Result:
     threads: int
     shape: Shape
     rounds: list[float] = field(default_factory=list)  # microseconds
-    verdict: str = ""  # "wrong" or "failed"; empty if it was timed
+    verdict: str = ""  # "wrong", "failed", or "skipped": it takes no part with this shape; empty if it was timed
     reason: str = ""
 
     @property
@@ -51,12 +54,13 @@ class Run:
     facts: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)  # contender: why it could not start
     results: list[Result] = field(default_factory=list)
+    peak: Peak = field(default_factory=Peak)  # of one core
 
     @property
     def sound(self) -> bool:
         """Whether every contender that is installed started and gave right answers."""
         started = all(reason.startswith("not installed") for reason in self.absent.values())
-        return started and not any(result.verdict for result in self.results)
+        return started and all(result.verdict in ("", "skipped") for result in self.results)
 
     def find(self, contender: str, threads: int, shape: Shape) -> Result | None:
         wanted = (contender, threads, shape)
@@ -163,6 +167,9 @@ def measure(
 ) -> Run:
     """Times `contenders` on `shapes`; `tell` hears about the progress."""
     run = Run(machine_facts(blas_core))
+    tell("measuring what one core can do")
+    run.peak = measure_peak()
+    run.facts.update(run.peak.facts)
     for threads in thread_counts:
         with ExitStack() as stack:
             workers: list[Worker] = []

@@ -50,7 +50,6 @@ template <class T> struct Step {  // one timestep of some rows: out := activatio
     std::ptrdiff_t out_stride;
     bool projected;  // out holds x . kernel already, and x is not read
     bool alone;      // a batch of one row
-    bool turned;     // every other timestep: to begin with the weights that the one before ended with, still cached
 };
 
 struct Stop {  // asked between stretches of work: has the call been interrupted?

@@ -104,7 +104,7 @@ cdef class Plan:
         return call
 
     def forward(self, x, bint all_timesteps, bint go_backwards, get_num_threads):
-        """All outputs (batch, timesteps, units), or the last ones (batch, units), for x (batch, timesteps, features).
+        """All outputs (batch, timesteps, units) for x (batch, timesteps, features), or the last ones (batch, units).
 
         The short way of the commonest call. None where x is anything but an array of numbers that fit, with timesteps.
         `get_num_threads` is asked where there is work for more than one thread.
@@ -123,9 +123,8 @@ cdef class Plan:
         run_together(&call.job, 1, 1 if call.job.work() < least_parallel_work else get_num_threads())
         return out
 
-
     def step(self, x, state, get_num_threads):
-        """The output (batch, units) for x (batch, features) and state (batch, units); None unless they are such arrays."""
+        """The output (batch, units) for x (batch, features) and state (batch, units); None for what does not fit."""
         if type(x) is not ndarray or type(state) is not ndarray or x.ndim != 2 or state.ndim != 2:
             return None
         cdef Call call = Call.__new__(Call)

@@ -68,7 +68,7 @@ private:
                     copy(projection + (row * ahead + t % ahead) * units, units, then + row * units);
             }
             const T *const x = call.x + first * call.x_batch + t * call.x_time;
-            const Step<T> step{rows, x, call.x_batch, h, h_stride, out, out_stride, project, call.batch == 1, t % 2 == 1};
+            const Step<T> step{rows, x, call.x_batch, h, h_stride, out, out_stride, project, call.batch == 1};
             product.step(&weights, &step, workspace);
             if (!call.outputs) std::swap(now, then);
             h = out, h_stride = out_stride;
@@ -100,12 +100,12 @@ private:
             if (t % stretch == stretch - 1 && stop.asked(stop.self)) return false;
             if (as_they_are && nothing_masked(t)) {
                 const T *const x = call.x + first * call.x_batch + t * call.x_time;
-                const Step<T> step{rows, x, call.x_batch, now, units, then, units, false, call.batch == 1, t % 2 == 1};
+                const Step<T> step{rows, x, call.x_batch, now, units, then, units, false, call.batch == 1};
                 product.step(&weights, &step, workspace);
                 std::swap(now, then);
                 std::memset(seen, 1, static_cast<std::size_t>(rows));
             } else if (const std::ptrdiff_t count = pick(t)) {
-                const Step<T> step{count, picked_x, features, picked_h, units, result, units, false, call.batch == 1, t % 2 == 1};
+                const Step<T> step{count, picked_x, features, picked_h, units, result, units, false, call.batch == 1};
                 product.step(&weights, &step, workspace);
                 for (std::ptrdiff_t i = 0; i < count; ++i) {
                     copy(result + i * units, units, now + live[i] * units);

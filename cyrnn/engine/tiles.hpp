@@ -12,7 +12,6 @@
 template <class T> struct Tiles {
     using M = Math<T>;
     static constexpr std::ptrdiff_t lanes = M::lanes, columns = 2 * lanes, narrowest = 16 / sizeof(T);
-    static constexpr std::ptrdiff_t first_level = 1 << 15;  // bytes of cache, or somewhat more
 
     // A panel's part of this depth also stays in the first-level cache while all rows pass.
     static constexpr std::ptrdiff_t stretch = 128;
@@ -221,15 +220,6 @@ template <class T> struct Tiles {
         }
 
         void run() const {
-            if (step.alone && weights.units * weights.units * std::ptrdiff_t(sizeof(T)) > first_level)
-                to_and_fro();
-            else
-                in_order();
-            if (with_h && weights.by_row)
-                weights.activate(step.out, step.out_stride, weights.bias, step.rows, weights.units);
-        }
-
-        void in_order() const {
             const std::ptrdiff_t units = weights.units;
             std::ptrdiff_t first = 0;
             if (step.rows == 1)
@@ -238,17 +228,7 @@ template <class T> struct Tiles {
                 while (units - first >= 2 * columns) full<2>(first);
             while (units - first >= columns) full<1>(first);
             rest(first);
-        }
-
-        // One row is as fast as its weights come from the second-level cache, and a panel of them is still in the first.
-        void to_and_fro() const {
-            const std::ptrdiff_t panels = weights.units / columns;
-            if (step.turned) rest(panels * columns);
-            for (std::ptrdiff_t i = 0; i < panels; ++i) {
-                std::ptrdiff_t first = (step.turned ? panels - 1 - i : i) * columns;
-                full<1>(first);
-            }
-            if (!step.turned) rest(panels * columns);
+            if (with_h && weights.by_row) weights.activate(step.out, step.out_stride, weights.bias, step.rows, units);
         }
 
         void rest(std::ptrdiff_t first) const {
@@ -279,7 +259,7 @@ template <class T> struct Tiles {
 
     static void project(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
                         std::ptrdiff_t out_stride, T *workspace) {
-        const Step<T> step{rows, x, x_stride, x, x_stride, out, out_stride, false, false, false};
+        const Step<T> step{rows, x, x_stride, x, x_stride, out, out_stride, false, false};
         Walk{*weights, step, false, workspace}.run();
     }
 };

@@ -99,8 +99,8 @@ cdef class Plan:
         """
         cdef Call call = Call.__new__(Call)
         call.plan = self
-        fill(call, x, initial_state, mask, zero_output_for_mask, go_backwards, input_dropout, recurrent_dropout, outputs,
-             last_output, state)
+        fill(call, x, initial_state, mask, zero_output_for_mask, go_backwards, input_dropout, recurrent_dropout,
+             outputs, last_output, state)
         return call
 
     def forward(self, x, bint all_timesteps, bint go_backwards, get_num_threads):

@@ -264,14 +264,15 @@ template <class T> struct Tiles {
     }
 };
 
-// The simd engine on this instruction set. The bits of a row do not depend on the slice it is in, so slices may be small
-// enough for all threads, and are multiples of a tile where the batch is large enough for that.
+// The simd engine on this instruction set. The bits of a row do not depend on the slice it is in, so the slices are as
+// many for each thread: two where they are large enough, so that one that is held up does less harm.
 static std::ptrdiff_t slice_rows(std::ptrdiff_t batch, int threads) {
-    constexpr std::ptrdiff_t tile = CYRNN_TILE_ROWS, most = 96;
-    if (threads == 1) return batch <= most + tile ? batch : most;
-    const std::ptrdiff_t share = (batch + 2 * threads - 1) / (2 * threads);  // two slices for each thread, or
-    const std::ptrdiff_t rows = (share + tile - 1) / tile * tile;
-    return rows < most ? rows : most;
+    constexpr std::ptrdiff_t least = 4, enough = 24, most = 96;
+    std::ptrdiff_t slices = threads;
+    if (batch >= 2 * enough * threads) slices *= 2;
+    while (batch > most * slices) slices += threads;
+    const std::ptrdiff_t rows = (batch + slices - 1) / slices;
+    return rows > least ? rows : least;
 }
 
 static void nothing() {}

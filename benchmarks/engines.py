@@ -1,0 +1,67 @@
+"""Which engine is the faster one, by shape: `python benchmarks/engines.py [--isa avx2] [--blas-core Haswell]`.
+
+Prints time of the blas engine / time of the simd engine, on one thread, whole sequences returned, float32 and tanh.
+Both are timed in turn in one process. This is what `auto` was decided by (see `choose_engine` in cyrnn/engine/plan.pyx).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+
+BATCHES = (1, 3, 8, 32, 128)
+UNITS = (4, 16, 33, 64, 128, 256, 512)
+TIMESTEPS = 20
+
+
+def seconds(call: object, run: object, least: float = 0.01) -> float:
+    """The median time of a call, over rounds of at least so many seconds."""
+    times = []
+    for _ in range(3):
+        count, began = 0, time.perf_counter()
+        while time.perf_counter() - began < least:
+            run([call], 1)  # type: ignore[operator]
+            count += 1
+        times.append((time.perf_counter() - began) / count)
+    return statistics.median(times)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks/engines.py", description=__doc__)
+    parser.add_argument("--isa", help="generic, avx2 or avx512; default: the widest")
+    parser.add_argument("--blas-core", metavar="NAME", help="OPENBLAS_CORETYPE; default: unset, BLAS chooses")
+    arguments = parser.parse_args()
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        os.environ.pop(name, None)
+    if arguments.blas_core:
+        os.environ["OPENBLAS_CORETYPE"] = arguments.blas_core
+
+    import numpy as np  # after the environment is as it should be
+
+    from cyrnn.engine import engine_blas, plan
+
+    print(f"simd: {arguments.isa or plan.isa()}; blas: {engine_blas.version}, core {engine_blas.core}")
+    print("batch \\ units" + "".join(f"{units:>8}" for units in UNITS))
+    rng = np.random.default_rng(0)
+    for batch in BATCHES:
+        ratios = []
+        for units in UNITS:
+            features = max(2, units // 2)
+            kernel = rng.standard_normal((features, units), np.float32) / features
+            recurrent_kernel = rng.standard_normal((units, units), np.float32) / units
+            x = rng.standard_normal((batch, TIMESTEPS, features), np.float32)
+            out = np.empty((batch, TIMESTEPS, units), np.float32)
+            plans = [
+                plan.Plan(kernel, recurrent_kernel, None, "tanh", arguments.isa, engine) for engine in ("blas", "simd")
+            ]
+            blas, simd = (seconds(p.call(x, outputs=out), plan.run) for p in plans)
+            ratios.append(blas / simd)
+        print(f"{batch:>13}" + "".join(f"{ratio:>8.2f}" for ratio in ratios), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

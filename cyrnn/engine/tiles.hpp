@@ -5,7 +5,7 @@
 // The kernels (depth, units) lie in panels of `columns` columns, each (depth, columns) and contiguous; what is left of
 // the units has a last panel of the least power of two, of 16 bytes or more, that holds it, filled up with zeros.
 //
-// An element is a chain of multiply-adds, first along x and then along h. A chain of more than `stretch` products would
+// An element is a chain of multiply-adds, first along x and then along h. A chain of more products than a stretch would
 // gather rounding, so there the next one begins, and their sums are added; the bias comes last. Where a row stands among
 // others plays no part in that, so its bits do not depend on it.
 
@@ -13,8 +13,9 @@ template <class T> struct Tiles {
     using M = Math<T>;
     static constexpr std::ptrdiff_t lanes = M::lanes, columns = 2 * lanes, narrowest = 16 / sizeof(T);
 
-    // A panel's part of this depth also stays in the first-level cache while all rows pass.
-    static constexpr std::ptrdiff_t stretch = 128;
+    // Each end of a stretch costs some percent of it. A panel's part of either depth stays in the first-level cache while
+    // all rows pass.
+    static std::ptrdiff_t stretch_of(std::ptrdiff_t units) { return units > 256 ? 256 : 128; }
 
     static constexpr std::ptrdiff_t last_width(std::ptrdiff_t rest) {
         std::ptrdiff_t width = rest > 0 ? narrowest : 0;
@@ -40,6 +41,7 @@ template <class T> struct Tiles {
     struct Operands {
         Part x, h;
         std::ptrdiff_t panel;  // elements from one panel to the next
+        std::ptrdiff_t stretch;
         T *c;
         std::ptrdiff_t c_stride;
         Sums mode;
@@ -129,7 +131,7 @@ template <class T> struct Tiles {
         static constexpr int chains = panels * vectors >= 8 ? 1 : panels * vectors >= 4 ? 2 : panels * vectors >= 2 ? 4 : 8;
 
         // A part's next stretch.
-        CYRNN_INLINE Part cut(Part &part, std::ptrdiff_t most = stretch) {
+        CYRNN_INLINE Part cut(Part &part, std::ptrdiff_t most) {
             Part first = part;
             first.length = part.length < most ? part.length : most;
             part.a += first.length, part.b += first.length * line, part.length -= first.length;
@@ -148,27 +150,27 @@ template <class T> struct Tiles {
         // `projected`: what x gives is in c already.
         static void run(std::ptrdiff_t rows, Operands o, bool projected, bool alone) {
             const bool side_by_side = alone && chains > 1 && o.h.length > 0;
-            const bool in_one = o.x.length <= stretch && !side_by_side;  // the chain goes on from x to h
+            const bool in_one = o.x.length <= o.stretch && !side_by_side;  // the chain goes on from x to h
             const Part nothing{o.x.a, 0, 0, o.x.b};
             Part x = o.x, h = o.h;
             if (!projected) {
                 o.mode = Sums::fresh;
                 do {
-                    o.x = cut(x), o.h = in_one ? cut(h) : nothing;
+                    o.x = cut(x, o.stretch), o.h = in_one ? cut(h, o.stretch) : nothing;
                     tiles(rows, o);
                     o.mode = Sums::added;
                 } while (x.length > 0);
             } else if (in_one) {
-                o.x = nothing, o.h = cut(h), o.mode = Sums::continued;
+                o.x = nothing, o.h = cut(h, o.stretch), o.mode = Sums::continued;
                 tiles(rows, o);
             }
             o.x = nothing, o.h = h, o.mode = Sums::added;
             while (side_by_side && h.length > 0) {
-                o.h = cut(h, chains * stretch);
+                o.h = cut(h, chains * o.stretch);
                 row<panels, vectors, width, chains>(o);
             }
             while (h.length > 0) {
-                o.h = cut(h);
+                o.h = cut(h, o.stretch);
                 tiles(rows, o);
             }
         }
@@ -187,7 +189,7 @@ template <class T> struct Tiles {
             const std::ptrdiff_t features = weights.features, units = with_h ? weights.depth - features : 0;
             return {{step.x, step.x_stride, features, b},
                     {step.h, step.h_stride, units, b + features * width},
-                    weights.depth * columns, c, c_stride, Sums::fresh};
+                    weights.depth * columns, stretch_of(weights.units), c, c_stride, Sums::fresh};
         }
 
         template <int panels> void full(std::ptrdiff_t &first) const {

@@ -33,7 +33,7 @@ def main() -> int:
 
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     rng = np.random.default_rng(0)
-    for load in (0, processors):
+    for load in (0, processors - 1, processors):
         others = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(load)]
         for other in others:
             other.start()

@@ -70,10 +70,17 @@ template <class T> struct Product {
                     std::ptrdiff_t out_stride, T *workspace);
 };
 
+struct Load {  // what a call is to be cut for
+    std::ptrdiff_t batch;
+    int threads;            // that may share it
+    double row_work;        // multiply-adds of a row, over all timesteps
+    double weights_bytes;   // that each timestep reads
+};
+
 struct Engine {
-    // Rows of a slice of the batch, for as many threads as may share it. For a BLAS it may not depend on their number,
-    // and so the shape of every product follows from the batch: it may round a row differently in another shape.
-    std::ptrdiff_t (*slice_rows)(std::ptrdiff_t batch, int threads);
+    // Rows of a slice of the batch. For a BLAS it depends on the batch alone, and so the shape of every product does: it
+    // may round a row differently in another shape.
+    std::ptrdiff_t (*slice_rows)(const Load *load);
     void (*begin)();  // before the first slice of a call, and
     void (*end)();    // after its last
     Product<float> f32;

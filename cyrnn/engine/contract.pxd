@@ -51,8 +51,11 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         ptrdiff_t (*workspace)(const Weights[T] *weights, ptrdiff_t rows) noexcept nogil
         void (*step)(const Weights[T] *weights, const Step[T] *step, T *workspace) noexcept nogil
 
+    cdef cppclass Load:
+        ptrdiff_t batch
+
     cdef cppclass Engine:
-        ptrdiff_t (*slice_rows)(ptrdiff_t batch, int threads) noexcept nogil
+        ptrdiff_t (*slice_rows)(const Load *load) noexcept nogil
         void (*begin)() noexcept nogil
         void (*end)() noexcept nogil
         Product[float] f32

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 from scipy.linalg import cython_blas
 
 from cyrnn.engine.blas cimport multiply, multiply_row, multiply_t
-from cyrnn.engine.contract cimport Engine, Step, Weights, real
+from cyrnn.engine.contract cimport Engine, Load, Step, Weights, real
 
 cdef extern from "blas_threads.hpp" namespace "cyrnn" nogil:
     void control_blas_threads(void *get, void *set)
@@ -72,8 +72,9 @@ cdef ptrdiff_t workspace(const Weights[real] *weights, ptrdiff_t rows) noexcept 
     return rows * (weights.depth + weights.units)
 
 
-cdef ptrdiff_t slice_rows(ptrdiff_t batch, int threads) noexcept nogil:
+cdef ptrdiff_t slice_rows(const Load *load) noexcept nogil:
     """Slices of about 32 rows, in large batches 64: smaller ones pack the weights too often, larger are too few"""
+    cdef ptrdiff_t batch = load.batch
     cdef ptrdiff_t target = 32 if batch < 1024 else 64
     cdef ptrdiff_t slices = max(1, (batch + target // 2) // target)
     if batch < gemm_rows:

@@ -43,7 +43,7 @@ cdef class Plan:
     activation : a name in `ACTIVATIONS`
     isa : "generic", "avx2" or "avx512"; None takes the environment's CYRNN_ISA, else the widest this CPU runs
     engine : "simd", "blas" or "auto"; None takes the environment's CYRNN_ENGINE, else "auto": simd, which is the faster
-        on every shape measured, where the instruction set is wider than the generic one; else blas
+        on every shape measured, where the instruction set is wider than the generic one, or units are few; else blas
     """
 
     def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None, str engine=None):
@@ -65,7 +65,7 @@ cdef class Plan:
             raise ValueError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
         cdef const Simd *simd = choose_simd(isa)
         self.isa = (<bytes> simd.name).decode()
-        self.engine = choose_engine(engine, self.isa)
+        self.engine = choose_engine(engine, self.isa, units)
         self.features, self.units, self.dtype, self.activation = features, units, dtype, activation
         cdef int index = ACTIVATIONS[activation]
         cdef bint single = dtype == numpy.float32
@@ -198,8 +198,8 @@ def isa():
 
 
 def engine():
-    """The engine that a new plan uses: CYRNN_ENGINE, else by the instruction set."""
-    return choose_engine(None, isa())
+    """The engine that a new plan of many units uses: CYRNN_ENGINE, else by the instruction set."""
+    return choose_engine(None, isa(), 128)
 
 
 def _panels(kernels, bias, columns):
@@ -235,12 +235,12 @@ def _shaped(name, array, shape, dtype):
 
 # ---------------------------------------------------------------- engines and instruction sets
 
-cdef str choose_engine(str engine, str isa):
+cdef str choose_engine(str engine, str isa, ptrdiff_t units):
     name = engine or os.environ.get("CYRNN_ENGINE") or "auto"
     if name not in ("auto", "simd", "blas"):
         raise ValueError(f"{'engine' if engine else 'CYRNN_ENGINE'} must be 'auto', 'simd' or 'blas', got {name!r}")
-    if name == "auto":
-        return "blas" if isa == "generic" else "simd"
+    if name == "auto":  # as benchmarks/engines.py measured
+        return "blas" if isa == "generic" and units > 8 else "simd"
     return name
 
 

@@ -92,45 +92,88 @@ private:
         }
     }
 
-    // ---- with a mask, dropout, or features apart: the rows that are alive at a timestep are picked, and put back
+    // ---- with a mask, dropout, or features apart: the rows that are alive at a timestep are picked, and put back when
+    // others are alive. Those that are masked are not computed at all, so no NaN leaks from them.
 
     bool run_picked(Stop stop) {
-        const bool as_they_are = !call.input_dropout && !call.recurrent_dropout && call.x_feature == 1;
+        std::ptrdiff_t count = 0;
         for (std::ptrdiff_t t = 0; t < call.timesteps; ++t) {
             if (t % stretch == stretch - 1 && stop.asked(stop.self)) return false;
-            if (as_they_are && nothing_masked(t)) {
-                const T *const x = call.x + first * call.x_batch + t * call.x_time;
-                const Step<T> step{rows, x, call.x_batch, now, units, then, units, false, call.batch == 1};
-                product.step(&weights, &step, workspace);
-                std::swap(now, then);
-                std::memset(seen, 1, static_cast<std::size_t>(rows));
-            } else if (const std::ptrdiff_t count = pick(t)) {
-                const Step<T> step{count, picked_x, features, picked_h, units, result, units, false, call.batch == 1};
-                product.step(&weights, &step, workspace);
-                for (std::ptrdiff_t i = 0; i < count; ++i) {
-                    copy(result + i * units, units, now + live[i] * units);
-                    seen[live[i]] = 1;
-                }
+            count = drop(t, count);
+            if (count < alive(t)) {  // others woke up
+                put_back(count);
+                count = pick(t);
             }
-            if (call.outputs) emit(t, call.outputs + t * call.outputs_time, call.outputs_batch);
+            const bool x_as_it_is = count == rows && !call.input_dropout && call.x_feature == 1;
+            for (std::ptrdiff_t i = 0; i < count && !x_as_it_is; ++i) {
+                const std::ptrdiff_t row = first + live[i];
+                take(call.x + row * call.x_batch + t * call.x_time, call.x_feature,
+                     call.input_dropout ? call.input_dropout + row * features : nullptr, features, picked_x + i * features);
+            }
+            const T *const h = call.recurrent_dropout ? dropped(count) : picked_h;
+            const T *const x = x_as_it_is ? call.x + first * call.x_batch + t * call.x_time : picked_x;
+            const std::ptrdiff_t x_stride = x_as_it_is ? call.x_batch : features;
+            const Step<T> step{count, x, x_stride, h, units, result, units, false, call.batch == 1};
+            if (count > 0) product.step(&weights, &step, workspace);
+            std::swap(picked_h, result);
+            if (call.outputs) emit_picked(t, count);
         }
+        put_back(count);
         return true;
     }
 
-    // picked_x, picked_h := x_t and h_{t-1} of the rows that are not masked, after dropout; live := which they are.
-    // Those that are masked are not computed at all, so no NaN leaks from them.
+    std::ptrdiff_t alive(std::ptrdiff_t t) const {
+        std::ptrdiff_t count = 0;
+        for (std::ptrdiff_t row = 0; row < rows; ++row) count += !masked(row, t);
+        return count;
+    }
+
+    // Puts the picked rows that are masked at t back; the others close up. Returns how many are left.
+    std::ptrdiff_t drop(std::ptrdiff_t t, std::ptrdiff_t count) {
+        std::ptrdiff_t kept = 0;
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            if (masked(live[i], t)) {
+                copy(picked_h + i * units, units, now + live[i] * units);
+            } else {
+                if (kept < i) copy(picked_h + i * units, units, picked_h + kept * units);
+                live[kept++] = live[i];
+            }
+        }
+        return kept;
+    }
+
+    // picked_h := h_{t-1} of the rows that are alive at t; live := which they are
     std::ptrdiff_t pick(std::ptrdiff_t t) {
         std::ptrdiff_t count = 0;
         for (std::ptrdiff_t row = 0; row < rows; ++row) {
             if (masked(row, t)) continue;
-            const T *const x = call.x + (first + row) * call.x_batch + t * call.x_time;
-            const T *const x_factors = call.input_dropout ? call.input_dropout + (first + row) * features : nullptr;
-            const T *const h_factors = call.recurrent_dropout ? call.recurrent_dropout + (first + row) * units : nullptr;
-            take(x, call.x_feature, x_factors, features, picked_x + count * features);
-            take(now + row * units, 1, h_factors, units, picked_h + count * units);
+            copy(now + row * units, units, picked_h + count * units);
+            seen[row] = 1;
             live[count++] = row;
         }
         return count;
+    }
+
+    void put_back(std::ptrdiff_t count) {
+        for (std::ptrdiff_t i = 0; i < count; ++i) copy(picked_h + i * units, units, now + live[i] * units);
+    }
+
+    // h_{t-1} after dropout; the state that is carried stays whole
+    const T *dropped(std::ptrdiff_t count) {
+        for (std::ptrdiff_t i = 0; i < count; ++i)
+            take(picked_h + i * units, 1, call.recurrent_dropout + (first + live[i]) * units, units, then + i * units);
+        return then;
+    }
+
+    void emit_picked(std::ptrdiff_t t, std::ptrdiff_t count) {
+        T *const out = call.outputs + first * call.outputs_batch + t * call.outputs_time;
+        for (std::ptrdiff_t i = 0, row = 0; row < rows; ++row)
+            if (i < count && live[i] == row)
+                copy(picked_h + i++ * units, units, out + row * call.outputs_batch);
+            else if (call.zero_output_for_mask || !seen[row])
+                zero(out + row * call.outputs_batch, units);
+            else
+                copy(now + row * units, units, out + row * call.outputs_batch);
     }
 
     static void take(const T *from, std::ptrdiff_t stride, const T *factors, std::ptrdiff_t count, T *to) {
@@ -151,12 +194,6 @@ private:
 
     bool masked(std::ptrdiff_t row, std::ptrdiff_t t) const {
         return call.mask && !call.mask[(first + row) * call.mask_batch + t * call.mask_time];
-    }
-
-    bool nothing_masked(std::ptrdiff_t t) const {
-        for (std::ptrdiff_t row = 0; row < rows; ++row)
-            if (masked(row, t)) return false;
-        return true;
     }
 
     // now := initial_state, or zeros
@@ -184,8 +221,7 @@ private:
     std::ptrdiff_t stretch = 1;
     std::ptrdiff_t *const live;  // (rows): which rows were picked
     T *now, *then;               // (rows, units): h_{t-1}, and where h_t may go
-    T *const picked_h;           // (rows, units)
-    T *const result;             // (rows, units): h_t of the rows that were picked
+    T *picked_h, *result;        // (rows, units): h_{t-1} of the rows that were picked, and h_t
     T *const picked_x;           // (rows, features)
     T *const projection;         // (few, ahead, units)
     T *const workspace;          // the product's own

@@ -18,8 +18,9 @@ namespace cyrnn {
 
 enum class Outcome : int { done, interrupted, no_memory };
 
-// Below so many multiply-adds a call takes some tens of microseconds, and waking a worker would cost more than it saves.
-constexpr double least_parallel_work = 1e6;
+// Below so many multiply-adds a call takes less than a tenth of a millisecond, and a worker that sleeps may wake only when
+// it is over. (benchmarks/foreign_load.py)
+constexpr double least_parallel_work = 1e7;
 
 class Interruption {
 public:
@@ -54,6 +55,7 @@ struct Job {
 
     virtual std::ptrdiff_t batch() const = 0;
     virtual double work() const = 0;  // multiply-adds
+    virtual Load load(int threads) const = 0;
     virtual std::size_t scratch_bytes(std::ptrdiff_t rows) const = 0;
     virtual void walk(std::ptrdiff_t first, std::ptrdiff_t last, void *scratch, Stop stop) const = 0;
 
@@ -71,6 +73,11 @@ template <class T> struct JobOf final : Job {
     double work() const override {
         return static_cast<double>(call.batch) * static_cast<double>(call.timesteps) *
                static_cast<double>(weights->units) * static_cast<double>(weights->depth);
+    }
+
+    Load load(int threads) const override {
+        const double each = static_cast<double>(weights->units) * static_cast<double>(weights->depth);
+        return {call.batch, threads, static_cast<double>(call.timesteps) * each, each * sizeof(T)};
     }
 
     std::size_t scratch_bytes(std::ptrdiff_t rows) const override {
@@ -93,7 +100,8 @@ public:
         for (std::ptrdiff_t i = 0; i < count; ++i) {
             const std::ptrdiff_t batch = jobs[i]->batch();
             if (batch == 0) continue;
-            const std::ptrdiff_t rows = std::min(jobs[i]->engine->slice_rows(batch, threads), batch);
+            const Load load = jobs[i]->load(threads);
+            const std::ptrdiff_t rows = std::min(jobs[i]->engine->slice_rows(&load), batch);
             parts.push_back({jobs[i], rows, (batch + rows - 1) / rows});
             slices += parts.back().slices;
             scratch_size = std::max(scratch_size, jobs[i]->scratch_bytes(rows));

@@ -266,14 +266,21 @@ template <class T> struct Tiles {
     }
 };
 
-// The simd engine on this instruction set. The bits of a row do not depend on the slice it is in, so the slices are as
-// many for each thread: two where they are large enough, so that one that is held up does less harm.
-static std::ptrdiff_t slice_rows(std::ptrdiff_t batch, int threads) {
-    constexpr std::ptrdiff_t least = 4, enough = 24, most = 96;
-    std::ptrdiff_t slices = threads;
-    if (batch >= 2 * enough * threads) slices *= 2;
-    while (batch > most * slices) slices += threads;
-    const std::ptrdiff_t rows = (batch + slices - 1) / slices;
+// The simd engine on this instruction set. The bits of a row do not depend on the slice it is in, so slices may depend on
+// the threads: as many for each, of about a tenth of a millisecond, because the caller waits for a slice that another
+// thread has begun, also when the system lets that thread wait. Weights that are too large for the second-level cache
+// are read anew for each slice, so there the slices are as large as can be.
+static std::ptrdiff_t slice_rows(const Load *load) {
+    constexpr std::ptrdiff_t tile = CYRNN_TILE_ROWS, most = 96, least = 4;
+    constexpr double slice_work = 1.2e7, cached = 1 << 19;
+    const std::ptrdiff_t batch = load->batch, threads = load->threads;
+    std::ptrdiff_t rows = most;
+    if (threads > 1 && load->weights_bytes <= cached && most * load->row_work > slice_work) {
+        rows = static_cast<std::ptrdiff_t>(slice_work / load->row_work);
+        rows = rows < tile ? tile : rows;
+    }
+    const std::ptrdiff_t rounds = (batch + rows * threads - 1) / (rows * threads), slices = rounds * threads;
+    rows = (batch + slices - 1) / slices;
     return rows > least ? rows : least;
 }
 

@@ -1,7 +1,7 @@
 """Which engine is the faster one, by shape: `python benchmarks/engines.py [--isa avx2] [--blas-core Haswell]`.
 
 Prints time of the blas engine / time of the simd engine, on one thread, whole sequences returned, float32 and tanh.
-Both are timed in turn in one process. `auto` was decided by this (`choose_engine` in cyrnn/engine/plan.pyx).
+Both are timed in turn in one process. `auto` was decided by this (cyrnn/engine/choice.py).
 """
 
 from __future__ import annotations

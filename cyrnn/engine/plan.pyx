@@ -13,6 +13,9 @@ from libc.limits cimport INT_MAX
 from libc.stdint cimport uint8_t, uintptr_t
 from libcpp cimport bool
 
+from cyrnn.engine.choice import choose_engine
+from cyrnn.engine.panels import checked, packed
+
 from cyrnn.engine.contract cimport (
     Engine, Job, JobOf, Outcome, Product, Simd, Weights, activation_by_row, activation_count, activation_name,
     least_parallel_work, real, run_slices, simd_best, simd_by_name,
@@ -58,9 +61,9 @@ cdef class Plan:
             raise ValueError(f"kernel of shape {kernel.shape} is larger than BLAS can count: {INT_MAX // 2}")
         parts = [kernel]
         if recurrent_kernel is not None:
-            parts.append(_shaped("recurrent_kernel", recurrent_kernel, (units, units), dtype))
+            parts.append(checked("recurrent_kernel", recurrent_kernel, (units, units), dtype))
         kernels = numpy.concatenate(parts)  # copies: what the caller does to its arrays is its own affair
-        bias = None if bias is None else _shaped("bias", bias, (units,), dtype).copy()
+        bias = None if bias is None else checked("bias", bias, (units,), dtype).copy()
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
         cdef const Simd *simd = choose_simd(isa)
@@ -73,7 +76,7 @@ cdef class Plan:
         if self.engine == "simd":
             self.functions = &simd.engine
             kernels_t = None
-            panels, bias = _panels(kernels, bias, simd.columns_f32 if single else simd.columns_f64)
+            panels, bias = packed(kernels, bias, simd.columns_f32 if single else simd.columns_f64)
         else:
             self.functions = blas_functions()
             kernels_t, panels = numpy.ascontiguousarray(kernels.T), None
@@ -202,47 +205,7 @@ def engine():
     return choose_engine(None, isa(), 128)
 
 
-def _panels(kernels, bias, columns):
-    """kernels (depth, units) in panels (depth, columns), and bias (units), as tiles.hpp has them."""
-    depth, units = kernels.shape
-    whole, rest = divmod(units, columns)
-    width = 16 // kernels.itemsize if rest else 0
-    while width < rest:
-        width *= 2
-    padded = numpy.zeros((depth, whole * columns + width), kernels.dtype)
-    padded[:, :units] = kernels
-    panels = _aligned(padded.size, kernels.dtype)
-    for first in range(0, padded.shape[1], columns):
-        panel = padded[:, first:first + columns]
-        panels[depth * first:][:panel.size] = panel.ravel()
-    return panels, bias if bias is None else numpy.pad(bias, (0, padded.shape[1] - units))
-
-
-def _aligned(size, dtype):
-    """An array (size,) that begins at a cache line: vectors that lie across two take twice the time."""
-    line = 64 // dtype.itemsize
-    array = numpy.empty(size + line, dtype)
-    first = -(array.ctypes.data // dtype.itemsize) % line
-    return array[first:first + size]
-
-
-def _shaped(name, array, shape, dtype):
-    array = numpy.asarray(array, order="C")
-    if array.shape != shape or array.dtype != dtype:
-        raise ValueError(f"{name} must have shape {shape} and dtype {dtype}, got {array.shape} and {array.dtype}")
-    return array
-
-
 # ---------------------------------------------------------------- engines and instruction sets
-
-cdef str choose_engine(str engine, str isa, ptrdiff_t units):
-    name = engine or os.environ.get("CYRNN_ENGINE") or "auto"
-    if name not in ("auto", "simd", "blas"):
-        raise ValueError(f"{'engine' if engine else 'CYRNN_ENGINE'} must be 'auto', 'simd' or 'blas', got {name!r}")
-    if name == "auto":  # as benchmarks/engines.py measured
-        return "blas" if isa == "generic" and units > 8 else "simd"
-    return name
-
 
 cdef const Engine *blas_functions() except NULL:
     """The blas engine. Its module imports SciPy, so it is imported when it is first wanted."""

@@ -1,0 +1,44 @@
+"""Weights on their way into a plan: checked, and packed into panels as tiles.hpp reads them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def packed(kernels: Array, bias: Array | None, columns: int) -> tuple[Array, Array | None]:
+    """kernels (depth, units) in panels (depth, columns), one behind the other, and bias (units) as wide as they are.
+
+    What is left of the units has a last panel of the least power of two that holds it, of 16 bytes or more, filled up
+    with zeros.
+    """
+    depth, units = kernels.shape
+    whole, rest = divmod(units, columns)
+    width = 16 // kernels.itemsize if rest else 0
+    while width < rest:
+        width *= 2
+    padded = np.zeros((depth, whole * columns + width), kernels.dtype)
+    padded[:, :units] = kernels
+    panels = _aligned(padded.size, kernels.dtype)
+    for first in range(0, padded.shape[1], columns):
+        panel = padded[:, first : first + columns]
+        panels[depth * first :][: panel.size] = panel.ravel()
+    return panels, None if bias is None else np.pad(bias, (0, padded.shape[1] - units))
+
+
+def checked(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """A C-contiguous array of this shape and dtype. Raises ValueError."""
+    array = np.asarray(array, order="C")
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{name} must have shape {shape} and dtype {dtype}, got {array.shape} and {array.dtype}")
+    return array
+
+
+def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
+    """An array (size,) that begins at a cache line: vectors that lie across two take twice the time."""
+    line = 64 // dtype.itemsize
+    array = np.empty(size + line, dtype)
+    first = -(array.ctypes.data // dtype.itemsize) % line
+    return array[first : first + size]

@@ -4,7 +4,10 @@
 // it, products above OpenBLAS' threshold would meet at its one pool with spinning barriers.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <mutex>
+#include <new>
 
 #include <pthread.h>
 
@@ -14,8 +17,10 @@ struct BlasThreads {
     int (*get)() = nullptr;  // null: this BLAS has no such functions that we know
     void (*set)(int) = nullptr;
     std::mutex mutex;
+    std::condition_variable changed;
     int holds = 0;
     int before = 1;  // what `set` restores
+    bool forking = false;
 };
 
 inline BlasThreads &blas_threads() {
@@ -23,24 +28,46 @@ inline BlasThreads &blas_threads() {
     return *state;
 }
 
-// In a forked child the other threads' holds are gone, and the mutex may be locked for ever.
-inline void forget_holds() {
+// A library keeps locks of its own within a product, and a forked child would find them locked for ever. So a fork waits
+// for the calls under way in other threads, and lets none begin; but not without end: it may come from within a call.
+constexpr auto longest_wait = std::chrono::seconds(2);
+
+inline void before_fork() {
+    BlasThreads &blas = blas_threads();
+    std::unique_lock<std::mutex> lock(blas.mutex);
+    blas.forking = true;
+    blas.changed.wait_for(lock, longest_wait, [&] { return blas.holds == 0; });
+    lock.release();  // until the fork is over
+}
+
+inline void after_fork_in_parent() {
+    BlasThreads &blas = blas_threads();
+    blas.forking = false;
+    blas.mutex.unlock();
+    blas.changed.notify_all();
+}
+
+// The other threads are gone, and so are their holds.
+inline void after_fork_in_child() {
     BlasThreads &blas = blas_threads();
     new (&blas.mutex) std::mutex;
+    new (&blas.changed) std::condition_variable;
     if (blas.holds > 0 && blas.before > 1) blas.set(blas.before);
     blas.holds = 0;
+    blas.forking = false;
 }
 
 inline void control_blas_threads(void *get, void *set) {
     blas_threads().get = reinterpret_cast<int (*)()>(get);
     blas_threads().set = reinterpret_cast<void (*)(int)>(set);
-    pthread_atfork(nullptr, nullptr, forget_holds);
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 inline void hold_blas_threads() {
     BlasThreads &blas = blas_threads();
     if (!blas.set) return;
-    std::lock_guard<std::mutex> lock(blas.mutex);
+    std::unique_lock<std::mutex> lock(blas.mutex);
+    blas.changed.wait(lock, [&] { return !blas.forking; });
     if (blas.holds++ > 0) return;
     blas.before = blas.get();
     if (blas.before > 1) blas.set(1);
@@ -52,6 +79,7 @@ inline void release_blas_threads() {
     std::lock_guard<std::mutex> lock(blas.mutex);
     if (--blas.holds > 0) return;
     if (blas.before > 1) blas.set(blas.before);
+    blas.changed.notify_all();
 }
 
 }  // namespace cyrnn

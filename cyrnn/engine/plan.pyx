@@ -5,7 +5,6 @@ import threading
 
 import numpy
 from numpy import empty, ndarray
-
 cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_GetPointer

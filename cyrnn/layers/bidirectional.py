@@ -14,7 +14,7 @@ from cyrnn.layers import nest
 from cyrnn.layers.arguments import Array, LengthError, Shape
 from cyrnn.layers.base import Layer
 from cyrnn.layers.batches import Predicts
-from cyrnn.layers.carried import states_as_before_on_error
+from cyrnn.layers.carried import checked_and_called
 from cyrnn.layers.planned import run_together
 from cyrnn.layers.rnn import RNN
 
@@ -97,23 +97,13 @@ class Bidirectional(Predicts, Layer):
         mask: ArrayLike | None = None,
         training: bool = False,
     ) -> Any:
-        x = self.forward_layer.checked_inputs(sequences)
-        if self.time_major and mask is not None:
-            mask = np.asarray(mask).swapaxes(0, 1)
-        if not self.built:  # what is wrong is said before anything is made
-            self._checked_call(x, initial_state, mask)
-            self.build(np.shape(sequences))
-        with states_as_before_on_error(self):
-            result = self.call(x, initial_state, mask=mask, training=training)
-            self._record_activity(result)
-        if self.time_major and self.return_sequences:
-            count = 2 if self.merge_mode is None else 1
-            parts = result if isinstance(result, tuple) else (result,)
-            parts = (*(output.swapaxes(0, 1) for output in parts[:count]), *parts[count:])
-            result = parts if isinstance(result, tuple) else parts[0]
-        return result
+        count = 2 if self.merge_mode is None else 1
+        return checked_and_called(self, sequences, initial_state, mask, training, count)
 
-    def _checked_call(self, x: Array, initial_state: Any, mask: ArrayLike | None) -> list[Any]:
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        return self.forward_layer.checked_inputs(inputs)
+
+    def checked_call(self, x: Array, initial_state: Any, mask: ArrayLike | None) -> list[Any]:
         """For each direction the arguments that `RNN.checked_call` gives."""
         forward, backward = self.forward_layer, self.backward_layer
         halves = [None, None] if initial_state is None else self._halves(initial_state)
@@ -130,7 +120,7 @@ class Bidirectional(Predicts, Layer):
 
     def call(self, sequences: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
         layers = [self.forward_layer, self.backward_layer]
-        arguments = self._checked_call(sequences, initial_state, mask)
+        arguments = self.checked_call(sequences, initial_state, mask)
         merged = self._array_for_both(sequences)
         into = [None, None] if merged is None else self._parts_of(merged)
         if all(map(_as_it_is, layers)):

@@ -105,6 +105,29 @@ class Carried(Layer):
         return None if self.states is None else len(nest.flatten(self.states)[0])
 
 
+def checked_and_called(
+    layer: Any, sequences: ArrayLike, initial_state: Any, mask: Any, training: bool, count: int = 1
+) -> Any:
+    """A call of a recurrent layer that returns `count` outputs: nothing is made or moved if it fails.
+
+    Time and batch change places for a layer that has the time first.
+    """
+    x = layer.checked_inputs(sequences)
+    if layer.time_major and mask is not None:
+        mask = np.asarray(mask).swapaxes(0, 1)
+    if not layer.built:  # what is wrong is said before anything is made
+        layer.checked_call(x, initial_state, mask)
+        layer.build(np.shape(sequences))
+    with states_as_before_on_error(layer):
+        result = layer.call(x, initial_state, mask=mask, training=training)
+        layer._record_activity(result)
+    if not (layer.time_major and layer.return_sequences):
+        return result
+    parts = result if isinstance(result, tuple) else (result,)
+    parts = (*(output.swapaxes(0, 1) for output in parts[:count]), *parts[count:])
+    return parts if isinstance(result, tuple) else parts[0]
+
+
 @contextlib.contextmanager
 def states_as_before_on_error(layer: Layer) -> Iterator[None]:
     """If the block fails, no state that the layer or one within it carries has moved."""

@@ -17,7 +17,7 @@ from cyrnn.layers import nest
 from cyrnn.layers.arguments import Array, LengthError, Shape, as_array, checked_mask
 from cyrnn.layers.base import Layer
 from cyrnn.layers.batches import Predicts
-from cyrnn.layers.carried import Carried, states_as_before_on_error
+from cyrnn.layers.carried import Carried, checked_and_called
 from cyrnn.layers.planned import run_together
 from cyrnn.layers.simple_rnn_cell import SimpleRNNCell
 from cyrnn.layers.stacked_rnn_cells import StackedRNNCells
@@ -119,19 +119,7 @@ class RNN(Carried, Predicts, Layer):
                 outputs = plan.forward(sequences, self.return_sequences, self.go_backwards, threads.get_num_threads)
                 if outputs is not None:
                     return outputs
-        x = self.checked_inputs(sequences)
-        if self.time_major and mask is not None:
-            mask = np.asarray(mask).swapaxes(0, 1)
-        if not self.built:  # what is wrong is said before anything is made
-            self.checked_call(x, initial_state, mask)
-            self.build(np.shape(sequences))
-        with states_as_before_on_error(self):
-            result = self.call(x, initial_state, mask=mask, training=training)
-            self._record_activity(result)
-        if self.time_major and self.return_sequences:
-            output = (result[0] if self.return_state else result).swapaxes(0, 1)
-            result = (output, *result[1:]) if self.return_state else output
-        return result
+        return checked_and_called(self, sequences, initial_state, mask, training)
 
     def _takes_the_short_way(self) -> bool:
         """Whether a call without states, mask and training is one call of a plan, and nothing else."""

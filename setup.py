@@ -30,8 +30,8 @@ def extension(name: str, *sources: str) -> Extension:
     return Extension(
         f"cyrnn.engine.{name}",
         [path, *(f"cyrnn/engine/{source}" for source in sources)],
-        include_dirs=["cyrnn/engine"],
-        depends=[str(header) for header in sorted(Path("cyrnn/engine").glob("*.hpp"))],
+        include_dirs=["cyrnn/engine", "cyrnn/capi"],
+        depends=[str(header) for header in sorted([*Path("cyrnn").glob("*/*.hpp"), *Path("cyrnn").glob("*/*.h")])],
         language="c++",
         extra_compile_args=CXX_FLAGS + sanitize,
         extra_link_args=sanitize,
@@ -42,6 +42,7 @@ setup(
     ext_modules=cythonize(
         [
             extension("plan", "pool.cpp", "simd.cpp", "simd_generic.cpp", "simd_avx2.cpp", "simd_avx512.cpp"),
+            extension("runner", "capi.cpp"),
             extension("engine_blas"),
         ],
         compiler_directives=DIRECTIVES,

@@ -5,19 +5,20 @@ import sys
 import zipfile
 
 PROMISED = {
-    "cyrnn/__init__.py", "cyrnn/__main__.py", "cyrnn/_version.py", "cyrnn/activation_formulas.py",
+    "cyrnn/__init__.pxd", "cyrnn/__init__.py", "cyrnn/__main__.py", "cyrnn/_version.py", "cyrnn/activation_formulas.py",
     "cyrnn/activations.py", "cyrnn/cli.py", "cyrnn/config.py", "cyrnn/configurable.py", "cyrnn/constraints.py",
     "cyrnn/demo.py", "cyrnn/dtypes.py", "cyrnn/initializers.py", "cyrnn/objects.py", "cyrnn/py.typed",
     "cyrnn/random.py", "cyrnn/regularizers.py", "cyrnn/serialization.py",
+    "cyrnn/capi/__init__.pxd", "cyrnn/capi/__init__.py", "cyrnn/capi/cyrnn.h",
     "cyrnn/data/LICENSE-digits.md", "cyrnn/data/digits.keras", "cyrnn/data/digits.npz",
     "cyrnn/engine/__init__.py", "cyrnn/engine/choice.py", "cyrnn/engine/engine_blas.pyi",
     "cyrnn/engine/engine_blas.so", "cyrnn/engine/panels.py", "cyrnn/engine/plan.pyi", "cyrnn/engine/plan.so",
-    "cyrnn/engine/threads.py",
+    "cyrnn/engine/runner.pyi", "cyrnn/engine/runner.so", "cyrnn/engine/threads.py",
     "cyrnn/layers/__init__.py", "cyrnn/layers/arguments.py", "cyrnn/layers/base.py", "cyrnn/layers/batches.py",
     "cyrnn/layers/bidirectional.py", "cyrnn/layers/carried.py", "cyrnn/layers/cells.py", "cyrnn/layers/core.py",
     "cyrnn/layers/legacy.py", "cyrnn/layers/nest.py", "cyrnn/layers/planned.py", "cyrnn/layers/rnn.py",
     "cyrnn/layers/sequential.py", "cyrnn/layers/simple_rnn.py", "cyrnn/layers/simple_rnn_cell.py",
-    "cyrnn/layers/stacked_rnn_cells.py",
+    "cyrnn/layers/stacked_rnn_cells.py", "cyrnn/layers/stepper.py",
     "cyrnn/layers/time_distributed.py", "cyrnn/layers/walk.py", "cyrnn/layers/weights.py",
     "cyrnn/saving/__init__.py", "cyrnn/saving/archive.py", "cyrnn/saving/errors.py", "cyrnn/saving/model.py",
     "cyrnn/saving/weights_h5.py",

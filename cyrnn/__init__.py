@@ -8,7 +8,7 @@ from cyrnn._version import __version__
 
 try:
     import cyrnn.engine.plan  # noqa: F401  (the compiled part, named in the error if it is missing)
-    from cyrnn import activations, constraints, initializers, layers, random, regularizers, saving
+    from cyrnn import activations, capi, constraints, initializers, layers, random, regularizers, saving
 except ModuleNotFoundError as error:
     if error.name != "cyrnn.engine.plan":
         raise
@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
         "pip install -e ."
     ) from error
 
+from cyrnn.capi import get_include
 from cyrnn.config import show_config
 from cyrnn.engine.threads import get_num_threads, set_num_threads
 from cyrnn.layers import Input, Layer
@@ -29,8 +30,10 @@ __all__ = [
     "Sequential",
     "__version__",
     "activations",
+    "capi",
     "constraints",
     "from_json",
+    "get_include",
     "get_num_threads",
     "initializers",
     "layers",

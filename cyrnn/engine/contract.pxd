@@ -1,6 +1,9 @@
-# The face of contract.hpp and simd.hpp for Cython; the comments are there.
+# The faces of contract.hpp, prepared.hpp, simd.hpp, slices.hpp and capi.hpp for Cython; the comments are there.
 from libc.stdint cimport uint8_t
 from libcpp cimport bool
+from libcpp.memory cimport shared_ptr
+
+from cyrnn.capi cimport cyrnn_api, cyrnn_model
 
 ctypedef fused real:
     float
@@ -62,6 +65,16 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         Product[double] f64
 
 
+cdef extern from "prepared.hpp" namespace "cyrnn" nogil:
+    cdef cppclass Prepared:
+        Prepared() except +
+        const Engine *engine
+        bool single
+        Weights[float] f32
+        Weights[double] f64
+        const void *keep(const void *array, size_t count) except +
+
+
 cdef extern from "simd.hpp" namespace "cyrnn" nogil:
     int activation_count()
     const char *activation_name(int index)
@@ -87,13 +100,16 @@ cdef extern from "slices.hpp" namespace "cyrnn" nogil:
     const double least_parallel_work
 
     cdef cppclass Job:
-        const Engine *engine
+        const Prepared *prepared
         double work()
 
     cdef cppclass JobOf[T](Job):
-        const Product[T] *product
-        const Weights[T] *weights
         Sequences[T] call
 
     Outcome run_slices(const Job *const *jobs, ptrdiff_t count, int threads,
                        bool (*interrupted)() noexcept nogil) noexcept
+
+
+cdef extern from "capi.hpp" namespace "cyrnn" nogil:
+    const cyrnn_api *c_api()
+    cyrnn_model *make_model(const shared_ptr[Prepared] *layers, ptrdiff_t count, bool real_time) noexcept nogil

@@ -21,7 +21,7 @@ def packed(kernels: Array, bias: Array | None, columns: int) -> tuple[Array, Arr
         width *= 2
     padded = np.zeros((depth, whole * columns + width), kernels.dtype)
     padded[:, :units] = kernels
-    panels = _aligned(padded.size, kernels.dtype)
+    panels = np.empty(padded.size, kernels.dtype)
     for first in range(0, padded.shape[1], columns):
         panel = padded[:, first : first + columns]
         panels[depth * first :][: panel.size] = panel.ravel()
@@ -34,11 +34,3 @@ def checked(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any])
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(f"{name} must have shape {shape} and dtype {dtype}, got {array.shape} and {array.dtype}")
     return array
-
-
-def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
-    """An array (size,) that begins at a cache line: vectors that lie across two take twice the time."""
-    line = 64 // dtype.itemsize
-    array = np.empty(size + line, dtype)
-    first = -(array.ctypes.data // dtype.itemsize) % line
-    return array[first : first + size]

@@ -1,6 +1,7 @@
 cimport cython
+from libcpp.memory cimport shared_ptr
 
-from cyrnn.engine.contract cimport Engine, Weights
+from cyrnn.engine.contract cimport Prepared
 
 
 @cython.final
@@ -12,7 +13,4 @@ cdef class Plan:
     cdef readonly str engine            # "simd" or "blas"
     cdef readonly str isa               # instruction set of the vectorised parts
     cdef bint single                    # float32
-    cdef list arrays                    # what weights_* point into
-    cdef const Engine *functions
-    cdef Weights[float] weights_f32
-    cdef Weights[double] weights_f64
+    cdef shared_ptr[Prepared] prepared  # which a runner may hold longer than the plan

@@ -11,12 +11,13 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uint8_t, uintptr_t
 from libcpp cimport bool
+from libcpp.memory cimport make_shared
 
 from cyrnn.engine.choice import choose_engine
 from cyrnn.engine.panels import checked, packed
 
 from cyrnn.engine.contract cimport (
-    Engine, Job, JobOf, Outcome, Product, Simd, Weights, activation_by_row, activation_count, activation_name,
+    Engine, Job, JobOf, Outcome, Prepared, Simd, Weights, activation_by_row, activation_count, activation_name,
     least_parallel_work, real, run_slices, simd_best, simd_by_name,
 )
 
@@ -70,24 +71,25 @@ cdef class Plan:
         self.engine = choose_engine(engine, self.isa, units)
         self.features, self.units, self.dtype, self.activation = features, units, dtype, activation
         cdef int index = ACTIVATIONS[activation]
-        cdef bint single = dtype == numpy.float32
-        self.single = single
+        self.prepared = make_shared[Prepared]()
+        cdef Prepared *prepared = self.prepared.get()
+        prepared.single = self.single = dtype == numpy.float32
+        depth = len(kernels)
         if self.engine == "simd":
-            self.functions = &simd.engine
-            kernels_t = None
-            panels, bias = packed(kernels, bias, simd.columns_f32 if single else simd.columns_f64)
+            prepared.engine = &simd.engine
+            panels, bias = packed(kernels, bias, simd.columns_f32 if self.single else simd.columns_f64)
+            kernels = kernels_t = None
         else:
-            self.functions = blas_functions()
+            prepared.engine = blas_functions()
             kernels_t, panels = numpy.ascontiguousarray(kernels.T), None
-        self.arrays = [kernels if panels is None else None, kernels_t, panels, bias]
-        if single:
-            fill_weights[float](&self.weights_f32, features, units, len(kernels), self.arrays)
-            self.weights_f32.activate = simd.activate_f32[index]
-            self.weights_f32.by_row = activation_by_row(index)
+        if self.single:
+            fill_weights[float](prepared, &prepared.f32, features, units, depth, kernels, kernels_t, panels, bias)
+            prepared.f32.activate = simd.activate_f32[index]
+            prepared.f32.by_row = activation_by_row(index)
         else:
-            fill_weights[double](&self.weights_f64, features, units, len(kernels), self.arrays)
-            self.weights_f64.activate = simd.activate_f64[index]
-            self.weights_f64.by_row = activation_by_row(index)
+            fill_weights[double](prepared, &prepared.f64, features, units, depth, kernels, kernels_t, panels, bias)
+            prepared.f64.activate = simd.activate_f64[index]
+            prepared.f64.by_row = activation_by_row(index)
 
     def call(self, x, *, initial_state=None, mask=None, bint zero_output_for_mask=False, bint go_backwards=False,
              input_dropout=None, recurrent_dropout=None, outputs=None, last_output=None, state=None):
@@ -312,15 +314,21 @@ cdef class Call(_Buffers):
     cdef const Job *job  # the one of the two that is filled
 
 
-cdef int fill_weights(Weights[real] *weights, ptrdiff_t features, ptrdiff_t units, ptrdiff_t depth,
-                      list arrays) except -1:
-    cdef list addresses = [0 if array is None else array.ctypes.data for array in arrays]
+cdef int fill_weights(Prepared *prepared, Weights[real] *weights, ptrdiff_t features, ptrdiff_t units, ptrdiff_t depth,
+                      kernels, kernels_t, panels, bias) except -1:
     weights.features, weights.units, weights.depth = features, units, depth
-    weights.kernels = <const real *> <uintptr_t> addresses[0]
-    weights.kernels_t = <const real *> <uintptr_t> addresses[1]
-    weights.panels = <const real *> <uintptr_t> addresses[2]
-    weights.bias = <const real *> <uintptr_t> addresses[3]
+    weights.kernels = <const real *> kept(prepared, kernels)
+    weights.kernels_t = <const real *> kept(prepared, kernels_t)
+    weights.panels = <const real *> kept(prepared, panels)
+    weights.bias = <const real *> kept(prepared, bias)
     return 0
+
+
+cdef const void *kept(Prepared *prepared, array) except? NULL:
+    """The address of a copy that lives as long as `prepared`, or null for None."""
+    if array is None:
+        return NULL
+    return prepared.keep(<const void *> <uintptr_t> array.ctypes.data, array.nbytes)
 
 
 cdef int fill(Call call, x, initial_state, mask, bint zero_output_for_mask, bint go_backwards, input_dropout,
@@ -328,20 +336,17 @@ cdef int fill(Call call, x, initial_state, mask, bint zero_output_for_mask, bint
     cdef Plan plan = call.plan
     if plan.single:
         call.job = &call.job_f32
-        return fill_job[float](
-            call, &call.job_f32, &plan.weights_f32, &plan.functions.f32, x, initial_state, mask, zero_output_for_mask,
-            go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state)
+        return fill_job[float](call, &call.job_f32, x, initial_state, mask, zero_output_for_mask, go_backwards,
+                               input_dropout, recurrent_dropout, outputs, last_output, state)
     call.job = &call.job_f64
-    return fill_job[double](
-        call, &call.job_f64, &plan.weights_f64, &plan.functions.f64, x, initial_state, mask, zero_output_for_mask,
-        go_backwards, input_dropout, recurrent_dropout, outputs, last_output, state)
+    return fill_job[double](call, &call.job_f64, x, initial_state, mask, zero_output_for_mask, go_backwards,
+                            input_dropout, recurrent_dropout, outputs, last_output, state)
 
 
-cdef int fill_job(Call owner, JobOf[real] *job, const Weights[real] *weights, const Product[real] *product, x,
-                  initial_state, mask, bint zero_output_for_mask, bint go_backwards, input_dropout, recurrent_dropout,
-                  outputs, last_output, state) except -1:
-    job.engine, job.product, job.weights = owner.plan.functions, product, weights
-    cdef ptrdiff_t features = weights.features, units = weights.units
+cdef int fill_job(Call owner, JobOf[real] *job, x, initial_state, mask, bint zero_output_for_mask, bint go_backwards,
+                  input_dropout, recurrent_dropout, outputs, last_output, state) except -1:
+    job.prepared = owner.plan.prepared.get()
+    cdef ptrdiff_t features = owner.plan.features, units = owner.plan.units
     cdef char kind = b"f" if real is float else b"d"
     cdef Py_buffer *view = owner.take("x", x, shaped(3, any_length, any_length, features), kind)
     cdef ptrdiff_t item = view.itemsize

@@ -10,8 +10,8 @@
 #include <new>
 #include <vector>
 
-#include "contract.hpp"
 #include "pool.hpp"
+#include "prepared.hpp"
 #include "recurrence.hpp"
 
 namespace cyrnn {
@@ -51,7 +51,7 @@ private:
 
 // One call of one plan, of whichever dtype.
 struct Job {
-    const Engine *engine;
+    const Prepared *prepared;
 
     virtual std::ptrdiff_t batch() const = 0;
     virtual double work() const = 0;  // multiply-adds
@@ -64,29 +64,31 @@ protected:
 };
 
 template <class T> struct JobOf final : Job {
-    const Product<T> *product;
-    const Weights<T> *weights;
     Sequences<T> call;
 
     std::ptrdiff_t batch() const override { return call.batch; }
 
     double work() const override {
         return static_cast<double>(call.batch) * static_cast<double>(call.timesteps) *
-               static_cast<double>(weights->units) * static_cast<double>(weights->depth);
+               static_cast<double>(weights().units) * static_cast<double>(weights().depth);
     }
 
     Load load(int threads) const override {
-        const double each = static_cast<double>(weights->units) * static_cast<double>(weights->depth);
+        const double each = static_cast<double>(weights().units) * static_cast<double>(weights().depth);
         return {call.batch, threads, static_cast<double>(call.timesteps) * each, each * sizeof(T)};
     }
 
     std::size_t scratch_bytes(std::ptrdiff_t rows) const override {
-        return static_cast<std::size_t>(Recurrence<T>::scratch_bytes(*product, *weights, rows));
+        return static_cast<std::size_t>(Recurrence<T>::scratch_bytes(product(), weights(), rows));
     }
 
     void walk(std::ptrdiff_t first, std::ptrdiff_t last, void *scratch, Stop stop) const override {
-        Recurrence<T>(*product, *weights, call, first, last, scratch).run(stop);
+        Recurrence<T>(product(), weights(), call, first, last, scratch).run(stop);
     }
+
+private:
+    const Weights<T> &weights() const { return prepared->template weights<T>(); }
+    const Product<T> &product() const { return prepared->template product<T>(); }
 };
 
 class Slices {
@@ -101,7 +103,7 @@ public:
             const std::ptrdiff_t batch = jobs[i]->batch();
             if (batch == 0) continue;
             const Load load = jobs[i]->load(threads);
-            const std::ptrdiff_t rows = std::min(jobs[i]->engine->slice_rows(&load), batch);
+            const std::ptrdiff_t rows = std::min(jobs[i]->prepared->engine->slice_rows(&load), batch);
             parts.push_back({jobs[i], rows, (batch + rows - 1) / rows});
             slices += parts.back().slices;
             scratch_size = std::max(scratch_size, jobs[i]->scratch_bytes(rows));
@@ -129,10 +131,10 @@ private:
     class Begun {  // each engine, from before the first slice until after the last, whatever happens between
     public:
         explicit Begun(const std::vector<Part> &parts) : parts(parts) {
-            for (const Part &part : parts) part.job->engine->begin();
+            for (const Part &part : parts) part.job->prepared->engine->begin();
         }
         ~Begun() {
-            for (const Part &part : parts) part.job->engine->end();
+            for (const Part &part : parts) part.job->prepared->engine->end();
         }
         Begun(const Begun &) = delete;
         Begun &operator=(const Begun &) = delete;

@@ -71,3 +71,24 @@ def checked_rate(name: str, value: Any) -> float:
     if value != value:
         raise ValueError(f"{name} must be a number between 0 and 1, got nan")
     return float(min(1, max(0, value)))
+
+
+def checked_rows(name: str, rows: int | ArrayLike | None, count: int) -> Array:
+    """Row numbers below `count` from an int, ints, or a bool for each row; None is all. Raises ValueError."""
+    if rows is None:
+        return np.arange(count)
+    given = np.atleast_1d(np.asarray(rows))
+    if given.dtype == bool and given.shape == (count,):
+        return np.flatnonzero(given)
+    if given.ndim != 1 or given.dtype.kind not in "iu" or not np.all((given >= -count) & (given < count)):
+        raise ValueError(f"{name} must be rows from 0 to {count - 1}, got {rows!r:.100}")
+    return given
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raises ValueError unless `out` is an array that a result of this shape and dtype can be written to."""
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+        got = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"out must be an array of shape {shape} and dtype {dtype}, got {got}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable, got a read-only array")

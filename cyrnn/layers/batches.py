@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from cyrnn.engine import threads
 from cyrnn.layers import nest
-from cyrnn.layers.arguments import Array, as_array, checked_int
+from cyrnn.layers.arguments import Array, as_array, check_out, checked_int
 
 # Without a batch_size: as many samples at a time as make about this many input elements. Enough work for all
 # cores, and a few tens of megabytes for what is between the layers.
@@ -92,11 +92,7 @@ def _check_out(out: Any, shape: Any, dtype: np.dtype) -> None:
     """Raises ValueError unless the whole result can be written to `out`. Nothing has been computed yet."""
     if not all(axis is None or isinstance(axis, int) for axis in shape):
         raise ValueError("out cannot be given where the layer returns several arrays")
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
-        got = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"out must be an array of shape {shape} and dtype {dtype}, got {got}")
-    if not out.flags.writeable:
-        raise ValueError("out must be writeable, got a read-only array")
+    check_out(out, shape, dtype)
 
 
 def _progress(batches: Any, wanted: bool) -> Any:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from cyrnn.layers import cells as any_cell
 from cyrnn.layers import nest
-from cyrnn.layers.arguments import Array, as_array
+from cyrnn.layers.arguments import Array, as_array, checked_rows
 from cyrnn.layers.base import Layer
 
 
@@ -37,12 +37,12 @@ class Carried(Layer):
                 f"stateful layer {self.name!r} carries states of {len(carried[0])} rows, got a batch of {batch}"
             )
         if initial_state is not None:
-            return self._checked_states("initial_state", initial_state, batch)
+            return self.checked_states("initial_state", initial_state, batch)
         if carried is not None:
             return [state.copy() for state in carried]
-        return None if self._begins_with_zeros() else nest.flatten(self.get_initial_state(batch))
+        return None if self.begins_with_zeros else nest.flatten(self.get_initial_state(batch))
 
-    def _checked_states(self, name: str, states: Any, batch: int) -> list[Array]:
+    def checked_states(self, name: str, states: Any, batch: int) -> list[Array]:
         """One array (batch, size) per state from a flat or nested list; (1, size) and (size,) are repeated."""
         expected = nest.flatten(self.get_initial_state(1))
         given = nest.flatten(states)
@@ -58,14 +58,16 @@ class Carried(Layer):
 
     def begin_carrying(self, batch: int) -> None:
         """Carry what a call begins with, for so many rows."""
-        if self._begins_with_zeros():
+        if self.begins_with_zeros:
             like, dtype = self.get_initial_state(1), self.dtype_policy.variable_dtype
             zeros = [np.zeros((batch, *state.shape[1:]), dtype) for state in nest.flatten(like)]
             self.states = nest.pack(like, zeros)  # no copies: memory for them is taken when they are written to
         else:
             self.carry(self.get_initial_state(batch))
 
-    def _begins_with_zeros(self) -> bool:
+    @property
+    def begins_with_zeros(self) -> bool:
+        """Whether a call without `initial_state` begins with zeros, so that nobody has to make them."""
         return type(self).get_initial_state is Carried.get_initial_state and any_cell.begins_with_zeros(self.cell)
 
     def carry(self, states: list[Any]) -> None:
@@ -88,10 +90,10 @@ class Carried(Layer):
             missing = "is not built" if self.stateful else "is not stateful"
             raise ValueError(f"layer {self.name!r} {missing}: it carries no states that could be set")
         carried = nest.flatten(self.states)
-        rows = _checked_rows(batch_index, len(carried[0]))
+        rows = checked_rows("batch_index", batch_index, len(carried[0]))
         new = nest.flatten(self.get_initial_state(len(rows)))
         if states is not None:
-            new = self._checked_states("states", states, len(rows))
+            new = self.checked_states("states", states, len(rows))
         changed = [state.copy() for state in carried]
         for state, values in zip(changed, new, strict=True):
             state[rows] = values
@@ -144,15 +146,3 @@ def states_as_before_on_error(layer: Layer) -> Iterator[None]:
             else:
                 part.states = states
         raise
-
-
-def _checked_rows(batch_index: int | ArrayLike | None, count: int) -> Array:
-    """Row numbers from 0 to count-1. Raises ValueError."""
-    if batch_index is None:
-        return np.arange(count)
-    rows = np.atleast_1d(np.asarray(batch_index))
-    if rows.dtype == bool and rows.shape == (count,):
-        return np.flatnonzero(rows)
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.all((rows >= -count) & (rows < count)):
-        raise ValueError(f"batch_index must be rows from 0 to {count - 1}, got {batch_index!r:.100}")
-    return rows

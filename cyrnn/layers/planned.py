@@ -1,6 +1,6 @@
 """Layers that the engine computes."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,12 @@ from cyrnn.layers.base import Layer
 _Result = TypeVar("_Result")
 
 
+def planned(values: Mapping[str, Array], dtype: np.dtype, activation: str) -> Plan:
+    """The plan of a `kernel`, perhaps a `recurrent_kernel` and a `bias`, in the dtype that the engine computes in."""
+    weights = {name: value.astype(dtype, copy=False) for name, value in values.items()}
+    return Plan(weights["kernel"], weights.get("recurrent_kernel"), weights.get("bias"), activation)
+
+
 class PlannedLayer(Layer):
     """A layer of a `kernel`, perhaps a `recurrent_kernel` and a `bias`, and an `activation`."""
 
@@ -25,16 +31,19 @@ class PlannedLayer(Layer):
 
         An activation that is not one of Keras' own is left out of it: the plan is then linear.
         """
+        return self.plan_and_weights()[0]
+
+    def plan_and_weights(self) -> tuple[Plan, Mapping[str, Array]]:
+        """The plan, and the weights by name that it was made of."""
         values, activation, prepared = self._values, self.activation, self._prepared
         if prepared is not None and prepared[0] is values and prepared[1] is activation:
-            return prepared[2]
+            return prepared[2], values
         if not self.built:
             raise ValueError(f"layer {self.name!r} is not built yet: call it or build(input_shape) first")
-        weights = {name: value.astype(self.dtype_policy.engine_dtype) for name, value in values.items()}
         name = activations.engine_name(activation)
-        plan = Plan(weights["kernel"], weights.get("recurrent_kernel"), weights.get("bias"), name or "linear")
+        plan = planned(values, self.dtype_policy.engine_dtype, name or "linear")
         self._prepared = (values, activation, plan, name is not None)
-        return plan
+        return plan, values
 
     def whole_plan(self) -> Plan | None:
         """The plan, if it is at hand and computes the activation too."""

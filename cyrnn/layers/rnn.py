@@ -21,6 +21,7 @@ from cyrnn.layers.carried import Carried, checked_and_called
 from cyrnn.layers.planned import run_together
 from cyrnn.layers.simple_rnn_cell import SimpleRNNCell
 from cyrnn.layers.stacked_rnn_cells import StackedRNNCells
+from cyrnn.layers.stepper import Stepper, stepper_of
 from cyrnn.layers.walk import walk
 
 
@@ -213,6 +214,18 @@ class RNN(Carried, Predicts, Layer):
         if self.stateful:
             self.carry(packed)
         return (output, *packed) if self.return_state else output
+
+    # ------------------------------------------------------------ streaming
+
+    def stepper(self, batch_size: int = 1, initial_state: Any = None) -> Stepper:
+        """A `Stepper` for `batch_size` streams side by side, which takes one timestep at a time.
+
+        initial_state : as in a call; None is what a call without it begins with, also where the layer is stateful
+        Raises ValueError for a layer that is not built, goes backwards, or that the engine does not run by itself.
+        """
+        if type(self).call is not RNN.call:
+            raise ValueError(f"layer {self.name!r} has a `call` of its own, which a stepper does not know")
+        return stepper_of(self, batch_size, initial_state)
 
     # ------------------------------------------------------------ shapes and config
 

@@ -1,0 +1,75 @@
+"""cyrnn from other compiled code: where `cyrnn.h` lies, and its table of functions.
+
+C and C++ find the table by the capsule `api` (``cyrnn_import()`` of the header does), Cython with ``from cyrnn cimport
+cyrnn_import``; ctypes and numba through `functions`, cffi and others through `addresses`.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cyrnn.engine.runner import api, api_address
+
+__all__ = ["addresses", "api", "functions", "get_include"]
+
+_POINTER, _INT32, _INT64, _SIZE, _STATUS = (
+    ctypes.c_void_p,
+    ctypes.c_int32,
+    ctypes.c_int64,
+    ctypes.c_size_t,
+    ctypes.c_int,
+)
+_STATE = (_POINTER, _INT32, _INT64, _INT64, _POINTER)
+
+# The functions of struct cyrnn_api, in its order: what each returns, and what it takes.
+_PROTOTYPES: dict[str, tuple[Any, ...]] = {
+    "status_text": (ctypes.c_char_p, _STATUS),
+    "model_info": (_STATUS, _POINTER, _POINTER),
+    "layer_units": (_STATUS, _POINTER, _INT32, _POINTER),
+    "model_retain": (_STATUS, _POINTER),
+    "model_release": (_STATUS, _POINTER),
+    "runner_size": (_STATUS, _POINTER, _INT64, _POINTER),
+    "runner_create": (_STATUS, _POINTER, _INT64, _POINTER, _SIZE, _POINTER),
+    "runner_destroy": (_STATUS, _POINTER),
+    "runner_batch": (_STATUS, _POINTER, _POINTER),
+    "step_f32": (_STATUS, _POINTER, _POINTER, _POINTER),
+    "step_f64": (_STATUS, _POINTER, _POINTER, _POINTER),
+    "forward_f32": (_STATUS, _POINTER, _INT64, _POINTER, _POINTER),
+    "forward_f64": (_STATUS, _POINTER, _INT64, _POINTER, _POINTER),
+    "get_state_f32": (_STATUS, *_STATE),
+    "get_state_f64": (_STATUS, *_STATE),
+    "set_state_f32": (_STATUS, *_STATE),
+    "set_state_f64": (_STATUS, *_STATE),
+    "reset": (_STATUS, _POINTER),
+}
+
+
+class _Table(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", _SIZE),
+        ("abi_version", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        *((name, _POINTER) for name in _PROTOTYPES),
+    ]
+
+
+def get_include() -> str:
+    """The folder of ``cyrnn.h``, for a compiler's include path."""
+    return str(Path(__file__).parent)
+
+
+@cache
+def addresses() -> dict[str, int]:
+    """The address of each function of ``struct cyrnn_api``, by its name."""
+    table = _Table.from_address(api_address)
+    return {name: getattr(table, name) for name in _PROTOTYPES}
+
+
+@cache
+def functions() -> dict[str, Any]:
+    """Each function of ``struct cyrnn_api`` as a ctypes function: pointers are addresses, statuses ints.
+
+    numba calls them from compiled code without the GIL.
+    """
+    return {name: ctypes.CFUNCTYPE(*_PROTOTYPES[name])(address) for name, address in addresses().items()}

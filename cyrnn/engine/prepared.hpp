@@ -1,0 +1,43 @@
+// The weights of one plan in memory of their own, which lives as long as anybody holds it: a plan, or a model in C.
+#pragma once
+
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "contract.hpp"
+
+namespace cyrnn {
+
+class Prepared {
+public:
+    const Engine *engine = nullptr;
+    bool single = true;  // float32; which of the two is filled
+    Weights<float> f32{};
+    Weights<double> f64{};
+
+    // A copy that begins at a cache line: vectors that lie across two take twice the time. Raises std::bad_alloc.
+    const void *keep(const void *array, std::size_t bytes) {
+        kept.emplace_back(static_cast<char *>(::operator new[](bytes ? bytes : 1, line)));
+        return bytes ? std::memcpy(kept.back().get(), array, bytes) : kept.back().get();
+    }
+
+    template <class T> const Weights<T> &weights() const;
+    template <class T> const Product<T> &product() const;
+
+private:
+    static constexpr std::align_val_t line{64};
+    struct Free {
+        void operator()(char *array) const { ::operator delete[](array, line); }
+    };
+    std::vector<std::unique_ptr<char, Free>> kept;
+};
+
+template <> inline const Weights<float> &Prepared::weights<float>() const { return f32; }
+template <> inline const Weights<double> &Prepared::weights<double>() const { return f64; }
+template <> inline const Product<float> &Prepared::product<float>() const { return engine->f32; }
+template <> inline const Product<double> &Prepared::product<double>() const { return engine->f64; }
+
+}  // namespace cyrnn

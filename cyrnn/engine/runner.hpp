@@ -1,0 +1,155 @@
+// A runner: the states of some rows in one block of memory, and the steps that move them. The other side of cyrnn.h.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "cyrnn.h"
+#include "prepared.hpp"
+#include "recurrence.hpp"
+
+// Plans one behind the other, as the cells of a stack are.
+struct cyrnn_model {
+    std::vector<std::shared_ptr<const cyrnn::Prepared>> layers;
+    bool real_time;
+    std::atomic<std::ptrdiff_t> holders{1};
+};
+
+// At the head of its block; behind it the states, for each layer h_t and where h_{t+1} goes (batch, units), and the scratch.
+struct cyrnn_runner {
+    cyrnn_model *model;
+    std::ptrdiff_t batch;
+    void *block;                     // to be freed with the runner; null if the memory is the caller's
+    std::atomic<bool> busy{false};
+    void *scratch;
+    struct State {
+        void *now, *then;
+        std::ptrdiff_t slice;        // rows that go through a product together, as in a call
+    } *states;                       // one for each layer
+};
+
+namespace cyrnn {
+
+template <class T> class Run {
+public:
+    explicit Run(cyrnn_runner &runner) : runner(runner), layers(runner.model->layers) {}
+
+    void step(const T *x, T *output) {
+        const std::ptrdiff_t batch = runner.batch;
+        std::ptrdiff_t width = layers[0]->weights<T>().features;
+        for (std::size_t l = 0; l < layers.size(); ++l) {
+            const Weights<T> &weights = layers[l]->weights<T>();
+            cyrnn_runner::State &state = runner.states[l];
+            T *const now = static_cast<T *>(state.now), *const then = static_cast<T *>(state.then);
+            const Begun begun(*layers[l]->engine);
+            for (std::ptrdiff_t first = 0; first < batch; first += state.slice) {
+                const std::ptrdiff_t rows = batch - first < state.slice ? batch - first : state.slice;
+                const Step<T> step{rows, x + first * width, width, now + first * weights.units, weights.units,
+                                   then + first * weights.units, weights.units, false, batch == 1};
+                layers[l]->product<T>().step(&weights, &step, static_cast<T *>(runner.scratch));
+            }
+            std::swap(state.now, state.then);
+            x = then, width = weights.units;
+        }
+        std::memcpy(output, x, static_cast<std::size_t>(batch * width) * sizeof(T));
+    }
+
+    // A stack goes some timesteps at a time through all layers, so that what is between them has a bounded size.
+    void forward(std::ptrdiff_t timesteps, const T *x, T *outputs) {
+        const std::ptrdiff_t features = layers[0]->weights<T>().features, units = layers.back()->weights<T>().units;
+        const std::ptrdiff_t most = layers.size() == 1 ? timesteps : between;
+        for (std::ptrdiff_t t = 0; t < timesteps; t += most) {
+            const std::ptrdiff_t count = timesteps - t < most ? timesteps - t : most;
+            Place from{const_cast<T *>(x) + t * features, timesteps * features, features};  // which is not written to
+            for (std::size_t l = 0; l < layers.size(); ++l) {
+                const bool last = l + 1 == layers.size();
+                const std::ptrdiff_t width = layers[l]->weights<T>().units;
+                const Place to = last ? Place{outputs ? outputs + t * units : nullptr, timesteps * units, units}
+                                      : Place{passage(l), between * width, width};
+                walk(l, count, from, to);
+                from = to;
+            }
+        }
+    }
+
+    // Timesteps that a stack hands from layer to layer at once.
+    static constexpr std::ptrdiff_t between = 16;
+
+    // Bytes of scratch: of the layer that needs most, and then what two layers hand on and take.
+    static std::size_t scratch_bytes(const cyrnn_model &model, std::ptrdiff_t batch) {
+        return recurrence_bytes(model, batch) + (model.layers.size() > 1 ? 2 * passage_bytes(model, batch) : 0);
+    }
+
+    static std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+    // As a call of this batch on one thread is cut: a BLAS may round a row differently in a product of other rows.
+    static std::ptrdiff_t slice_of(const Prepared &layer, std::ptrdiff_t batch) {
+        const Weights<T> &weights = layer.weights<T>();
+        const double work = static_cast<double>(weights.units) * static_cast<double>(weights.depth);
+        const Load load{batch, 1, work, work * sizeof(T)};
+        const std::ptrdiff_t rows = layer.engine->slice_rows(&load);
+        return rows < batch ? rows : batch;
+    }
+
+private:
+    struct Begun {
+        explicit Begun(const Engine &engine) : engine(engine) { engine.begin(); }
+        ~Begun() { engine.end(); }
+        const Engine &engine;
+    };
+
+    struct Place {
+        T *array;
+        std::ptrdiff_t batch, time;  // strides
+    };
+
+    void walk(std::size_t l, std::ptrdiff_t count, const Place &from, const Place &to) {
+        const Weights<T> &weights = layers[l]->weights<T>();
+        T *const state = static_cast<T *>(runner.states[l].now);
+        Sequences<T> call{};
+        call.batch = runner.batch, call.timesteps = count;
+        call.x = from.array, call.x_batch = from.batch, call.x_time = from.time, call.x_feature = 1;
+        call.outputs = to.array, call.outputs_batch = to.batch, call.outputs_time = to.time;
+        call.initial_state = call.state = state;  // each slice reads its rows first, and writes them last
+        const Stop never{[](void *) { return false; }, nullptr};
+        const std::ptrdiff_t slice = runner.states[l].slice;
+        const Begun begun(*layers[l]->engine);
+        for (std::ptrdiff_t first = 0; first < runner.batch; first += slice) {
+            const std::ptrdiff_t last = first + slice < runner.batch ? first + slice : runner.batch;
+            Recurrence<T>(layers[l]->product<T>(), weights, call, first, last, runner.scratch).run(never);
+        }
+    }
+
+    // Between layer l and the next: two places take turns.
+    T *passage(std::size_t l) const {
+        const cyrnn_model &model = *runner.model;
+        char *const first = static_cast<char *>(runner.scratch) + recurrence_bytes(model, runner.batch);
+        return reinterpret_cast<T *>(first + l % 2 * passage_bytes(model, runner.batch));
+    }
+
+    static std::size_t recurrence_bytes(const cyrnn_model &model, std::ptrdiff_t batch) {
+        std::ptrdiff_t most = 0;
+        for (const auto &layer : model.layers) {
+            const std::ptrdiff_t rows = slice_of(*layer, batch);
+            const std::ptrdiff_t bytes = Recurrence<T>::scratch_bytes(layer->product<T>(), layer->weights<T>(), rows);
+            most = bytes > most ? bytes : most;
+        }
+        return aligned(static_cast<std::size_t>(most));
+    }
+
+    static std::size_t passage_bytes(const cyrnn_model &model, std::ptrdiff_t batch) {
+        std::ptrdiff_t most = 0;
+        for (const auto &layer : model.layers)
+            most = layer->weights<T>().units > most ? layer->weights<T>().units : most;
+        return aligned(static_cast<std::size_t>(batch * between * most) * sizeof(T));
+    }
+
+    cyrnn_runner &runner;
+    const std::vector<std::shared_ptr<const Prepared>> &layers;
+};
+
+}  // namespace cyrnn

@@ -11,7 +11,7 @@ from typing import Any
 
 from cyrnn.engine.runner import api, api_address
 
-__all__ = ["addresses", "api", "functions", "get_include"]
+__all__ = ["addresses", "api", "api_address", "functions", "get_include"]
 
 _POINTER, _INT32, _INT64, _SIZE, _STATUS = (
     ctypes.c_void_p,

@@ -1,0 +1,310 @@
+"""Consumers of the C interface, compiled and run: C, Cython, ctypes, cffi; and that a step is fit for real time."""
+
+import ctypes
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import run_python
+
+import cyrnn
+from cyrnn.layers import RNN, SimpleRNN, SimpleRNNCell
+
+NATIVE = Path(__file__).parent / "native"
+CC = os.environ.get("CC", "cc").split()
+STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+C = cyrnn.capi.functions()
+rng = np.random.default_rng(11)
+
+
+def compiled(source, folder, *flags, suffix=".so", shared=True):
+    """The path of a shared library made of a C file."""
+    library = folder / (source.stem + suffix)
+    kind = ["-shared", "-fPIC"] if shared else []
+    subprocess.run([*CC, *STRICT, *kind, f"-I{cyrnn.get_include()}", *flags, source, "-o", library], check=True)
+    return library
+
+
+def built(layer, features=8):
+    layer.build((None, None, features))
+    return layer
+
+
+def pointer(array):
+    return array.ctypes.data
+
+
+# ---------------------------------------------------------------- consumers
+
+
+@pytest.mark.parametrize("standard", ["c99", "c11", "c++11", "c++20"])
+def test_the_header_stands_alone(standard, tmp_path):
+    source = tmp_path / ("header.c" if standard.startswith("c1") or standard == "c99" else "header.cpp")
+    source.write_text(
+        "#include <cyrnn.h>\n#include <cyrnn.h>\ncyrnn_info info; int main(void) { return info.dtype; }\n"
+    )
+    flags = [f"-std={standard}", *STRICT[1:], f"-I{cyrnn.get_include()}", "-fsyntax-only"]
+    subprocess.run([*CC, *flags, source], check=True)
+
+
+@pytest.mark.parametrize("cell", [lambda: SimpleRNNCell(32), lambda: [SimpleRNNCell(20), SimpleRNNCell(9)]])
+def test_c_streams_in_threads_that_python_has_not_seen(cell, tmp_path):
+    library = ctypes.CDLL(str(compiled(NATIVE / "threads.c", tmp_path, "-pthread")))
+    rnn = built(RNN(cell(), return_sequences=True))
+    x = rng.standard_normal((6, 101, 8)).astype("f")
+    expected = np.concatenate([rnn(x[i : i + 1]) for i in range(6)])
+    outputs = np.empty_like(expected)
+    stepper = rnn.stepper()
+    status = library.run_streams(
+        ctypes.c_void_p(cyrnn.capi.api_address), ctypes.c_void_p(stepper.model_address), 6, ctypes.c_int64(101),
+        ctypes.c_void_p(pointer(x)), ctypes.c_void_p(pointer(outputs)),
+    )  # fmt: skip
+    assert status == 0
+    np.testing.assert_array_equal(outputs, expected)
+    assert not np.any(stepper.state[0])  # its own stream has not moved
+
+
+def test_a_c_extension_finds_table_and_runner_by_capsules(tmp_path, monkeypatch):
+    compiled(NATIVE / "extension.c", tmp_path, f"-I{sysconfig.get_paths()['include']}")
+    monkeypatch.syspath_prepend(tmp_path)
+    import extension
+
+    rnn = built(SimpleRNN(5, return_sequences=True))
+    x, outputs = rng.standard_normal((1, 7, 8)).astype("f"), np.empty((7, 5), "f")
+    stepper = rnn.stepper()
+    for t in range(7):
+        extension.step(stepper, x[0, t], outputs[t])
+    np.testing.assert_array_equal(outputs, rnn(x)[0])
+    with pytest.raises(AttributeError, match="__cyrnn_runner__"):
+        extension.step(rnn, x[0, 0], outputs[0])
+    with pytest.raises(RuntimeError, match="float32 function was called on a float64 model"):
+        extension.step(built(SimpleRNN(5, dtype="float64")).stepper(), x[0, 0], outputs[0])
+
+
+def test_cffi(tmp_path):
+    cffi = pytest.importorskip("cffi", reason="cffi is not installed")
+    rnn = built(SimpleRNN(5, return_sequences=True))
+    x, outputs = rng.standard_normal((1, 7, 8)).astype("f"), np.empty((1, 7, 5), "f")
+    ffi, stepper = cffi.FFI(), rnn.stepper()
+    forward = ffi.cast("int (*)(void *, int64_t, float *, float *)", cyrnn.capi.addresses()["forward_f32"])
+    runner = ffi.cast("void *", stepper.address)
+    assert forward(runner, 7, ffi.from_buffer("float[]", x), ffi.from_buffer("float[]", outputs)) == 0
+    np.testing.assert_array_equal(outputs, rnn(x))
+
+
+# ---------------------------------------------------------------- the functions, through ctypes
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [1, 3, 50])
+def test_forward_in_chunks_has_the_bits_of_a_call(dtype, batch):
+    stack = [SimpleRNNCell(20, dtype=dtype), SimpleRNNCell(33, dtype=dtype), SimpleRNNCell(4, dtype=dtype)]
+    rnn = built(RNN(stack, return_sequences=True, return_state=True, dtype=dtype))
+    x = rng.standard_normal((batch, 77, 8)).astype(dtype)
+    outputs, *states = rnn(x)
+    stepper = rnn.stepper(batch)
+    forward = C["forward_f32" if dtype == "float32" else "forward_f64"]
+    for first, last in [(0, 1), (1, 40), (40, 40), (40, 77)]:
+        part = np.ascontiguousarray(x[:, first:last])
+        given = np.empty((batch, last - first, 4), dtype)
+        assert forward(stepper.address, last - first, pointer(part), pointer(given)) == 0
+        np.testing.assert_array_equal(given, outputs[:, first:last])
+    for got, (expected,) in zip(stepper.state, states, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    before = stepper.state
+    assert forward(stepper.address, 77, pointer(x), None) == 0  # the states alone
+    assert not np.array_equal(stepper.state[0], before[0])
+
+
+class Info(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("features", ctypes.c_int64),
+        ("units", ctypes.c_int64),
+        ("dtype", ctypes.c_int32),
+        ("layers", ctypes.c_int32),
+        ("real_time", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    ]
+
+
+def test_info(monkeypatch):
+    monkeypatch.setenv("CYRNN_ENGINE", "simd")
+    stack = built(RNN([SimpleRNNCell(6, dtype="float64"), SimpleRNNCell(5, dtype="float64")], dtype="float64"))
+    stepper = stack.stepper(2)
+    info = Info(struct_size=ctypes.sizeof(Info))
+    assert C["model_info"](stepper.model_address, ctypes.addressof(info)) == 0
+    assert (info.features, info.units, info.dtype, info.layers, info.real_time) == (8, 5, 1, 2, 1)
+    units = ctypes.c_int64()
+    assert C["layer_units"](stepper.model_address, 0, ctypes.addressof(units)) == 0
+    assert units.value == 6
+    assert C["runner_batch"](stepper.address, ctypes.addressof(units)) == 0
+    assert units.value == 2
+    monkeypatch.setenv("CYRNN_ENGINE", "blas")
+    stepper = built(SimpleRNN(4)).stepper()
+    assert C["model_info"](stepper.model_address, ctypes.addressof(info)) == 0
+    assert (info.dtype, info.layers, info.real_time) == (0, 1, 0)
+    info = Info(struct_size=8)
+    assert status_name(C["model_info"](stepper.model_address, ctypes.addressof(info))) == "WRONG_STRUCT"
+
+
+STATUSES = {
+    "WRONG_DTYPE": b"a float32 function was called on a float64 model, or the other way round",
+    "NULL_ARGUMENT": b"an argument is NULL that may not be",
+    "OUT_OF_RANGE": b"a batch, row, layer or number of timesteps is out of range",
+    "MEMORY_TOO_SMALL": b"the memory is smaller than runner_size says",
+    "WRONG_STRUCT": b"struct_size is not set to the size of the struct",
+}
+
+
+def status_name(status):
+    return {text: name for name, text in STATUSES.items()}[C["status_text"](status)]
+
+
+def test_every_status_has_a_text():
+    texts = [C["status_text"](status) for status in range(8)]
+    assert len(set(texts)) == 8
+    assert C["status_text"](-1) == C["status_text"](99) == b"not a status of cyrnn"
+
+
+def test_wrong_calls_get_a_status():
+    stepper = built(RNN([SimpleRNNCell(4), SimpleRNNCell(3)])).stepper(2)
+    runner, model = stepper.address, stepper.model_address
+    x, out = np.ones((2, 8), "f"), np.empty((2, 3), "f")
+    size, made = ctypes.c_size_t(), ctypes.c_void_p()
+    wrong = {
+        "NULL_ARGUMENT": [
+            ("step_f32", None, pointer(x), pointer(out)),
+            ("step_f32", runner, None, pointer(out)),
+            ("step_f32", runner, pointer(x), None),
+            ("forward_f32", runner, 1, None, None),
+            ("get_state_f32", runner, 0, 0, 2, None),
+            ("runner_create", None, 1, None, 0, ctypes.addressof(made)),
+            ("runner_create", model, 1, None, 0, None),
+            ("runner_destroy", None),
+            ("model_release", None),
+            ("reset", None),
+        ],
+        "WRONG_DTYPE": [
+            ("step_f64", runner, pointer(x), pointer(out)),
+            ("forward_f64", runner, 1, pointer(x), pointer(out)),
+            ("set_state_f64", runner, 0, 0, 2, None),
+        ],
+        "OUT_OF_RANGE": [
+            ("forward_f32", runner, -1, pointer(x), pointer(out)),
+            ("get_state_f32", runner, 2, 0, 2, pointer(out)),
+            ("get_state_f32", runner, -1, 0, 2, pointer(out)),
+            ("set_state_f32", runner, 0, 1, 2, None),
+            ("set_state_f32", runner, 0, -1, 1, None),
+            ("set_state_f32", runner, 0, 0, 2**62, None),
+            ("runner_size", model, 0, ctypes.addressof(size)),
+            ("runner_size", model, 2**62, ctypes.addressof(size)),
+        ],
+        "MEMORY_TOO_SMALL": [("runner_create", model, 1, pointer(x), 64, ctypes.addressof(made))],
+    }
+    for name, calls in wrong.items():
+        for function, *arguments in calls:
+            assert status_name(C[function](*arguments)) == name, (function, arguments)
+    assert not stepper.state[0].any()
+    assert made.value is None
+
+
+def test_states_of_rows():
+    stepper = built(RNN([SimpleRNNCell(4), SimpleRNNCell(3)])).stepper(3)
+    values = rng.standard_normal((2, 3)).astype("f")
+    assert C["set_state_f32"](stepper.address, 1, 1, 2, pointer(values)) == 0
+    np.testing.assert_array_equal(stepper.state[1], [[0, 0, 0], *values])
+    got = np.empty((1, 3), "f")
+    assert C["get_state_f32"](stepper.address, 1, 2, 1, pointer(got)) == 0
+    np.testing.assert_array_equal(got, values[1:])
+    assert C["set_state_f32"](stepper.address, 1, 2, 1, None) == 0
+    np.testing.assert_array_equal(stepper.state[1], [[0, 0, 0], values[0], [0, 0, 0]])
+    assert C["reset"](stepper.address) == 0
+    assert not stepper.state[1].any()
+
+
+def test_a_runner_outlives_the_stepper_whose_model_it_holds():
+    rnn = built(SimpleRNN(5, return_sequences=True))
+    x, made = rng.standard_normal((1, 9, 8)).astype("f"), ctypes.c_void_p()
+    expected = rnn(x)
+    stepper = rnn.stepper()
+    size = ctypes.c_size_t()
+    assert C["runner_size"](stepper.model_address, 1, ctypes.addressof(size)) == 0
+    memory = np.full(size.value + 7, 255, np.uint8)
+    start = pointer(memory) + 7  # wherever it begins
+    assert C["runner_create"](stepper.model_address, 1, start, size.value, ctypes.addressof(made)) == 0
+    assert start <= made.value < start + size.value
+    del rnn, stepper
+    outputs = np.empty_like(expected)
+    assert C["forward_f32"](made, 9, pointer(x), pointer(outputs)) == 0
+    np.testing.assert_array_equal(outputs, expected)
+    assert C["runner_destroy"](made) == 0
+
+
+def test_runners_leave_no_memory_behind():
+    rnn = built(SimpleRNN(256))
+    made = ctypes.c_void_p()
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("this system has no /proc")
+    for count in range(1200):
+        if count == 200:
+            before = resident()
+        stepper = rnn.stepper(64)
+        assert C["runner_create"](stepper.model_address, 64, None, 0, ctypes.addressof(made)) == 0
+        assert C["runner_destroy"](made) == 0
+    assert resident() - before < 2000  # pages; one runner has about 500
+
+
+# ---------------------------------------------------------------- fit for real time
+
+WATCHED = """
+import ctypes, sys, numpy as np, cyrnn
+from cyrnn.layers import RNN, SimpleRNNCell
+watch, batch, what = ctypes.CDLL(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+rnn = RNN([SimpleRNNCell(units) for units in eval(sys.argv[4])], return_sequences=True)
+rnn.build((None, None, 8))
+stepper = rnn.stepper(batch)
+x = np.random.random((batch, 200, 8)).astype("f")
+out = np.zeros((batch, 200, rnn.output_size), "f")
+f = cyrnn.capi.addresses()
+pointers = (f["step_f32"], f["forward_f32"], stepper.address, x.ctypes.data, out.ctypes.data)
+arguments = (ctypes.c_int(what), *map(ctypes.c_void_p, pointers), ctypes.c_int64(200))
+print(watch.allocations_and_locks(*arguments), watch.signal_at_system_call(*arguments))
+print(bool(np.any(out)))
+"""
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory):
+    if not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "__libc_malloc"):
+        pytest.skip("what is preloaded here wraps the allocator of Linux' glibc")
+    source = NATIVE / "watch.c"
+    folder = tmp_path_factory.mktemp("watch")
+    library = folder / "watch.so"
+    subprocess.run([*CC, "-shared", "-fPIC", "-O1", source, "-o", library, "-ldl", "-pthread"], check=True)
+    return library
+
+
+@pytest.mark.parametrize("isa", ["generic", None], ids=["generic", "widest"])
+@pytest.mark.parametrize("cells", [(32,), (33, 300), (5, 7, 9)])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_step_and_forward_neither_allocate_nor_lock_nor_call_the_system(watch, batch, cells, isa):
+    environment = {"LD_PRELOAD": str(watch), "CYRNN_ENGINE": "simd", **({"CYRNN_ISA": isa} if isa else {})}
+    result = run_python(WATCHED, watch, batch, 0, cells, **environment)
+    assert result.stdout.split() == ["0", "0", "True"]
+
+
+@pytest.mark.parametrize(
+    ("what", "noticed"), [(1, "2 0"), (2, "1 0"), (3, "0 31")], ids=["allocation", "lock", "system"]
+)
+def test_what_must_not_happen_would_be_noticed(watch, what, noticed):
+    result = run_python(WATCHED, watch, 1, what, (4,), LD_PRELOAD=str(watch), CYRNN_ENGINE="simd")
+    assert result.stdout.split()[:2] == noticed.split()

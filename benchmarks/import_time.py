@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -19,13 +20,9 @@ print(between - began, perf_counter() - between)
 
 def import_times() -> tuple[float, float]:
     """Milliseconds of `import numpy`, and of `import cyrnn` after it, in one fresh process."""
-    command = [
-        sys.executable,
-        "-P",
-        "-c",
-        CHILD,
-    ]  # -P: the installed package, never the sources in this folder
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-P", "-c", CHILD]  # the installed package, never the sources in this folder
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    printed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     numpy_seconds, cyrnn_seconds = map(float, printed.split())
     return numpy_seconds * 1e3, cyrnn_seconds * 1e3
 

@@ -88,10 +88,10 @@ def machine_facts(blas_core: str | None) -> dict[str, str]:
 
 
 def child_environment(threads: int, blas_core: str | None) -> dict[str, str]:
-    """The environment, without what would secretly change a library's kernels or threads."""
-    environment = dict(os.environ)
-    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "CYRNN_NUM_THREADS"):
-        environment.pop(name, None)
+    """The environment, without what would secretly change a library's kernels or threads, or which cyrnn is found."""
+    changing = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "XLA_", "ONEDNN_", "TF_", "TORCH_", "PYTHONPATH")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(changing)}
+    environment = {name: value for name, value in kept.items() if name != "CYRNN_NUM_THREADS"}
     if blas_core:
         environment["OPENBLAS_CORETYPE"] = blas_core
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

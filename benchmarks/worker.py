@@ -1,8 +1,8 @@
 """The child's side: one contender, held to a number of threads, that answers with its time for each shape.
 
-The runner starts `python -P worker.py MODULE FORM THREADS`. With `-P` nothing of the checkout can be
-imported, so that `import cyrnn` finds the installed package and never the unbuilt sources. Questions and
-answers are lines of JSON.
+The runner starts `python -P worker.py MODULE FORM THREADS`, without a PYTHONPATH. So nothing of the checkout can be
+imported: `import cyrnn` finds the installed package and never the unbuilt sources. Questions and answers are lines of
+JSON.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def bind_checked(contender: ModuleType, form: str, shape: tuple[int, ...]) -> tu
 
 def time_call(call: Callable[[], Any], seconds: float) -> float:
     """The median time of one call, in microseconds."""
-    stop = perf_counter() + WARM_UP
+    stop, once = perf_counter() + WARM_UP, float("inf")
     while (began := perf_counter()) < stop:
         call()
-        once = perf_counter() - began
+        once = min(once, perf_counter() - began)
     number = max(1, round(SAMPLE / once))
     samples: list[float] = []
     stop = perf_counter() + seconds

@@ -96,6 +96,17 @@ def test_limits(name, dtype, isa):
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "name", ["celu", "elu", "gelu", "hard_tanh", "leaky_relu", "mish", "selu", "silu", "softsign", "tanh"]
+)
+def test_zero_keeps_its_sign(name, dtype, isa):
+    y = activate(name, np.array([[0.0, -0.0]], dtype), isa)
+    np.testing.assert_array_equal(y, 0)
+    np.testing.assert_array_equal(np.signbit(y), [[False, True]])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", sorted(set(TRUTH) - set(ROWWISE)))
 def test_an_element_has_the_same_bits_wherever_it_stands(name, dtype, isa):
     x = np.random.default_rng(1).normal(0, 3, 70).astype(dtype)

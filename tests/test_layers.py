@@ -507,3 +507,12 @@ def test_weights_under_keras_other_names():
     layer.cell.activation = None
     np.testing.assert_allclose(layer(inputs()), built(layer, inputs())(inputs()))
     assert cyrnn.layers.Embedding(3, 2).build() is None
+
+
+def test_a_layer_over_a_built_cell_is_built_by_its_first_call():
+    cell, x = SimpleRNNCell(5), np.zeros((2, 3, 4), "f")
+    RNN(cell)(x)
+    second = RNN(cell)
+    second(x)
+    assert second.built
+    assert second.count_params() == 50

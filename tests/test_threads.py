@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -173,6 +174,83 @@ def test_a_long_call_answers_an_interrupt_and_the_layer_works_on(engine):
         signal.signal(signal.SIGALRM, previous)
     np.testing.assert_array_equal(layer.states, before)
     assert np.isfinite(layer(x)).all()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
+@pytest.mark.parametrize("idle", [slice(0, 4), slice(4, 8)])
+def test_a_call_answers_an_interrupt_while_only_others_have_work(idle):
+    class Interrupted(Exception):
+        pass
+
+    def handler(*_):
+        raise Interrupted
+
+    layer, x = layer_and_input(8, 1, 64, 256)
+    layer.return_sequences = False
+    cyrnn.set_num_threads(2)
+    keep = np.ones((8, 1), bool)
+    keep[idle] = False
+    timesteps = 3_000_000  # some ten seconds for the rows that are kept, and nothing to do for the others
+    previous = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        start = time.monotonic()
+        with pytest.raises(Interrupted):
+            layer(np.broadcast_to(x, (8, timesteps, 64)), mask=np.broadcast_to(keep, (8, timesteps)))
+        assert time.monotonic() - start < 4
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_during_the_main_threads_blas_call_waits_for_it_and_not_longer():
+    code = """
+import os, threading, time
+import numpy as np
+import cyrnn
+layer = cyrnn.layers.SimpleRNN(256)
+x = np.random.default_rng(0).standard_normal((64, 1, 64)).astype("float32")
+layer(x)
+times = []
+def fork():
+    time.sleep(0.2)
+    start = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.isfinite(layer(x)).all() else 1)
+    times.append(time.monotonic() - start)
+    times.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+def call():
+    start = time.monotonic()
+    layer(np.broadcast_to(x, (64, timesteps, 64)))
+    return time.monotonic() - start
+timesteps = 200
+timesteps = int(timesteps * 0.7 / max(1e-3, min(call(), call())))
+forking = threading.Thread(target=fork)
+forking.start()
+took = call()
+forking.join()
+print(times[1], times[0] < took + 0.5, times[0])
+"""
+    result = run_python(code, CYRNN_ENGINE="blas")
+    assert result.stdout.split()[:2] == ["0", "True"], result.stdout
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="files that shrink fault in this way on Linux")
+def test_a_fault_in_a_worker_is_reported(tmp_path):
+    code = """
+import sys, numpy as np, cyrnn
+cyrnn.set_num_threads(2)
+x = np.lib.format.open_memmap(sys.argv[1], "w+", "float32", (64, 500, 64))
+layer = cyrnn.layers.SimpleRNN(256)
+layer.build(x.shape)
+open(sys.argv[1], "r+").truncate(4096)
+layer(x)
+"""
+    result = run_python(code, tmp_path / "x.npy", check=False, PYTHONFAULTHANDLER="1")
+    assert result.returncode == -signal.SIGBUS
+    assert "Bus error" in result.stderr
 
 
 def test_the_interpreter_may_end_during_a_call_of_a_daemon_thread():

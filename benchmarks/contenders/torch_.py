@@ -26,7 +26,7 @@ def bind(weights: Sequence[np.ndarray], x: np.ndarray, form: str) -> Callable[[]
     tensor = torch.from_numpy(x)
 
     def call() -> torch.Tensor:
-        with torch.no_grad():
+        with torch.inference_mode():
             return rnn(tensor)[0]
 
     return call

@@ -46,7 +46,7 @@ template <class T> struct Formulas {
     CYRNN_INLINE V decay(V x) { return M::exp_negative(-M::magnitude(x)); }
 
     CYRNN_INLINE V exponential(V x) { return M::exp(x); }
-    CYRNN_INLINE V elu(V x) { return M::select(x > 0, x, M::expm1_negative(M::at_most(x, 0))); }
+    CYRNN_INLINE V elu(V x) { return M::select(x >= 0, x, M::expm1_negative(M::at_most(x, 0))); }
     CYRNN_INLINE V celu(V x) { return elu(x); }  // with alpha 1 they are one
     CYRNN_INLINE V selu(V x) {
         const T scale = T(1.0507009873554805), scale_alpha = T(1.0507009873554805 * 1.6732632423543772);

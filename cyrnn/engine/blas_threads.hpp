@@ -32,11 +32,21 @@ inline BlasThreads &blas_threads() {
 // for the calls under way in other threads, and lets none begin; but not without end: it may come from within a call.
 constexpr auto longest_wait = std::chrono::seconds(2);
 
-inline void before_fork() {
+inline void wait_for_calls(std::unique_lock<std::mutex> &lock) {
     BlasThreads &blas = blas_threads();
-    std::unique_lock<std::mutex> lock(blas.mutex);
     blas.forking = true;
     blas.changed.wait_for(lock, longest_wait, [&] { return blas.holds == 0; });
+}
+
+// A fork from Python waits here, without the GIL: a call under way may need it to end.
+inline void wait_before_fork() {
+    std::unique_lock<std::mutex> lock(blas_threads().mutex);
+    wait_for_calls(lock);
+}
+
+inline void before_fork() {
+    std::unique_lock<std::mutex> lock(blas_threads().mutex);
+    if (!blas_threads().forking) wait_for_calls(lock);
     lock.release();  // until the fork is over
 }
 
@@ -77,7 +87,7 @@ inline void release_blas_threads() {
     BlasThreads &blas = blas_threads();
     if (!blas.set) return;
     std::lock_guard<std::mutex> lock(blas.mutex);
-    if (--blas.holds > 0) return;
+    if (blas.holds == 0 || --blas.holds > 0) return;  // none: this is a child, forked from within the call
     if (blas.before > 1) blas.set(blas.before);
     blas.changed.notify_all();
 }

@@ -15,6 +15,7 @@ using Activate = void (*)(T *z, std::ptrdiff_t stride, const T *bias, std::ptrdi
 template <class T> struct Weights {  // one layer's weights, made ready; they never change
     std::ptrdiff_t features, units;
     std::ptrdiff_t depth;   // features + units; for a dense layer, which has no recurrent kernel, features
+    // Those that the engine reads; the others are null.
     const T *kernels;       // (depth, units): the kernel above the recurrent kernel
     const T *kernels_t;     // (units, depth): the same, transposed
     const T *panels;        // the same, in panels (see tiles.hpp)

@@ -4,6 +4,7 @@ Importing this module imports SciPy's BLAS (0.2 s); `cyrnn.engine.plan` does so 
 """
 
 import ctypes
+import os
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.string cimport memcpy, memset
@@ -14,6 +15,7 @@ from cyrnn.engine.contract cimport Engine, Load, Step, Weights, real
 
 cdef extern from "blas_threads.hpp" namespace "cyrnn" nogil:
     void control_blas_threads(void *get, void *set)
+    void wait_before_fork()
     void hold_blas_threads()
     void release_blas_threads()
 
@@ -108,14 +110,23 @@ def _text(function):
     return function().decode()
 
 
+def _before_fork():
+    with nogil:
+        wait_before_fork()
+
+
 def _control():
     global core, gemm_rows, version, threads_controlled, transposed_product
     library = _library()
     get, set_ = _openblas(library, "get_num_threads"), _openblas(library, "set_num_threads")
-    threads_controlled = get is not None and set_ is not None
+    parallel = _openblas(library, "get_parallel")
+    # With OpenMP the setter holds for the thread that calls it, not for those of the pool.
+    threads_controlled = get is not None and set_ is not None and (parallel is None or parallel() != openmp)
     if threads_controlled:
         control_blas_threads(<void *> <size_t> ctypes.cast(get, ctypes.c_void_p).value,
                              <void *> <size_t> ctypes.cast(set_, ctypes.c_void_p).value)
+        os.register_at_fork(before=_before_fork)
+    if get is not None:
         core = _text(_openblas(library, "get_corename"))
         version = " ".join(_text(_openblas(library, "get_config")).split()[:2])
     if core in ("SkylakeX", "Cooperlake", "SapphireRapids"):
@@ -123,6 +134,7 @@ def _control():
         transposed_product = False
 
 
+openmp = 2  # what openblas_get_parallel() says of a library that was built with it
 version = "unknown"
 core = "unknown"            # the CPU that OpenBLAS chose its kernels for
 threads_controlled = False  # can BLAS be held to one thread?

@@ -247,7 +247,7 @@ cdef inline Shape shaped(int ndim, ptrdiff_t first, ptrdiff_t second=0, ptrdiff_
 cdef class _Buffers:
     """Buffers, taken one by one, released together."""
 
-    cdef Py_buffer views[9]
+    cdef Py_buffer views[8]
     cdef int count
 
     def __dealloc__(self):

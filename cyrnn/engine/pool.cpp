@@ -16,10 +16,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using Body = void (*)(void *, std::ptrdiff_t, int);
+using Idle = void (*)(void *);
 
 // How long an idle worker, or a caller whose last slices run elsewhere, looks for news before it sleeps. Waking a
 // sleeper costs some 10 us; spinning longer than a few such times takes the processor from someone who has work.
 constexpr auto spin_time = std::chrono::microseconds(40);
+
+constexpr auto idle_time = std::chrono::milliseconds(100);
 
 inline void relax() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -45,12 +48,12 @@ public:
     bool try_acquire() { return !taken.exchange(true, std::memory_order_acquire); }
     void release() { taken.store(false, std::memory_order_release); }
 
-    void run(std::uint32_t count, int threads, Body body, void *self) {
+    void run(std::uint32_t count, int threads, Body body, Idle idle, void *self) {
         start_workers(threads - 1);
         const std::uint32_t generation = publish({body, self, count, threads});
         const std::uint32_t mine = work(Job{body, self, count, threads}, generation, 0);
         finished.fetch_add(mine, std::memory_order_acq_rel);
-        wait_for(count);
+        wait_for(count, idle, self);
     }
 
 private:
@@ -94,18 +97,24 @@ private:
     }
 
     // All indices are taken by now, so those not finished have been begun.
-    void wait_for(std::uint32_t count) {
+    void wait_for(std::uint32_t count, Idle idle, void *self) {
         const auto all = [&] { return finished.load(std::memory_order_acquire) == count; };
         if (spin_until(all)) return;
         std::unique_lock<std::mutex> lock(mutex);
-        completed.wait(lock, all);
+        while (!completed.wait_for(lock, idle_time, all)) {
+            lock.unlock();
+            idle(self);
+            lock.lock();
+        }
     }
 
     void start_workers(int wanted) {
         if (workers >= wanted) return;
-        sigset_t all, before;  // workers take no signals: those are for the program's own threads
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
+        // Workers take no signals: those are for the program's own threads. But faults are their own.
+        sigset_t others, before;
+        sigfillset(&others);
+        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&others, fault);
+        pthread_sigmask(SIG_SETMASK, &others, &before);
         try {
             for (; workers < wanted; ++workers) std::thread(&Pool::serve, this, workers + 1).detach();
         } catch (const std::exception &) {
@@ -157,9 +166,9 @@ std::atomic<Pool *> pool{nullptr};
 // forgets that pool and makes another when it needs one.
 void forget_pool() { pool.store(nullptr, std::memory_order_relaxed); }
 
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
+
 Pool &the_pool() {
-    static const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
-    (void)registered;
     Pool *current = pool.load(std::memory_order_acquire);
     if (current) return *current;
     Pool *fresh = new Pool;
@@ -170,12 +179,12 @@ Pool &the_pool() {
 
 }  // namespace
 
-void parallel_for(std::ptrdiff_t count, int threads, Body body, void *self) {
+void parallel_for(std::ptrdiff_t count, int threads, Body body, Idle idle, void *self) {
     constexpr std::ptrdiff_t most = 0x7fffffff;  // indices that a ticket can count
     if (threads > 1 && count > 1 && count <= most) {
         Pool &shared = the_pool();
         if (shared.try_acquire()) {
-            shared.run(static_cast<std::uint32_t>(count), threads, body, self);
+            shared.run(static_cast<std::uint32_t>(count), threads, body, idle, self);
             shared.release();
             return;
         }

@@ -16,8 +16,9 @@ template <class T> class Recurrence {
 public:
     // Bytes of scratch for a slice of so many rows.
     static std::ptrdiff_t scratch_bytes(const Product<T> &product, const Weights<T> &weights, std::ptrdiff_t rows) {
-        const std::ptrdiff_t elements = rows * (weights.features + 4 * weights.units) + projected(rows) * weights.units +
-                                        product.workspace(&weights, rows > ahead ? rows : ahead);
+        const std::ptrdiff_t elements = rows * (weights.features + 4 * weights.units) +
+                                        projected(product, rows) * weights.units +
+                                        product.workspace(&weights, at_once(product, rows));
         return elements * std::ptrdiff_t(sizeof(T)) + rows * std::ptrdiff_t(sizeof(std::ptrdiff_t)) + rows;
     }
 
@@ -27,8 +28,8 @@ public:
           features(weights.features), units(weights.units), live(static_cast<std::ptrdiff_t *>(scratch)),
           now(reinterpret_cast<T *>(live + rows)), then(now + rows * units), picked_h(then + rows * units),
           result(picked_h + rows * units), picked_x(result + rows * units), projection(picked_x + rows * features),
-          workspace(projection + projected(rows) * units),
-          seen(reinterpret_cast<std::uint8_t *>(workspace + product.workspace(&weights, rows > ahead ? rows : ahead))) {}
+          workspace(projection + projected(product, rows) * units),
+          seen(reinterpret_cast<std::uint8_t *>(workspace + product.workspace(&weights, at_once(product, rows)))) {}
 
     void run(Stop stop) {
         // Timesteps between two questions whether to stop: a few milliseconds of work, but not each short step.
@@ -46,7 +47,13 @@ private:
     static constexpr std::ptrdiff_t few = 3;     // rows up to which projecting ahead pays
     static constexpr std::ptrdiff_t ahead = 48;  // timesteps
     // Rows of `projection`; a smaller slice, as the last one may be, needs no more than this.
-    static std::ptrdiff_t projected(std::ptrdiff_t rows) { return (rows < few ? rows : few) * ahead; }
+    static std::ptrdiff_t projected(const Product<T> &product, std::ptrdiff_t rows) {
+        return product.project ? (rows < few ? rows : few) * ahead : 0;
+    }
+    // The most rows that go into a product.
+    static std::ptrdiff_t at_once(const Product<T> &product, std::ptrdiff_t rows) {
+        return product.project && rows < ahead ? ahead : rows;
+    }
 
     // ---- nothing but the equation: every row at every timestep, inputs where they are
 

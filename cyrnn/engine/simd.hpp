@@ -41,10 +41,6 @@
 
 namespace cyrnn {
 
-#define CYRNN_NAME(name, walk) name,
-enum class Activation : int { CYRNN_ACTIVATIONS(CYRNN_NAME) };
-#undef CYRNN_NAME
-
 int activation_count();
 const char *activation_name(int index);  // null when there is no such index
 bool activation_by_row(int index);       // whether it needs a whole row

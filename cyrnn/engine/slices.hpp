@@ -18,8 +18,8 @@ namespace cyrnn {
 
 enum class Outcome : int { done, interrupted, no_memory };
 
-// Below so many multiply-adds a call takes less than a tenth of a millisecond, and a worker that sleeps may wake only when
-// it is over. (benchmarks/foreign_load.py)
+// Below so many multiply-adds a call in wide vectors takes less than a tenth of a millisecond, and a worker that sleeps may
+// wake only when it is over. (benchmarks/foreign_load.py)
 constexpr double least_parallel_work = 1e7;
 
 class Interruption {
@@ -118,7 +118,7 @@ public:
         void *aligned = memory.get();
         scratch = static_cast<char *>(std::align(line, space - line, aligned, space));
         const Begun begun(parts);
-        parallel_for(slices, workers, run_one, this);
+        parallel_for(slices, workers, run_one, ask, this);
         return interruption.happened() ? Outcome::interrupted : Outcome::done;
     }
 
@@ -151,6 +151,11 @@ private:
         for (; index >= part->slices; ++part) index -= part->slices;
         const std::ptrdiff_t first = index * part->rows, last = std::min(first + part->rows, part->job->batch());
         part->job->walk(first, last, self->scratch + static_cast<std::size_t>(worker) * self->scratch_size, stop);
+    }
+
+    static void ask(void *self_) {
+        const Stop stop = static_cast<Slices *>(self_)->interruption.for_worker(0);
+        stop.asked(stop.self);
     }
 
     static constexpr std::size_t line = 64;  // bytes

@@ -71,7 +71,7 @@ def usable_cpus() -> int:
 
 def _cgroup_quota() -> int | None:
     """Whole processors that the cgroup's quota amounts to, or None where there is none (cgroup v2, then v1)."""
-    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+    for files in ((f"{_own_cgroup()}/cpu.max",), ("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             words = " ".join((Path("/sys/fs/cgroup") / file).read_text() for file in files).split()
             quota, period = int(words[0]), int(words[1])
@@ -79,6 +79,15 @@ def _cgroup_quota() -> int | None:
             continue  # no such file, or "max"
         return -(-quota // period) if quota > 0 else None
     return None
+
+
+def _own_cgroup() -> str:
+    """The path of this process' cgroup (v2) below the root; "." if that cannot be said."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return "."
+    return next((line[3:].strip("/") for line in lines if line.startswith("0::")), ".") or "."
 
 
 def _positive(name: str, n: int) -> int:

@@ -5,8 +5,9 @@
 // The kernels (depth, units) lie in panels of `columns` columns, each (depth, columns) and contiguous; what is left of
 // the units has a last panel of the least power of two, of 16 bytes or more, that holds it, filled up with zeros.
 //
-// An element is a chain of multiply-adds, first along x and then along h. A chain of more products than a stretch would
-// gather rounding, so there the next one begins, and their sums are added; the bias comes last. Where a row stands among
+// An element is a chain of multiply-adds, first along x and then along h. A long chain would gather rounding: after a
+// stretch of either the next one begins, and their sums are added (but where x has one stretch, the first of h goes on
+// from it); the bias comes last. Where a row stands among
 // others plays no part in that, so its bits do not depend on it.
 
 template <class T> struct Tiles {
@@ -267,7 +268,7 @@ template <class T> struct Tiles {
 };
 
 // The simd engine on this instruction set. The bits of a row do not depend on the slice it is in, so slices may depend on
-// the threads: as many for each, of about a tenth of a millisecond, because the caller waits for a slice that another
+// the threads: as many for each, of about a tenth of a millisecond in wide vectors, because the caller waits for a slice that another
 // thread has begun, also when the system lets that thread wait. Weights that are too large for the second-level cache
 // are read anew for each slice, so there the slices are as large as can be.
 static std::ptrdiff_t slice_rows(const Load *load) {

@@ -47,7 +47,7 @@ template <class T> struct Math {
 
     CYRNN_INLINE Bits sign_bit() { return (Bits)(-V{}); }
     CYRNN_INLINE V magnitude(V x) { return (V)((Bits)x & ~sign_bit()); }
-    CYRNN_INLINE V with_sign_of(V x, V positive) { return (V)((Bits)positive | ((Bits)x & sign_bit())); }
+    CYRNN_INLINE V with_sign_of(V x, V y) { return (V)(((Bits)y & ~sign_bit()) | ((Bits)x & sign_bit())); }
 
     CYRNN_INLINE V sqrt(V x) {  // both compilers make one instruction of the loop
         for (std::ptrdiff_t i = 0; i < lanes; ++i) x[i] = single ? __builtin_sqrtf(x[i]) : __builtin_sqrt(x[i]);

@@ -114,7 +114,7 @@ class RNN(Carried, Predicts, Layer):
         mask: ArrayLike | None = None,
         training: bool = False,
     ) -> Any:
-        if initial_state is None and mask is None and not training and self._takes_the_short_way():
+        if self.built and initial_state is None and mask is None and not training and self._takes_the_short_way():
             plan = self.cell.whole_plan()
             if plan is not None and plan.dtype == self.dtype_policy.compute_dtype:
                 outputs = plan.forward(sequences, self.return_sequences, self.go_backwards, threads.get_num_threads)

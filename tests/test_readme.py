@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -9,21 +11,51 @@ import numpy as np
 import pytest
 from helpers import run_python
 
+import cyrnn
+
 README = Path(__file__).parents[1] / "README.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.M | re.S)
+BLOCKS = re.findall(r"^```(python|c|cython)\n(.*?)^```$", README.read_text(), re.M | re.S)
+NAMED = {name[1]: text for _, text in BLOCKS if (name := re.match(r"(?:#|/\*) ([\w.]+)(?=[:\n])", text))}  # files
+EXAMPLES = [text for language, text in BLOCKS if language == "python" and text not in NAMED.values()]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example(example, tmp_path, monkeypatch):
+    if "import numba" in example:
+        pytest.importorskip("numba", reason="numba is not installed")
     data = resources.files("cyrnn") / "data"
     (tmp_path / "model.keras").write_bytes((data / "digits.keras").read_bytes())
     np.save(tmp_path / "x.npy", np.zeros((3, 8, 8), "float32"))
+    for name, text in NAMED.items():
+        (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     run_python(f"import numpy; x = numpy.load('x.npy')\n{example}")
 
 
+def test_the_cython_example(tmp_path, monkeypatch):
+    for name in ("stream.pyx", "setup.py"):
+        (tmp_path / name).write_text(NAMED[name])
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-P", "setup.py", "-q", "build_ext", "--inplace"]
+    # Cython looks for packages in folders alone, and does not find an editable installation by its hook.
+    environment = {**os.environ, "PYTHONPATH": str(Path(cyrnn.__file__).parents[1])}
+    subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    run_python(
+        """
+import sys; sys.path.insert(0, ".")
+import numpy as np, cyrnn, stream
+layer = cyrnn.layers.SimpleRNN(32, return_sequences=True)
+x = np.random.default_rng(0).standard_normal((1, 100, 8), dtype=np.float32)
+y = np.empty_like(outputs := layer(x))
+stream.run_stream(layer.stepper(), x[0], y[0])
+assert np.array_equal(y, outputs)
+"""
+    )
+
+
 def test_there_are_examples():
-    assert len(EXAMPLES) >= 3
+    assert len(EXAMPLES) >= 6
+    assert set(NAMED) == {"stream.c", "stream.pyx", "setup.py"}
 
 
 def test_files_that_readme_links_to_exist():

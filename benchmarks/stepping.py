@@ -1,0 +1,84 @@
+"""What one step takes, from Python and from C, in nanoseconds: `python benchmarks/stepping.py`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+import cyrnn
+
+LOOP = """
+#include <cyrnn.h>
+void steps(const cyrnn_api *cyrnn, cyrnn_runner *runner, const float *x, float *out, long count) {
+    for (long i = 0; i < count; ++i) cyrnn->step_f32(runner, x, out);
+}
+"""
+SHAPES = [(1, 8, 4), (1, 8, 32), (1, 32, 64), (1, 64, 128), (1, 128, 256), (8, 8, 32)]  # batch, features, units
+ROUNDS, CALLS = 31, 2000
+
+
+def c_loop() -> ctypes.CDLL | None:
+    """A loop of steps in C; None without a compiler."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder) / "steps.c", Path(folder) / "steps.so"
+        source.write_text(LOOP)
+        command = [os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", f"-I{cyrnn.get_include()}"]
+        try:
+            subprocess.run([*command, str(source), "-o", str(library)], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"no C loop: {error}", file=sys.stderr)
+            return None
+        return ctypes.CDLL(str(library))
+
+
+def nanoseconds(run: object) -> float:
+    samples = []
+    for _ in range(ROUNDS):
+        began = perf_counter()
+        run()  # type: ignore[operator]
+        samples.append((perf_counter() - began) / CALLS)
+    return statistics.median(samples) * 1e9
+
+
+def main() -> int:
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):  # before SciPy's BLAS is loaded
+        os.environ.pop(name, None)
+    library = c_loop()
+    facts = cyrnn.show_config("dicts") or {}
+    print(f"cyrnn {facts['cyrnn']}, {facts['engine']} engine, {facts['instruction_set']}")
+    print(f"{'batch, features, units':<24} {'step(x, out=out)':>18} {'cell(x, h)':>12} {'from C':>10}   ns")
+    for batch, features, units in SHAPES:
+        layer = cyrnn.layers.SimpleRNN(units)
+        layer.build((batch, None, features))
+        stepper = layer.stepper(batch)
+        x, out = np.ones((batch, features), np.float32), np.empty((batch, units), np.float32)
+        state = layer.cell.get_initial_state(batch)
+
+        def from_python(step=stepper.step, x=x, out=out) -> None:
+            for _ in range(CALLS):
+                step(x, out=out)
+
+        def of_cell(cell=layer.cell, x=x, state=state) -> None:
+            for _ in range(CALLS):
+                cell(x, state)
+
+        def from_c(stepper=stepper, x=x, out=out) -> None:
+            pointers = (cyrnn.capi.api_address, stepper.address, x.ctypes.data, out.ctypes.data)
+            library.steps(*map(ctypes.c_void_p, pointers), ctypes.c_long(CALLS))  # type: ignore[union-attr]
+
+        times = [nanoseconds(from_python), nanoseconds(of_cell), nanoseconds(from_c) if library else float("nan")]
+        shape = f"{batch}, {features}, {units}"
+        print(f"{shape:<24} {times[0]:>18.0f} {times[1]:>12.0f} {times[2]:>10.0f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """Build the compiled modules; everything else is in pyproject.toml."""
 
 import os
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -21,8 +22,10 @@ DIRECTIVES = {
 CXX_FLAGS = ["-std=c++17", "-O3", "-Wall", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 if os.environ.get("CYRNN_SANITIZE"):  # e.g. CYRNN_SANITIZE=address,undefined
     sanitize = [f"-fsanitize={os.environ['CYRNN_SANITIZE']}", "-g", "-fno-omit-frame-pointer"]
+elif sys.platform == "darwin":
+    sanitize = ["-g0", "-Wl,-x"]
 else:
-    sanitize = ["-g0"]
+    sanitize = ["-g0", "-Wl,--strip-all"]
 
 
 def extension(name: str, *sources: str) -> Extension:

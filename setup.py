@@ -34,7 +34,7 @@ def extension(name: str, *sources: str) -> Extension:
         f"cyrnn.engine.{name}",
         [path, *(f"cyrnn/engine/{source}" for source in sources)],
         include_dirs=["cyrnn/engine", "cyrnn/capi"],
-        depends=[str(header) for header in sorted([*Path("cyrnn").glob("*/*.hpp"), *Path("cyrnn").glob("*/*.h")])],
+        depends=[str(header) for kind in ("hpp", "h", "pxi") for header in sorted(Path("cyrnn").glob(f"*/*.{kind}"))],
         language="c++",
         extra_compile_args=CXX_FLAGS + sanitize,
         extra_link_args=sanitize,

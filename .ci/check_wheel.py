@@ -18,7 +18,7 @@ PROMISED = {
     "cyrnn/layers/bidirectional.py", "cyrnn/layers/carried.py", "cyrnn/layers/cells.py", "cyrnn/layers/core.py",
     "cyrnn/layers/legacy.py", "cyrnn/layers/nest.py", "cyrnn/layers/planned.py", "cyrnn/layers/rnn.py",
     "cyrnn/layers/sequential.py", "cyrnn/layers/simple_rnn.py", "cyrnn/layers/simple_rnn_cell.py",
-    "cyrnn/layers/stacked_rnn_cells.py", "cyrnn/layers/stepper.py",
+    "cyrnn/layers/stacked_rnn_cells.py", "cyrnn/layers/stages.py", "cyrnn/layers/stepper.py",
     "cyrnn/layers/time_distributed.py", "cyrnn/layers/walk.py", "cyrnn/layers/weights.py",
     "cyrnn/saving/__init__.py", "cyrnn/saving/archive.py", "cyrnn/saving/errors.py", "cyrnn/saving/model.py",
     "cyrnn/saving/weights_h5.py",

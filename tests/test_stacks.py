@@ -57,8 +57,8 @@ def threads_of_this_process():
 
 @pytest.mark.parametrize("make", [stack, lambda **options: Bidirectional(stack(**options))])
 def test_layers_have_the_same_bits_for_any_number_of_threads(make):
-    x = RNG.standard_normal((600, 40, 4)).astype("float32")  # enough for more threads than one
-    keep = RNG.random((600, 40)) < 0.7
+    x = RNG.standard_normal((600, 800, 4)).astype("float32")  # enough for more threads than one
+    keep = RNG.random((600, 800)) < 0.7
     layer, results = make(return_sequences=True), []
     for count in (1, 2, 5):
         cyrnn.set_num_threads(count)
@@ -68,6 +68,46 @@ def test_layers_have_the_same_bits_for_any_number_of_threads(make):
             cyrnn.set_num_threads(None)
     assert threads_of_this_process() is None or threads_of_this_process() >= 5
     assert_identical(results[1:], results[:1] * 2)
+
+
+@pytest.mark.parametrize("engine", ["simd", "blas"])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("options", [{"return_sequences": True}, {"go_backwards": True}, {"stateful": True}, {}])
+def test_a_stack_of_few_rows_has_the_bits_of_its_cells_one_by_one(options, batch, engine, monkeypatch):
+    """On several threads it goes through time in parts, as a wave."""
+    monkeypatch.setenv("CYRNN_ENGINE", engine)
+    x = RNG.standard_normal((batch, 1501, 40)).astype("float32")
+    layer = RNN([SimpleRNNCell(units) for units in (150, 130, 140)], return_state=True, **options)
+    expected, states = x[:, ::-1] if options.get("go_backwards") else x, []
+    if options.get("stateful"):
+        layer(x)
+        begin = [state.copy() for state in flat(layer.states)]
+    else:
+        layer.build(x.shape)
+        begin = [RNG.standard_normal((batch, units)).astype("float32") for units in (150, 130, 140)]
+    for cell, first in zip(layer.cell.cells, begin, strict=True):
+        expected, state = RNN(cell, return_sequences=True, return_state=True)(expected, initial_state=first)
+        states.append(state)
+    cyrnn.set_num_threads(3)
+    try:
+        output, *got = layer(x, initial_state=None if options.get("stateful") else begin)
+    finally:
+        cyrnn.set_num_threads(None)
+    np.testing.assert_array_equal(output, expected if options.get("return_sequences") else expected[:, -1])
+    assert_identical(got, states)
+
+
+def test_stages_that_go_together_do_not_wait_for_each_other():
+    layer = RNN([SimpleRNNCell(64) for _ in range(3)], return_sequences=True)
+    x = RNG.standard_normal((1, 20_000, 64)).astype("float32")
+    layer.build(x.shape)
+    cyrnn.set_num_threads(2)
+    try:
+        counts = [len(calls) for calls in layer.run(x, None, None, False)]
+    finally:
+        cyrnn.set_num_threads(None)
+    assert counts == [1, 2, *[3] * (len(counts) - 4), 2, 1]
+    assert len(counts) > 6
 
 
 def test_a_masked_stack_keeps_all_its_states_where_it_is_masked():

@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ACTIVATIONS: dict[str, int]
+MOST_CALLS: int
 
 @final
 class Plan:

@@ -7,7 +7,7 @@ import numpy as np
 
 from cyrnn import activations
 from cyrnn.engine import threads
-from cyrnn.engine.plan import Call, Plan, run
+from cyrnn.engine.plan import MOST_CALLS, Call, Plan, run
 from cyrnn.layers.arguments import Array
 from cyrnn.layers.base import Layer
 
@@ -68,20 +68,21 @@ class PlannedLayer(Layer):
         return {**vars(self), "_prepared": None}  # a plan holds addresses; it is made again when needed
 
 
-def run_together(*works: Generator[Call, None, _Result]) -> list[_Result]:
+def run_together(*works: Generator[list[Call], None, _Result]) -> list[_Result]:
     """Run the engine calls that the generators yield, and return what they return.
 
-    The calls of one generator wait for each other; those of different ones share the threads.
+    The lists of calls of one generator wait for each other. The calls in a list share the threads, with each other and
+    with those of other generators.
     """
     results: dict[int, _Result] = {}
     while len(results) < len(works):
-        calls = []
+        calls: list[Call] = []
         for index, work in enumerate(works):
             if index not in results:
                 try:
-                    calls.append(next(work))
+                    calls += next(work)
                 except StopIteration as stop:
                     results[index] = stop.value
-        if calls:
-            run(calls, threads.get_num_threads())
+        for first in range(0, len(calls), MOST_CALLS):
+            run(calls[first : first + MOST_CALLS], threads.get_num_threads())
     return [results[index] for index in range(len(works))]

@@ -21,6 +21,7 @@ from cyrnn.layers.carried import Carried, checked_and_called
 from cyrnn.layers.planned import run_together
 from cyrnn.layers.simple_rnn_cell import SimpleRNNCell
 from cyrnn.layers.stacked_rnn_cells import StackedRNNCells
+from cyrnn.layers.stages import Stage, calls_of
 from cyrnn.layers.stepper import Stepper, stepper_of
 from cyrnn.layers.walk import walk
 
@@ -165,12 +166,12 @@ class RNN(Carried, Predicts, Layer):
 
     def run(
         self, x: Array, states: list[Array] | None, keep: Array | None, training: bool, into: Array | None = None
-    ) -> Generator[Call, None, tuple[Array, list[Array]]]:
-        """Yields the engine's calls, one behind the other; returns output and final states.
+    ) -> Generator[list[Call], None, tuple[Array, list[Array]]]:
+        """Yields the engine's calls, those in a list together; returns output and final states.
 
-        `into` is an array for the output, of its shape and the engine's dtype. A stack runs layer after layer, each
-        over the whole sequence: at a masked step it does not matter what the layer below gave, so the numbers are
-        those of going step by step.
+        `into` is an array for the output, of its shape and the engine's dtype. Each cell of a stack goes over the whole
+        sequence: at a masked step it does not matter what the layer below gave, so the numbers are those of going step
+        by step.
         """
         cells = self.engine_cells
         if cells is None:
@@ -178,7 +179,21 @@ class RNN(Carried, Predicts, Layer):
             begin = nest.pack(self.get_initial_state(1), leaves)
             output, after = walk(self, x, begin, keep, training)
             return output, nest.flatten(after)
-        final = []
+        stages = self._stages(cells, x, states, keep, training, into)
+        yield from calls_of(stages, masked=keep is not None)
+        wanted = stages if self.return_state or self.stateful else []
+        return stages[-1].output, [stage.state for stage in wanted if stage.state is not None]
+
+    def _stages(
+        self,
+        cells: list[SimpleRNNCell],
+        x: Array,
+        states: list[Array] | None,
+        keep: Array | None,
+        training: bool,
+        into: Array | None,
+    ) -> list[Stage]:
+        stages = []
         for index, cell in enumerate(cells):
             last, plan, batch = index == len(cells) - 1, cell.plan(), len(x)
             if x.shape[-1] != plan.features:
@@ -186,24 +201,25 @@ class RNN(Carried, Predicts, Layer):
             in_dropout, recurrent_dropout = cell.draw_dropout_masks(batch, plan.features) if training else (None, None)
             whole = self.return_sequences or not last
             shape = (batch, x.shape[1], plan.units) if whole else (batch, plan.units)
-            output = np.empty(shape, plan.dtype) if into is None or not last else into
-            state = np.empty((batch, plan.units), plan.dtype) if self.return_state or self.stateful else None
             backwards = self.go_backwards and index == 0  # what is above gets its input in the order of processing
-            yield plan.call(
-                cell.cast(x),
-                initial_state=None if states is None else cell.checked_state(states[index], batch),
-                mask=keep if keep is None or backwards or not self.go_backwards else keep[:, ::-1],
-                zero_output_for_mask=self.zero_output_for_mask and last,
-                go_backwards=backwards,
-                input_dropout=in_dropout,
-                recurrent_dropout=recurrent_dropout,
-                outputs=output if whole else None,
-                last_output=None if whole else output,
-                state=state,
+            stage = Stage(
+                plan,
+                x=cell.cast(x),
+                output=np.empty(shape, plan.dtype) if into is None or not last else into,
+                whole=whole,
+                begin=None if states is None else cell.checked_state(states[index], batch),
+                state=np.empty((batch, plan.units), plan.dtype) if self.return_state or self.stateful else None,
+                options={
+                    "mask": keep if keep is None or backwards or not self.go_backwards else keep[:, ::-1],
+                    "zero_output_for_mask": self.zero_output_for_mask and last,
+                    "go_backwards": backwards,
+                    "input_dropout": in_dropout,
+                    "recurrent_dropout": recurrent_dropout,
+                },
             )
-            final += [] if state is None else [state]
-            x = output
-        return output, final
+            stages.append(stage)
+            x = stage.output
+        return stages
 
     def finished(self, output: Array, states: list[Array]) -> Any:
         """What a call returns, in the layer's dtype; a stateful layer has its new states from here on."""

@@ -1,0 +1,72 @@
+# Arrays become pointers: buffers, checked and held.
+
+cdef enum:
+    any_length = -1
+
+
+cdef struct Shape:
+    int ndim
+    ptrdiff_t axes[3]
+
+
+cdef inline Shape shaped(int ndim, ptrdiff_t first, ptrdiff_t second=0, ptrdiff_t third=0) noexcept:
+    cdef Shape shape
+    shape.ndim = ndim
+    shape.axes[0], shape.axes[1], shape.axes[2] = first, second, third
+    return shape
+
+
+cdef class _Buffers:
+    """Buffers, taken one by one, released together."""
+
+    cdef Py_buffer views[8]
+    cdef int count
+
+    def __dealloc__(self):
+        for index in range(self.count):
+            PyBuffer_Release(&self.views[index])
+
+    cdef Py_buffer *take(self, str name, array, Shape shape, char kind, bint written=False) except NULL:
+        """A buffer of this shape with items of this struct format."""
+        cdef Py_buffer *view = &self.views[self.count]
+        PyObject_GetBuffer(array, view, PyBUF_STRIDED_RO | PyBUF_FORMAT | (PyBUF_WRITABLE if written else 0))
+        self.count += 1
+        cdef bint fits = view.ndim == shape.ndim and view.format[0] == kind and view.format[1] == 0
+        cdef int axis
+        for axis in range(view.ndim if fits else 0):
+            fits = fits and (shape.axes[axis] == any_length or shape.axes[axis] == view.shape[axis])
+            fits = fits and (view.shape[axis] < 2 or view.strides[axis] % view.itemsize == 0)
+        if not fits or <uintptr_t> view.buf % <uintptr_t> view.itemsize != 0:
+            expected = tuple(None if shape.axes[axis] == any_length else shape.axes[axis] for axis in range(shape.ndim))
+            raise ValueError(f"{name} must be an aligned array of shape {expected} and format {chr(kind)!r}, got shape "
+                             f"{tuple(view.shape[axis] for axis in range(view.ndim))} and format {view.format!r}")
+        return view
+
+    cdef void *take_contiguous(self, str name, array, Shape shape, char kind, bint written=False) except? NULL:
+        """The address of a C-contiguous array, or null for None."""
+        if array is None:
+            return NULL
+        cdef Py_buffer *view = self.take(name, array, shape, kind, written)
+        check_contiguous(name, view, 0)
+        return view.buf
+
+    cdef void *take_rows(self, str name, array, Shape shape, char kind, ptrdiff_t *strides) except? NULL:
+        """The address of an array to fill that is contiguous along its last axis, or null; the other axes' strides."""
+        if array is None:
+            return NULL
+        cdef Py_buffer *view = self.take(name, array, shape, kind, True)
+        cdef int axis
+        check_contiguous(name, view, view.ndim - 1)
+        for axis in range(view.ndim - 1):
+            strides[axis] = view.strides[axis] // view.itemsize
+        return view.buf
+
+
+cdef int check_contiguous(str name, const Py_buffer *view, int first_axis) except -1:
+    cdef ptrdiff_t expected = view.itemsize
+    cdef int axis
+    for axis in reversed(range(first_axis, view.ndim)):
+        if view.shape[axis] > 1 and view.strides[axis] != expected:
+            raise ValueError(f"{name} must be {'contiguous along its last axis' if first_axis else 'C-contiguous'}")
+        expected *= view.shape[axis]
+    return 0

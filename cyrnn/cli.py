@@ -1,15 +1,9 @@
 """The command line: ``cyrnn demo | predict | info | config``. A wrong call gets one line and exit code 2."""
 
 import argparse
-import contextlib
-import io
-import os
-import stat
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -18,6 +12,7 @@ from cyrnn.demo import run_demo
 from cyrnn.layers.base import Layer
 from cyrnn.saving import load_model
 from cyrnn.saving.archive import read_archive
+from cyrnn.saving.atomic import written_at_once
 from cyrnn.saving.model import model_from_archive
 
 
@@ -77,42 +72,10 @@ def _predict(options: argparse.Namespace) -> int:
     if len(x.shape) != len(expected) or any(n not in (None, m) for n, m in zip(expected[1:], x.shape[1:], strict=True)):
         raise ValueError(f"{options.input} must have shape {expected} as {options.model} says, got {x.shape}")
     y = model.predict(x, options.batch_size, num_threads=options.threads)
-    with _written_at_once(options.output) as file:
+    with written_at_once(options.output) as file:
         np.save(file, y)
     print(f"{options.output}: {y.shape} {y.dtype}")
     return 0
-
-
-@contextlib.contextmanager
-def _written_at_once(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends; if it fails, what was there stays.
-
-    Links are followed, the mode of a file that is there is kept, and what is no regular file is written to as it is.
-    """
-    path = path.resolve()
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write to {path}: it is a directory")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write to {path}: there is no folder {path.parent}")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise PermissionError(f"cannot write to {path}: it is read-only")
-    if path.exists() and not path.is_file():
-        buffer = io.BytesIO()  # a pipe has no position, which `numpy.save` asks for
-        yield buffer
-        path.write_bytes(buffer.getvalue())
-        return
-    umask = os.umask(0)
-    os.umask(umask)
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~umask
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".cyrnn-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -1,0 +1,43 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import io
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends; if it fails, what was there stays.
+
+    Links are followed, the mode of a file that is there is kept, and what is no regular file is written to as it is.
+    Raises OSError where it cannot be written.
+    """
+    path = Path(path).resolve()
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write to {path}: it is a directory")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write to {path}: there is no folder {path.parent}")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(f"cannot write to {path}: it is read-only")
+    if path.exists() and not path.is_file():
+        buffer = io.BytesIO()  # a pipe has no position, which `numpy.save` asks for
+        yield buffer
+        path.write_bytes(buffer.getvalue())
+        return
+    umask = os.umask(0)
+    os.umask(umask)
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~umask
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".cyrnn-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -39,6 +39,23 @@ def assert_close(actual, expected, dtype=None):
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
+def samples(dtype):
+    """Arguments of activations: all magnitudes, and many values where functions bend."""
+    rng = np.random.default_rng(0)
+    wide = np.geomspace(1e-30, 80, 3000)
+    near = np.concatenate([rng.uniform(-12, 12, 20_000), rng.normal(0, 0.1, 3000)])
+    breaks = np.array([0, 0.5, 1, 2.5, 3, 6, 20, 50, 88, 100, 300, 1e4, 1e10, 1e30])
+    return np.concatenate([wide, -wide, near, breaks, -breaks]).astype(dtype)
+
+
+def errors(actual, truth):
+    """Distances to the truth: in ulp of the dtype, or in units of the absolute bound where that is wider."""
+    absolute = {"float32": 1e-7 / 4, "float64": 1e-15 / 8}[actual.dtype.name]
+    rounded = truth.astype(actual.dtype)
+    ulp = np.maximum(np.abs(np.spacing(np.abs(rounded))).astype("f8"), absolute)
+    return np.where(rounded == actual, 0, np.abs(actual - truth) / ulp)
+
+
 def run_python(code, *arguments, check=True, **environment):
     """Run code in a new interpreter that does not look for modules in the working directory (a source checkout)."""
     kept = {k: v for k, v in os.environ.items() if k not in ("CYRNN_NUM_THREADS", "OMP_NUM_THREADS")}

@@ -20,7 +20,8 @@ PROMISED = {
     "cyrnn/layers/sequential.py", "cyrnn/layers/simple_rnn.py", "cyrnn/layers/simple_rnn_cell.py",
     "cyrnn/layers/stacked_rnn_cells.py", "cyrnn/layers/stages.py", "cyrnn/layers/stepper.py",
     "cyrnn/layers/time_distributed.py", "cyrnn/layers/walk.py", "cyrnn/layers/weights.py",
-    "cyrnn/saving/__init__.py", "cyrnn/saving/archive.py", "cyrnn/saving/atomic.py", "cyrnn/saving/errors.py",
+    "cyrnn/saving/__init__.py", "cyrnn/saving/archive.py", "cyrnn/saving/atomic.py", "cyrnn/saving/c_activations.py",
+    "cyrnn/saving/c_source.py", "cyrnn/saving/c_template.py", "cyrnn/saving/errors.py", "cyrnn/saving/export_c.py",
     "cyrnn/saving/model.py", "cyrnn/saving/weights_h5.py",
 }  # fmt: skip
 LARGEST = 1_000_000  # bytes of the wheel, without the demo's data

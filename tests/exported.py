@@ -1,0 +1,160 @@
+"""Layers exported to C, compiled, and called from here; and models to export."""
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cyrnn
+from cyrnn.layers import (
+    RNN,
+    Activation,
+    Dense,
+    Dropout,
+    Input,
+    SimpleRNN,
+    SimpleRNNCell,
+    StackedRNNCells,
+    TimeDistributed,
+)
+from cyrnn.saving import export_c
+
+CC = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+CXX = next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O2"]
+C99 = ["-std=c99", *STRICT, "-Wconversion", "-Wdouble-promotion", "-Wshadow", "-Wstrict-prototypes", "-Wcast-qual"]
+TOLERANCE = {"float32": 1e-6, "float64": 1e-13}
+DIGITS = Path(str(resources.files("cyrnn") / "data"))
+
+needs_compiler = pytest.mark.skipif(CC is None, reason="there is no C compiler here")
+
+
+def run(*command, **options):
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=100, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class Network:
+    """The functions of an exported file, compiled into a library; arrays in, arrays out."""
+
+    def __init__(self, folder, layer, name="net"):
+        self.name, self.path = name, folder / f"{name}.c"
+        export_c(layer, self.path, name=name)
+        self.text = self.path.read_text()
+        library = folder / f"{name}.so"
+        run(CC, *C99, "-fPIC", "-shared", "-o", library, self.path, "-lm")
+        self.library = ctypes.CDLL(os.fspath(library))
+        self.dtype = np.dtype("float32" if "const float *x" in self.text else "float64")
+        self.features, self.units = (self.number(what) for what in ("FEATURES", "UNITS"))
+        sizes = re.findall(r"^    (?:float|double) h\d+\[(\d+)\];", self.text, re.M)
+        self.state = np.full(sum(map(int, sizes)), np.nan, self.dtype)
+        self.init()
+
+    def number(self, what):
+        return int(re.search(rf"^#define {self.name.upper()}_{what} (\d+)$", self.text, re.M)[1])
+
+    def call(self, function, *arguments):
+        given = [a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a for a in arguments]
+        getattr(self.library, f"{self.name}_{function}")(*given)
+
+    def init(self):
+        self.call("init", self.state)
+
+    def step(self, x):
+        output = np.empty(self.units, self.dtype)
+        self.call("step", self.state, np.ascontiguousarray(x, self.dtype), output)
+        return output
+
+    def forward(self, x):
+        outputs = np.empty((len(x), self.units), self.dtype)
+        self.call("forward", self.state, np.ascontiguousarray(x, self.dtype), ctypes.c_size_t(len(x)), outputs)
+        return outputs
+
+    def output(self):
+        output = np.empty(self.units, self.dtype)
+        self.call("output", self.state, output)
+        return output
+
+
+def sequence(network, timesteps=9, seed=1):
+    return np.random.default_rng(seed).standard_normal((timesteps, network.features)).astype(network.dtype)
+
+
+def ends(layer, x):
+    """What the layer returns for each beginning of the sequence x (timesteps, features)."""
+    outputs = []
+    for t in range(len(x)):
+        output = layer(x[None, : t + 1])
+        output = output[0] if isinstance(output, tuple) else output
+        outputs.append(output[0, -1] if output.ndim == 3 else output[0])
+    return np.stack(outputs)
+
+
+def with_weights(layer, features, seed=0, batch=None):
+    """The layer built, with all weights drawn anew: no bias is zero."""
+    layer.build((batch, None, features))
+    rng = np.random.default_rng(seed)
+    scale = [1 / len(w) ** 0.5 if w.ndim == 2 else 0.3 for w in layer.weights]
+    layer.set_weights([rng.standard_normal(w.shape) * s for w, s in zip(layer.weights, scale, strict=True)])
+    return layer
+
+
+MODELS = {
+    "RNN of a cell": lambda d: RNN(SimpleRNNCell(4, "relu", dtype=d), return_state=True, dtype=d),
+    "a cell": lambda d: SimpleRNNCell(4, dtype=d),
+    "a stack": lambda d: RNN(
+        [SimpleRNNCell(7, "softsign", dtype=d), SimpleRNNCell(33, use_bias=False, dtype=d), SimpleRNNCell(2, dtype=d)],
+        dtype=d,
+    ),
+    "a stack alone": lambda d: StackedRNNCells([SimpleRNNCell(3, dtype=d), SimpleRNNCell(6, dtype=d)], dtype=d),
+    "a stack in a stack": lambda d: RNN(
+        StackedRNNCells(
+            [StackedRNNCells([SimpleRNNCell(3, dtype=d)], dtype=d), SimpleRNNCell(5, "softmax", dtype=d)], dtype=d
+        ),
+        dtype=d,
+    ),
+    "a classifier": lambda d: cyrnn.Sequential(
+        [
+            Input((None, 5)),
+            SimpleRNN(33, return_sequences=True, dtype=d),
+            Dropout(0.4, dtype=d),
+            SimpleRNN(7, dtype=d),
+            Dense(20, "relu", dtype=d),
+            Dropout(0.5, dtype=d),
+            Dense(4, use_bias=False, dtype=d),
+            Activation("softmax", dtype=d),
+        ]
+    ),
+    "a tagger": lambda d: cyrnn.Sequential(
+        [
+            Input((None, 5)),
+            Activation("tanh", dtype=d),
+            Dense(9, "gelu", dtype=d),
+            TimeDistributed(Dense(6, dtype=d), dtype=d),
+            RNN([SimpleRNNCell(8, dtype=d), SimpleRNNCell(5, dtype=d)], return_sequences=True, dtype=d),
+            TimeDistributed(Dropout(0.1, dtype=d), dtype=d),
+            TimeDistributed(Dense(3, "sigmoid", dtype=d), dtype=d),
+            TimeDistributed(Activation("log_softmax", dtype=d), dtype=d),
+        ]
+    ),
+    "activations behind a layer": lambda d: cyrnn.Sequential(
+        [
+            SimpleRNN(6, return_sequences=True, dtype=d),
+            Activation("softplus", dtype=d),
+            SimpleRNN(5, "linear", return_sequences=True, dtype=d),
+            Activation("linear", dtype=d),
+            Activation("sparsemax", dtype=d),
+            Activation("mish", dtype=d),
+        ]
+    ),
+    "a model in a model": lambda d: cyrnn.Sequential(
+        [cyrnn.Sequential([SimpleRNN(6, return_sequences=True, dtype=d)]), SimpleRNN(2, dtype=d), Dropout(0.1, dtype=d)]
+    ),
+}

@@ -86,6 +86,10 @@ cdef ptrdiff_t slice_rows(const Load *load) noexcept nogil:
 
 # ---------------------------------------------------------------- BLAS' own threads
 
+cdef enum:
+    openmp = 2  # what openblas_get_parallel() says of a library that was built with it
+
+
 def _library():
     """The library that holds SciPy's BLAS, its symbols looked up through the module that links it."""
     return ctypes.CDLL(cython_blas.__file__)
@@ -134,7 +138,6 @@ def _control():
         transposed_product = False
 
 
-openmp = 2  # what openblas_get_parallel() says of a library that was built with it
 version = "unknown"
 core = "unknown"            # the CPU that OpenBLAS chose its kernels for
 threads_controlled = False  # can BLAS be held to one thread?

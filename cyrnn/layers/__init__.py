@@ -1,13 +1,42 @@
 """Keras' layers: SimpleRNNCell, RNN and SimpleRNN, and what a model around them needs."""
 
+from cyrnn.layers.activation_layers import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from cyrnn.layers.base import Layer
+from cyrnn.layers.batch_normalization import BatchNormalization
 from cyrnn.layers.bidirectional import Bidirectional
-from cyrnn.layers.core import Activation, Dense, Dropout, Embedding, Input, InputLayer, Masking
+from cyrnn.layers.core import Dense, Embedding, Input, InputLayer, Masking
+from cyrnn.layers.dropout import (
+    ActivityRegularization,
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+)
+from cyrnn.layers.joining import Concatenate, Dot
+from cyrnn.layers.merging import Add, Average, Maximum, Minimum, Multiply, Subtract
+from cyrnn.layers.normalization import LayerNormalization, UnitNormalization
+from cyrnn.layers.pooling import AveragePooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
+from cyrnn.layers.preprocessing import Normalization, Rescaling
+from cyrnn.layers.reshaping import (
+    Cropping1D,
+    Flatten,
+    Identity,
+    Permute,
+    RepeatVector,
+    Reshape,
+    UpSampling1D,
+    ZeroPadding1D,
+)
 from cyrnn.layers.rnn import RNN
 from cyrnn.layers.simple_rnn import SimpleRNN
 from cyrnn.layers.simple_rnn_cell import SimpleRNNCell
 from cyrnn.layers.stacked_rnn_cells import StackedRNNCells
 from cyrnn.layers.time_distributed import TimeDistributed
+
+# Keras' other names
+AvgPool1D, MaxPool1D = AveragePooling1D, MaxPooling1D
+GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D
 
 __all__ = [
     "Layer",
@@ -17,11 +46,51 @@ __all__ = [
     "SimpleRNN",
     "Bidirectional",
     "TimeDistributed",
-    "Activation",
-    "Dense",
-    "Dropout",
-    "Embedding",
     "Input",
     "InputLayer",
     "Masking",
+    "Embedding",
+    "Dense",
+    "Activation",
+    "ReLU",
+    "LeakyReLU",
+    "PReLU",
+    "ELU",
+    "Softmax",
+    "ThresholdedReLU",
+    "Dropout",
+    "SpatialDropout1D",
+    "GaussianDropout",
+    "GaussianNoise",
+    "AlphaDropout",
+    "ActivityRegularization",
+    "BatchNormalization",
+    "LayerNormalization",
+    "UnitNormalization",
+    "Normalization",
+    "Rescaling",
+    "Flatten",
+    "Reshape",
+    "Permute",
+    "RepeatVector",
+    "ZeroPadding1D",
+    "Cropping1D",
+    "UpSampling1D",
+    "Identity",
+    "Concatenate",
+    "Add",
+    "Subtract",
+    "Multiply",
+    "Average",
+    "Maximum",
+    "Minimum",
+    "Dot",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
+    "MaxPooling1D",
+    "AveragePooling1D",
+    "GlobalAvgPool1D",
+    "GlobalMaxPool1D",
+    "MaxPool1D",
+    "AvgPool1D",
 ]

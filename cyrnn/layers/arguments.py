@@ -52,6 +52,70 @@ def checked_shape(name: str, shape: Any) -> Shape:
     return tuple(None if n is None else n.__index__() for n in axes)
 
 
+def checked_shapes(name: str, shapes: Any) -> Any:
+    """A shape, or for several inputs a list of shapes, as `checked_shape` gives them. Raises ValueError."""
+    if isinstance(shapes, (list, tuple)) and any(isinstance(shape, (list, tuple)) for shape in shapes):
+        return [checked_shape(name, shape) for shape in shapes]
+    return checked_shape(name, shapes)
+
+
+def checked_axes(layer: str, shape: Shape, axes: str) -> Shape:
+    """`shape` if it has as many axes as `axes` names, such as "batch, features". Raises ValueError."""
+    if len(shape) != axes.count(",") + 1:
+        raise ValueError(f"inputs of {layer!r} must have the axes ({axes}), got shape {shape}")
+    return shape
+
+
+def checked_axis(layer: str, shape: Shape, axis: int) -> int:
+    """`axis` of a shape, counted from its beginning. Raises ValueError where there is none."""
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"inputs of {layer!r} must have an axis {axis}, got shape {shape}")
+    return axis % len(shape)
+
+
+def known_axis(layer: str, shape: Shape, axis: int) -> int:
+    """The length of an axis. Raises ValueError where there is none, or it is not known."""
+    length = shape[checked_axis(layer, shape, axis)]
+    if length is None:
+        raise ValueError(f"layer {layer!r} needs to know the length of axis {axis} of its input, got shape {shape}")
+    return length
+
+
+def checked_axis_argument(axis: Any) -> int | list[int]:
+    """An int, or a list of them. Raises TypeError."""
+    given = axis if isinstance(axis, (list, tuple)) else [axis]
+    if any(isinstance(n, bool) or not hasattr(n, "__index__") for n in given):
+        raise TypeError(f"axis must be an integer or a list of integers, got {axis!r}")
+    return [n.__index__() for n in axis] if isinstance(axis, (list, tuple)) else axis.__index__()
+
+
+def checked_number(name: str, value: Any) -> float:
+    """A number that is not negative, as a Python number. Raises TypeError, or ValueError for None as Keras does."""
+    if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
+        value = value.item()
+    if value is not None and not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if value is None or not value >= 0:
+        raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
+    return value
+
+
+def checked_sizes(name: str, value: Any, count: int, least: int = 1) -> tuple[int, ...]:
+    """An int for all of `count` sizes, or a tuple of as many. Raises ValueError."""
+    sizes = tuple(value) if isinstance(value, (list, tuple)) else (value,) * count
+    if len(sizes) != count or any(isinstance(n, bool) or not hasattr(n, "__index__") or n < least for n in sizes):
+        raise ValueError(f"{name} must be an integer or {count} of them, of at least {least}, got {value!r}")
+    return tuple(n.__index__() for n in sizes)
+
+
+def checked_data_format(value: Any) -> str:
+    """ "channels_last" (also for None) or "channels_first". Raises ValueError."""
+    name = "channels_last" if value is None else str(value).lower()
+    if name not in ("channels_last", "channels_first"):
+        raise ValueError(f"data_format must be 'channels_last' or 'channels_first', got {value!r}")
+    return name
+
+
 def checked_int(name: str, value: Any) -> int:
     """A positive Python int from anything that is one. Raises TypeError or ValueError."""
     if isinstance(value, bool) or value is None or not hasattr(value, "__index__"):

@@ -119,7 +119,7 @@ class Layer(Weighted):
         """
         x = self.checked_inputs(inputs)
         if not self.built:
-            self.build(x.shape)
+            self.build([part.shape for part in x] if isinstance(x, list) else x.shape)
         told = {key: kwargs.pop(key) for key in ("mask", "training") if key in kwargs}
         outputs = self.call(x, *args, **kwargs, **accepted(type(self).call, **told))
         if self.is_your_own and isinstance(outputs, np.ndarray) and outputs.dtype.kind == "f":

@@ -1,16 +1,16 @@
-"""The layers that stand around an RNN in a Sequential model. Reference: Keras 3."""
+"""What is before and behind an RNN: Input, Masking, Embedding, Dense. Reference: Keras 3."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import activations, constraints, initializers, objects, random, regularizers
+from cyrnn import activations, constraints, initializers, objects, regularizers
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
-from cyrnn.layers.arguments import Array, Shape, as_array, checked_int, checked_rate, checked_shape
+from cyrnn.layers.arguments import Array, Shape, as_array, checked_int, checked_shape
 from cyrnn.layers.base import Layer
 from cyrnn.layers.planned import PlannedLayer
 from cyrnn.layers.weights import Weight, WeightSpec
@@ -258,70 +258,12 @@ class Dense(PlannedLayer):
         }
 
 
-@objects.register("keras.layers")
-class Dropout(Layer):
-    """In training, zeros a share `rate` of the inputs and scales up the others; in inference, the identity."""
-
-    supports_masking = True
-
-    def __init__(
-        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        if checked_rate("rate", rate) != rate:
-            raise ValueError(f"rate must be between 0 and 1, got {rate!r}")
-        self.rate = rate
-        self.noise_shape = None if noise_shape is None else _checked_noise_shape(noise_shape)
-        self.seed = seed
-        self.seed_generator = random.SeedGenerator(seed)
-        self.built = True
-
-    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
-        if not training or self.rate == 0:
-            return self.returned(inputs)
-        axes = self.noise_shape or (None,) * inputs.ndim
-        if len(axes) != inputs.ndim:
-            raise ValueError(f"noise_shape {axes} must have as many axes as the inputs, got shape {inputs.shape}")
-        shape = tuple(n if axis is None else axis for axis, n in zip(axes, inputs.shape, strict=True))
-        factors = random.dropout_mask(shape, self.rate, self.seed_generator, inputs.dtype)
-        return self.returned(np.where(factors != 0, inputs * factors, inputs.dtype.type(0)))
-
-    def get_config(self) -> dict[str, Any]:
-        noise_shape = None if self.noise_shape is None else list(self.noise_shape)
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed, "noise_shape": noise_shape}
-
-
-@objects.register("keras.layers")
-class Activation(Layer):
-    """An activation function as a layer: ``activation(inputs)``."""
-
-    supports_masking = True
-
-    def __init__(self, activation: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.activation: Callable[..., Any] = activations.get(activation)
-        self.built = True
-
-    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
-        return self.returned(np.asarray(self.activation(inputs)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "activation": activations.serialize(self.activation)}
-
-
 def _checked_size(name: str, value: Any) -> int:
     """A positive int. Raises ValueError alone, as these layers of Keras do."""
     try:
         return checked_int(name, value)
     except TypeError as error:
         raise ValueError(str(error)) from None
-
-
-def _checked_noise_shape(shape: Any) -> tuple[int | None, ...]:
-    """Positive ints and None, in a list or tuple. Raises ValueError."""
-    if not isinstance(shape, (list, tuple)) or any(n is not None and (type(n) is not int or n < 1) for n in shape):
-        raise ValueError(f"noise_shape must be a list of positive integers and None, got {shape!r}")
-    return tuple(shape)
 
 
 def _refuse_quantization(kwargs: dict[str, Any]) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import activations, objects
+from cyrnn.layers.activation_layers import Activation
 from cyrnn.layers.arguments import Array, LengthError, Shape, as_array
 from cyrnn.layers.base import Layer, accepted
-from cyrnn.layers.core import Activation, Dense, Embedding
+from cyrnn.layers.core import Dense, Embedding
 
 ROW_BY_ROW = (
     Activation,

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from cyrnn import constraints, initializers, random, regularizers
 from cyrnn.dtypes import DTypePolicy
-from cyrnn.layers.arguments import Array, Shape, checked_bool, checked_shape
+from cyrnn.layers.arguments import Array, Shape, checked_bool, checked_shapes
 
 _building = threading.RLock()  # a layer is built once, also when several threads call it first
 _writing = threading.Lock()  # of those who replace weights at the same time, none undoes what another did
@@ -133,8 +133,11 @@ class Weighted:
         return []
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Create the weights for inputs of `input_shape`, the batch axis first. A built layer is left as it is."""
-        shape = checked_shape("input_shape", input_shape)
+        """Create the weights for inputs of `input_shape`, the batch axis first. A built layer is left as it is.
+
+        A layer of several inputs gets a list of shapes.
+        """
+        shape = checked_shapes("input_shape", input_shape)
         with _building:
             if not self.built and not _deferred.get():
                 with _as_before_on_error(self):
@@ -340,7 +343,7 @@ def _built_once(build: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(build)
     def guarded(layer: Weighted, input_shape: Sequence[int | None] | None = None, *args: Any, **kwargs: Any) -> None:
-        shape = None if input_shape is None else checked_shape("input_shape", input_shape)
+        shape = None if input_shape is None else checked_shapes("input_shape", input_shape)
         with _building:
             if layer.built or _deferred.get():
                 return

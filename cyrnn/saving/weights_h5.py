@@ -83,7 +83,7 @@ def _values(
         raise ModelFileError(f"layer {layer.name!r} has {len(specs)} weights, its group {path}vars holds {len(stored)}")
     return {
         spec.name: _read(
-            h5py, file, f"{path}vars/{index}", spec.shape, f"weight {spec.name!r} of layer {layer.name!r}", budget
+            h5py, file, f"{path}vars/{index}", spec, f"weight {spec.name!r} of layer {layer.name!r}", budget
         )
         for index, spec in enumerate(specs)
     }
@@ -117,10 +117,10 @@ def _member(h5py: Any, file: Any, path: str, kind: type) -> Any:
     return node
 
 
-def _read(h5py: Any, file: Any, path: str, shape: tuple[int, ...], what: str, budget: "_Budget") -> Array:
+def _read(h5py: Any, file: Any, path: str, spec: WeightSpec, what: str, budget: "_Budget") -> Array:
     dataset = _member(h5py, file, path, h5py.Dataset)
-    if dataset.shape != shape:
-        raise ModelFileError(f"{what} has shape {shape}, the file has {dataset.shape}")
+    if dataset.shape != spec.shape:
+        raise ModelFileError(f"{what} has shape {spec.shape}, the file has {dataset.shape}")
     if dataset.is_virtual or dataset.external:
         raise ModelFileError(f"{what} is stored outside of the file")
     budget.spend(dataset.nbytes, what)
@@ -128,6 +128,6 @@ def _read(h5py: Any, file: Any, path: str, shape: tuple[int, ...], what: str, bu
     if dataset.attrs.get("dtype") == "bfloat16" and dtype.itemsize == 2:
         bits = np.asarray(dataset[()]).view(np.uint16)
         return (bits.astype(np.uint32) << 16).view(np.float32)  # a bfloat16 is the upper half of a float32
-    if dtype.kind != "f":
-        raise ModelFileError(f"{what} must be of a float type, the file has {dtype}")
+    if dtype.kind != "f" and (spec.dtype is None or dtype.kind != spec.dtype.kind):
+        raise ModelFileError(f"{what} must be of {spec.dtype or 'a float type'}, the file has {dtype}")
     return dataset[()]

@@ -57,6 +57,8 @@ class Reshape(Moving):
 
     def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not isinstance(target_shape, (list, tuple)):
+            raise TypeError(f"target_shape must be a tuple of integers, got {target_shape!r}")
         lengths = tuple(target_shape)
         if any(isinstance(n, bool) or not hasattr(n, "__index__") or n < -1 for n in lengths) or lengths.count(-1) > 1:
             raise ValueError(f"target_shape must hold integers of at least 0, and at most one -1; got {target_shape!r}")
@@ -88,6 +90,8 @@ class Permute(Moving):
 
     def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not isinstance(dims, (list, tuple)):
+            raise TypeError(f"dims must be a tuple of integers, got {dims!r}")
         self.dims = tuple(dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ValueError(f"dims must hold the integers from 1 on, each once; got {dims!r}")

@@ -13,8 +13,21 @@ from cyrnn.layers.dropout import (
     GaussianNoise,
     SpatialDropout1D,
 )
-from cyrnn.layers.joining import Concatenate, Dot
-from cyrnn.layers.merging import Add, Average, Maximum, Minimum, Multiply, Subtract
+from cyrnn.layers.joining import Concatenate, Dot, concatenate, dot
+from cyrnn.layers.merging import (
+    Add,
+    Average,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from cyrnn.layers.normalization import LayerNormalization, UnitNormalization
 from cyrnn.layers.pooling import AveragePooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
 from cyrnn.layers.preprocessing import Normalization, Rescaling
@@ -85,6 +98,14 @@ __all__ = [
     "Maximum",
     "Minimum",
     "Dot",
+    "concatenate",
+    "add",
+    "subtract",
+    "multiply",
+    "average",
+    "maximum",
+    "minimum",
+    "dot",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
     "MaxPooling1D",

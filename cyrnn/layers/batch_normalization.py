@@ -1,5 +1,6 @@
 """BatchNormalization. Reference: Keras 3."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ class BatchNormalization(Affine):
         mean, variance = self.moving_mean_initializer, self.moving_variance_initializer
         statistics = {"moving_mean": mean, "moving_variance": variance}
         if self.renorm:
-            stddev = _root_of(variance)
+            stddev = None if variance is None else functools.partial(_root_of, variance)
             statistics |= {"moving_stddev": stddev, "renorm_mean": mean, "renorm_stddev": stddev}
         return [
             *self.affine_specs(shape, self.center, self.scale),
@@ -154,6 +155,6 @@ class BatchNormalization(Affine):
         return dict(config)
 
 
-def _root_of(initializer: Callable[..., ArrayLike] | None) -> Callable[..., ArrayLike] | None:
-    """What makes a standard deviation where `initializer` makes a variance."""
-    return None if initializer is None else lambda shape, dtype=None: np.sqrt(initializer(shape, dtype=dtype))
+def _root_of(initializer: Callable[..., ArrayLike], shape: tuple[int, ...], dtype: str | None = None) -> ArrayLike:
+    """Standard deviations where `initializer` makes variances."""
+    return np.sqrt(initializer(shape, dtype=dtype))

@@ -117,6 +117,16 @@ class Dot(Merge):
         return {**super().get_config(), "axes": self.axes, "normalize": self.normalize}
 
 
+def concatenate(inputs: Any, axis: int = -1, **kwargs: Any) -> Any:
+    """``Concatenate(axis, **kwargs)(inputs)``"""
+    return Concatenate(axis, **kwargs)(inputs)
+
+
+def dot(inputs: Any, axes: int | Sequence[int] = -1, **kwargs: Any) -> Any:
+    """``Dot(axes, **kwargs)(inputs)``"""
+    return Dot(axes, **kwargs)(inputs)
+
+
 def _normalized(x: Array, axis: int) -> Array:
     with np.errstate(divide="ignore"):
         factor = 1 / np.sqrt(np.sum(np.square(x), axis=axis, keepdims=True))

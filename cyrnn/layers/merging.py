@@ -156,6 +156,36 @@ class Minimum(Extreme):
     operation = np.minimum
 
 
+def add(inputs: Any, **kwargs: Any) -> Any:
+    """``Add(**kwargs)(inputs)``"""
+    return Add(**kwargs)(inputs)
+
+
+def subtract(inputs: Any, **kwargs: Any) -> Any:
+    """``Subtract(**kwargs)(inputs)``"""
+    return Subtract(**kwargs)(inputs)
+
+
+def average(inputs: Any, **kwargs: Any) -> Any:
+    """``Average(**kwargs)(inputs)``"""
+    return Average(**kwargs)(inputs)
+
+
+def multiply(inputs: Any, **kwargs: Any) -> Any:
+    """``Multiply(**kwargs)(inputs)``"""
+    return Multiply(**kwargs)(inputs)
+
+
+def maximum(inputs: Any, **kwargs: Any) -> Any:
+    """``Maximum(**kwargs)(inputs)``"""
+    return Maximum(**kwargs)(inputs)
+
+
+def minimum(inputs: Any, **kwargs: Any) -> Any:
+    """``Minimum(**kwargs)(inputs)``"""
+    return Minimum(**kwargs)(inputs)
+
+
 def input_shapes(layer: Merge, shapes: Any) -> list[Shape]:
     """A list of as many shapes as the layer takes. Raises ValueError."""
     layer.check_count("inputs", shapes)

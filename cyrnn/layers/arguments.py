@@ -109,7 +109,7 @@ def checked_sizes(name: str, value: Any, count: int, least: int = 1) -> tuple[in
 
 
 def checked_data_format(value: Any) -> str:
-    """ "channels_last" (also for None) or "channels_first". Raises ValueError."""
+    """The name of an order of axes: "channels_first", or "channels_last" for None too. Raises ValueError."""
     name = "channels_last" if value is None else str(value).lower()
     if name not in ("channels_last", "channels_first"):
         raise ValueError(f"data_format must be 'channels_last' or 'channels_first', got {value!r}")

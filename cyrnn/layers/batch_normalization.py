@@ -15,7 +15,8 @@ from cyrnn.layers.weights import Weight, WeightSpec
 _EPSILON = 1e-7  # Keras' own, added to a number of timesteps that may be 0
 
 
-@objects.register("keras.layers", "BatchNormalizationV1", "BatchNormalizationV2")  # as Keras 2 calls it
+# as Keras 2 calls it, where its statistics come from all devices of a training too
+@objects.register("keras.layers", "BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization")
 class BatchNormalization(Affine):
     """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, one mean and variance for each place on `axis`.
 

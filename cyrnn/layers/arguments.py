@@ -53,9 +53,11 @@ def checked_shape(name: str, shape: Any) -> Shape:
 
 
 def checked_shapes(name: str, shapes: Any) -> Any:
-    """A shape, or for several inputs a list of shapes, as `checked_shape` gives them. Raises ValueError."""
-    if isinstance(shapes, (list, tuple)) and any(isinstance(shape, (list, tuple)) for shape in shapes):
-        return [checked_shape(name, shape) for shape in shapes]
+    """A shape, or the shapes of several inputs in lists, tuples and dicts, each by `checked_shape`."""
+    if isinstance(shapes, dict):
+        return {key: checked_shapes(name, shape) for key, shape in shapes.items()}
+    if isinstance(shapes, (list, tuple)) and any(isinstance(part, (list, tuple, dict)) for part in shapes):
+        return [checked_shapes(name, shape) for shape in shapes]
     return checked_shape(name, shapes)
 
 

@@ -53,9 +53,22 @@ assert np.array_equal(y, outputs)
     )
 
 
+def test_the_program_made_of_a_model(tmp_path, monkeypatch):
+    (tmp_path / "main.c").write_text(NAMED["main.c"])
+    monkeypatch.chdir(tmp_path)
+    run_python(next(example for example in EXAMPLES if "export_c" in example))
+    compiler = os.environ.get("CC", "cc").split()
+    subprocess.run([*compiler, "-Wall", "-Werror", "-O3", "main.c", "digits.c", "-lm", "-o", "main"], check=True)
+    printed = subprocess.run(["./main"], check=True, capture_output=True, text=True, env={}).stdout
+    model = cyrnn.saving.load_model(resources.files("cyrnn") / "data" / "digits.keras")
+    image = np.zeros((1, 8, 8), "float32")
+    image[0, 0, [2, 5]] = 1
+    np.testing.assert_allclose([float(line.split()[1]) for line in printed.splitlines()], model(image)[0], atol=1e-4)
+
+
 def test_there_are_examples():
     assert len(EXAMPLES) >= 6
-    assert set(NAMED) == {"stream.c", "stream.pyx", "setup.py"}
+    assert set(NAMED) == {"stream.c", "stream.pyx", "setup.py", "main.c"}
 
 
 def test_files_that_readme_links_to_exist():

@@ -64,6 +64,9 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib, which is not installed")
+    for path in (arguments.json, arguments.plot):
+        if path and (path.is_dir() or not path.resolve().parent.is_dir()):
+            parser.error(f"cannot write to {path}")
     return arguments
 
 

@@ -68,6 +68,7 @@ def test_constructor(layer, arguments, error, words):
         (lambda layer: layer(X.astype(object)), TypeError, "sequences.*object"),
         (lambda layer: layer(X.astype(str)), TypeError, "sequences"),
         (lambda layer: layer(X, mask=np.ones((2, 4))), ValueError, r"mask.*\(2, 5\).*\(2, 4\)"),
+        (lambda layer: layer(X, mask=[[1], [1, 2]]), ValueError, "mask must be an array"),
         (lambda layer: layer(X, mask=np.ones(5)), ValueError, r"mask.*\(2, 5\).*\(5,\)"),
         (lambda layer: layer(X, mask=np.ones((2, 5, 3))), ValueError, r"mask.*\(2, 5, 3\)"),
         (lambda layer: layer(X, mask=np.ones((1, 5))), ValueError, r"mask.*\(1, 5\)"),

@@ -237,6 +237,33 @@ print(times[1], times[0] < took + 0.5, times[0])
     assert result.stdout.split()[:2] == ["0", "True"], result.stdout
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_forked_from_within_a_call_does_not_wait_for_threads_it_has_not():
+    code = """
+import os, signal, sys
+import numpy as np
+import cyrnn
+cyrnn.set_num_threads(2)
+layer = cyrnn.layers.SimpleRNN(128)
+x = np.broadcast_to(np.float32(1), (64, 20_000, 32))
+layer(x[:, :5])
+child = None
+def handler(*_):
+    global child
+    child = child if child is not None else os.fork()
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.15)
+try:
+    layer(x)
+except RuntimeError as error:
+    assert child == 0 and "forked in the middle" in str(error), (child, error)
+if child == 0:
+    os._exit(0 if np.isfinite(layer(x[:, :5])).all() else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run_python(code, CYRNN_ENGINE="simd").stdout == "0\n"
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="files that shrink fault in this way on Linux")
 def test_a_fault_in_a_worker_is_reported(tmp_path):
     code = """

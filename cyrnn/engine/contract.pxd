@@ -96,6 +96,7 @@ cdef extern from "slices.hpp" namespace "cyrnn" nogil:
         done
         interrupted
         no_memory
+        forked
 
     const double least_parallel_work
 

@@ -177,6 +177,8 @@ cdef int run_together(const Job *const *jobs, ptrdiff_t count, int num_threads) 
         outcome = run_slices(jobs, count, num_threads, interrupted if may_stop else never)
     if outcome == Outcome.no_memory:
         raise MemoryError("no memory for the scratch space of the recurrence")
+    if outcome == Outcome.forked:
+        raise RuntimeError("this process was forked in the middle of the call, and has not the threads to finish it")
     if outcome == Outcome.interrupted:
         raise_pending()
     return 0

@@ -48,12 +48,12 @@ public:
     bool try_acquire() { return !taken.exchange(true, std::memory_order_acquire); }
     void release() { taken.store(false, std::memory_order_release); }
 
-    void run(std::uint32_t count, int threads, Body body, Idle idle, void *self) {
+    bool run(std::uint32_t count, int threads, Body body, Idle idle, void *self) {
         start_workers(threads - 1);
         const std::uint32_t generation = publish({body, self, count, threads});
         const std::uint32_t mine = work(Job{body, self, count, threads}, generation, 0);
         finished.fetch_add(mine, std::memory_order_acq_rel);
-        wait_for(count, idle, self);
+        return wait_for(count, idle, self);
     }
 
 private:
@@ -97,16 +97,20 @@ private:
     }
 
     // All indices are taken by now, so those not finished have been begun.
-    void wait_for(std::uint32_t count, Idle idle, void *self) {
+    bool wait_for(std::uint32_t count, Idle idle, void *self) {
         const auto all = [&] { return finished.load(std::memory_order_acquire) == count; };
-        if (spin_until(all)) return;
-        std::unique_lock<std::mutex> lock(mutex);
-        while (!completed.wait_for(lock, idle_time, all)) {
-            lock.unlock();
+        for (;;) {
+            if (spin_until(all)) return true;
+            if (forgotten()) return false;
+            {
+                std::unique_lock<std::mutex> lock(mutex);
+                if (completed.wait_for(lock, idle_time, all)) return true;
+            }
             idle(self);
-            lock.lock();
         }
     }
+
+    bool forgotten() const;  // is this a child, and the pool its parent's?
 
     void start_workers(int wanted) {
         if (workers >= wanted) return;
@@ -168,6 +172,8 @@ void forget_pool() { pool.store(nullptr, std::memory_order_relaxed); }
 
 [[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
 
+bool Pool::forgotten() const { return pool.load(std::memory_order_relaxed) != this; }
+
 Pool &the_pool() {
     Pool *current = pool.load(std::memory_order_acquire);
     if (current) return *current;
@@ -179,17 +185,18 @@ Pool &the_pool() {
 
 }  // namespace
 
-void parallel_for(std::ptrdiff_t count, int threads, Body body, Idle idle, void *self) {
+bool parallel_for(std::ptrdiff_t count, int threads, Body body, Idle idle, void *self) {
     constexpr std::ptrdiff_t most = 0x7fffffff;  // indices that a ticket can count
     if (threads > 1 && count > 1 && count <= most) {
         Pool &shared = the_pool();
         if (shared.try_acquire()) {
-            shared.run(static_cast<std::uint32_t>(count), threads, body, idle, self);
+            const bool complete = shared.run(static_cast<std::uint32_t>(count), threads, body, idle, self);
             shared.release();
-            return;
+            return complete;
         }
     }
     for (std::ptrdiff_t index = 0; index < count; ++index) body(self, index, 0);
+    return true;
 }
 
 }  // namespace cyrnn

@@ -16,7 +16,7 @@
 
 namespace cyrnn {
 
-enum class Outcome : int { done, interrupted, no_memory };
+enum class Outcome : int { done, interrupted, no_memory, forked };
 
 // Below so many multiply-adds a call in wide vectors takes less than a tenth of a millisecond, and a worker that sleeps may
 // wake only when it is over. (benchmarks/foreign_load.py)
@@ -118,7 +118,7 @@ public:
         void *aligned = memory.get();
         scratch = static_cast<char *>(std::align(line, space - line, aligned, space));
         const Begun begun(parts);
-        parallel_for(slices, workers, run_one, ask, this);
+        if (!parallel_for(slices, workers, run_one, ask, this)) return Outcome::forked;
         return interruption.happened() ? Outcome::interrupted : Outcome::done;
     }
 

@@ -25,7 +25,10 @@ def as_array(name: str, value: ArrayLike) -> Array:
 
 def checked_mask(mask: ArrayLike, batch: int, timesteps: int) -> Array:
     """A mask as a bool array (batch, timesteps), True for keep. Raises ValueError for other shapes, or no numbers."""
-    array = np.asarray(mask)
+    try:
+        array = np.asarray(mask)
+    except ValueError as error:
+        raise ValueError(f"mask must be an array (batch, timesteps): {error}") from None
     if array.dtype.kind not in "biuf" and not np.can_cast(array.dtype, np.float32):
         raise ValueError(f"mask must be an array of bools or numbers, got dtype {array.dtype}")
     if array.shape == (batch, timesteps, 1):

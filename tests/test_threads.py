@@ -277,7 +277,7 @@ layer(x)
 """
     result = run_python(code, tmp_path / "x.npy", check=False, PYTHONFAULTHANDLER="1")
     assert result.returncode == -signal.SIGBUS
-    assert "Bus error" in result.stderr
+    assert "Fatal Python error" in result.stderr  # where several threads fault at once, that much is certain
 
 
 def test_the_interpreter_may_end_during_a_call_of_a_daemon_thread():

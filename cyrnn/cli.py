@@ -72,6 +72,8 @@ def _predict(options: argparse.Namespace) -> int:
     if len(x.shape) != len(expected) or any(n not in (None, m) for n, m in zip(expected[1:], x.shape[1:], strict=True)):
         raise ValueError(f"{options.input} must have shape {expected} as {options.model} says, got {x.shape}")
     y = model.predict(x, options.batch_size, num_threads=options.threads)
+    if not isinstance(y, np.ndarray):
+        raise ValueError(f"{options.model} has several outputs, which one .npy file cannot hold: call it from Python")
     with written_at_once(options.output) as file:
         np.save(file, y)
     print(f"{options.output}: {y.shape} {y.dtype}")
@@ -84,9 +86,7 @@ def _info(options: argparse.Namespace) -> int:
     print(f"{options.file}: {type(model).__name__} {model.name!r}, saved by Keras {archive.keras_version}")
     shape = model.input_shape or ()
     rows = [("layer", "class", "output shape", "parameters", "dtype"), ("input", "Input", str(shape), "0", "")]
-    for layer in model.layers:
-        shape = layer.compute_output_shape(shape)
-        rows.append(_row(layer, shape))
+    rows += [_row(layer, shape) for layer, shape in zip(model.layers, model.shapes_behind_layers(), strict=True)]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for name, cls, shape_text, parameters, dtype in rows:
         print(

@@ -37,6 +37,11 @@ def register(module: str, *aliases: str) -> Callable[[_Class], _Class]:
     return decorate
 
 
+def is_known(module: str, class_name: Any) -> bool:
+    """Whether the allow-list has a class of this name in `module`."""
+    return isinstance(class_name, str) and (module, class_name) in _classes
+
+
 @contextlib.contextmanager
 def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[None]:
     """Within the block, names in a config are looked up in `custom_objects` before the built-ins."""
@@ -98,7 +103,7 @@ def serialize(obj: Any) -> Any:
             "module": cls._keras_module if builtin else (None if cls.__module__ == "__main__" else cls.__module__),
             "class_name": cls.__name__,
             "config": obj.get_config(),
-            "registered_name": None if builtin else name,
+            "registered_name": getattr(cls, "_registered_name", None) if builtin else name,
         }
         build_config = obj.get_build_config() if cloned is None and hasattr(obj, "get_build_config") else None
         return envelope if build_config is None else {**envelope, "build_config": build_config}
@@ -143,7 +148,9 @@ def deserialize(envelope: Mapping[str, Any], module: str) -> Any:
     if class_name == "function":
         return _function(config, registered_name)
     found = custom_object(registered_name, class_name)
-    if found is None and (registered_name is None or str(envelope.get("module") or "keras").startswith("keras")):
+    if found is None and (
+        registered_name is None or str(envelope.get("module") or "keras").startswith(("keras", "tf_keras"))
+    ):
         found = _classes.get((module, class_name))
     if found is None:
         kind, unknown = module.removeprefix("keras.").removesuffix("s"), registered_name or class_name

@@ -253,6 +253,10 @@ def changed(model, **attributes):
 
 
 REFUSED = {
+    "Functional": (
+        lambda: cyrnn.Model(x := cyrnn.Input((5, 3)), SimpleRNN(2)(x), name="graph"),
+        "'graph'.*make a Sequential",
+    ),
     "Bidirectional": (lambda: with_weights(Bidirectional(SimpleRNN(2), name="both"), 3), "'both'.*end of a sequence"),
     "go_backwards": (lambda: with_weights(SimpleRNN(2, go_backwards=True, name="back"), 3), "'back'.*go_backwards"),
     "Masking": (lambda: model(Masking(name="hide"), SimpleRNN(2)), "'hide'.*masked"),

@@ -6,7 +6,7 @@ import itertools
 import json
 import warnings
 import weakref
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import dtypes, objects, regularizers
-from cyrnn.layers import legacy, nest
+from cyrnn.layers import legacy, nest, symbolic
 from cyrnn.layers.arguments import Array, as_array
-from cyrnn.layers.weights import Weighted
+from cyrnn.layers.symbolic import KerasTensor
+from cyrnn.layers.weights import Weighted, deferred_building
 
 _counters: dict[str, Iterator[int]] = defaultdict(itertools.count)
 
@@ -44,6 +45,8 @@ class Layer(Weighted):
     # Whether a mask goes on behind this layer, as `compute_mask` says; else it ends here, with a warning. Layers of
     # your own pass masks on if they have a `compute_mask`.
     supports_masking: bool = False
+
+    keeps_training_open: ClassVar[bool] = False  # whether a call's `training` may be None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -89,6 +92,8 @@ class Layer(Weighted):
         self.autocast = autocast
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._activity_losses: list[Any] = []  # of the last call
+        self._nodes: deque[symbolic.Node] = deque()  # the calls with symbolic tensors; no list: none holds layers
+        self._called_with: Any = None  # the shape of the first of these
 
     # ------------------------------------------------------------ losses
 
@@ -115,11 +120,13 @@ class Layer(Weighted):
     def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> Any:
         """``call(inputs, ...)`` with inputs of the layer's dtype, after building it; see the class for the arguments.
 
-        `mask` and `training` are left out where `call` does not take them.
+        `mask` and `training` are left out where `call` does not take them. Symbolic tensors give symbolic tensors.
         """
+        if symbolic.among(inputs, args, kwargs):
+            return symbolic.call(self, (inputs, *args), kwargs)
         x = self.checked_inputs(inputs)
         if not self.built:
-            self.build([part.shape for part in x] if isinstance(x, list) else x.shape)
+            self.build(symbolic.shapes_of(x))
         told = {key: kwargs.pop(key) for key in ("mask", "training") if key in kwargs}
         outputs = self.call(x, *args, **kwargs, **accepted(type(self).call, **told))
         if self.is_your_own and isinstance(outputs, np.ndarray) and outputs.dtype.kind == "f":
@@ -137,7 +144,12 @@ class Layer(Weighted):
         raise NotImplementedError(f"{type(self).__name__} has no `call(inputs, ...)`")
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
-        """Inputs as an array of the compute dtype, not copied where they are already."""
+        """Inputs as an array of the compute dtype, not copied where they are already.
+
+        A layer of your own may have several, in lists, tuples and dicts.
+        """
+        if nest.is_structure(inputs) and self.is_your_own:
+            return nest.mapped(lambda part: self.cast(as_array("inputs", part)), inputs)
         return self.cast(as_array("inputs", inputs))
 
     def cast(self, array: Array) -> Array:
@@ -175,26 +187,84 @@ class Layer(Weighted):
 
         A layer of your own that has no such method is called with zeros, to see what it gives.
         """
-        shape = tuple(input_shape)
         if not self.is_your_own:
-            return shape
-        zeros = np.zeros([n if n is not None else 1 if axis == 0 else 2 for axis, n in enumerate(shape)], np.float32)
-        found = np.shape(self(zeros))
-        unknown = [axis for axis, n in enumerate(shape) if n is None and axis < len(found) == len(shape)]
-        return tuple(None if axis in unknown or (axis == 0 and shape[0] is None) else n for axis, n in enumerate(found))
+            return tuple(input_shape)
+        with deferred_building(False):
+            found = self(nest.mapped_shapes(symbolic.zeros_of, input_shape))
+        return nest.mapped(lambda array: symbolic.shape_found(np.shape(array), _first_shape(input_shape)), found)
+
+    def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """What a call with these symbolic tensors gives, as such. The layer is built for them, if it is not yet.
+
+        Raises ValueError and TypeError, as the call with arrays would.
+        """
+        shape = symbolic.shapes_of(inputs)
+        dtype = self.dtype_policy.engine_dtype
+        placeholders = nest.mapped(lambda tensor: symbolic.placeholder(tensor, dtype), inputs)
+        if all(array.size <= symbolic.MOST_ELEMENTS for array in nest.leaves(placeholders)):
+            self.checked_inputs(placeholders)
+        if not self.is_your_own:
+            self._build_symbolically(shape)
+            outputs = self.compute_output_shape(shape)
+        elif type(self).compute_output_shape is not Layer.compute_output_shape:
+            with deferred_building(False):
+                self._build_symbolically(shape)
+            outputs = self.compute_output_shape(shape)
+        else:
+            with deferred_building(False):
+                zeros = nest.mapped(symbolic.zeros, [inputs, args, kwargs])
+                found = self(zeros[0], *zeros[1], **zeros[2])
+            given = _first_shape(shape)
+            outputs = nest.mapped(lambda array: symbolic.shape_found(np.shape(array), given), found)
+        returned = self.output_dtype.name
+        return nest.mapped_shapes(lambda shape: KerasTensor(shape, returned), outputs)
+
+    def _build_symbolically(self, shape: Any) -> None:
+        if not self.built and not self._nodes:
+            self.build(shape)
+            self._called_with = shape
+            return
+        built_for = self._called_with if self._build_shape is None else self._build_shape
+        for wrong in () if built_for is None else symbolic.specs_that_differ(self, shape, built_for):
+            raise ValueError(wrong)
+
+    @property
+    def input(self) -> Any:
+        """The symbolic tensors that the layer was called with. Raises AttributeError unless that was once."""
+        node = self._only_node()
+        return node.args[0] if node.args else self.output
+
+    @property
+    def output(self) -> Any:
+        """The symbolic tensors that the layer has given. Raises AttributeError unless it was called with such once."""
+        outputs = self._only_node().outputs
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _only_node(self) -> symbolic.Node:
+        if len(self._nodes) != 1:
+            raise AttributeError(
+                f"layer {self.name!r} was called with symbolic tensors {len(self._nodes)} times, not once"
+            )
+        return self._nodes[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_nodes": deque()}  # the calls are the model's that they belong to
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask that the layer hands on: its input's."""
         return mask
 
     def call_and_mask(self, x: Any, mask: Any, training: bool) -> tuple[Any, Any]:
-        """The layer's output, and the mask for the layer behind it."""
-        output = self(x, mask=mask, training=training)
+        """The layer's output, and the mask for the layer behind it; of several inputs, lists."""
+        return self(x, mask=mask, training=training), self.mask_behind(x, mask)
+
+    def mask_behind(self, x: Any, mask: Any) -> Any:
+        """The mask for the layer behind this one."""
         if self.supports_masking:
-            return output, self.compute_mask(x, mask)
+            return self.compute_mask(x, mask)
         if mask is not None:
-            warnings.warn(f"layer {self.name!r} does not pass the mask on: layers behind it run without", stacklevel=2)
-        return output, None
+            warnings.warn(f"layer {self.name!r} does not pass the mask on: layers behind it run without", stacklevel=3)
+        return None
 
     def reset_state(self) -> None:
         """Set carried states to zeros; nothing to do for a layer that carries none."""
@@ -244,6 +314,13 @@ class Layer(Weighted):
             return {"built": False}
         features = {} if self._build_shape is None else {"features": self._build_shape[-1]}
         return {**features, "parameters": self.count_params()}
+
+
+def _first_shape(shapes: Any) -> Any:
+    """A shape, or the first of several."""
+    found: list[Any] = []
+    nest.mapped_shapes(found.append, shapes)
+    return found[0]
 
 
 def _built_in(cls: type) -> bool:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from cyrnn.engine import threads
 from cyrnn.layers import nest
@@ -19,7 +18,7 @@ class Predicts:
 
     def predict(
         self,
-        x: ArrayLike,
+        x: Any,
         batch_size: int | None = None,
         *,
         num_threads: int | None = None,
@@ -29,6 +28,7 @@ class Predicts:
     ) -> Any:
         """The output for x (samples, ...), computed batch by batch in bounded memory.
 
+        x : an array; for a model of several inputs a list or dict of them, with as many samples in each
         batch_size : samples at a time; None chooses by the size of a sample
         num_threads : at most so many threads; None is `cyrnn.get_num_threads()`
         out : array of the output's shape and dtype, such as a memory map, that the result is written to and returned
@@ -40,52 +40,64 @@ class Predicts:
         """
         return _predict(self, x, batch_size, num_threads, out, progress)
 
+    def predict_inputs(self, x: Any) -> list[Array]:
+        """The arrays that `predict` cuts into batches."""
+        return [as_array("x", x)]
+
+    def in_structure(self, parts: list[Any]) -> Any:
+        """What a call takes, or its shapes, of the parts for each of these arrays."""
+        return parts[0]
+
     def stateful_rows(self) -> int | None:
         """The rows that a stateful layer carries states for; None without such a layer."""
         return None
 
 
 def _predict(
-    layer: Any, x: ArrayLike, batch_size: int | None, num_threads: int | None, out: Array | None, progress: bool
+    layer: Any, x: Any, batch_size: int | None, num_threads: int | None, out: Array | None, progress: bool
 ) -> Any:
-    samples = as_array("x", x)
-    if samples.ndim == 0:
+    inputs = layer.predict_inputs(x)
+    if any(array.ndim == 0 for array in inputs):
         raise ValueError("x must have a batch axis, got an array of shape ()")
+    counts = [len(array) for array in inputs]
+    if len(set(counts)) > 1:
+        raise ValueError(f"all arrays in x must have as many samples, got {counts}")
     if any(getattr(part, "time_major", False) for part in layer.layers_within()):
         raise ValueError(
             f"layer {layer.name!r} has the batch on its second axis: call it, predict() cuts the first one"
         )
-    size = _batch_size(layer, samples, batch_size)
+    samples, size = counts[0], _batch_size(layer, inputs, batch_size)
     if out is not None:
-        _check_out(out, layer.compute_output_shape(samples.shape), layer.output_dtype)
+        shapes = layer.in_structure([array.shape for array in inputs])
+        _check_out(out, layer.compute_output_shape(shapes), layer.output_dtype)
     results: list[Array] = [] if out is None else [out]
     with threads.using(num_threads):
-        for first in _progress(range(0, max(1, len(samples)), size), progress):
-            part = layer(samples[first : first + size])
-            parts = nest.flatten(part)
+        for first in _progress(range(0, max(1, samples), size), progress):
+            batch = layer.in_structure([array[first : first + size] for array in inputs])
+            part = layer(batch, training=False) if layer.keeps_training_open else layer(batch)
+            parts = nest.leaves(part)
             if not results:
-                results = [np.empty((len(samples), *values.shape[1:]), values.dtype) for values in parts]
+                results = [np.empty((samples, *values.shape[1:]), values.dtype) for values in parts]
             for result, values in zip(results, parts, strict=True):
                 result[first : first + len(values)] = values
-    if not nest.is_nested(part):
-        return results[0]
-    return type(part)(nest.pack(part, results))
+    return nest.filled(part, results)
 
 
-def _batch_size(layer: Any, samples: Array, batch_size: int | None) -> int:
+def _batch_size(layer: Any, inputs: list[Array], batch_size: int | None) -> int:
     """The number of samples at a time. Raises ValueError before anything is computed, so that no state moves."""
-    rows = layer.stateful_rows()
+    rows, samples = layer.stateful_rows(), len(inputs[0])
     wanted = None if batch_size is None else checked_int("batch_size", batch_size)
     if rows is None and getattr(layer, "stateful", False):  # it is built by the first batch, for as many rows
-        rows = len(samples) if wanted is None else wanted
+        rows = samples if wanted is None else wanted
     if rows is not None:
-        if wanted not in (None, rows) or len(samples) % max(1, rows):
+        if wanted not in (None, rows) or samples % max(1, rows):
             raise ValueError(
                 f"stateful layer {layer.name!r} carries states of {rows} rows: it must be given a multiple of {rows} "
-                f"samples, {rows} at a time; got {len(samples)} samples and a batch_size of {batch_size}"
+                f"samples, {rows} at a time; got {samples} samples and a batch_size of {batch_size}"
             )
         return max(1, rows)
-    return max(32, _ELEMENTS // max(1, samples[:1].size)) if wanted is None else wanted
+    elements = sum(array[:1].size for array in inputs)
+    return max(32, _ELEMENTS // max(1, elements)) if wanted is None else wanted
 
 
 def _check_out(out: Any, shape: Any, dtype: np.dtype) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn.layers import cells as any_cell
-from cyrnn.layers import nest
+from cyrnn.layers import nest, symbolic
 from cyrnn.layers.arguments import Array, as_array, checked_rows
 from cyrnn.layers.base import Layer
 
@@ -112,8 +112,13 @@ def checked_and_called(
 ) -> Any:
     """A call of a recurrent layer that returns `count` outputs: nothing is made or moved if it fails.
 
-    Time and batch change places for a layer that has the time first.
+    Time and batch change places for a layer that has the time first. Symbolic tensors give symbolic tensors.
     """
+    if symbolic.among(sequences, initial_state, mask):
+        if initial_state is not None:
+            _check_symbolic_states(layer, sequences, initial_state)
+        told = {"initial_state": initial_state, "mask": mask, "training": training}
+        return symbolic.call(layer, (sequences,), told)
     x = layer.checked_inputs(sequences)
     if layer.time_major and mask is not None:
         mask = np.asarray(mask).swapaxes(0, 1)
@@ -128,6 +133,13 @@ def checked_and_called(
     parts = result if isinstance(result, tuple) else (result,)
     parts = (*(output.swapaxes(0, 1) for output in parts[:count]), *parts[count:])
     return parts if isinstance(result, tuple) else parts[0]
+
+
+def _check_symbolic_states(layer: Any, sequences: Any, initial_state: Any) -> None:
+    """Raises what a call with arrays of these shapes would say of the states."""
+    batch, dtype = symbolic.common_batch((sequences, initial_state)), layer.dtype_policy.engine_dtype
+    x, states = nest.mapped(lambda tensor: symbolic.placeholder(tensor, dtype, batch), [sequences, initial_state])
+    layer.checked_call(layer.checked_inputs(x), states, None)
 
 
 @contextlib.contextmanager

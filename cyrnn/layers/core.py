@@ -10,9 +10,11 @@ from numpy.typing import ArrayLike
 from cyrnn import activations, constraints, initializers, objects, regularizers
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
+from cyrnn.layers import operations, symbolic
 from cyrnn.layers.arguments import Array, Shape, as_array, checked_int, checked_shape
 from cyrnn.layers.base import Layer
 from cyrnn.layers.planned import PlannedLayer
+from cyrnn.layers.symbolic import KerasTensor
 from cyrnn.layers.weights import Weight, WeightSpec
 
 
@@ -44,6 +46,7 @@ class InputLayer(Layer):
         self._dtype = np.dtype(dtype or "float32").name
         self.optional = bool(optional)
         self.built = True
+        symbolic.Node(self, (), {}, KerasTensor(self.batch_shape, self.dtype, self.name))
 
     @property
     def shape(self) -> Shape:
@@ -65,10 +68,16 @@ class InputLayer(Layer):
             "optional": self.optional,
         }
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self)  # with its tensor
 
-def Input(shape: Sequence[int | None] | None = None, **kwargs: Any) -> InputLayer:
-    """The first entry of a `Sequential`: ``Input((timesteps, features))``. Takes InputLayer's arguments."""
-    return InputLayer(shape, **kwargs)
+
+def Input(shape: Sequence[int | None] | None = None, batch_size: int | None = None, **kwargs: Any) -> Any:
+    """What goes into a model, as a symbolic tensor: ``Input((timesteps, features))``. Takes InputLayer's arguments.
+
+    Call layers with it and give `cyrnn.Model` what comes out of them; or begin a `Sequential` with it.
+    """
+    return InputLayer(shape, batch_size, **kwargs).output
 
 
 @objects.register("keras.layers")
@@ -85,8 +94,10 @@ class Masking(Layer):
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
         return self.returned(np.where(self.compute_mask(inputs)[..., None], inputs, inputs.dtype.type(0)))
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Array:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """(batch, timesteps), True where some feature differs from `mask_value`."""
+        if isinstance(inputs, KerasTensor):
+            return operations.applied("Any", operations.applied("NotEqual", inputs, self.mask_value), axis=-1)
         return np.any(np.asarray(inputs) != self.mask_value, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
@@ -152,8 +163,10 @@ class Embedding(Layer):
             )
         return self.returned(self.embeddings[inputs])
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Array | None:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Where the index is not 0, with `mask_zero`; else None."""
+        if isinstance(inputs, KerasTensor) and self.mask_zero:
+            return operations.applied("NotEqual", inputs, 0)
         return np.asarray(inputs) != 0 if self.mask_zero else None
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:

@@ -65,7 +65,7 @@ class PlannedLayer(Layer):
         return activated
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_prepared": None}  # a plan holds addresses; it is made again when needed
+        return {**super().__getstate__(), "_prepared": None}  # a plan holds addresses; it is made again when needed
 
 
 def run_together(*works: Generator[list[Call], None, _Result]) -> list[_Result]:

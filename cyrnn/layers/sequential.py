@@ -9,21 +9,22 @@ from numpy.typing import ArrayLike
 from cyrnn import objects
 from cyrnn.layers.arguments import Array, Shape
 from cyrnn.layers.base import Layer
-from cyrnn.layers.batches import Predicts
 from cyrnn.layers.carried import states_as_before_on_error
 from cyrnn.layers.core import InputLayer
+from cyrnn.layers.models import ModelOfLayers
+from cyrnn.layers.symbolic import KerasTensor
 
 
 @objects.register("keras")
 @objects.register("keras.layers")  # as a layer of another model
-class Sequential(Predicts, Layer):
+class Sequential(ModelOfLayers):
     """A model of layers in a row: ``model(inputs, mask=None, training=False)``, `predict`, `layers`.
 
     A first `Input` gives the shape, so that the model is built at once; else the first call does. Masks flow from
     the layers that make them (Masking, Embedding with `mask_zero`) through the others, as in Keras' releases.
     """
 
-    def __init__(self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None) -> None:
+    def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
         self._names: set[str] = set()
@@ -47,8 +48,8 @@ class Sequential(Predicts, Layer):
         """The shape of the output, where that of the input is known."""
         return None if self.input_shape is None else self.compute_output_shape(self.input_shape)
 
-    def add(self, layer: Layer) -> None:
-        """Append a layer."""
+    def add(self, layer: Any) -> None:
+        """Append a layer, or begin with an `Input`."""
         self._append(layer)
         self.built = False
         self._build_from_input()
@@ -62,17 +63,9 @@ class Sequential(Predicts, Layer):
         self.built = self.built and bool(self.layers)
         return layer
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """The layer of this name, or at this index of `layers`. Raises ValueError if there is none."""
-        if (name is None) == (index is None):
-            raise ValueError(f"give name or index, one of them; got {name!r} and {index!r}")
-        found = [layer for layer in self.layers if layer.name == name] if index is None else self.layers[index:][:1]
-        if not found:
-            known = ", ".join(layer.name for layer in self.layers)
-            raise ValueError(f"model {self.name!r} has no layer {name if index is None else index!r}, only {known}")
-        return found[0]
-
-    def _append(self, layer: Layer) -> None:
+    def _append(self, layer: Any) -> None:
+        if isinstance(layer, KerasTensor) and layer.node is not None and isinstance(layer.node.layer, InputLayer):
+            layer = layer.node.layer
         if not isinstance(layer, Layer):
             raise ValueError(f"layers must hold cyrnn layers, got {layer!r}")
         if isinstance(layer, InputLayer) and self._layers:
@@ -89,9 +82,9 @@ class Sequential(Predicts, Layer):
         if isinstance(first, InputLayer) and len(self._layers) > 1:
             self.build(first.batch_shape)
 
-    @property
-    def sublayers(self) -> list[tuple[str, Layer]]:
-        return [("layers", layer) for layer in self.layers]
+    def shapes_behind_layers(self) -> list[Any]:
+        shapes = [*self.sublayer_shapes(self.input_shape or ()), self.output_shape]
+        return shapes[1:]
 
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
         shapes = []
@@ -125,21 +118,6 @@ class Sequential(Predicts, Layer):
             x, mask = layer.call_and_mask(x, mask, training)
         return x, mask
 
-    @property
-    def stateful(self) -> bool:
-        """Whether a layer carries states between calls."""
-        return any(getattr(layer, "stateful", False) for layer in self.layers)
-
-    def stateful_rows(self) -> int | None:
-        rows = (layer.stateful_rows() for layer in self.layers if isinstance(layer, Predicts))
-        return next((count for count in rows if count is not None), None)
-
-    def reset_state(self) -> None:
-        """Set the states of all stateful layers to zeros."""
-        for layer in self.layers:
-            if getattr(layer, "stateful", False):
-                layer.reset_state()
-
     # ------------------------------------------------------------ shapes and config
 
     @property
@@ -151,10 +129,6 @@ class Sequential(Predicts, Layer):
         for layer in self.layers:
             shape = layer.compute_output_shape(shape)
         return shape
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """The mask behind the last layer; the layers are run for it."""
-        return self.call_and_mask(inputs, mask, False)[1]
 
     def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), "layers": [objects.serialize(layer) for layer in self._layers]}

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from cyrnn import activations, constraints, initializers, objects, random, regularizers
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
+from cyrnn.layers import symbolic
 from cyrnn.layers.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
 from cyrnn.layers.base import accepted
 from cyrnn.layers.planned import PlannedLayer
@@ -128,6 +129,8 @@ class SimpleRNNCell(PlannedLayer):
             output = self._step_the_short_way(sequence, states)
             if output is not None:
                 return output, [output] if isinstance(states, (list, tuple)) else output
+        if symbolic.among(sequence, states):
+            return symbolic.call(self, (sequence, states), {"training": training})
         x = self.checked_inputs(sequence)
         if x.ndim != 2:
             raise ValueError(f"sequence must have shape (batch, features), got {x.shape}")

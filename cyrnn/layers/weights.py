@@ -38,9 +38,12 @@ _deferred: ContextVar[bool] = ContextVar("deferred_building", default=False)
 
 
 @contextlib.contextmanager
-def deferred_building() -> Iterator[None]:
-    """Within the block `build` does nothing: whoever makes layers from a file builds them with the file's weights."""
-    token = _deferred.set(True)
+def deferred_building(deferred: bool = True) -> Iterator[None]:
+    """Within the block `build` does nothing: whoever makes layers from a file builds them with the file's weights.
+
+    With False it does its work again.
+    """
+    token = _deferred.set(deferred)
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ from cyrnn.layers import (
     TimeDistributed,
     nest,
 )
+from cyrnn.layers.functional import Functional
 from cyrnn.layers.sequential import Sequential
 from cyrnn.saving.atomic import written_at_once
 from cyrnn.saving.c_source import Part, source
@@ -40,6 +41,7 @@ _KEYWORDS = """
 
 _REFUSED = {
     Bidirectional: "it needs the end of a sequence before its first output",
+    Functional: "the C functions run layers one behind the other; make a Sequential of them",
     Embedding: "its inputs are indices, and those of the C functions are rows of numbers",
     Masking: "a step of the C functions cannot be masked; leave it out of the model and skip such steps",
 }

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from cyrnn.layers.sequential import Sequential
+from cyrnn.layers.models import ModelOfLayers
 from cyrnn.layers.weights import deferred_building
 from cyrnn.saving.archive import Archive, read_archive
 from cyrnn.saving.errors import ModelFileError
@@ -12,8 +12,8 @@ from cyrnn.saving.weights_h5 import build_from_h5
 from cyrnn.serialization import from_envelope
 
 
-def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
-    """The model in a ``.keras`` file that Keras 3 saved: a Sequential of layers from `cyrnn.layers`.
+def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> ModelOfLayers:
+    """The model in a ``.keras`` file that Keras 3 saved: a Sequential or Model of layers from `cyrnn.layers`.
 
     custom_objects : your own classes and functions by the name under which the file has them
 
@@ -28,15 +28,17 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
         raise ModelFileError(f"{os.fspath(path)}: {error or type(error).__name__}") from error
 
 
-def model_from_archive(archive: Archive, custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+def model_from_archive(archive: Archive, custom_objects: Mapping[str, Any] | None = None) -> ModelOfLayers:
     """The model of an archive that has been read."""
     class_name = archive.config.get("class_name")
-    if class_name != "Sequential":
-        raise ModelFileError(f"the model is a {class_name!r}; only Sequential models can be loaded")
+    if class_name not in ("Sequential", "Functional", "Model"):
+        raise ModelFileError(f"the model is a {class_name!r}; only Sequential and Functional models can be loaded")
     with deferred_building():
         model = from_envelope(archive.config, custom_objects, archive.keras_version)
-    if not isinstance(model, Sequential):
-        raise ModelFileError(f"the model is a {type(model).__name__}; only Sequential models can be loaded")
+    if not isinstance(model, ModelOfLayers):
+        raise ModelFileError(
+            f"the model is a {type(model).__name__}; only Sequential and Functional models can be loaded"
+        )
     input_shape = model.input_shape or archive.config["config"].get("build_input_shape")
     if not isinstance(input_shape, (list, tuple)):
         raise ModelFileError("the model was saved before it was built: the file does not say what its input looks like")

@@ -11,9 +11,8 @@ import cyrnn
 from cyrnn.demo import run_demo
 from cyrnn.layers.base import Layer
 from cyrnn.saving import load_model
-from cyrnn.saving.archive import read_archive
 from cyrnn.saving.atomic import written_at_once
-from cyrnn.saving.model import model_from_archive
+from cyrnn.saving.model import model_from_file, read_model_file
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=lambda options: run_demo())
 
     predict = commands.add_parser("predict", help="run a saved model on an array")
-    predict.add_argument("model", metavar="MODEL", type=Path, help="a .keras file")
+    predict.add_argument("model", metavar="MODEL", type=Path, help="a .keras or .h5 file")
     predict.add_argument("input", metavar="INPUT", type=Path, help="a .npy file: the samples along axis 0")
     predict.add_argument("-o", "--output", metavar="OUTPUT", type=Path, required=True, help="the .npy file to write")
     predict.add_argument("--batch-size", metavar="N", type=int, help="samples at a time")
@@ -48,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
 
     info = commands.add_parser("info", help="show what a model file holds")
-    info.add_argument("file", metavar="FILE", type=Path, help="a .keras file")
+    info.add_argument("file", metavar="FILE", type=Path, help="a .keras or .h5 file")
     info.set_defaults(run=_info)
 
     config = commands.add_parser("config", help="show what this machine and this build use")
@@ -81,9 +80,9 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    archive = read_archive(options.file)
-    model = model_from_archive(archive)
-    print(f"{options.file}: {type(model).__name__} {model.name!r}, saved by Keras {archive.keras_version}")
+    file = read_model_file(options.file)
+    model = model_from_file(file)
+    print(f"{options.file}: {type(model).__name__} {model.name!r}, saved by Keras {file.keras_version}")
     shape = model.input_shape or ()
     rows = [("layer", "class", "output shape", "parameters", "dtype"), ("input", "Input", str(shape), "0", "")]
     rows += [_row(layer, shape) for layer, shape in zip(model.layers, model.shapes_behind_layers(), strict=True)]

@@ -110,7 +110,7 @@ def test_python_m_cyrnn():
     ("arguments", "words"),
     [
         (["info", "none.keras"], "none.keras"),
-        (["info", "x.npy"], "not a sound .keras file"),
+        (["info", "x.npy"], "neither a sound .keras file nor a sound .h5 file"),
         (["info", "."], "directory"),
         (["predict", "none.keras", "x.npy", "-o", "y.npy"], "none.keras"),
         (["predict", MODEL, "none.npy", "-o", "y.npy"], "none.npy"),
@@ -153,7 +153,24 @@ def test_usage(arguments):
     assert run.returncode == 2 and "usage: cyrnn" in run.stderr and "Traceback" not in run.stderr
 
 
-def test_without_h5py_it_says_what_to_install():
+def test_info_of_a_file_of_keras_2(capsys):
+    assert cli.main(["info", str(Path(__file__).parent / "golden" / "files" / "keras2.h5")]) == 0
+    printed = capsys.readouterr().out
+    assert "saved by Keras 2." in printed and re.search(r"simple_rnn +SimpleRNN +\(None, 6, 4\) +32", printed)
+
+
+def test_files_are_read_without_h5py():
     code = f"import sys; sys.modules['h5py'] = None; from cyrnn.cli import main; sys.exit(main(['info', {MODEL!r}]))"
+    run = run_python(code)
+    assert "13,578 parameters" in run.stdout and run.stderr == ""
+
+
+def test_writing_without_h5py_says_what_to_install():
+    code = f"""
+import sys
+sys.modules["h5py"] = None
+import cyrnn
+cyrnn.saving.save_model(cyrnn.saving.load_model({MODEL!r}), "never_written.keras")
+"""
     run = run_python(code, check=False)
-    assert run.returncode == 2 and "pip install 'cyrnn[h5]'" in run.stderr and run.stderr.count("\n") == 1
+    assert "pip install 'cyrnn[h5]'" in run.stderr and not Path("never_written.keras").exists()

@@ -58,7 +58,6 @@ def test_layers(case):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name):
-    pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
     model, x = load_model(GOLDEN / name), np.array(MODELS[name]["x"])
     for expected in MODELS[name]["outputs"]:
         assert_all_close([model.predict(x, batch_size=5)], [expected], 1e-5)

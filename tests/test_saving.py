@@ -124,6 +124,17 @@ def test_what_a_hard_sigmoid_of_keras_2_means(tmp_path):
         np.testing.assert_allclose(load_model(tmp_path / "m.keras").predict(x), [expected], atol=1e-6)
 
 
+def test_files_from_windows(tmp_path):
+    """Keras 3.0 named groups there with backslashes."""
+    source, buffer = model(), io.BytesIO()
+    with h5py.File(io.BytesIO(weights_file(source))) as there, h5py.File(buffer, "w") as file:
+        for group in ("embedding", "simple_rnn/cell", "rnn/cell", "dense"):
+            there.copy(f"layers/{group}/vars", file, f"layers/{group}".replace("/", "\\") + "/vars")
+        assert "layers\\rnn\\cell" in file
+    write(tmp_path / "m.keras", json.loads(source.to_json()), buffer.getvalue())
+    np.testing.assert_array_equal(load_model(tmp_path / "m.keras").predict(IDS), source.predict(IDS))
+
+
 # ---------------------------------------------------------------- refused
 
 
@@ -175,9 +186,14 @@ def test_configs_that_are_refused(tmp_path, change, words):
 
 
 def test_other_models_are_refused(tmp_path):
-    write(tmp_path / "m.keras", {"class_name": "Translator", "config": {}})
-    with pytest.raises(ModelFileError, match="'Translator'; only Sequential and Functional"):
-        load_model(tmp_path / "m.keras")
+    for config, words in (
+        ({"class_name": "Dense", "config": {"units": 3}}, "Dense, which is not a model"),
+        ({"class_name": "MyModel", "config": {}}, "unknown layer class 'MyModel'"),
+        ({"class_name": "L2", "config": {}}, "'L2'"),
+    ):
+        write(tmp_path / "m.keras", config)
+        with pytest.raises(ModelFileError, match=words):
+            load_model(tmp_path / "m.keras")
 
 
 def test_a_model_without_input_shape_is_refused(tmp_path):
@@ -194,8 +210,8 @@ def test_a_model_without_input_shape_is_refused(tmp_path):
         ({"config": b"[]"}, "must hold a JSON object, got list"),
         ({"config": b"\xff\xfe\xfa"}, "'config.json' is not JSON"),
         ({"metadata": False}, "holds no 'metadata.json'"),
-        ({"weights": b"not hdf5"}, "not a sound HDF5 file"),
-        ({"config": b" " * 10_000_000, "compression": zipfile.ZIP_DEFLATED}, "would expand"),
+        ({"weights": b"not hdf5"}, "not an HDF5 file"),
+        ({"config": b" " * 5_000_000, "compression": zipfile.ZIP_DEFLATED}, "would expand"),
     ],
 )
 def test_damaged_members(tmp_path, members, words):
@@ -231,7 +247,7 @@ def test_files_that_are_no_archives(tmp_path):
         load_model(path)
     for content in (b"", b"PK\x03\x04 cut off", os.urandom(1000)):
         path.write_bytes(content)
-        with pytest.raises(ModelFileError, match="not a sound .keras file"):
+        with pytest.raises(ModelFileError, match="neither a sound .keras file|not a sound .keras file"):
             load_model(path)
 
 
@@ -308,9 +324,9 @@ def one_more(file, _):
     ("edit", "words"),
     [
         (soft_link, "link to elsewhere"),
-        (external_link, "link to elsewhere"),
+        (external_link, "external links"),
         (external_storage, "outside of the file"),
-        (virtual, "outside of the file"),
+        (virtual, "virtual"),
         (strings, "float type"),
         (a_group, "not a dataset"),
         (missing, "holds no 'layers/dense"),
@@ -333,7 +349,7 @@ def test_a_dataset_that_says_it_is_large_and_stores_nothing(tmp_path):
         file.flush()
         content = file.id.get_file_image()
     write(tmp_path / "m.keras", config, content)
-    with pytest.raises(ModelFileError, match="would expand"):
+    with pytest.raises(ModelFileError, match="not in one piece"):
         load_model(tmp_path / "m.keras")
 
 

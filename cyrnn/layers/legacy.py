@@ -1,6 +1,6 @@
-"""What configs of Keras 2 say differently.
+"""What configs of Keras 1 and 2 say differently.
 
-Keras 2 wrote options that the constructors of Keras 3 refuse, and so do those here: only reading a config takes them.
+They hold options that the constructors of Keras 3 refuse, and so do those here: only reading a config takes them.
 """
 
 import inspect
@@ -21,6 +21,23 @@ _OPTIONS = (
     *("num_constants", "reverse_state_order", "time_major"),
 )
 
+# What Keras 1 called the options; the later name is taken that the class knows.
+_NAMES_OF_KERAS_1 = {
+    "output_dim": ("units",),
+    "init": ("kernel_initializer", "embeddings_initializer"),
+    "inner_init": ("recurrent_initializer",),
+    "bias": ("use_bias",),
+    "p": ("rate",),
+    "dropout_W": ("dropout",),
+    "dropout_U": ("recurrent_dropout",),
+    "W_regularizer": ("kernel_regularizer", "embeddings_regularizer"),
+    "U_regularizer": ("recurrent_regularizer",),
+    "b_regularizer": ("bias_regularizer",),
+    "W_constraint": ("kernel_constraint", "embeddings_constraint"),
+    "b_constraint": ("bias_constraint",),
+}
+_ONLY_IN_KERAS_1 = ("consume_less", "input_dim")
+
 
 def modern(class_name: str, config: Any, known: Container[str] = ()) -> tuple[dict[str, Any], bool]:
     """A layer's config for today's constructors, and whether its sequences have the time axis first.
@@ -37,12 +54,27 @@ def modern(class_name: str, config: Any, known: Container[str] = ()) -> tuple[di
         for old_key, key in (("batch_input_shape", "batch_shape"), ("input_dtype", "dtype")):
             if old_key in new:
                 new[key] = new.pop(old_key)
+    new = _renamed(new, known)
     old = {key: new.pop(key) for key in _OPTIONS if key in new and key not in known}
     if old.get("num_constants"):
         raise ValueError(f"num_constants is {old['num_constants']!r}: cells with constants are not supported")
     if old.get("reverse_state_order"):
         warnings.warn("reverse_state_order has no effect: states are in the order of the cells", stacklevel=2)
     return new, bool(old.get("time_major"))
+
+
+def _renamed(config: dict[str, Any], known: Container[str]) -> dict[str, Any]:
+    """A config with the options of Keras 1 under their later names."""
+    if not any(key in config and key not in known for key in (*_NAMES_OF_KERAS_1, *_ONLY_IN_KERAS_1)):
+        return config
+    new = {}
+    for key, value in config.items():
+        later = [name for name in _NAMES_OF_KERAS_1.get(key, ()) if key not in known and name in known]
+        if isinstance(value, Mapping) and key.endswith("_regularizer") and "class_name" not in value:
+            value = {"class_name": "L1L2", "config": {k: value[k] for k in ("l1", "l2") if k in value}}
+        if later or key in known or key not in _ONLY_IN_KERAS_1:
+            new[later[0] if later else key] = value
+    return new
 
 
 def _sequential(config: Any) -> dict[str, Any]:

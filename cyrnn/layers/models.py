@@ -4,9 +4,10 @@ from typing import Any, ClassVar
 
 from cyrnn.layers.base import Layer
 from cyrnn.layers.batches import Predicts
+from cyrnn.layers.files import InFiles
 
 
-class ModelOfLayers(Predicts, Layer):
+class ModelOfLayers(InFiles, Predicts, Layer):
     """A model by its `layers`, which a subclass gives."""
 
     first_call: ClassVar[int] = 0  # its number, where the config of a model around it names inputs and outputs

@@ -1,7 +1,12 @@
-"""Models in files."""
+"""Models and weights in files."""
 
+from cyrnn.layers import files
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.export_c import export_c
-from cyrnn.saving.model import load_model
+from cyrnn.saving.model import load_model, save_model
+from cyrnn.saving.torch import from_torch
+from cyrnn.saving.weights import load_weights, save_weights
 
-__all__ = ["ModelFileError", "export_c", "load_model"]
+__all__ = ["ModelFileError", "export_c", "from_torch", "load_model", "load_weights", "save_model", "save_weights"]
+
+files.provide(save_model=save_model, save_weights=save_weights, load_weights=load_weights)

@@ -1,0 +1,61 @@
+"""NumPy's .npz archives. No object arrays: these are pickles, which are never run."""
+
+import math
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+
+from cyrnn.layers.arguments import Array
+from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.zipped import Members
+
+_SUFFIX = ".npy"
+_LONGEST_HEADER = 10_000  # characters
+
+
+class Npz:
+    """The arrays in an archive that is open."""
+
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        if not all(name.endswith(_SUFFIX) for name in members.names):
+            raise ModelFileError("it is a zip archive, but neither a .keras file nor a .npz file")
+
+    @property
+    def names(self) -> list[str]:
+        return [name.removesuffix(_SUFFIX) for name in self._members.names]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        with self._members.opened(name + _SUFFIX) as file:
+            return _header(file, name)[0]
+
+    def read(self, name: str) -> Array:
+        with self._members.opened(name + _SUFFIX) as file:
+            shape, by_columns, dtype = _header(file, name)
+            if dtype.kind not in "fiu":
+                raise ModelFileError(f"the array {name!r} must be of numbers, the file has {dtype}")
+            stored, size = self._members.size(name + _SUFFIX) - file.tell(), math.prod(shape) * dtype.itemsize
+            if stored != size:
+                raise ModelFileError(f"the array {name!r} of shape {shape} and type {dtype} has {stored} bytes")
+            values = np.frombuffer(file.read(size), dtype)
+        return values.reshape(shape, order="F" if by_columns else "C")
+
+
+def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """What the header of a .npy file says: shape, order, dtype."""
+    from numpy.lib import format as npy
+
+    try:
+        version = npy.read_magic(file)
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+        shape, by_columns, dtype = read(file, max_header_size=_LONGEST_HEADER)
+    except Exception as error:  # a damaged header can raise almost anything
+        raise ModelFileError(f"the array {name!r} is not a sound .npy file: {error}") from None
+    if any(n < 0 for n in shape):
+        raise ModelFileError(f"the array {name!r} has a negative shape {shape}")
+    return shape, by_columns, dtype
+
+
+def write_npz(file: BinaryIO, arrays: dict[str, Array]) -> None:
+    """Write an archive. NumPy has no bfloat16: those arrays become float32, which holds the same values."""
+    np.savez(file, **{name: a.astype(np.float32) if a.dtype.kind == "V" else a for name, a in arrays.items()})  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+"""Hugging Face's .safetensors files: eight bytes with the length of a JSON header, the header, the arrays.
+
+The format is so small that it is read and written here, without a library.
+"""
+
+import json
+import math
+import struct
+from typing import Any, BinaryIO, TypeGuard
+
+import numpy as np
+
+from cyrnn.layers.arguments import Array
+from cyrnn.saving.arrays import from_bfloat16
+from cyrnn.saving.errors import ModelFileError
+
+_LARGEST_HEADER = 16 << 20  # bytes; a real one has a hundred for each array
+_NUMBERS: dict[str, np.dtype[Any]] = {
+    f"{name}{8 * size}": np.dtype(f"<{kind}{size}")
+    for name, kind, sizes in (("F", "f", (2, 4, 8)), ("I", "i", (1, 2, 4, 8)), ("U", "u", (1, 2, 4, 8)))
+    for size in sizes
+}
+_SIZES = {"BOOL": 1, "BF16": 2} | {name: dtype.itemsize for name, dtype in _NUMBERS.items()}
+
+
+class SafeTensors:
+    """The arrays of a file in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        size = struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else len(content)
+        if size > min(_LARGEST_HEADER, len(content) - 8):
+            raise ModelFileError(f"it is not a sound .safetensors file: its header would have {size} bytes")
+        self._data = memoryview(content)[8 + size :]
+        try:
+            header = json.loads(content[8 : 8 + size], object_pairs_hook=_each_once)
+        except (ValueError, RecursionError) as error:
+            raise ModelFileError(f"the header of the .safetensors file is not sound: {error}") from None
+        if not isinstance(header, dict):
+            raise ModelFileError("the header of the .safetensors file must be a JSON object")
+        header.pop("__metadata__", None)
+        self._entries = {name: _entry(name, entry) for name, entry in header.items()}
+        end = 0
+        for name, (_, _, begin, stop) in sorted(self._entries.items(), key=lambda item: item[1][2:]):
+            if begin != end or stop > len(self._data):
+                raise ModelFileError(f"the array {name!r} overlaps another, leaves a gap, or ends outside of the file")
+            end = stop
+        if end != len(self._data):
+            raise ModelFileError(f"{len(self._data) - end} bytes at the end of the file belong to no array")
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._entries)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._entries[name][1]
+
+    def read(self, name: str) -> Array:
+        kind, shape, begin, end = self._entries[name]
+        if kind == "BF16":
+            return from_bfloat16(np.frombuffer(self._data[begin:end], "<u2").reshape(shape))
+        if kind not in _NUMBERS:
+            raise ModelFileError(f"the array {name!r} must be of numbers, the file has {kind}")
+        return np.frombuffer(self._data[begin:end], _NUMBERS[kind]).reshape(shape)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("it holds a name twice")
+    return found
+
+
+def _entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """The dtype, shape and offsets of an array. Raises ModelFileError unless they agree."""
+    described = entry if isinstance(entry, dict) else {}
+    kind, shape, offsets = (described.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if isinstance(kind, str) and kind in _SIZES and _counts(shape) and _counts(offsets) and len(offsets) == 2:
+        begin, end = offsets
+        if end - begin == math.prod(shape) * _SIZES[kind]:
+            return kind, tuple(shape), begin, end
+    raise ModelFileError(f"the array {name!r} of the .safetensors file is not described as it must be: {entry!r:.200}")
+
+
+def _counts(numbers: Any) -> TypeGuard[list[int]]:
+    return isinstance(numbers, list) and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
+
+
+def write_safetensors(file: BinaryIO, arrays: dict[str, Array]) -> None:
+    """Write a file. Raises ValueError for arrays that are not of numbers."""
+    kinds = {dtype: kind for kind, dtype in _NUMBERS.items()}
+    header: dict[str, Any] = {"__metadata__": {"format": "np"}}
+    end = 0
+    for name, array in arrays.items():
+        kind = "BF16" if array.dtype.name == "bfloat16" else kinds.get(array.dtype)
+        if kind is None:
+            raise ValueError(f"weight {name!r} of dtype {array.dtype} cannot be written to a .safetensors file")
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [end, end + array.nbytes]}
+        end += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that the arrays are aligned
+    file.write(struct.pack("<Q", len(text)) + text)
+    for array in arrays.values():
+        bits = array.view(f"u{array.itemsize}")
+        file.write(bits.astype(f"<u{array.itemsize}", copy=False).tobytes())

@@ -1,0 +1,134 @@
+"""Weights of ``torch.nn.RNN`` and ``torch.nn.RNNCell``, without torch.
+
+torch multiplies from the left, so its matrices are Keras' transposed; and it has two biases, which are only ever added.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cyrnn.layers import Bidirectional, Input, Layer, SimpleRNN, SimpleRNNCell
+from cyrnn.layers.arguments import Array
+from cyrnn.layers.sequential import Sequential
+from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.safetensors import SafeTensors
+from cyrnn.saving.weights import content, refusals_located
+
+
+def from_torch(
+    source: Mapping[str, Any] | str | os.PathLike[str],
+    nonlinearity: str = "tanh",
+    *,
+    prefix: str = "",
+    return_sequences: bool = True,
+    return_state: bool = False,
+) -> Layer:
+    """The layer that computes what a ``torch.nn.RNN`` or ``torch.nn.RNNCell`` of these weights does.
+
+    source : its `state_dict()`, or any mapping of names to arrays; or the path of a .safetensors file of that
+    nonlinearity : as torch was told: "tanh" or "relu"
+    prefix : what stands before the names, as ``"encoder.rnn."`` in the weights of a larger module
+    return_sequences : return the output of each timestep, as torch does, not only of the last (of the last layer)
+    return_state : return the final state too (of a model of one layer)
+
+    Returns a SimpleRNNCell for a cell, a SimpleRNN for one layer, a Bidirectional of it for both directions, and for
+    several layers a Sequential of these. Inputs are (batch, timesteps, features): torch's with batch_first. Weights are
+    float64 if those of the source are, else float32; the two biases are added in float64.
+
+    Raises ValueError for weights that are missing, are of another module, or do not fit together; ModelFileError for a
+    damaged file. Files of pickles (.pt, .pth) are not read: pass the `state_dict()`, or save it as .safetensors.
+    """
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+    if isinstance(source, Mapping):
+        arrays = {name: _as_array(name, value) for name, value in source.items() if _belongs(name, prefix)}
+    else:
+        arrays = _of_file(source, prefix)
+    weights = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    double = any(array.dtype == np.float64 for array in weights.values())
+    options: dict[str, Any] = {"activation": nonlinearity, "dtype": "float64" if double else "float32"}
+    ends = {match[1] for name in weights if (match := re.fullmatch(r"weight_ih(|_l\d+(?:_reverse)?)", name))}
+    if not ends:
+        raise ValueError(f"the source has no weight_ih_l0 or weight_ih after the prefix {prefix!r}: {_some(source)}")
+    if ends == {""}:
+        own = _keras_weights(weights, "")
+        return _filled(SimpleRNNCell(len(own[1]), use_bias=len(own) == 3, **options), (None, len(own[0])), own)
+    ends_of_layers = _ends_of_layers(ends)
+    if return_state and len(ends_of_layers) > 1:
+        raise ValueError("return_state=True needs a single layer: a Sequential returns one output")
+    layers: list[Layer] = []
+    values: list[Array] = []
+    for directions in ends_of_layers:
+        own = [weight for end in directions for weight in _keras_weights(weights, end)]
+        values += own
+        layer = SimpleRNN(
+            len(own[1]),
+            use_bias=len(own) == 3 * len(directions),
+            return_sequences=return_sequences or len(layers) + 1 < len(ends_of_layers),
+            return_state=return_state,
+            **options,
+        )
+        layers.append(layer if len(directions) == 1 else Bidirectional(layer, dtype=options["dtype"]))
+    shape = (None, None, len(values[0]))
+    return _filled(layers[0] if len(layers) == 1 else Sequential([Input(shape[1:]), *layers]), shape, values)
+
+
+def _filled(layer: Layer, input_shape: tuple[int | None, ...], values: list[Array]) -> Layer:
+    layer.build(input_shape)
+    layer.set_weights(values)
+    return layer
+
+
+def _ends_of_layers(ends: set[str]) -> list[list[str]]:
+    """For each layer how the names of its directions end: ``_l0``, ``_l0_reverse``. Raises ValueError for others."""
+    count = len({end.removesuffix("_reverse") for end in ends})
+    directions = ["", "_reverse"] if any(end.endswith("_reverse") for end in ends) else [""]
+    expected = [[f"_l{number}{direction}" for direction in directions] for number in range(count)]
+    if ends != {end for layer in expected for end in layer}:
+        raise ValueError(f"the source must have the weights of each layer in the same directions, got {sorted(ends)}")
+    return expected
+
+
+def _keras_weights(weights: dict[str, Array], end: str) -> list[Array]:
+    """Kernel, recurrent kernel and, if there are, the biases added, of one layer in one direction."""
+    used = [name + end for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if name + end in weights]
+    if len(used) not in (2, 4) or f"weight_hh{end}" not in used:
+        raise ValueError(f"expected weight_ih, weight_hh and both biases or none, each with {end!r}, got {used}")
+    kernel, recurrent_kernel, *biases = (weights[name] for name in used)
+    units = recurrent_kernel.shape[-1] if recurrent_kernel.ndim else 0
+    shapes = [(units, kernel.shape[-1] if kernel.ndim else 0), (units, units), (units,), (units,)]
+    for name, shape in zip(used, shapes, strict=False):
+        if weights[name].shape != shape:
+            of_gates = " (LSTM and GRU have several gates in one array)" if kernel.shape[:1] != (units,) else ""
+            raise ValueError(f"{name} must have shape {shape}{of_gates}, got {weights[name].shape}")
+    added = [biases[0].astype(np.float64) + biases[1]] if biases else []
+    return [kernel.T, recurrent_kernel.T, *added]
+
+
+def _belongs(name: Any, prefix: str) -> bool:
+    return isinstance(name, str) and name.startswith(prefix)
+
+
+def _as_array(name: str, value: Any) -> Array:
+    """A tensor as an array of floats. Raises TypeError for anything else."""
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    array = np.asarray(value.float() if str(getattr(value, "dtype", "")) == "torch.bfloat16" else value)
+    if array.dtype.kind != "f":
+        raise TypeError(f"{name} must be an array of floats, got dtype {array.dtype}")
+    return array
+
+
+def _of_file(path: str | os.PathLike[str], prefix: str) -> dict[str, Array]:
+    with refusals_located(path):
+        everything = content(path)
+        if everything[8:9] != b"{":
+            raise ModelFileError("it is not a .safetensors file; pickles (.pt, .pth) are never run")
+        tensors = SafeTensors(everything)
+        return {name: tensors.read(name) for name in tensors.names if _belongs(name, prefix)}
+
+
+def _some(source: Any) -> str:
+    return f"its names are {', '.join(list(map(str, source))[:8])}" if isinstance(source, Mapping) else str(source)

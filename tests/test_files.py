@@ -1,0 +1,319 @@
+"""Files that Keras 1, 2 and 3 and torch wrote, as recorded by golden/make_files.py, and those that cyrnn writes."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cyrnn
+from cyrnn.layers import Bidirectional, Dense, Embedding, Input, SimpleRNN, SimpleRNNCell
+from cyrnn.saving import ModelFileError, from_torch, hdf5, load_model, load_weights, save_model, save_weights
+
+FILES = Path(__file__).parent / "golden" / "files"
+MODELS = ["keras1.h5", "keras2.h5", "keras2.keras", "keras213.keras", "keras3.h5", "keras3.keras"]
+WEIGHTS = {  # and models with the same layers
+    "keras2_weights.h5": "keras2.keras",
+    "keras2.h5": "keras2.keras",
+    "keras213.keras": "keras213.keras",
+    "keras3.weights.h5": "keras3.keras",
+    "keras3.h5": "keras3.keras",
+    "keras3.keras": "keras3.keras",
+}
+
+
+def recorded(file):
+    """The inputs, and the outputs by what computed them."""
+    contents = json.loads((FILES / f"{Path(file).name.partition('.')[0].partition('_')[0]}.json").read_text())
+    return np.array(contents["x"], "float32"), contents["outputs"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models(name):
+    x, outputs = recorded(name)
+    np.testing.assert_allclose(load_model(FILES / name).predict(x), outputs["model"], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_for_a_model_made_by_hand(name):
+    x, _ = recorded(name)
+    source = load_model(FILES / WEIGHTS[name])
+    model = cyrnn.from_json(source.to_json())
+    assert not np.allclose(model.predict(x), source.predict(x))
+    load_weights(model, FILES / name)
+    np.testing.assert_array_equal(model.predict(x), source.predict(x))
+
+
+@pytest.mark.parametrize("path", sorted(FILES.glob("*.h5")), ids=lambda path: path.name)
+def test_hdf5_files_are_read_as_its_library_reads_them(path):
+    h5py = pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
+    root, found = hdf5.File(path.read_bytes()).root, []
+    with h5py.File(path) as file:
+        assert_same_attributes(root, file)
+
+        def compare(name, theirs):
+            ours = root.get(name)
+            assert_same_attributes(ours, theirs)
+            assert ours.is_group == isinstance(theirs, h5py.Group)
+            if ours.is_group:
+                assert sorted(ours.names) == sorted(theirs)
+            elif theirs.dtype.kind == "f":
+                np.testing.assert_array_equal(ours.read(), theirs[()], strict=True)
+                found.append(name)
+
+        file.visititems(compare)
+    assert len(found) > 4
+
+
+def assert_same_attributes(ours, theirs):
+    for name, value in theirs.attrs.items():
+        texts = [text.decode() if isinstance(text, bytes) else text for text in np.ravel(value).tolist()]
+        assert ours.attribute(name) == (texts if np.ndim(value) else texts[0])
+
+
+def test_weights_for_a_single_layer():
+    x, outputs = recorded("keras3.json")
+    layer = Bidirectional(SimpleRNN(4))
+    with pytest.raises(ValueError, match="is not built"):
+        load_weights(layer, FILES / "keras3_single.weights.h5")
+    layer.build(x.shape)
+    load_weights(layer, FILES / "keras3_single.weights.h5")
+    np.testing.assert_allclose(layer(x), outputs["single"], atol=1e-6)
+
+
+def test_torch():
+    x, outputs = recorded("torch.json")
+    deep = from_torch(FILES / "torch.safetensors", prefix="deep.")
+    assert [type(layer) for layer in deep.layers] == [Bidirectional, Bidirectional]
+    np.testing.assert_allclose(deep.predict(x), outputs["deep"], atol=1e-6)
+    cell = from_torch(FILES / "torch.safetensors", prefix="cell.")
+    assert type(cell) is SimpleRNNCell and cell.bias is None
+    np.testing.assert_allclose(cell(x[:, 0], cell.get_initial_state(3))[0], outputs["cell"], atol=1e-6)
+
+
+def parts(features=3, units=4, end="_l0", bias=True, dtype="float32", seed=0):
+    """Weights of one layer in torch's layout."""
+    rng = np.random.default_rng(seed)
+    shapes = {"weight_ih": (units, features), "weight_hh": (units, units), "bias_ih": (units,), "bias_hh": (units,)}
+    return {
+        name + end: rng.standard_normal(shape).astype(dtype)
+        for name, shape in shapes.items()
+        if bias or not name.startswith("bias")
+    }
+
+
+def test_torch_arrays_alone():
+    weights = parts(dtype="float64")
+    layer = from_torch(weights, "relu", return_sequences=False, return_state=True)
+    assert type(layer) is SimpleRNN and layer.dtype == "float64" and not layer.return_sequences
+    x = np.random.default_rng(1).standard_normal((2, 5, 3))
+    h = np.zeros((2, 4))
+    for t in range(5):
+        z = x[:, t] @ weights["weight_ih_l0"].T + h @ weights["weight_hh_l0"].T
+        h = np.maximum(0, z + weights["bias_ih_l0"] + weights["bias_hh_l0"])
+    output, state = layer(x)
+    np.testing.assert_allclose(output, h, rtol=1e-12)
+    np.testing.assert_array_equal(state, output)
+
+
+def test_biases_are_added_before_they_are_rounded():
+    weights = parts()
+    weights["bias_ih_l0"][:] = 1
+    weights["bias_hh_l0"][:] = np.float32(2**-24 + 2**-40)  # lost, if 1 + 2**-24 is rounded to even first
+    assert np.all(from_torch(weights).bias == np.float32(1 + 2**-23))
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "words"),
+    [
+        (parts(), {"nonlinearity": "sigmoid"}, "nonlinearity.*'sigmoid'"),
+        (parts(), {"prefix": "rnn."}, "after the prefix 'rnn.'"),
+        ({"weight": np.ones((3, 3))}, {}, "no weight_ih_l0"),
+        ({k: v for k, v in parts().items() if k != "weight_hh_l0"}, {}, "weight_hh"),
+        ({k: v for k, v in parts().items() if k != "bias_hh_l0"}, {}, "both biases or none"),
+        (parts() | parts(end="_l2"), {}, "each layer"),
+        (parts() | parts(4, end="_l1") | parts(end="_l0_reverse"), {}, "same directions"),
+        (parts() | parts(4, end="_l1"), {"return_state": True}, "single layer"),
+        (parts() | {"weight_ih_l0": np.ones((16, 3), "f4")}, {}, r"\(4, 3\).*gates.*\(16, 3\)"),
+        (parts() | {"weight_hh_l0": np.ones((), "f4")}, {}, "weight_hh_l0|weight_ih_l0"),
+        (FILES / "keras3.h5", {}, "not a .safetensors file"),
+    ],
+)
+def test_torch_weights_that_are_refused(source, options, words):
+    with pytest.raises(ValueError, match=words):
+        from_torch(source, **options)
+
+
+def test_torch_weights_of_another_type():
+    with pytest.raises(TypeError, match="weight_ih_l0.*int64"):
+        from_torch({name: array.astype(int) for name, array in parts().items()})
+
+
+# ---------------------------------------------------------------- written
+
+
+def small_model():
+    return cyrnn.Sequential([Input((5, 3)), SimpleRNN(4, return_sequences=True), Bidirectional(SimpleRNN(2)), Dense(2)])
+
+
+def test_a_model_is_written_and_comes_back(tmp_path):
+    source = small_model()
+    source.save(tmp_path / "m.keras")
+    loaded = load_model(tmp_path / "m.keras")
+    assert json.loads(loaded.to_json()) == json.loads(source.to_json())
+    assert_same_weights(loaded, source)
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        assert archive.namelist() == ["metadata.json", "config.json", "model.weights.h5"]
+        assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+
+
+def assert_same_weights(actual, expected):
+    for a, b in zip(actual.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize("name", ["m.weights.h5", "m.npz", "m.safetensors", "m.keras"])
+def test_weights_are_written_and_come_back(tmp_path, name):
+    source, other = small_model(), small_model()
+    (source.save if name == "m.keras" else source.save_weights)(tmp_path / name)
+    other.load_weights(tmp_path / name)
+    assert_same_weights(other, source)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+NAMES = [
+    "simple_rnn/cell/kernel",
+    "simple_rnn/cell/recurrent_kernel",
+    "simple_rnn/cell/bias",
+    "bidirectional/forward_layer/cell/kernel",
+    "bidirectional/forward_layer/cell/recurrent_kernel",
+    "bidirectional/forward_layer/cell/bias",
+    "bidirectional/backward_layer/cell/kernel",
+    "bidirectional/backward_layer/cell/recurrent_kernel",
+    "bidirectional/backward_layer/cell/bias",
+    "dense/kernel",
+    "dense/bias",
+]
+
+
+def test_names_in_npz_files(tmp_path):
+    source = small_model()
+    save_weights(source, tmp_path / "m.npz")
+    with np.load(tmp_path / "m.npz") as arrays:
+        assert list(arrays) == NAMES
+        for name, weight in zip(NAMES, source.weights, strict=True):
+            np.testing.assert_array_equal(arrays[name], weight)
+    save_weights(source.layers[0], tmp_path / "layer.npz")
+    with np.load(tmp_path / "layer.npz") as arrays:
+        assert list(arrays) == ["cell/kernel", "cell/recurrent_kernel", "cell/bias"]
+
+
+def test_npz_files_as_numpy_writes_them(tmp_path):
+    source, other = small_model(), small_model()
+    np.savez_compressed(tmp_path / "m.npz", *source.get_weights())
+    load_weights(other, tmp_path / "m.npz")
+    assert_same_weights(other, source)
+    reordered = dict(zip(NAMES, source.get_weights(), strict=True))
+    np.savez(tmp_path / "m.npz", **{name: np.asfortranarray(reordered[name], ">f8") for name in reversed(NAMES)})
+    load_weights(small := small_model(), tmp_path / "m.npz")
+    assert_same_weights(small, source)
+    np.savez(tmp_path / "m.npz", *source.get_weights()[:-1])
+    with pytest.raises(ModelFileError, match="11 weights, the file 10 arrays"):
+        load_weights(other, tmp_path / "m.npz")
+
+
+def test_safetensors_files_are_those_of_its_library(tmp_path):
+    library = pytest.importorskip("safetensors.numpy", reason="needs safetensors: pip install '.[test]'")
+    source, other = small_model(), small_model()
+    save_weights(source, tmp_path / "ours.safetensors")
+    arrays = library.load_file(tmp_path / "ours.safetensors")
+    assert sorted(arrays) == sorted(NAMES)
+    for name, weight in zip(NAMES, source.weights, strict=True):
+        np.testing.assert_array_equal(arrays[name], weight)
+    library.save_file(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, tmp_path / "theirs.safetensors"
+    )
+    load_weights(other, tmp_path / "theirs.safetensors")
+    assert_same_weights(other, source)
+
+
+def test_what_is_there_stays_if_writing_fails(tmp_path, monkeypatch):
+    path = tmp_path / "m.keras"
+    path.write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match="overwrite"):
+        small_model().save(path, overwrite=False)
+
+    def fail(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        save_model(small_model(), path)
+    assert path.read_bytes() == b"precious" and [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+@pytest.mark.parametrize("name", ["keras1.h5", "keras2.h5"])
+def test_old_models_keep_their_meaning_when_they_are_written(tmp_path, name):
+    source, (x, _) = load_model(FILES / name), recorded(name)
+    save_model(source, tmp_path / "m.keras")
+    np.testing.assert_array_equal(load_model(tmp_path / "m.keras").predict(x), source.predict(x))
+
+
+def carrying_time_major():
+    entry = {"class_name": "SimpleRNN", "config": {"units": 2, "time_major": True, "batch_input_shape": [5, None, 3]}}
+    return cyrnn.from_json(json.dumps({"class_name": "Sequential", "config": {"layers": [entry]}}))
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "error", "words"),
+    [
+        (lambda: Dense(3), "m.keras", ValueError, "not a model"),
+        (lambda: 3, "m.keras", TypeError, "model must be a model"),
+        (small_model, "m.h5", ValueError, "must end in .keras"),
+        (lambda: cyrnn.Sequential([Dense(3)]), "m.keras", ValueError, "not built"),
+        (carrying_time_major, "m.keras", ValueError, "time_major"),
+    ],
+)
+def test_models_that_are_not_written(tmp_path, model, path, error, words):
+    with pytest.raises(error, match=words):
+        save_model(model(), tmp_path / path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match=r"must end in .weights.h5, .npz or .safetensors, got .*m.h5"):
+        save_weights(small_model(), tmp_path / "m.h5")
+    with pytest.raises(ValueError, match="not built"):
+        save_weights(SimpleRNN(3), tmp_path / "m.npz")
+    with pytest.raises(TypeError, match="layer must be a layer"):
+        save_weights([1], tmp_path / "m.npz")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("version", ["3.15.1", "3.16.0"])
+def test_what_happens_to_masks_is_kept(tmp_path, version):
+    """Recurrent layers of Keras 3.16 pass no masks on; a file says so by its version alone."""
+    made = cyrnn.Sequential(
+        [Input((4,)), Embedding(5, 3, mask_zero=True), SimpleRNN(2, return_sequences=True), SimpleRNN(2)]
+    )
+    config = {**json.loads(made.to_json()), "keras_version": version}
+    source = cyrnn.from_json(json.dumps(config))
+    source.save(tmp_path / "m.keras")
+    loaded = load_model(tmp_path / "m.keras")
+    assert {layer.supports_masking for layer in loaded.layers[1:]} == {version == "3.15.1"}
+    source.layers[1].supports_masking ^= True
+    with pytest.raises(ValueError, match="some recurrent layers pass masks on"):
+        source.save(tmp_path / "other.keras")
+
+
+def test_a_shared_layer_is_written_once(tmp_path):
+    shared = Dense(3)
+    model = cyrnn.Sequential([Input((3,)), cyrnn.Sequential([shared], name="a"), cyrnn.Sequential([shared], name="b")])
+    save_weights(model, tmp_path / "m.npz")
+    with np.load(tmp_path / "m.npz") as arrays:
+        assert list(arrays) == ["sequential/dense/kernel", "sequential/dense/bias"]
+    expected = model(np.ones((1, 3), "f4"))
+    shared.set_weights([np.zeros((3, 3)), np.zeros(3)])
+    load_weights(model, tmp_path / "m.npz")
+    np.testing.assert_array_equal(model(np.ones((1, 3), "f4")), expected)

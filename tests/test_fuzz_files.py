@@ -1,0 +1,206 @@
+"""Real files with bytes, members, numbers and names changed: each loads, or gets a ModelFileError; nothing else.
+
+    CYRNN_FUZZ_EXAMPLES=4000 pytest -m fuzz      takes about a minute
+
+HDF5's own library crashed or looped on some of a thousand such files; that is why this package reads them itself.
+"""
+
+import functools
+import io
+import json
+import os
+import struct
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import cyrnn
+from cyrnn.layers import RNN, Bidirectional, Dense, Embedding, Input, SimpleRNN, SimpleRNNCell
+from cyrnn.saving import ModelFileError, from_torch, load_model, load_weights, save_model, save_weights
+
+EXAMPLES = int(os.environ.get("CYRNN_FUZZ_EXAMPLES", "150"))
+MOST_MEMORY = 48 << 20  # bytes, for files of some ten thousand
+GOLDEN = Path(__file__).parent / "golden" / "files"
+
+
+def model():
+    return cyrnn.Sequential(
+        [
+            Input((4,), dtype="int32"),
+            Embedding(5, 3, mask_zero=True),
+            Bidirectional(SimpleRNN(2, return_sequences=True)),
+            RNN([SimpleRNNCell(2), SimpleRNNCell(3, use_bias=False)]),
+            Dense(2),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The bytes of a file of each kind, by name."""
+    folder = tmp_path_factory.mktemp("sound")
+    save_model(model(), folder / "ours.keras")
+    for end in ("weights.h5", "npz", "safetensors"):
+        save_weights(model(), folder / f"ours.{end}")
+    paths = [*folder.iterdir(), *GOLDEN.glob("*.h5"), *GOLDEN.glob("*.keras"), *GOLDEN.glob("*.safetensors")]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+NAMES = sorted(
+    ["ours.keras", "ours.weights.h5", "ours.npz", "ours.safetensors"]
+    + [path.name for path in GOLDEN.iterdir() if path.suffix != ".json"]
+)
+FRACTIONS = st.floats(0, 1, exclude_max=True)
+NUMBERS = st.sampled_from([0, 1, 2, 7, 2**15, 2**16 - 1, 2**31, 2**32 - 1, 2**40, 2**63, 2**64 - 1]) | st.integers(
+    0, 255
+)
+EDITS = st.tuples(
+    st.sampled_from(["byte", "number", "bit", "cut", "drop", "repeat", "swap"]),
+    FRACTIONS,
+    FRACTIONS,
+    NUMBERS,
+    st.booleans(),
+)
+PLAIN = [None, True, -1, 0, 3, 2.5, 10**18, float("nan"), float("inf"), "", "x" * 10_000, "Lambda", "SimpleRNN", "../x"]
+NESTED = [[], {}, [None, 3], [[[]]], {"class_name": "Dense", "config": {}}, {"class_name": "__tensor__"}]
+VALUES = st.sampled_from([*PLAIN, *NESTED])
+KEYS = st.sampled_from(["replace", "replace", "replace", "remove", "double", "nest"])
+
+
+def with_bytes_changed(content, edits):
+    """`content` after some edits; places where it is not zero are the more likely ones."""
+    content = bytearray(content)
+    filled = np.flatnonzero(np.frombuffer(bytes(content), np.uint8))
+    for kind, first, second, number, anywhere in edits:
+        if not content:
+            break
+        at = int(first * len(content))
+        if not anywhere and len(filled):
+            at = min(int(filled[int(first * len(filled))]), len(content) - 1)
+        other = int(second * len(content))
+        length = 1 + int(second * 64)
+        if kind == "byte":
+            content[at] = number % 256
+        elif kind == "bit":
+            content[at] ^= 1 << number % 8
+        elif kind == "number":
+            size = (1, 2, 4, 8)[int(second * 4)]
+            content[at : at + size] = struct.pack("<Q", number)[:size]
+        elif kind == "cut":
+            del content[at:]
+        elif kind == "drop":
+            del content[at : at + length]
+        elif kind == "repeat":
+            content[at:at] = content[other : other + length]
+        else:
+            content[at : at + 8], content[other : other + 8] = content[other : other + 8], content[at : at + 8]
+    return bytes(content)
+
+
+def with_json_changed(text, fraction, value, key):
+    """JSON with one of its values replaced, or removed or doubled with its key."""
+    parsed = json.loads(text)
+    places = []
+
+    def collect(node):
+        for k in list(node) if isinstance(node, dict) else range(len(node)):
+            places.append((node, k))
+            if isinstance(node[k], (dict, list)):
+                collect(node[k])
+
+    collect(parsed)
+    node, k = places[int(fraction * len(places))]
+    if key == "remove":
+        del node[k]
+    elif key == "double" and isinstance(node, list):
+        node.append(node[k])
+    elif key == "nest":
+        node[k] = {"class_name": "Sequential", "config": {"name": "n", "layers": [node[k]]}}
+    else:
+        node[k] = value
+    return json.dumps(parsed).encode()
+
+
+def with_member_changed(content, fraction, edits, change_json, value, key):
+    """A zip archive in which one member is changed, and all sums are right."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = sorted(members)[int(fraction * len(members))]
+    if change_json and "config.json" in members:
+        members["config.json"] = with_json_changed(members["config.json"], fraction, value, key)
+    else:
+        members[name] = with_bytes_changed(members[name], edits)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    return buffer.getvalue()
+
+
+@st.composite
+def hostile_files(draw):
+    """A name, and a function that makes that file hostile."""
+    name, edits = draw(st.sampled_from(NAMES)), draw(st.lists(EDITS, min_size=1, max_size=4))
+    if name.endswith((".keras", ".npz")) and draw(st.integers(0, 3)):
+        arguments = draw(FRACTIONS), edits, draw(st.booleans()), draw(VALUES), draw(KEYS)
+        return name, lambda content: with_member_changed(content, *arguments)
+    return name, lambda content: with_bytes_changed(content, edits)
+
+
+@functools.cache
+def target_for(name):
+    """A layer with the weights of a sound file of this name."""
+    if name.startswith("ours"):
+        return model()
+    if name == "torch.safetensors":
+        return from_torch(GOLDEN / name, prefix="cell.")
+    if name == "keras3_single.weights.h5":
+        layer = Bidirectional(SimpleRNN(4))
+        layer.build((None, 6, 3))
+        return layer
+    return load_model(GOLDEN / ("keras1.h5" if name == "keras1.h5" else "keras3.keras"))
+
+
+def refused(load, path):
+    """Whether the file is refused, as it should be: by one error, and with little memory."""
+    tracemalloc.start()
+    try:
+        load(path)
+        return False
+    except ModelFileError as error:
+        assert len(str(error)) < 3000
+        return True
+    finally:
+        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+        tracemalloc.stop()
+
+
+@pytest.mark.fuzz
+@pytest.mark.filterwarnings("ignore")  # configs may ask for anything
+@hypothesis.settings(
+    max_examples=EXAMPLES,
+    deadline=20_000,  # milliseconds: far more than any takes, far less than a loop
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.reuse, hypothesis.Phase.generate, hypothesis.Phase.shrink],
+    print_blob=True,
+)
+@hypothesis.given(hostile_files())
+def test_files_load_or_are_refused(tmp_path_factory, files, hostile):
+    name, change = hostile
+    path = tmp_path_factory.getbasetemp() / f"fuzzed-{name}"
+    path.write_bytes(change(files[name]))
+    target = target_for(name)
+    before = target.weights
+    refused(load_model, path)
+    if refused(lambda path: load_weights(target, path), path):
+        assert all(a is b for a, b in zip(before, target.weights, strict=True))
+    if name == "torch.safetensors":
+        try:
+            refused(lambda path: from_torch(path, prefix="deep."), path)
+        except ValueError as error:  # a sound file, with other names or shapes than torch's
+            assert "weight" in str(error) or "source" in str(error) or "bias" in str(error)

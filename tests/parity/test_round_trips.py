@@ -25,7 +25,8 @@ def fresh(module, model):
 
 def assert_same_weights(ours, theirs):
     for actual, expected in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_array_equal(actual, expected, strict=True)
+        # The counts of a Normalization are of 32 bits in one of Keras' backends, of 64 in another.
+        np.testing.assert_array_equal(actual, expected, strict=actual.dtype.kind == "f")
 
 
 @random_settings(0.2)
@@ -102,7 +103,7 @@ def test_weights_of_single_layers(tmp_path, case):
     ours, theirs, read = LAYERS[case](cyrnn), LAYERS[case](keras), LAYERS[case](keras)
     for layer in (ours, theirs, read):
         layer.build(shape)
-    values = [np.random.default_rng(0).standard_normal(w.shape) for w in ours.weights]
+    values = [10 * np.random.default_rng(0).standard_normal(w.shape) for w in ours.weights]
     theirs.set_weights(values)
     save_weights_only(theirs, tmp_path / "theirs.weights.h5")
     load_weights(ours, tmp_path / "theirs.weights.h5")

@@ -188,3 +188,40 @@ def test_the_groups_are_those_of_keras(tmp_path):
             file.visit(names.append)
             listed.append(names)
     assert listed[0] == listed[1]
+
+
+def of_a_graph(module):
+    """Two inputs, states handed over, a layer used twice, a normalization, a model in the model with a frozen layer."""
+    layers = module.layers
+    first, second = module.Input((4, 3)), module.Input((None, 3))
+    shared = layers.SimpleRNN(3, return_sequences=True)
+    _, state = layers.SimpleRNN(5, return_state=True)(layers.BatchNormalization()(shared(first)))
+    decoded = layers.SimpleRNN(5, return_sequences=True)(shared(second), initial_state=state)
+    inner_input = module.Input((None, 5))
+    parts = [layers.Dense(2, name="b")(inner_input), layers.Dense(2, name="a", trainable=False)(inner_input)]
+    inner = module.Model(inner_input, layers.Concatenate()([layers.BatchNormalization()(parts[0]), parts[1]]))
+    model = module.Model([first, second], [layers.Dense(2)(inner(decoded)), layers.Dense(2)(state)])
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.1, 0.9, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def test_models_of_a_graph(tmp_path):
+    rng = np.random.default_rng(1)
+    x = [rng.standard_normal((2, timesteps, 3)).astype("float32") for timesteps in (4, 6)]
+    ours, theirs = of_a_graph(cyrnn), of_a_graph(keras)
+    expected = theirs.predict(x, verbose=0)
+    theirs.save(tmp_path / "theirs.keras")
+    theirs.save(tmp_path / "theirs.h5")
+    theirs.save_weights(tmp_path / "theirs.weights.h5")
+    for name in ("theirs.keras", "theirs.h5"):
+        assert_same(load_model(tmp_path / name).predict(x), expected, tolerance=1e-5)
+    ours.save(tmp_path / "ours.keras")
+    assert_same(keras.saving.load_model(tmp_path / "ours.keras").predict(x, verbose=0), expected, tolerance=1e-5)
+    ours.save_weights(tmp_path / "ours.weights.h5")
+    ours.save_weights(tmp_path / "ours.npz")
+    for name in ("theirs.keras", "theirs.h5", "theirs.weights.h5", "ours.weights.h5", "ours.npz", "ours.keras"):
+        for model in [ours, *([theirs] if name == "ours.weights.h5" else [])]:
+            model.set_weights([np.zeros(weight.shape) for weight in model.get_weights()])
+            model.load_weights(tmp_path / name)
+            assert_same_weights(model, load_model(tmp_path / "theirs.keras"))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import OptionError
 
 # The compiler directives of every module. None is set in a source file.
 DIRECTIVES = {
@@ -21,11 +23,24 @@ DIRECTIVES = {
 # No errno and no traps from floating point, so that selects can be vectorised; nothing more is loosened.
 CXX_FLAGS = ["-std=c++17", "-O3", "-Wall", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 if os.environ.get("CYRNN_SANITIZE"):  # e.g. CYRNN_SANITIZE=address,undefined
-    sanitize = [f"-fsanitize={os.environ['CYRNN_SANITIZE']}", "-g", "-fno-omit-frame-pointer"]
-elif sys.platform == "darwin":
-    sanitize = ["-g0", "-Wl,-x"]
-else:
-    sanitize = ["-g0", "-Wl,--strip-all"]
+    COMPILE_FLAGS = LINK_FLAGS = [f"-fsanitize={os.environ['CYRNN_SANITIZE']}", "-g", "-fno-omit-frame-pointer"]
+else:  # stripped; and on Windows with the C++ runtime within, which nobody has there
+    STRIPPED = {"darwin": ["-Wl,-x"], "win32": ["-s", "-static"]}
+    COMPILE_FLAGS, LINK_FLAGS = ["-g0"], STRIPPED.get(sys.platform, ["-Wl,--strip-all"])
+MACROS = [("MS_WIN64", "")] if sys.platform == "win32" else []  # which older headers of Python tell MSVC alone
+
+
+class BuildExtensions(build_ext):
+    """On Windows, Clang: MSVC has no vectors, and GCC does not align the stack for them."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if sys.platform == "win32":
+            if self.compiler not in (None, "mingw32"):
+                raise OptionError(f"cyrnn is compiled by Clang, such as llvm-mingw's: mingw32, not {self.compiler}")
+            self.compiler = "mingw32"
+            os.environ.setdefault("CC", "clang")
+            os.environ.setdefault("CXX", "clang++")
 
 
 def extension(name: str, *sources: str) -> Extension:
@@ -36,8 +51,9 @@ def extension(name: str, *sources: str) -> Extension:
         include_dirs=["cyrnn/engine", "cyrnn/capi"],
         depends=[str(header) for kind in ("hpp", "h", "pxi") for header in sorted(Path("cyrnn").glob(f"*/*.{kind}"))],
         language="c++",
-        extra_compile_args=CXX_FLAGS + sanitize,
-        extra_link_args=sanitize,
+        define_macros=MACROS,
+        extra_compile_args=CXX_FLAGS + COMPILE_FLAGS,
+        extra_link_args=LINK_FLAGS,
     )
 
 
@@ -49,5 +65,6 @@ setup(
             extension("engine_blas"),
         ],
         compiler_directives=DIRECTIVES,
-    )
+    ),
+    cmdclass={"build_ext": BuildExtensions},
 )

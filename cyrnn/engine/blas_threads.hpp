@@ -9,7 +9,9 @@
 #include <mutex>
 #include <new>
 
+#if !defined(_WIN32)  // which has no forks
 #include <pthread.h>
+#endif
 
 namespace cyrnn {
 
@@ -70,7 +72,9 @@ inline void after_fork_in_child() {
 inline void control_blas_threads(void *get, void *set) {
     blas_threads().get = reinterpret_cast<int (*)()>(get);
     blas_threads().set = reinterpret_cast<void (*)(int)>(set);
+#if !defined(_WIN32)
     pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+#endif
 }
 
 inline void hold_blas_threads() {

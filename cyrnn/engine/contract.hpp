@@ -6,6 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(_WIN32) && !defined(__clang__)
+#error "on Windows cyrnn is compiled by Clang: MSVC has no vectors, and GCC does not align the stack for them"
+#endif
+
 namespace cyrnn {
 
 // z := activation(z + bias), in place.  z: (rows, units), its rows `stride` elements apart;  bias: (units), or null

@@ -5,6 +5,7 @@ Importing this module imports SciPy's BLAS (0.2 s); `cyrnn.engine.plan` does so 
 
 import ctypes
 import os
+from pathlib import Path
 
 from cpython.pycapsule cimport PyCapsule_New
 from libc.string cimport memcpy, memset
@@ -91,8 +92,13 @@ cdef enum:
 
 
 def _library():
-    """The library that holds SciPy's BLAS, its symbols looked up through the module that links it."""
-    return ctypes.CDLL(cython_blas.__file__)
+    """The library that holds SciPy's BLAS, its symbols looked up through the module that links it.
+
+    Windows looks in the module alone, so there it is the library that SciPy's wheels bring along.
+    """
+    module = Path(cython_blas.__file__)
+    brought = module.parents[2].glob("scipy.libs/*openblas*.dll") if os.name == "nt" else ()
+    return ctypes.CDLL(str(next(iter(brought), module)))
 
 
 def _symbol(library, *names):
@@ -129,7 +135,8 @@ def _control():
     if threads_controlled:
         control_blas_threads(<void *> <size_t> ctypes.cast(get, ctypes.c_void_p).value,
                              <void *> <size_t> ctypes.cast(set_, ctypes.c_void_p).value)
-        os.register_at_fork(before=_before_fork)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=_before_fork)
     if get is not None:
         core = _text(_openblas(library, "get_corename"))
         version = " ".join(_text(_openblas(library, "get_config")).split()[:2])

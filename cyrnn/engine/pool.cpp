@@ -8,8 +8,10 @@
 #include <mutex>
 #include <thread>
 
+#if !defined(_WIN32)  // Windows has neither forks nor signals that go to a thread
 #include <pthread.h>
 #include <signal.h>
+#endif
 
 namespace cyrnn {
 namespace {
@@ -42,6 +44,25 @@ template <class Condition> bool spin_until(Condition condition) {
     } while (Clock::now() < deadline);
     return false;
 }
+
+// Threads that are started meanwhile take no signals: those are for the program's own threads. But faults are their own.
+class SignalsBlocked {
+#if !defined(_WIN32)
+public:
+    SignalsBlocked() {
+        sigset_t others;
+        sigfillset(&others);
+        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&others, fault);
+        pthread_sigmask(SIG_SETMASK, &others, &before);
+    }
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before, nullptr); }
+    SignalsBlocked(const SignalsBlocked &) = delete;
+    SignalsBlocked &operator=(const SignalsBlocked &) = delete;
+
+private:
+    sigset_t before;
+#endif
+};
 
 class Pool {
 public:
@@ -114,17 +135,12 @@ private:
 
     void start_workers(int wanted) {
         if (workers >= wanted) return;
-        // Workers take no signals: those are for the program's own threads. But faults are their own.
-        sigset_t others, before;
-        sigfillset(&others);
-        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&others, fault);
-        pthread_sigmask(SIG_SETMASK, &others, &before);
+        [[maybe_unused]] const SignalsBlocked blocked{};
         try {
             for (; workers < wanted; ++workers) std::thread(&Pool::serve, this, workers + 1).detach();
         } catch (const std::exception &) {
             // no more threads to be had: the caller does their share
         }
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
 
     [[noreturn]] void serve(int worker) {
@@ -166,11 +182,13 @@ private:
 // Never destroyed: workers may still look at it while the process ends.
 std::atomic<Pool *> pool{nullptr};
 
+#if !defined(_WIN32)
 // A forked child has the pool's memory but not its threads, and perhaps a lock that nobody will open again. It
 // forgets that pool and makes another when it needs one.
 void forget_pool() { pool.store(nullptr, std::memory_order_relaxed); }
 
 [[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
+#endif
 
 bool Pool::forgotten() const { return pool.load(std::memory_order_relaxed) != this; }
 

@@ -123,6 +123,47 @@ def test_weights_may_be_replaced_while_others_call(engine):
         assert sum(c.result() for c in calls) == 0
 
 
+class Scaling(cyrnn.layers.Layer):
+    """Keeps its weight in an attribute, which follows `set_weights`."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight((4,), "ones")
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+def in_threads(work):
+    """What work(index) returns in eight threads, which begin together and change places as often as they can."""
+    start, before = threading.Barrier(8), sys.getswitchinterval()
+
+    def begin(index):
+        start.wait()
+        return work(index)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(begin, range(8)))
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_a_weights_attribute_is_the_weight_whoever_set_it_last():
+    layer = Scaling()
+    layer.build((None, 4))
+    ways = [lambda value: layer.set_weights([value]), lambda value: setattr(layer, "scale", value)]
+    for _ in range(20):
+        in_threads(lambda index: [ways[i % 2](np.full(4, index * 100 + i)) for i in range(20)])
+        assert layer.scale is layer.weights[0]
+
+
+def test_layers_made_in_threads_have_names_of_their_own():
+    kind = type("Scaling2", (Scaling,), {})
+    names = [name for made in in_threads(lambda _: [kind().name for _ in range(100)]) for name in made]
+    assert sorted(names) == sorted(["scaling2", *(f"scaling2_{n}" for n in range(1, 800))])
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_computes_and_its_parent_goes_on(engine):
     code = """
@@ -266,13 +307,14 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="files that shrink fault in this way on Linux")
 def test_a_fault_in_a_worker_is_reported(tmp_path):
+    """Only the last row faults, so one thread alone does: a second one would end the process during the report."""
     code = """
 import sys, numpy as np, cyrnn
-cyrnn.set_num_threads(2)
+cyrnn.set_num_threads(4)
 x = np.lib.format.open_memmap(sys.argv[1], "w+", "float32", (64, 500, 64))
 layer = cyrnn.layers.SimpleRNN(256)
 layer.build(x.shape)
-open(sys.argv[1], "r+").truncate(4096)
+open(sys.argv[1], "r+").truncate(x.nbytes - x[0].nbytes)
 layer(x)
 """
     result = run_python(code, tmp_path / "x.npy", check=False, PYTHONFAULTHANDLER="1")

@@ -6,7 +6,7 @@ import itertools
 import json
 import warnings
 import weakref
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -20,12 +20,12 @@ from cyrnn.layers.arguments import Array, as_array
 from cyrnn.layers.symbolic import KerasTensor
 from cyrnn.layers.weights import Weighted, deferred_building
 
-_counters: dict[str, Iterator[int]] = defaultdict(itertools.count)
+_counters: dict[str, Iterator[int]] = {}
 
 
 def unique_name(base: str) -> str:
     """Keras' default names: ``dense``, ``dense_1``, ... in the order of construction."""
-    number = next(_counters[base])
+    number = next(_counters.setdefault(base, itertools.count()))  # one step each: no two threads get the same
     return f"{base}_{number}" if number else base
 
 

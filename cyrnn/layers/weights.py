@@ -23,12 +23,12 @@ from cyrnn.dtypes import DTypePolicy
 from cyrnn.layers.arguments import Array, Shape, checked_bool, checked_shapes
 
 _building = threading.RLock()  # a layer is built once, also when several threads call it first
-_writing = threading.Lock()  # of those who replace weights at the same time, none undoes what another did
+_writing = threading.RLock()  # of those who replace weights at the same time, none undoes what another did
 
 
 def _renew_locks() -> None:  # in a forked child, the thread that held the old ones is gone
     global _building, _writing
-    _building, _writing = threading.RLock(), threading.Lock()
+    _building, _writing = threading.RLock(), threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -205,23 +205,25 @@ class Weighted:
         return self._values[spec.name]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        held = vars(self).get(name)
-        if isinstance(held, np.ndarray) and held is not value and vars(self).get("_adds_weights"):
+        if not vars(self).get("_adds_weights"):
+            return super().__setattr__(name, value)
+        with _writing:
+            held = vars(self).get(name)
             weight = next((weight for weight, array in self._values.items() if array is held), None)
-            if weight is not None:
-                return self.assign({weight: value})
-        return super().__setattr__(name, value)
+            if weight is None or held is value:
+                return super().__setattr__(name, value)
+            return self.assign({weight: value})
 
     def _replace(self, values: Mapping[str, Array]) -> None:
         """Put checked values in the place of others, in the attributes of a layer of your own too."""
         with _writing:
             old = self._values
             self._values = {**old, **values}
-        if self._adds_weights:
-            new = {id(old[name]): array for name, array in values.items() if name in old}
-            for name, value in list(vars(self).items()):
-                if name != "_values":
-                    vars(self)[name] = _substituted(value, new)
+            if self._adds_weights:
+                new = {id(old[name]): array for name, array in values.items() if name in old}
+                for name, value in list(vars(self).items()):
+                    if name != "_values":
+                        vars(self)[name] = _substituted(value, new)
 
     # ------------------------------------------------------------ weights
 

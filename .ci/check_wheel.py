@@ -1,4 +1,4 @@
-"""Lists a wheel's files against what is promised, and holds it to its size."""
+"""Lists a wheel's files against what is promised, and holds it to its size; its compiled modules are stripped."""
 
 import re
 import sys
@@ -36,7 +36,8 @@ LARGEST = 1_000_000  # bytes of the wheel, without the demo's data
 
 with zipfile.ZipFile(sys.argv[1]) as wheel:
     infos = [info for info in wheel.infolist() if ".dist-info/" not in info.filename]
-    names = {re.sub(r"\.(cpython|abi3)[^/]*\.so$", ".so", info.filename) for info in infos}
+    names = {re.sub(r"\.(cpython|cp\d)[^/]*\.(so|pyd)$", ".so", info.filename) for info in infos}
+    modules = {info.filename: wheel.read(info) for info in infos if info.filename.endswith((".so", ".pyd"))}
     size = sum(info.compress_size for info in infos if not info.filename.startswith("cyrnn/data/"))
 
 for name in sorted(names):
@@ -45,4 +46,7 @@ if names != PROMISED:
     sys.exit(f"missing: {sorted(PROMISED - names)}; not promised: {sorted(names - PROMISED)}")
 if size > LARGEST:
     sys.exit(f"the wheel has {size} bytes without the demo's data, more than {LARGEST}")
+for name, module in modules.items():
+    if module.startswith(b"\x7fELF") and (b".symtab\0" in module or b".debug_" in module):  # names of sections
+        sys.exit(f"{name} is not stripped")
 print(f"{len(names)} files as promised, {size:,} bytes without the demo's data")

@@ -58,6 +58,8 @@ def test_predict(digits, tmp_path, capsys, options):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.npy", "y.npy"]  # no temporary file stays
 
 
+@pytest.mark.thread_unsafe(reason="its fixture writes to one folder")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes in folders")
 def test_what_output_is_written_to(digits, tmp_path):
     """Links are followed, modes kept, read-only files refused, and what is no regular file stays what it is."""
     target, link, private, pipe = (tmp_path / name for name in ("target.npy", "link.npy", "private.npy", "pipe"))

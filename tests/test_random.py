@@ -70,6 +70,7 @@ def test_config_is_that_of_keras():
     assert random.SeedGenerator().get_config() == {"seed": None, "name": "seed_generator"}
 
 
+@pytest.mark.thread_unsafe(reason="seeds Python's own random numbers")
 def test_no_seed_means_one_from_pythons_random():
     python_random.seed(4)
     expected = python_random.randint(1, 10**9)

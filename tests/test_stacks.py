@@ -55,6 +55,7 @@ def threads_of_this_process():
     return len(list(tasks.iterdir())) if tasks.exists() else None
 
 
+@pytest.mark.thread_unsafe(reason="sets the process' number of threads, and counts them")
 @pytest.mark.parametrize("make", [stack, lambda **options: Bidirectional(stack(**options))])
 def test_layers_have_the_same_bits_for_any_number_of_threads(make):
     x = RNG.standard_normal((600, 800, 4)).astype("float32")  # enough for more threads than one
@@ -343,6 +344,7 @@ def test_a_layer_of_your_own_travels():
     np.testing.assert_array_equal(read(X), expected)
 
 
+@pytest.mark.thread_unsafe(reason="counts builds in an attribute of the class")
 @pytest.mark.parametrize("inside", [lambda cell: cell, RNN])
 def test_several_threads_build_a_layer_of_your_own_once(inside):
     state = [np.zeros((6, 3), "float32")]

@@ -3,8 +3,8 @@
 import contextlib
 import io
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -29,15 +29,16 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         yield buffer
         path.write_bytes(buffer.getvalue())
         return
-    umask = os.umask(0)
-    os.umask(umask)
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666 & ~umask
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".cyrnn-")
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    new = path.with_name(f".cyrnn-{secrets.token_hex(8)}")
+    # The system applies the umask to a new file: Python could read it only by changing it, for all threads.
+    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        Path(name).chmod(mode)
-        Path(name).replace(path)
+        if mode is not None:
+            new.chmod(mode)
+        new.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise

@@ -17,7 +17,8 @@ from typing import Any
 from .machine import Peak, measure_peak
 
 CONTENDERS = {  # name: (file in contenders/, form of the call)
-    "cyrnn": ("cyrnn_", ""),
+    "cyrnn": ("cyrnn_", "call"),
+    "cyrnn-stepper": ("cyrnn_", "stepper"),
     "torch": ("torch_", ""),
     "tensorflow": ("tensorflow_", "graph"),
     "tensorflow-xla": ("tensorflow_", "xla"),

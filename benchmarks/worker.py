@@ -128,13 +128,13 @@ def main() -> None:
     reply(**introduction)
     if contender is None:
         return
-    left_out: Callable[[tuple[int, ...]], str] = getattr(contender, "left_out", lambda shape: "")
+    left_out: Callable[[tuple[int, ...], str], str] = getattr(contender, "left_out", lambda shape, form: "")
     calls: dict[tuple[int, ...], Callable[[], Any]] = {}
     for line in sys.stdin:
         question = json.loads(line)
         shape = tuple(question["shape"])
         try:
-            if reason := left_out(shape):
+            if reason := left_out(shape, form):
                 reply(skipped=reason)
                 continue
             if shape not in calls:

@@ -21,7 +21,7 @@ def hold(threads: int) -> dict[str, str]:
     return {"tensorflow": tf.__version__, "ai-edge-litert": version("ai-edge-litert")}
 
 
-def left_out(shape: tuple[int, ...]) -> str:
+def left_out(shape: tuple[int, ...], form: str) -> str:
     """Why the contender does not take part with this shape; empty if it does."""
     return f"unrolled up to {LONGEST} timesteps only" if shape[1] > LONGEST else ""
 

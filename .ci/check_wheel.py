@@ -27,10 +27,14 @@ PROMISED = {
     "cyrnn/layers/stacked_rnn_cells.py", "cyrnn/layers/stages.py", "cyrnn/layers/stepper.py",
     "cyrnn/layers/time_distributed.py", "cyrnn/layers/walk.py", "cyrnn/layers/weights.py",
     "cyrnn/saving/__init__.py", "cyrnn/saving/archive.py", "cyrnn/saving/arrays.py", "cyrnn/saving/atomic.py",
-    "cyrnn/saving/c_activations.py", "cyrnn/saving/c_source.py", "cyrnn/saving/c_template.py",
-    "cyrnn/saving/errors.py", "cyrnn/saving/export_c.py", "cyrnn/saving/hdf5.py", "cyrnn/saving/legacy_h5.py",
-    "cyrnn/saving/model.py", "cyrnn/saving/npz.py", "cyrnn/saving/places.py", "cyrnn/saving/safetensors.py",
-    "cyrnn/saving/torch.py", "cyrnn/saving/weights.py", "cyrnn/saving/weights_h5.py", "cyrnn/saving/zipped.py",
+    "cyrnn/saving/c_activations.py", "cyrnn/saving/c_source.py", "cyrnn/saving/c_template.py", "cyrnn/saving/errors.py",
+    "cyrnn/saving/export_c.py", "cyrnn/saving/hdf5.py", "cyrnn/saving/legacy_h5.py", "cyrnn/saving/model.py",
+    "cyrnn/saving/npz.py", "cyrnn/saving/onnx_activations.py", "cyrnn/saving/onnx_checks.py",
+    "cyrnn/saving/onnx_export.py", "cyrnn/saving/onnx_graph.py",
+    "cyrnn/saving/onnx_inputs.py", "cyrnn/saving/onnx_layers.py",
+    "cyrnn/saving/onnx_operations.py", "cyrnn/saving/onnx_recurrent.py",
+    "cyrnn/saving/places.py", "cyrnn/saving/safetensors.py", "cyrnn/saving/torch.py", "cyrnn/saving/weights.py",
+    "cyrnn/saving/weights_h5.py", "cyrnn/saving/zipped.py",
 }  # fmt: skip
 LARGEST = 1_000_000  # bytes of the wheel, without the demo's data
 

@@ -80,6 +80,6 @@ def test_layers_know_no_pointers_and_the_engine_no_options():
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed():
-    heavy = ("scipy", "h5py", "tqdm", "ml_dtypes")
+    heavy = ("scipy", "h5py", "tqdm", "ml_dtypes", "onnx")
     code = f"import sys, cyrnn; print([m for m in {heavy!r} if m in sys.modules])"
     assert run_python(code).stdout.strip() == "[]"

@@ -71,7 +71,7 @@ class Normalization(_OfData):
     def _axes(self, shape: Shape) -> list[int]:
         return sorted(checked_axis(self.name, shape, axis) for axis in self.axis)
 
-    def _given(self, shape: tuple[int, ...]) -> list[Array]:
+    def _given(self, shape: tuple[Any, ...]) -> list[Array]:
         """The constructor's mean and variance, in this shape."""
         arrays = [
             np.asarray(values, self.dtype_policy.engine_dtype) for values in (self.input_mean, self.input_variance)
@@ -93,7 +93,7 @@ class Normalization(_OfData):
         others = tuple(n for n in range(samples.ndim) if n not in self._axes(samples.shape))
         self.assign({"adapt_mean": samples.mean(others), "adapt_variance": samples.var(others)})
 
-    def _check_lengths(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def _check_lengths(self, shape: Shape) -> tuple[Any, ...]:
         """The inputs' shape on `axis`, if it is that of the weights. Raises ValueError."""
         lengths = tuple(shape[axis] for axis in self._axes(shape))
         if self.input_mean is None and lengths != self.adapt_mean.shape:
@@ -103,13 +103,17 @@ class Normalization(_OfData):
             )
         return lengths
 
-    def call(self, inputs: Array) -> Array:
-        lengths = self._check_lengths(inputs.shape)
+    def statistics(self, shape: Shape) -> tuple[Array, Array]:
+        """Mean and standard deviation of each place on `axis`, for inputs of this shape. Raises ValueError."""
+        lengths = self._check_lengths(shape)
         found = [self.adapt_mean, self.adapt_variance] if self.input_mean is None else self._given(lengths)
+        mean, variance = (array.astype(self.dtype_policy.engine_dtype, copy=False) for array in found)
+        return mean, np.maximum(np.sqrt(variance), variance.dtype.type(_LEAST_STDDEV))
+
+    def call(self, inputs: Array) -> Array:
         kept = self._axes(inputs.shape)
         shape = [n if axis in kept else 1 for axis, n in enumerate(inputs.shape)]
-        mean, variance = (array.reshape(shape).astype(inputs.dtype, copy=False) for array in found)
-        stddev = np.maximum(np.sqrt(variance), inputs.dtype.type(_LEAST_STDDEV))
+        mean, stddev = (array.reshape(shape) for array in self.statistics(inputs.shape))
         return self.returned(mean + inputs * stddev if self.invert else (inputs - mean) / stddev)
 
     def get_config(self) -> dict[str, Any]:

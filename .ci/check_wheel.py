@@ -30,9 +30,10 @@ PROMISED = {
     "cyrnn/saving/c_activations.py", "cyrnn/saving/c_source.py", "cyrnn/saving/c_template.py", "cyrnn/saving/errors.py",
     "cyrnn/saving/export_c.py", "cyrnn/saving/hdf5.py", "cyrnn/saving/legacy_h5.py", "cyrnn/saving/model.py",
     "cyrnn/saving/npz.py", "cyrnn/saving/onnx_activations.py", "cyrnn/saving/onnx_checks.py",
-    "cyrnn/saving/onnx_export.py", "cyrnn/saving/onnx_graph.py",
-    "cyrnn/saving/onnx_inputs.py", "cyrnn/saving/onnx_layers.py",
-    "cyrnn/saving/onnx_operations.py", "cyrnn/saving/onnx_recurrent.py",
+    "cyrnn/saving/onnx_export.py", "cyrnn/saving/onnx_graph.py", "cyrnn/saving/onnx_import.py",
+    "cyrnn/saving/onnx_inputs.py", "cyrnn/saving/onnx_layers.py", "cyrnn/saving/onnx_nodes.py",
+    "cyrnn/saving/onnx_operations.py", "cyrnn/saving/onnx_parts.py", "cyrnn/saving/onnx_recurrent.py",
+    "cyrnn/saving/onnx_rnn_node.py", "cyrnn/saving/onnx_shapes.py", "cyrnn/saving/onnx_values.py",
     "cyrnn/saving/places.py", "cyrnn/saving/safetensors.py", "cyrnn/saving/torch.py", "cyrnn/saving/weights.py",
     "cyrnn/saving/weights_h5.py", "cyrnn/saving/zipped.py",
 }  # fmt: skip

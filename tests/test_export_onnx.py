@@ -350,9 +350,9 @@ def test_arguments(tmp_path):
 def test_without_onnx_the_error_says_what_to_install():
     code = (
         "import sys; sys.modules['onnx'] = None\n"
-        "import cyrnn\nfrom cyrnn.saving import export_onnx\n"
+        "import cyrnn\nfrom cyrnn.saving import export_onnx, from_onnx\n"
         "m = cyrnn.Sequential([cyrnn.Input((None, 2)), cyrnn.layers.SimpleRNN(2)])\n"
-        "for call in (lambda: export_onnx(m, 'x'),):\n"
+        "for call in (lambda: export_onnx(m, 'x'), lambda: from_onnx('x')):\n"
         "    try: call()\n    except ImportError as error: print(error)\n"
     )
-    assert run_python(code).stdout.count("pip install 'cyrnn[onnx]'") == 1
+    assert run_python(code).stdout.count("pip install 'cyrnn[onnx]'") == 2

@@ -1,0 +1,106 @@
+"""ONNX files that are made to hurt: each gets one clear error, in little memory, and opens no other file."""
+
+import itertools
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx_by_hand import UNITS, close, graph, onnx, rnn, sequences, weights
+
+from cyrnn.saving import ModelFileError, from_onnx
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def refused_in_little_memory(proto, words, most=8 << 20):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match=words) as caught:
+            from_onnx(proto)
+        assert tracemalloc.get_traced_memory()[1] < most
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 2000
+
+
+def test_weights_in_other_files_are_never_opened(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(1000))
+    proto = rnn()
+    tensor = proto.graph.initializer[0]
+    onnx.external_data_helper.set_external_data(tensor, str(secret), 0, 48)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    refused_in_little_memory(proto, "'W' is in another file")
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    refused_in_little_memory(proto, "'W' is in another file")
+
+
+@pytest.mark.parametrize("dims", [(1, 1 << 40, 3), (1 << 62, 1 << 62), (-1, 4, 3), (0, 1 << 62), (1, 4, 4)])
+def test_shapes_that_the_bytes_do_not_fill(dims):
+    for typed in (False, True):
+        proto = rnn()
+        tensor = proto.graph.initializer[0]
+        tensor.dims[:] = dims
+        if typed:
+            tensor.ClearField("raw_data")
+            tensor.float_data.extend([0.5] * 12)
+        refused_in_little_memory(proto, "my RNN.*tensor 'W'")
+
+
+def test_arrays_that_are_described_and_never_needed_are_never_made():
+    huge = {"s": np.array([1, 1 << 40, UNITS])}
+    nodes = [
+        ("ConstantOfShape", ["s"], ["h"], {}),
+        ("Expand", ["h", "s"], ["e"], {}),
+        ("RNN", ["x", "W", "R", "B", "", "e"], ["Y", "Y_h"], {}),
+    ]
+    proto = graph(nodes, ["Y_h"], {**weights(), **huge})
+    tracemalloc.start()
+    close(from_onnx(proto)(sequences()), from_onnx(rnn())(sequences())[1])
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+    refused_in_little_memory(graph([("Add", ["x", "e"], ["Y"], {}), *nodes[:2]][::-1], ["Y"], huge), "my Add|my Expand")
+
+
+def test_shapes_that_grow_without_end():
+    nodes, last = [("Shape", ["x"], ["s0"], {})], "s0"
+    for n in range(1, 40):
+        nodes.append(("Concat", [last, last], [f"s{n}"], {"axis": 0}))
+        last = f"s{n}"
+    nodes.append(("Reshape", ["x", last], ["Y"], {}))
+    refused_in_little_memory(graph(nodes, ["Y"], {}), "my Concat.*shape of 96 axes")
+
+
+def test_inputs_of_any_size_take_no_memory():
+    refused_in_little_memory(graph([("MatMul", ["x", "W"], ["Y"], {})], ["Y"], {"W": np.ones((2, 2), "f4")},
+                                   x=(None, 1 << 60, 1 << 60)), "my MatMul.*does not fit")  # fmt: skip
+    model = from_onnx(graph([("Flatten", ["x"], ["Y"], {})], ["Y"], {}, x=(1 << 60, 1 << 30, 1 << 30)))
+    assert model.output_shape == (None, 1 << 60)
+
+
+def test_long_chains_are_read():
+    names = ["x", *(f"t{n}" for n in range(3000))]
+    nodes = [("Relu", [a], [b], {}) for a, b in itertools.pairwise(names)]
+    model = from_onnx(graph(nodes[:300], ["t299"], {}))
+    np.testing.assert_array_equal(model(sequences()), np.maximum(sequences(), 0))
+    nodes = [("Identity", [a], [b], {}) for a, b in itertools.pairwise(names)]
+    np.testing.assert_array_equal(from_onnx(graph(nodes, ["t2999"], {}))(sequences()), sequences())
+
+
+def test_damaged_files_give_one_error(tmp_path):
+    """Bytes changed at random: a model, or a ModelFileError."""
+    whole, rng = bytearray((GOLDEN / "onnx" / "tagger.onnx").read_bytes()), np.random.default_rng(5)
+    path, refused = tmp_path / "model.onnx", 0
+    for _ in range(300):
+        damaged = whole.copy()
+        for place in rng.integers(0, len(whole), rng.integers(1, 6)):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            from_onnx(path)
+        except ModelFileError as error:
+            assert "model.onnx" in str(error)
+            refused += 1
+    assert refused > 50

@@ -233,8 +233,18 @@ def test_predict_in_batches():
     assert single.predict([IDS, IDS], 3, out=out) is out
     np.testing.assert_allclose(out, whole[1], rtol=1e-6, atol=1e-7)
     assert [part.shape for part in model.predict([IDS[:0], IDS[:0]])] == [(0, 5, 7), (0, 4)]
-    with pytest.raises(ValueError, match="several arrays"):
-        model.predict([IDS, IDS], out=out)
+    outs = [np.empty_like(part) for part in whole]
+    model.predict([IDS, IDS], 3, out=tuple(outs))
+    for a, b in zip(outs, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    for wrong, words in (
+        (out, "an array for each output"),
+        (outs[:1], "an array for each output"),
+        ({"a": outs[0], "b": outs[1]}, "an array for each output"),
+        ([outs[1], outs[0]], r"\(4, 5, 7\).*got \(4, 4\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.predict([IDS, IDS], out=wrong)
     with pytest.raises(ValueError, match=r"as many samples, got \[4, 3\]"):
         model.predict([IDS, IDS[:3]])
 

@@ -1,5 +1,7 @@
 """Batch inference: a layer or model over any number of samples, in bounded memory."""
 
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -8,9 +10,12 @@ from cyrnn.engine import threads
 from cyrnn.layers import nest
 from cyrnn.layers.arguments import Array, as_array, check_out, checked_int
 
-# Without a batch_size: as many samples at a time as make about this many input elements. Enough work for all
-# cores, and a few tens of megabytes for what is between the layers.
+# Without a batch_size: as many samples at a time as make about this many elements, of the input or of a layer's output,
+# whichever has more. Enough work for all cores, and a few tens of megabytes for what is between the layers.
 _ELEMENTS = 1 << 20
+_LEAST_SAMPLES = 32
+
+Progress = bool | Callable[[Iterable[int]], Iterable[int]]
 
 
 class Predicts:
@@ -22,18 +27,22 @@ class Predicts:
         batch_size: int | None = None,
         *,
         num_threads: int | None = None,
-        out: Array | None = None,
-        progress: bool = False,
+        out: Any = None,
+        progress: Progress = False,
         verbose: Any = None,
     ) -> Any:
         """The output for x (samples, ...), computed batch by batch in bounded memory.
 
-        x : an array; for a model of several inputs a list or dict of them, with as many samples in each
-        batch_size : samples at a time; None chooses by the size of a sample
+        x : an array; for a model of several inputs a list or dict of them, with as many samples in each. Memory maps of
+            any dtype and strides may be larger than memory: no more than a batch is converted at a time
+        batch_size : samples at a time; None chooses by the size of a sample, in the input and between the layers
         num_threads : at most so many threads; None is `cyrnn.get_num_threads()`
-        out : array of the output's shape and dtype, such as a memory map, that the result is written to and returned
-        progress : show a progress bar (needs tqdm)
+        out : array of the output's shape and dtype, such as a memory map, that the result is written to and returned;
+            for several outputs a list, tuple or dict of arrays, as the model returns them
+        progress : True shows a progress bar (needs tqdm); or what to do so with, as ``tqdm.tqdm``
         verbose : Keras' argument; accepted, changes nothing
+
+        Ctrl-C ends it between batches and within them; `out` is then filled in part.
 
         With a stateful layer each batch begins with the states that the one before left, row by row; the number of
         samples must be a multiple of its rows.
@@ -48,14 +57,20 @@ class Predicts:
         """What a call takes, or its shapes, of the parts for each of these arrays."""
         return parts[0]
 
+    def output_dtypes(self: Any, count: int) -> list[np.dtype]:
+        """The dtypes of `count` outputs."""
+        return [self.output_dtype] * count
+
+    def largest_shapes(self: Any, shapes: Any) -> list[Any]:
+        """The shapes of what the layers give each other for inputs of these shapes: what a batch takes memory for."""
+        return [self.compute_output_shape(shapes)]
+
     def stateful_rows(self) -> int | None:
         """The rows that a stateful layer carries states for; None without such a layer."""
         return None
 
 
-def _predict(
-    layer: Any, x: Any, batch_size: int | None, num_threads: int | None, out: Array | None, progress: bool
-) -> Any:
+def _predict(layer: Any, x: Any, batch_size: int | None, num_threads: int | None, out: Any, progress: Progress) -> Any:
     inputs = layer.predict_inputs(x)
     if any(array.ndim == 0 for array in inputs):
         raise ValueError("x must have a batch axis, got an array of shape ()")
@@ -67,10 +82,7 @@ def _predict(
             f"layer {layer.name!r} has the batch on its second axis: call it, predict() cuts the first one"
         )
     samples, size = counts[0], _batch_size(layer, inputs, batch_size)
-    if out is not None:
-        shapes = layer.in_structure([array.shape for array in inputs])
-        _check_out(out, layer.compute_output_shape(shapes), layer.output_dtype)
-    results: list[Array] = [] if out is None else [out]
+    results: list[Array] = [] if out is None else _checked_out(layer, out, [array.shape for array in inputs])
     with threads.using(num_threads):
         for first in _progress(range(0, max(1, samples), size), progress):
             batch = layer.in_structure([array[first : first + size] for array in inputs])
@@ -96,18 +108,52 @@ def _batch_size(layer: Any, inputs: list[Array], batch_size: int | None) -> int:
                 f"samples, {rows} at a time; got {samples} samples and a batch_size of {batch_size}"
             )
         return max(1, rows)
-    elements = sum(array[:1].size for array in inputs)
-    return max(32, _ELEMENTS // max(1, elements)) if wanted is None else wanted
+    return _samples_at_a_time(layer, inputs) if wanted is None else wanted
 
 
-def _check_out(out: Any, shape: Any, dtype: np.dtype) -> None:
-    """Raises ValueError unless the whole result can be written to `out`. Nothing has been computed yet."""
-    if not all(axis is None or isinstance(axis, int) for axis in shape):
-        raise ValueError("out cannot be given where the layer returns several arrays")
-    check_out(out, shape, dtype)
+def _samples_at_a_time(layer: Any, inputs: list[Array]) -> int:
+    size = _ELEMENTS // max(1, sum(array[:1].size for array in inputs))
+    if min(size, len(inputs[0])) > _LEAST_SAMPLES and layer.built:  # only then it matters what is between the layers
+        shapes = layer.in_structure([(1, *array.shape[1:]) for array in inputs])
+        if not any(part.is_your_own for part in layer.layers_within()):  # they may have to be run to tell their shapes
+            size = min(size, _ELEMENTS // max(1, *_sizes(layer.largest_shapes(shapes))))
+    return max(_LEAST_SAMPLES, size)
 
 
-def _progress(batches: Any, wanted: bool) -> Any:
+def _sizes(shapes: Any) -> list[int]:
+    """The number of elements for each shape in a structure; an axis that is not known counts once."""
+    return [math.prod(1 if n is None else n for n in shape) for shape in nest.leaves_of_shapes(shapes)]
+
+
+def _checked_out(layer: Any, out: Any, input_shapes: list[Any]) -> list[Array]:
+    """The arrays for the outputs, in their order. Raises ValueError unless the whole result can be written to them.
+
+    Nothing has been computed yet.
+    """
+    shapes = layer.compute_output_shape(layer.in_structure(input_shapes))
+    wanted = nest.leaves_of_shapes(shapes)
+    if not all(isinstance(n, int) for shape in wanted for n in shape):
+        raise ValueError(f"out cannot be given where the output's shape is not known before: {shapes}")
+    if not nest.is_shape(shapes) and _form(out) != _form(nest.mapped_shapes(str, shapes)):
+        raise ValueError(f"out must hold an array for each output, of the shapes {shapes}, in their structure")
+    arrays = [out] if nest.is_shape(shapes) else nest.leaves(out)
+    for array, shape, dtype in zip(arrays, wanted, layer.output_dtypes(len(wanted)), strict=True):
+        check_out(array, shape, dtype)
+    if any(np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i]):
+        raise ValueError("out must hold arrays that do not overlap")
+    return arrays
+
+
+def _form(structure: Any) -> list[Any]:
+    """Where a structure has leaves and dicts; lists and tuples may be nested in any way."""
+    if isinstance(structure, dict):
+        return [{key: _form(part) for key, part in structure.items()}]
+    return [form for part in structure for form in _form(part)] if nest.is_nested(structure) else [None]
+
+
+def _progress(batches: Iterable[int], wanted: Progress) -> Iterable[int]:
+    if callable(wanted):
+        return wanted(batches)
     if not wanted:
         return batches
     try:

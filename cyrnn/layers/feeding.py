@@ -19,11 +19,17 @@ class Feed:
         self.names = [tensor.name for tensor in self.tensors]
         self.optional = list(optional)
 
-    def arrays(self, given: Any) -> list[Any]:
-        """The arrays for the inputs, in their order. Raises ValueError and TypeError that name the input."""
+    def views(self, given: Any) -> list[Any]:
+        """The arrays for the inputs, in their order; nothing is copied. Raises ValueError and TypeError that name the
+        input."""
         values = self.matched(given)
         triples = zip(self.tensors, values, self.optional, strict=True)
         return [_fitting(tensor, value, optional) for tensor, value, optional in triples]
+
+    def arrays(self, given: Any) -> list[Any]:
+        """As `views`, in the dtypes of the inputs."""
+        pairs = zip(self.tensors, self.views(given), strict=True)
+        return [None if array is None else _converted(array, np.dtype(tensor.dtype)) for tensor, array in pairs]
 
     def specs(self, given: Any) -> list[Any]:
         """What of `given`, shapes or symbolic tensors, is for which input. Raises ValueError where axes differ."""
@@ -77,7 +83,7 @@ class Feed:
 
 
 def _fitting(tensor: KerasTensor, value: Any, optional: bool) -> Any:
-    """An array of the input's dtype and number of axes. A last axis of one may be missing, or be there beside them."""
+    """An array of the input's number of axes. A last axis of one may be missing, or be there beside them."""
     if value is None and optional:
         return None
     name = f"input {tensor.name!r}"
@@ -88,7 +94,7 @@ def _fitting(tensor: KerasTensor, value: Any, optional: bool) -> Any:
         array = array[..., None]
     if not _fits(array.shape, tensor.shape):
         raise ValueError(f"{name} must have shape {tensor.shape}, got {array.shape}")
-    return _converted(array, np.dtype(tensor.dtype))
+    return array
 
 
 def _fits(shape: Shape, wanted: Shape) -> bool:

@@ -165,10 +165,20 @@ class Functional(ModelOfLayers):
         return outputs[0] if len(self.outputs) == 1 and isinstance(self._outputs_struct, (list, tuple)) else outputs
 
     def predict_inputs(self, x: Any) -> list[Array]:
-        arrays = self._feed.arrays(x)
+        arrays = self._feed.views(x)  # each batch is converted in its call
         if any(array is None for array in arrays):
             raise ValueError(f"predict needs an array for each of the inputs {self.input_names}")
         return arrays
+
+    def output_dtypes(self, count: int) -> list[np.dtype]:
+        return [np.dtype(tensor.dtype) for tensor in self.outputs]
+
+    def largest_shapes(self, shapes: Any) -> list[Any]:
+        specs = nest.mapped_shapes(KerasTensor, shapes)
+        known = dict(zip(self.inputs, self._feed.specs(specs), strict=True))
+        for step in self._steps:
+            step.run_specs(known)
+        return [tensor.shape for tensor in known.values()]
 
     def in_structure(self, parts: list[Any]) -> Any:
         return nest.filled(self._inputs_struct, parts)

@@ -70,5 +70,12 @@ def mapped_shapes(function: Callable[[Any], Any], shapes: Any) -> Any:
     return tuple(parts) if isinstance(shapes, tuple) else parts
 
 
+def leaves_of_shapes(shapes: Any) -> list[Any]:
+    """The shapes in a structure, in the order of `leaves`."""
+    found: list[Any] = []
+    mapped_shapes(found.append, shapes)
+    return found
+
+
 def _parts(structure: Any) -> Iterable[Any]:
     return [structure[key] for key in sorted(structure)] if isinstance(structure, dict) else structure

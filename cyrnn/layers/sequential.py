@@ -93,6 +93,9 @@ class Sequential(ModelOfLayers):
             input_shape = layer.compute_output_shape(input_shape)
         return shapes
 
+    def largest_shapes(self, shapes: Any) -> list[Any]:
+        return [*self.sublayer_shapes(shapes)[1:], self.compute_output_shape(shapes)]
+
     def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
         first = self._layers[0] if self._layers else None
         if not self.layers:

@@ -6,10 +6,12 @@ import zipfile
 
 PROMISED = {
     "cyrnn/__init__.pxd", "cyrnn/__init__.py", "cyrnn/__main__.py", "cyrnn/_version.py",
-    "cyrnn/activation_formulas.py", "cyrnn/activations.py", "cyrnn/cli.py", "cyrnn/config.py", "cyrnn/configurable.py",
+    "cyrnn/activation_formulas.py", "cyrnn/activations.py", "cyrnn/config.py", "cyrnn/configurable.py",
     "cyrnn/constraints.py", "cyrnn/demo.py", "cyrnn/dtypes.py", "cyrnn/initializers.py", "cyrnn/objects.py",
     "cyrnn/py.typed", "cyrnn/random.py", "cyrnn/regularizers.py", "cyrnn/serialization.py",
     "cyrnn/capi/__init__.pxd", "cyrnn/capi/__init__.py", "cyrnn/capi/cyrnn.h",
+    "cyrnn/cli/__init__.py", "cyrnn/cli/convert.py", "cyrnn/cli/csv_files.py", "cyrnn/cli/info.py",
+    "cyrnn/cli/inputs.py", "cyrnn/cli/outputs.py", "cyrnn/cli/predict.py", "cyrnn/cli/text.py",
     "cyrnn/data/LICENSE-digits.md", "cyrnn/data/digits.keras", "cyrnn/data/digits.npz",
     "cyrnn/engine/__init__.py", "cyrnn/engine/choice.py", "cyrnn/engine/engine_blas.pyi",
     "cyrnn/engine/engine_blas.so", "cyrnn/engine/panels.py", "cyrnn/engine/plan.pyi", "cyrnn/engine/plan.so",
@@ -27,15 +29,15 @@ PROMISED = {
     "cyrnn/layers/stacked_rnn_cells.py", "cyrnn/layers/stages.py", "cyrnn/layers/stepper.py",
     "cyrnn/layers/time_distributed.py", "cyrnn/layers/walk.py", "cyrnn/layers/weights.py",
     "cyrnn/saving/__init__.py", "cyrnn/saving/archive.py", "cyrnn/saving/arrays.py", "cyrnn/saving/atomic.py",
-    "cyrnn/saving/c_activations.py", "cyrnn/saving/c_source.py", "cyrnn/saving/c_template.py", "cyrnn/saving/errors.py",
-    "cyrnn/saving/export_c.py", "cyrnn/saving/hdf5.py", "cyrnn/saving/legacy_h5.py", "cyrnn/saving/model.py",
-    "cyrnn/saving/npz.py", "cyrnn/saving/onnx_activations.py", "cyrnn/saving/onnx_checks.py",
-    "cyrnn/saving/onnx_export.py", "cyrnn/saving/onnx_graph.py", "cyrnn/saving/onnx_import.py",
-    "cyrnn/saving/onnx_inputs.py", "cyrnn/saving/onnx_layers.py", "cyrnn/saving/onnx_nodes.py",
-    "cyrnn/saving/onnx_operations.py", "cyrnn/saving/onnx_parts.py", "cyrnn/saving/onnx_recurrent.py",
-    "cyrnn/saving/onnx_rnn_node.py", "cyrnn/saving/onnx_shapes.py", "cyrnn/saving/onnx_values.py",
-    "cyrnn/saving/places.py", "cyrnn/saving/safetensors.py", "cyrnn/saving/torch.py", "cyrnn/saving/weights.py",
-    "cyrnn/saving/weights_h5.py", "cyrnn/saving/zipped.py",
+    "cyrnn/saving/c_activations.py", "cyrnn/saving/c_source.py", "cyrnn/saving/c_template.py",
+    "cyrnn/saving/contents.py", "cyrnn/saving/errors.py", "cyrnn/saving/export_c.py", "cyrnn/saving/hdf5.py",
+    "cyrnn/saving/legacy_h5.py", "cyrnn/saving/model.py", "cyrnn/saving/npz.py", "cyrnn/saving/onnx_activations.py",
+    "cyrnn/saving/onnx_checks.py", "cyrnn/saving/onnx_export.py", "cyrnn/saving/onnx_graph.py",
+    "cyrnn/saving/onnx_import.py", "cyrnn/saving/onnx_inputs.py", "cyrnn/saving/onnx_layers.py",
+    "cyrnn/saving/onnx_nodes.py", "cyrnn/saving/onnx_operations.py", "cyrnn/saving/onnx_parts.py",
+    "cyrnn/saving/onnx_recurrent.py", "cyrnn/saving/onnx_rnn_node.py", "cyrnn/saving/onnx_shapes.py",
+    "cyrnn/saving/onnx_values.py", "cyrnn/saving/outline.py", "cyrnn/saving/places.py", "cyrnn/saving/safetensors.py",
+    "cyrnn/saving/torch.py", "cyrnn/saving/weights.py", "cyrnn/saving/weights_h5.py", "cyrnn/saving/zipped.py",
 }  # fmt: skip
 LARGEST = 1_000_000  # bytes of the wheel, without the demo's data
 

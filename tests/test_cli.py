@@ -1,10 +1,12 @@
 """The command line: what it prints, its exit codes, and that a wrong call gets one line and no traceback."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import threading
+import zipfile
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from helpers import run_python
 import cyrnn
 from cyrnn import cli, demo
 from cyrnn.saving import load_model
+from cyrnn.saving.safetensors import write_safetensors
 
 DATA = resources.files("cyrnn") / "data"
 MODEL = os.fspath(Path(str(DATA)) / "digits.keras")
@@ -176,3 +179,231 @@ cyrnn.saving.save_model(cyrnn.saving.load_model({MODEL!r}), "never_written.keras
 """
     run = run_python(code, check=False)
     assert "pip install 'cyrnn[h5]'" in run.stderr and not Path("never_written.keras").exists()
+
+
+# ------------------------------------------------------------ info
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def changed(source, target, change):
+    """A .keras file with its config changed."""
+    with zipfile.ZipFile(source) as archive, zipfile.ZipFile(target, "w") as new:
+        for name in archive.namelist():
+            content = archive.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                change({entry["config"]["name"]: entry for entry in config["config"]["layers"]})
+                content = json.dumps(config).encode()
+            new.writestr(name, content)
+    return str(target)
+
+
+def unknown(name, class_name="MyLayer", package="pkg>"):
+    def change(entries):
+        entries[name] |= {"module": None, "class_name": class_name, "registered_name": package + class_name}
+
+    return change
+
+
+def info(capsys, path):
+    code = cli.main(["info", str(path)])
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return code, captured.out
+
+
+def test_info_of_a_graph_says_what_is_connected(capsys):
+    code, printed = info(capsys, GOLDEN / "translator.keras")
+    assert code == 0
+    for line in (
+        r"source +InputLayer +\(None, None\) +0 +int32$",
+        r"embedding +Embedding +\(None, None, 2\) +14 +float32 +source, target$",
+        r"not_equal +NotEqual +\(None, None\) +0 +source$",
+        r"decoder +SimpleRNN +\(None, None, 3\) +18 +float32 +embedding, encoder$",
+    ):
+        assert re.search(line, printed, re.M), line
+
+
+def test_info_of_a_row_with_a_class_that_nobody_knows(capsys, tmp_path):
+    code, printed = info(capsys, changed(MODEL, tmp_path / "m.keras", unknown("simple_rnn_1")))
+    assert code == 1
+    for line in (
+        r"simple_rnn +SimpleRNN +\(None, 8, 64\) +4,672 +float32$",
+        r"simple_rnn_1 +MyLayer +\? +\? +float32$",
+        r"dense +Dense +\(None, 10\) +650 +float32$",
+        r"cannot run here: layer 'simple_rnn_1' is of the unknown class 'pkg>MyLayer'.*custom_objects",
+    ):
+        assert re.search(line, printed, re.M), line
+
+
+def test_info_of_a_graph_with_a_lambda(capsys, tmp_path):
+    change = unknown("decoder", "Lambda", "")
+    code, printed = info(capsys, changed(GOLDEN / "translator.keras", tmp_path / "m.keras", change))
+    assert code == 1
+    for line in (
+        r"encoder +SimpleRNN +.*\(None, 3\).* +18 +float32 +embedding, not_equal$",
+        r"decoder +Lambda +\(None, None, 3\) +\? +float32 +embedding, encoder$",
+        r"words +Dense +\(None, None, 7\) +21 +float32 +bidirectional$",
+        r"cannot run here: layer 'decoder' is of the unknown class 'Lambda'.*never run$",
+    ):
+        assert re.search(line, printed, re.M), line
+    assert printed.count("cannot run") == 1
+
+
+def test_info_of_a_keras_2_file_with_a_class_that_nobody_knows(capsys, tmp_path):
+    content = (GOLDEN / "files" / "keras2.h5").read_bytes()
+    assert content.count(b'"class_name": "Dropout"')
+    (tmp_path / "m.h5").write_bytes(content.replace(b'"class_name": "Dropout"', b'"class_name": "D\\u001b"'))
+    code, printed = info(capsys, tmp_path / "m.h5")
+    assert code == 1 and r"D\x1b" in printed and "saved by Keras 2." in printed and "\x1b" not in printed
+    assert re.search(r"simple_rnn +SimpleRNN +\(None, 6, 4\) +32", printed)
+
+
+def test_info_where_the_weights_do_not_fit(capsys, tmp_path):
+    def change(entries):
+        entries["dense"]["config"]["units"] = 11
+
+    code, printed = info(capsys, changed(MODEL, tmp_path / "m.keras", change))
+    assert code == 1 and re.search(r"dense +Dense +\(None, 11\) +715", printed)
+    assert re.search(r"cannot run here: .*'kernel' of layer 'dense'.* \(64, 11\), the file has \(64, 10\)", printed)
+
+
+@pytest.mark.parametrize("end", [".weights.h5", ".npz", ".safetensors"])
+def test_info_of_weights(capsys, tmp_path, end):
+    model = load_model(MODEL)
+    model.save_weights(tmp_path / f"w{end}")
+    code, printed = info(capsys, tmp_path / f"w{end}")
+    assert code == 0 and "weights without a model" in printed and "13,578 elements" in printed
+    name = "layers/dense/vars/0" if end == ".weights.h5" else "dense/kernel"
+    assert re.search(rf"{name} +\(64, 10\) +640 +float32$", printed, re.M)
+
+
+def test_info_of_weights_of_keras_2_and_torch(capsys):
+    code, printed = info(capsys, GOLDEN / "files" / "keras2_weights.h5")
+    assert code == 0 and re.search(r"dense_3/dense_3/kernel:0 +\(2, 2\) +4 +float32", printed)
+    code, printed = info(capsys, GOLDEN / "files" / "torch.safetensors")
+    assert code == 0 and re.search(r"deep.weight_hh_l0 +\(4, 4\) +16 +float32", printed)
+
+
+def test_info_of_weights_with_a_link_and_a_loop(capsys, tmp_path):
+    h5py = pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
+    with h5py.File(tmp_path / "w.weights.h5", "w") as file:
+        file["layers/dense/vars/0"] = np.zeros((4, 2), "f8")
+        file["layers/dense/loop"] = file["layers"]
+        file["layers/away"] = h5py.SoftLink("/elsewhere")
+        file["layers/text"] = "words"
+    code, printed = info(capsys, tmp_path / "w.weights.h5")
+    assert code == 1 and re.search(r"layers/dense/vars/0 +\(4, 2\) +8 +float64", printed)
+    assert "cannot run here: layers/away: 'away' is a link to elsewhere" in printed and "layers/text" in printed
+
+
+def test_info_of_names_made_to_deceive(capsys, tmp_path):
+    name = "\x1b]0;owned\x07\r\n\u202e\ud800" + "x" * 100_000
+    arrays = {name: np.zeros(3, "f4"), **{str(i): np.zeros(1, "f4") for i in range(3000)}}
+    header, end = {}, 0
+    for key, array in arrays.items():
+        header[key] = {"dtype": "F32", "shape": [len(array)], "data_offsets": [end, end := end + array.nbytes]}
+    text = json.dumps(header).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))
+    code, printed = info(capsys, tmp_path / "w.safetensors")
+    assert code == 0 and all(character.isprintable() for line in printed.split("\n") for character in line)
+    assert r"\x1b]0;owned\x07\r\n\u202e\ud800xxx" in printed and "... and 2,001 more" in printed
+    assert len(printed) < 1_000_000 and max(map(len, printed.split("\n"))) < 1000
+    assert cli.main(["info", str(tmp_path / "\x1b[31mred")]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_info_for_a_reader_that_goes_away():
+    command = f"{sys.executable} -m cyrnn info {MODEL} | true; echo ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert run.stderr == "" and run.stdout in ("0\n", "141\n")
+
+
+# ------------------------------------------------------------ convert
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
+    monkeypatch.chdir(tmp_path)
+    made = cyrnn.Sequential([cyrnn.Input((4, 2)), cyrnn.layers.SimpleRNN(3), cyrnn.layers.Dense(2)])
+    made.save("m.keras")
+    return made
+
+
+def test_convert(model, capsys):
+    for name in ("new.keras", "w.weights.h5", "w.npz", "w.safetensors", "m.c"):
+        Path(name).write_text("what was there, which is replaced as cp does")
+        assert cli.main(["convert", "m.keras", name]) == 0
+        assert capsys.readouterr().out == f"{name}: Sequential, 26 parameters\n"
+    x = np.random.default_rng(0).standard_normal((5, 4, 2), dtype="float32")
+    assert np.array_equal(load_model("new.keras")(x), model(x))
+    for name in ("w.weights.h5", "w.npz", "w.safetensors"):
+        again = cyrnn.from_json(model.to_json())
+        again.load_weights(name)
+        assert np.array_equal(again(x), model(x))
+    assert "_forward(" in Path("m.c").read_text()
+
+
+def test_convert_to_onnx_and_back(model, capsys):
+    pytest.importorskip("onnx", reason="needs onnx: pip install '.[test-onnx]'")
+    assert cli.main(["convert", "m.keras", "m.onnx"]) == 0
+    assert cli.main(["convert", "m.onnx", "back.keras"]) == 0
+    assert capsys.readouterr().err == ""
+    x = np.random.default_rng(0).standard_normal((5, 4, 2), dtype="float32")
+    np.testing.assert_allclose(load_model("back.keras").predict(x), model(x), atol=1e-6)
+
+
+def test_convert_a_file_of_keras_2(model, capsys):
+    source = GOLDEN / "files" / "keras2.h5"
+    assert cli.main(["convert", str(source), "new.keras"]) == 0
+    x = np.ones((2, *load_model(source).input_shape[1:]), "float32")
+    assert np.array_equal(load_model("new.keras").predict(x), load_model(source).predict(x))
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder.rnn."])
+def test_convert_from_torch(model, capsys, prefix):
+    layer = cyrnn.layers.SimpleRNN(3, return_sequences=True, activation="relu")
+    x = np.random.default_rng(0).standard_normal((5, 4, 2), dtype="float32")
+    expected = layer(x)
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    arrays = {"weight_ih_l0": kernel.T, "weight_hh_l0": recurrent_kernel.T, "bias_ih_l0": bias, "bias_hh_l0": 0 * bias}
+    named = {prefix + name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with Path("torch.safetensors").open("wb") as file:
+        write_safetensors(file, named)
+    assert cli.main(["convert", "torch.safetensors", "new.keras", "--nonlinearity", "relu"]) == 0
+    np.testing.assert_allclose(load_model("new.keras").predict(x), expected, atol=1e-6)
+    with Path("torch.safetensors").open("wb") as file:
+        write_safetensors(file, {**named, "head.weight": kernel})
+    capsys.readouterr()
+    assert cli.main(["convert", "torch.safetensors", "other.keras"]) == 2
+    assert "head.weight, which would be lost" in capsys.readouterr().err and not Path("other.keras").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["m.keras", "m.keras"], "m.keras is the file to convert"),
+        (["m.keras", "link.keras"], "link.keras is the file to convert"),
+        (["m.keras", "m.h5"], "m.h5 must end in one of .weights.h5, "),
+        (["m.keras", "m"], "m must end in one of"),
+        (["w.npz", "new.keras"], "w.npz holds weights without a model"),
+        (["w.weights.h5", "new.keras"], "w.weights.h5 holds weights without a model"),
+        (["w.safetensors", "new.keras"], "w.safetensors holds weights without a model"),
+        (["none.keras", "new.keras"], "none.keras"),
+        (["none.onnx", "new.keras"], "none.onnx|package onnx"),
+        (["m.keras", "nowhere/new.keras"], "nowhere"),
+        (["m.keras", "new.keras", "--nonlinearity", "relu"], "--nonlinearity is for files of torch"),
+    ],
+)
+def test_convert_that_is_wrong(model, capsys, arguments, words):
+    Path("link.keras").symlink_to("m.keras")
+    for end in (".weights.h5", ".npz", ".safetensors"):
+        model.save_weights(f"w{end}")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    assert cli.main(["convert", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and captured.err.startswith("cyrnn convert: ")
+    assert re.search(words, captured.err)
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before

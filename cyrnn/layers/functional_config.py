@@ -118,7 +118,7 @@ def _layers_and_calls(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[_
         name = _name(entry)
         if not isinstance(name, str) or name in layers:
             raise ValueError(f"each layer of a model must have a name of its own, got {name!r:.200}")
-        layers[name] = _layer(entry, name)
+        layers[name] = layer_of(entry, name)
         nodes[name] = entry.get("inbound_nodes") or []
         if not isinstance(nodes[name], (list, tuple)) or (nodes[name] and isinstance(layers[name], InputLayer)):
             raise ValueError(
@@ -154,7 +154,8 @@ def _name(entry: Any) -> Any:
     return entry.get("name", inner_name) if isinstance(entry, Mapping) else None
 
 
-def _layer(entry: Mapping[str, Any], name: str) -> Any:
+def layer_of(entry: Mapping[str, Any], name: str) -> Any:
+    """The layer or operation that an entry among `layers` describes, not built. Raises ValueError."""
     module = str(entry.get("module"))
     unknown = "module" not in entry and not objects.is_known("keras.layers", entry.get("class_name"))
     if module.startswith(operations.MODULES) or (unknown and entry.get("class_name") in operations.FUNCTIONS):

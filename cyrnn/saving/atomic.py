@@ -17,7 +17,9 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Links are followed, the mode of a file that is there is kept, and what is no regular file is written to as it is.
     Raises OSError where it cannot be written.
     """
-    path = Path(path).resolve()
+    path = Path(path)
+    if not path.exists() or path.is_file():  # what /dev/stdout leads to may have no name
+        path = path.resolve()
     if path.is_dir():
         raise IsADirectoryError(f"cannot write to {path}: it is a directory")
     if not path.parent.is_dir():
@@ -31,8 +33,9 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         return
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     new = path.with_name(f".cyrnn-{secrets.token_hex(8)}")
-    # The system applies the umask to a new file: Python could read it only by changing it, for all threads.
-    handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
+    # The system applies the umask to a new file: Python could read it only by changing it, for all threads. Memory maps
+    # ask for a file that can be read as well.
+    handle = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

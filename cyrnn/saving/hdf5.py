@@ -170,6 +170,12 @@ class Node:
             raise ModelFileError("it is not a dataset")
         return _dataspace(space)
 
+    @property
+    def dtype_name(self) -> str:
+        """The name of a dataset's dtype. Raises ModelFileError if it is not of numbers."""
+        dtype, of_bfloat16 = _number_type(self._messages.get(_DATATYPE, b"\0"), self.attribute("dtype") == "bfloat16")
+        return "bfloat16" if of_bfloat16 else dtype.name
+
     def read(self) -> Array:
         """A dataset's numbers, as a view of the file or a copy. Raises ModelFileError if they are anything else."""
         shape, datatype, layout = self.shape, self._messages.get(_DATATYPE), self._messages.get(_LAYOUT)

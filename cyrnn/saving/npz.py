@@ -29,6 +29,10 @@ class Npz:
         with self._members.opened(name + _SUFFIX) as file:
             return _header(file, name)[0]
 
+    def dtype_name(self, name: str) -> str:
+        with self._members.opened(name + _SUFFIX) as file:
+            return str(_header(file, name)[2])
+
     def read(self, name: str) -> Array:
         with self._members.opened(name + _SUFFIX) as file:
             shape, by_columns, dtype = _header(file, name)

@@ -54,6 +54,10 @@ class SafeTensors:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._entries[name][1]
 
+    def dtype_name(self, name: str) -> str:
+        kind = self._entries[name][0]
+        return _NUMBERS[kind].name if kind in _NUMBERS else {"BF16": "bfloat16", "BOOL": "bool"}[kind]
+
     def read(self, name: str) -> Array:
         kind, shape, begin, end = self._entries[name]
         if kind == "BF16":

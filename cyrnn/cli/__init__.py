@@ -1,0 +1,78 @@
+"""The command line: ``cyrnn demo | info | predict | convert | config``. A wrong call gets one line and exit code 2."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+
+import cyrnn
+from cyrnn.cli import convert, info, predict
+from cyrnn.cli.text import printable
+from cyrnn.demo import run_demo
+
+_LONGEST_ERROR = 2000  # characters
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. SIGTERM ends it by SystemExit, so that nothing half written stays."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        with _ended_by_sigterm(), _until_nobody_reads():
+            return options.run(options)
+    except Exception as error:  # whatever it is, a person at a terminal gets one line
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"cyrnn {options.command}: {printable(text, _LONGEST_ERROR)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"cyrnn {options.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+@contextlib.contextmanager
+def _until_nobody_reads() -> Iterator[None]:
+    """Within the block, a reader that goes away, as ``head`` does, ends the command without a word."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+        sys.exit(141)  # as a shell has it for SIGPIPE
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Within the block SIGTERM is SystemExit with the code that a shell would show, unless somebody handles it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cyrnn", description="Keras' SimpleRNN family on the CPU.")
+    parser.add_argument("--version", action="version", version=f"cyrnn {cyrnn.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="classify handwritten digits with a bundled model, and time it")
+    demo.set_defaults(run=lambda options: run_demo())
+
+    for command in (info, predict, convert):
+        command.add_to(commands)
+
+    config = commands.add_parser("config", help="show what this machine and this build use")
+    config.set_defaults(run=_config)
+    return parser
+
+
+def _config(options: argparse.Namespace) -> int:
+    cyrnn.show_config()
+    return 0

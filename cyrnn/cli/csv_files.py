@@ -1,0 +1,76 @@
+"""Tables of numbers as text: a sample a line."""
+
+import csv
+import math
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from cyrnn.layers.arguments import Array
+
+_ROWS_AT_A_TIME = 1024
+_FORMATS = {"f2": "%.5g", "f4": "%.9g", "f8": "%.17g"}  # as many digits as give the same number back
+
+
+def read_csv(path: Path) -> Array:
+    """The numbers (rows, columns) in a file, as float64.
+
+    Columns are separated by commas, tabs or semicolons. A first line without any number is a header; empty lines, and
+    those that begin with "#", are left out. Raises ValueError with the number of the line that is wrong.
+    """
+    numbers = array("d")
+    width = None
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for line, fields in _lines(file):
+                if width is None and not any(map(_is_number, fields)):
+                    width = len(fields)
+                    continue
+                if width is not None and len(fields) != width:
+                    raise ValueError(f"line {line} has {len(fields)} columns, those before have {width}")
+                width = len(fields)
+                try:
+                    numbers.extend(map(float, fields))
+                except ValueError:
+                    wrong = next(n for n, field in enumerate(fields) if not _is_number(field))
+                    raise ValueError(f"line {line}, column {wrong + 1}: {fields[wrong]!r:.50} is no number") from None
+    except (ValueError, csv.Error) as error:  # UnicodeDecodeError is among them
+        raise ValueError(f"{path}: {error}") from None
+    if not numbers:
+        raise ValueError(f"{path} holds no numbers")
+    return np.frombuffer(numbers, np.float64).reshape(-1, width or 1)
+
+
+def _lines(file: IO[str]) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are neither empty nor comments, with their numbers."""
+    begin = next((line for line in file if _tells(line)), "")
+    file.seek(0)
+    separator = next((character for character in ",\t;" if character in begin), ",")
+    reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
+    for fields in reader:
+        if fields and _tells(separator.join(fields)):
+            yield reader.line_num, fields
+
+
+def _tells(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def write_csv(file: IO[bytes], values: Array) -> None:
+    """Write an array, a line for each of its rows, which are flattened."""
+    rows = values.reshape(len(values), math.prod(values.shape[1:]))
+    form = _FORMATS.get(rows.dtype.str[1:], "%d" if rows.dtype.kind in "iub" else "%.9g")
+    for first in range(0, len(rows), _ROWS_AT_A_TIME):
+        part = rows[first : first + _ROWS_AT_A_TIME]
+        np.savetxt(file, part.astype(np.float32) if part.dtype.kind == "V" else part, form, delimiter=",")

@@ -1,0 +1,128 @@
+"""Arrays from .npy, .npz and .csv files, for the inputs of a model. What can be mapped into memory is not read."""
+
+import math
+import mmap
+import os
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from cyrnn.cli.csv_files import read_csv
+from cyrnn.layers.arguments import Array, Shape
+
+_NPY, _ZIP, _HDF5 = b"\x93NUMPY", b"PK", b"\x89HDF"
+_LONGEST_HEADER = 10_000  # characters
+
+
+def read_inputs(path: Path, names: list[str], shapes: list[Shape]) -> Any:
+    """An array, or for several inputs a dict of them by name; `shapes` are those that the model says.
+
+    The first bytes decide which of the formats it is, and the end of the name for .csv, which has no such bytes. Raises
+    ValueError that names the file, and OSError where there is none.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{path} is not a regular file")
+    with path.open("rb") as file:
+        begin = file.read(8)
+    if begin.startswith(_NPY):
+        return _only_one(path, names, _read_npy(path))
+    if begin.startswith(_ZIP):
+        return _chosen(path, names, _read_npz(path))
+    if path.suffix.lower() == ".csv" and not begin.startswith(_HDF5):
+        return _only_one(path, names, _in_shape(path, read_csv(path), shapes[0]))
+    raise ValueError(f"{path} is not a .npy file, nor .npz, nor .csv")
+
+
+def _only_one(path: Path, names: list[str], array: Array) -> Array:
+    if len(names) > 1:
+        raise ValueError(
+            f"{path} holds one array, the model has the inputs {', '.join(names)}: put them in a .npz file"
+        )
+    return array
+
+
+def _chosen(path: Path, names: list[str], arrays: dict[str, Array]) -> Any:
+    if len(names) == 1 and len(arrays) == 1:
+        return next(iter(arrays.values()))
+    if len(names) == 1 and names[0] not in arrays:
+        raise ValueError(f"{path} must hold one array, or one called {names[0]!r}, got {', '.join(arrays) or 'none'}")
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise ValueError(f"{path} must hold the inputs {', '.join(names)}, got {', '.join(arrays) or 'no arrays'}")
+    return arrays[names[0]] if len(names) == 1 else {name: arrays[name] for name in names}
+
+
+def _read_npy(path: Path) -> Array:
+    try:
+        with path.open("rb") as file:
+            return _mapped(file, os.fstat(file.fileno()).st_size)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header can raise almost anything
+        raise ValueError(f"{path} is not a .npy file of numbers: {error}") from None
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    found = {}
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                if not info.filename.endswith(".npy"):
+                    raise ValueError(f"it holds {info.filename!r}")
+                stored = info.compress_type == zipfile.ZIP_STORED
+                found[info.filename[:-4]] = _mapped_member(file, info) if stored else _unpacked(archive, info)
+    except OSError:
+        raise
+    except Exception as error:  # as above
+        raise ValueError(f"{path} is not a .npy file, nor a .npz file of numbers: {error}") from None
+    return found
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    with archive.open(info) as member:
+        return npy.read_array(member, allow_pickle=False, max_header_size=_LONGEST_HEADER)
+
+
+def _mapped_member(file: BinaryIO, info: zipfile.ZipInfo) -> Array:
+    """A member that is stored as it is."""
+    file.seek(info.header_offset)
+    header = file.read(30)  # of the member itself, whose extra field may have another length than in the directory
+    name, extra = struct.unpack("<HH", header[26:30])
+    file.seek(info.header_offset + 30 + name + extra)
+    return _mapped(file, info.file_size)
+
+
+def _mapped(file: BinaryIO, size: int) -> Array:
+    """The array in the next `size` bytes of a file, which are those of a .npy file, as a memory map."""
+    end = file.tell() + size
+    version = npy.read_magic(file)
+    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+    shape, by_columns, dtype = read(file, max_header_size=_LONGEST_HEADER)
+    if dtype.hasobject or any(n < 0 for n in shape):
+        raise ValueError(f"it holds {dtype} of shape {shape}")
+    begin, count = file.tell(), math.prod(shape) * dtype.itemsize
+    if begin + count > end:
+        raise ValueError(f"an array of shape {shape} and type {dtype} has {count} bytes, the file {end - begin}")
+    order: Any = "F" if by_columns else "C"
+    if count == 0:
+        return np.empty(shape, dtype, order)
+    page = begin - begin % mmap.ALLOCATIONGRANULARITY
+    pages = mmap.mmap(file.fileno(), begin - page + count, access=mmap.ACCESS_READ, offset=page)
+    return np.ndarray(shape, dtype, pages, begin - page, order=order)
+
+
+def _in_shape(path: Path, rows: Array, shape: Shape) -> Array:
+    """Rows of numbers as samples of the model's shape, which may be flat in the file."""
+    inner, width = shape[1:], rows.shape[1]
+    if len(inner) == 1:
+        return rows
+    known = math.prod(n for n in inner if n is not None)
+    open_axes = sum(n is None for n in inner)
+    fits = width == known if not open_axes else open_axes == 1 and known and width % known == 0 and width > 0
+    if not fits:
+        raise ValueError(f"{path} has {width} numbers a row, which make no sample of the model's shape {shape}")
+    return rows.reshape(len(rows), *(width // known if n is None else n for n in inner))

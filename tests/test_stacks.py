@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,19 @@ def test_a_stack_of_few_rows_has_the_bits_of_its_cells_one_by_one(options, batch
         cyrnn.set_num_threads(None)
     np.testing.assert_array_equal(output, expected if options.get("return_sequences") else expected[:, -1])
     assert_identical(got, states)
+
+
+def test_a_deep_stack_keeps_two_sequences_at_a_time():
+    layer = RNN([SimpleRNNCell(16) for _ in range(12)], return_sequences=True)
+    x = np.zeros((64, 500, 16), "float32")
+    layer(x[:, :2])
+    tracemalloc.start()
+    try:
+        output = layer(x)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * output.nbytes
 
 
 def test_stages_that_go_together_do_not_wait_for_each_other():

@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from cyrnn.engine.runner import Runner
 from cyrnn.layers import RNN, Bidirectional, SimpleRNN, SimpleRNNCell, StackedRNNCells
 
 rng = np.random.default_rng(7)
@@ -107,6 +108,17 @@ def test_initial_state_and_state():
     np.testing.assert_array_equal(stepper.step(x[:, 0]), outputs[:, 0])
     stepper.reset()
     np.testing.assert_array_equal(stepper.state[0], begin[0].astype(np.float32))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float32"])
+def test_reset_leaves_the_other_rows_to_the_bit(policy):
+    layer = built(SimpleRNN(4, return_sequences=True, dtype=policy))
+    x = sequences(3, 6, 5)
+    stepper, expected = layer.stepper(3), layer(x)
+    for t in range(6):
+        np.testing.assert_array_equal(stepper.step(x[:, t])[1], expected[1, t])
+        stepper.reset(rows=[0, 2])
+        stepper.reset(rows=[])
 
 
 def test_reset_of_some_rows():
@@ -227,6 +239,25 @@ def test_wrong_states():
 
 
 @pytest.mark.thread_unsafe(reason="traces the process' memory")
+def test_layers_and_rows_that_are_not_there():
+    stepper = built(SimpleRNN(4)).stepper(2)
+    for layer in (1, -1, 99):
+        with pytest.raises(ValueError, match=f"layer must be from 0 to 0, got {layer}"):
+            stepper.get_state(layer)
+        with pytest.raises(ValueError, match=f"layer must be from 0 to 0, got {layer}"):
+            stepper.set_state(layer, np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="from row 1 on"):
+        stepper.set_state(0, np.zeros((2, 4)), first_row=1)
+    with pytest.raises(TypeError, match="complex"):
+        stepper.set_state(0, np.zeros((2, 4), complex))
+    with pytest.raises(TypeError):
+        Runner([None], 1)
+    with pytest.raises(TypeError):
+        Runner([*stepper.plans, None], 1)
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        stepper.plans[0] = stepper.plans[0]
+
+
 def test_a_step_into_out_allocates_nothing():
     stepper = built(SimpleRNN(32)).stepper()
     x, out = np.zeros((1, 5), "f"), np.empty((1, 32), "f")

@@ -293,6 +293,34 @@ print(times[1], times[0] < took + 0.5, times[0])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forks_and_steps_of_the_blas_engine_do_not_wait_for_each_other():
+    code = """
+import os, threading
+import numpy as np
+import cyrnn
+layers = [cyrnn.layers.SimpleRNN(32), cyrnn.layers.Bidirectional(cyrnn.layers.SimpleRNN(16))]
+x = np.zeros((2, 3, 8), "f4")
+for layer in layers:
+    layer(x)
+stepper, x_t, stop = layers[0].stepper(2), x[:, 0].copy(), threading.Event()
+busy = [threading.Thread(target=lambda: [stepper.step(x_t) for _ in iter(stop.is_set, True)]),
+        threading.Thread(target=lambda: [layers[1](x) for _ in iter(stop.is_set, True)])]
+for thread in busy:
+    thread.start()
+for _ in range(50):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.isfinite(layers[1](x)).all() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+stop.set()
+for thread in busy:
+    thread.join()
+print("ok")
+"""
+    assert run_python(code, CYRNN_ENGINE="blas").stdout == "ok\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_forked_from_within_a_call_does_not_wait_for_threads_it_has_not():
     code = """
 import os, signal, sys

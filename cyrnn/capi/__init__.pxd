@@ -3,7 +3,9 @@ from libc.stdint cimport int32_t, int64_t
 
 
 cdef extern from "cyrnn.h" nogil:
-    ctypedef enum cyrnn_status:
+    ctypedef int32_t cyrnn_status
+
+    enum:
         CYRNN_OK
         CYRNN_NULL_ARGUMENT
         CYRNN_WRONG_DTYPE

@@ -14,7 +14,10 @@
  *
  * step, forward and the functions for states neither allocate, nor lock, nor call the system or Python, where
  * cyrnn_info.real_time says so; any thread may call them, also one that Python has never seen. A runner serves one
- * thread at a time (another gets CYRNN_BUSY); runners of one model are independent of each other.
+ * thread at a time (another gets CYRNN_BUSY, and so does a child that was forked meanwhile, for ever); runners of one
+ * model are independent of each other. The pages of a runner are there from the beginning; those of code and stack are
+ * when a first step has been made. In a thread that flushes denormals to zero, tiny numbers become zeros here too, and
+ * the bits may then differ from Python's.
  *
  * Arrays are row-major and contiguous. The ABI: within one CYRNN_ABI_VERSION, structs only grow at their end, which
  * struct_size tells, and codes keep their meaning.
@@ -35,7 +38,8 @@ extern "C" {
 typedef struct cyrnn_model cyrnn_model;
 typedef struct cyrnn_runner cyrnn_runner;
 
-typedef enum cyrnn_status {
+typedef int32_t cyrnn_status;
+enum { /* a cyrnn_status; later versions may have more of them */
     CYRNN_OK = 0,
     CYRNN_NULL_ARGUMENT = 1,
     CYRNN_WRONG_DTYPE = 2,     /* an f32 function on a float64 model, or the other way round */
@@ -44,12 +48,12 @@ typedef enum cyrnn_status {
     CYRNN_NO_MEMORY = 5,
     CYRNN_BUSY = 6,            /* another thread is using the runner */
     CYRNN_WRONG_STRUCT = 7     /* struct_size is not set */
-} cyrnn_status;
+};
 
 enum { CYRNN_FLOAT32 = 0, CYRNN_FLOAT64 = 1 }; /* cyrnn_info.dtype */
 
 typedef struct cyrnn_info {
-    size_t struct_size; /* set it to sizeof(cyrnn_info) before the call */
+    size_t struct_size; /* set it to sizeof(cyrnn_info) before the call; after it: how much of that is known */
     int64_t features;   /* of an input row */
     int64_t units;      /* of an output row: those of the last layer */
     int32_t dtype;
@@ -73,9 +77,10 @@ typedef struct cyrnn_api {
     /* Bytes that a runner for `batch` rows takes: state, and scratch for step and forward. */
     cyrnn_status (*runner_size)(const cyrnn_model *model, int64_t batch, size_t *bytes);
     /* A runner, its states zeros. It lives in `memory` of `bytes` bytes, or with NULL in memory of its own. It holds the
-     * model until it is destroyed; `memory` is the caller's to free, after that. */
+     * model until it is destroyed, once; `memory` is the caller's to free, after that. That of a stepper is the
+     * stepper's own: it destroys it. Memory, x and outputs may have any alignment. */
     cyrnn_status (*runner_create)(cyrnn_model *model, int64_t batch, void *memory, size_t bytes, cyrnn_runner **runner);
-    cyrnn_status (*runner_destroy)(cyrnn_runner *runner);
+    cyrnn_status (*runner_destroy)(cyrnn_runner *runner); /* CYRNN_BUSY, and it lives on, while a thread uses it */
     cyrnn_status (*runner_batch)(const cyrnn_runner *runner, int64_t *batch);
 
     /* One timestep: x (batch, features), output (batch, units); they may be the same memory. */
@@ -99,7 +104,11 @@ typedef struct cyrnn_api {
 }
 #endif
 
-#ifdef Py_PYTHON_H /* after Python.h: these need the GIL, return NULL with an exception set, and are called once */
+#endif
+
+#if defined(Py_PYTHON_H) && !defined(CYRNN_H_PYTHON) /* after Python.h: these need the GIL, return NULL with an exception set, and are called once */
+
+#define CYRNN_H_PYTHON
 
 static inline const cyrnn_api *cyrnn_import(void) {
     const cyrnn_api *api = (const cyrnn_api *)PyCapsule_Import(CYRNN_API_CAPSULE, 0);
@@ -126,5 +135,4 @@ static inline cyrnn_model *cyrnn_model_of(PyObject *stepper) {
     return (cyrnn_model *)cyrnn_pointer_of(stepper, "__cyrnn_model__", "cyrnn_model");
 }
 
-#endif
 #endif

@@ -40,15 +40,18 @@ inline void wait_for_calls(std::unique_lock<std::mutex> &lock) {
     blas.changed.wait_for(lock, longest_wait, [&] { return blas.holds == 0; });
 }
 
-// A fork from Python waits here, without the GIL: a call under way may need it to end.
+// A fork from Python waits here first, without the GIL: a call under way may need it to end. Calls may begin again then:
+// one that has the GIL, and waited here for the fork, would keep it from the thread that forks.
 inline void wait_before_fork() {
     std::unique_lock<std::mutex> lock(blas_threads().mutex);
     wait_for_calls(lock);
+    blas_threads().forking = false;
+    blas_threads().changed.notify_all();
 }
 
 inline void before_fork() {
     std::unique_lock<std::mutex> lock(blas_threads().mutex);
-    if (!blas_threads().forking) wait_for_calls(lock);
+    wait_for_calls(lock);
     lock.release();  // until the fork is over
 }
 

@@ -32,7 +32,7 @@ public:
     const bool was_free;
 };
 
-const char *status_text(Status status) {
+const char *status_text(Status status) noexcept {
     switch (status) {
     case CYRNN_OK: return "ok";
     case CYRNN_NULL_ARGUMENT: return "an argument is NULL that may not be";
@@ -48,36 +48,37 @@ const char *status_text(Status status) {
 
 // ---------------------------------------------------------------- models
 
-Status model_info(const cyrnn_model *model, cyrnn_info *info) {
+Status model_info(const cyrnn_model *model, cyrnn_info *info) noexcept {
     if (!model || !info) return CYRNN_NULL_ARGUMENT;
     const std::size_t size = info->struct_size;
     if (size < offsetof(cyrnn_info, reserved)) return CYRNN_WRONG_STRUCT;
     const Prepared &first = *model->layers.front();
     cyrnn_info known{};
-    known.struct_size = size;
+    known.struct_size = size < sizeof known ? size : sizeof known;
     known.features = first.single ? first.f32.features : first.f64.features;
     known.units = units_of(*model->layers.back());
     known.dtype = first.single ? CYRNN_FLOAT32 : CYRNN_FLOAT64;
     known.layers = static_cast<std::int32_t>(model->layers.size());
     known.real_time = model->real_time;
-    std::memcpy(info, &known, size < sizeof known ? size : sizeof known);
+    std::memset(info, 0, size);
+    std::memcpy(info, &known, known.struct_size);
     return CYRNN_OK;
 }
 
-Status layer_units(const cyrnn_model *model, std::int32_t layer, std::int64_t *units) {
+Status layer_units(const cyrnn_model *model, std::int32_t layer, std::int64_t *units) noexcept {
     if (!model || !units) return CYRNN_NULL_ARGUMENT;
     if (layer < 0 || static_cast<std::size_t>(layer) >= model->layers.size()) return CYRNN_OUT_OF_RANGE;
     *units = units_of(*model->layers[static_cast<std::size_t>(layer)]);
     return CYRNN_OK;
 }
 
-Status model_retain(cyrnn_model *model) {
+Status model_retain(cyrnn_model *model) noexcept {
     if (!model) return CYRNN_NULL_ARGUMENT;
     model->holders.fetch_add(1, std::memory_order_relaxed);
     return CYRNN_OK;
 }
 
-Status model_release(cyrnn_model *model) {
+Status model_release(cyrnn_model *model) noexcept {
     if (!model) return CYRNN_NULL_ARGUMENT;
     if (model->holders.fetch_sub(1, std::memory_order_acq_rel) == 1) delete model;
     return CYRNN_OK;
@@ -116,7 +117,7 @@ Layout layout_of(const cyrnn_model &model, std::ptrdiff_t batch) {
 
 constexpr std::size_t line = 64;  // bytes; the block begins at one
 
-Status runner_size(const cyrnn_model *model, std::int64_t batch, std::size_t *bytes) {
+Status runner_size(const cyrnn_model *model, std::int64_t batch, std::size_t *bytes) noexcept {
     if (!model || !bytes) return CYRNN_NULL_ARGUMENT;
     if (batch < 1 || batch > largest_batch(*model)) return CYRNN_OUT_OF_RANGE;
     *bytes = layout_of(*model, static_cast<std::ptrdiff_t>(batch)).end + line;
@@ -132,9 +133,10 @@ template <class T> void place_states(cyrnn_runner &runner, char *at) {
     }
 }
 
-Status runner_create(cyrnn_model *model, std::int64_t batch, void *memory, std::size_t bytes, cyrnn_runner **runner) {
+Status runner_create(cyrnn_model *model, std::int64_t batch, void *memory, std::size_t bytes, cyrnn_runner **runner) noexcept {
     std::size_t needed = 0;
     if (!runner) return CYRNN_NULL_ARGUMENT;
+    *runner = nullptr;
     const Status status = runner_size(model, batch, &needed);
     if (status != CYRNN_OK) return status;
     if (memory && bytes < needed) return CYRNN_MEMORY_TOO_SMALL;
@@ -160,7 +162,7 @@ Status runner_create(cyrnn_model *model, std::int64_t batch, void *memory, std::
     return CYRNN_OK;
 }
 
-Status runner_destroy(cyrnn_runner *runner) {
+Status runner_destroy(cyrnn_runner *runner) noexcept {
     if (!runner) return CYRNN_NULL_ARGUMENT;
     if (runner->busy.exchange(true, std::memory_order_acquire)) return CYRNN_BUSY;
     cyrnn_model *const model = runner->model;
@@ -170,13 +172,13 @@ Status runner_destroy(cyrnn_runner *runner) {
     return model_release(model);
 }
 
-Status runner_batch(const cyrnn_runner *runner, std::int64_t *batch) {
+Status runner_batch(const cyrnn_runner *runner, std::int64_t *batch) noexcept {
     if (!runner || !batch) return CYRNN_NULL_ARGUMENT;
     *batch = runner->batch;
     return CYRNN_OK;
 }
 
-template <class T> Status step(cyrnn_runner *runner, const T *x, T *output) {
+template <class T> Status step(cyrnn_runner *runner, const T *x, T *output) noexcept {
     if (!runner || !x || !output) return CYRNN_NULL_ARGUMENT;
     if (!holds<T>(*runner->model)) return CYRNN_WRONG_DTYPE;
     const Taken taken(*runner);
@@ -185,7 +187,7 @@ template <class T> Status step(cyrnn_runner *runner, const T *x, T *output) {
     return CYRNN_OK;
 }
 
-template <class T> Status forward(cyrnn_runner *runner, std::int64_t timesteps, const T *x, T *outputs) {
+template <class T> Status forward(cyrnn_runner *runner, std::int64_t timesteps, const T *x, T *outputs) noexcept {
     if (!runner || (!x && timesteps > 0)) return CYRNN_NULL_ARGUMENT;
     if (!holds<T>(*runner->model)) return CYRNN_WRONG_DTYPE;
     if (timesteps < 0 || timesteps > PTRDIFF_MAX) return CYRNN_OUT_OF_RANGE;
@@ -211,7 +213,7 @@ Status state_rows(cyrnn_runner *runner, std::int32_t layer, std::int64_t first_r
 }
 
 template <class T>
-Status get_state(cyrnn_runner *runner, std::int32_t layer, std::int64_t first_row, std::int64_t rows, T *state) {
+Status get_state(cyrnn_runner *runner, std::int32_t layer, std::int64_t first_row, std::int64_t rows, T *state) noexcept {
     if (!runner || !state) return CYRNN_NULL_ARGUMENT;
     const Taken taken(*runner);
     if (!taken.was_free) return CYRNN_BUSY;
@@ -223,7 +225,7 @@ Status get_state(cyrnn_runner *runner, std::int32_t layer, std::int64_t first_ro
 }
 
 template <class T>
-Status set_state(cyrnn_runner *runner, std::int32_t layer, std::int64_t first_row, std::int64_t rows, const T *state) {
+Status set_state(cyrnn_runner *runner, std::int32_t layer, std::int64_t first_row, std::int64_t rows, const T *state) noexcept {
     if (!runner) return CYRNN_NULL_ARGUMENT;
     const Taken taken(*runner);
     if (!taken.was_free) return CYRNN_BUSY;
@@ -238,7 +240,7 @@ Status set_state(cyrnn_runner *runner, std::int32_t layer, std::int64_t first_ro
     return CYRNN_OK;
 }
 
-Status reset(cyrnn_runner *runner) {
+Status reset(cyrnn_runner *runner) noexcept {
     if (!runner) return CYRNN_NULL_ARGUMENT;
     const Taken taken(*runner);
     if (!taken.was_free) return CYRNN_BUSY;

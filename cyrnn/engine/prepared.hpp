@@ -20,6 +20,7 @@ public:
 
     // A copy that begins at a cache line: vectors that lie across two take twice the time. Raises std::bad_alloc.
     const void *keep(const void *array, std::size_t bytes) {
+        kept.reserve(kept.size() + 1);  // so that nothing raises between the two
         kept.emplace_back(static_cast<char *>(::operator new[](bytes ? bytes : 1, line)));
         return bytes ? std::memcpy(kept.back().get(), array, bytes) : kept.back().get();
     }

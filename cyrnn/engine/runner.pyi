@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ api_address: int
 class Runner:
     batch_size: int
     dtype: np.dtype[Any]
-    plans: list[Plan]
+    plans: tuple[Plan, ...]
     address: int
     model_address: int
     __cyrnn_runner__: Any
     __cyrnn_model__: Any
-    def __new__(cls, plans: list[Plan], batch_size: int, *args: Any, **kwargs: Any) -> Any: ...
+    def __new__(cls, plans: Sequence[Plan], batch_size: int, *args: Any, **kwargs: Any) -> Any: ...
     def step(self, x_t: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
     def converted(self, x_t: ArrayLike) -> NDArray[Any]: ...
     def get_state(self, layer: int) -> NDArray[Any]: ...

@@ -3,13 +3,14 @@
 import numpy
 from numpy import empty
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport uintptr_t
+from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_GetPointer, PyCapsule_New, PyCapsule_SetContext
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t, uintptr_t
 from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
 from cyrnn.capi cimport (
-    CYRNN_BUSY, CYRNN_NO_MEMORY, CYRNN_OK, CYRNN_OUT_OF_RANGE, cyrnn_api, cyrnn_status,
+    CYRNN_BUSY, CYRNN_NO_MEMORY, CYRNN_OK, CYRNN_OUT_OF_RANGE, cyrnn_api, cyrnn_model, cyrnn_status,
 )
 from cyrnn.engine.contract cimport Prepared, c_api, make_model
 from cyrnn.engine.plan cimport Plan
@@ -27,20 +28,22 @@ cdef class Runner:
 
     Parameters
     ----------
-    plans : list of Plan, of one dtype, each with a recurrent kernel and with the units of the one before as features
+    plans : sequence of Plan, of one dtype, each with a recurrent kernel, and with the units of the one before as
+        features
     batch_size : rows, positive
 
     One thread at a time: RuntimeError for another one. Raises ValueError for plans that do not follow each other, or a
     batch that no memory could hold; MemoryError.
     """
 
-    def __cinit__(self, list plans, ptrdiff_t batch_size, *args, **kwargs):
+    def __cinit__(self, plans, ptrdiff_t batch_size, *args, **kwargs):
         cdef vector[shared_ptr[Prepared]] layers
         cdef Plan plan, before = None
         cdef bint real_time = True
         cdef double work = 0
-        for item in plans:
-            plan = item
+        self.plans = tuple(plans)
+        for item in self.plans:
+            plan = <Plan?> item
             if before is not None and (plan.features != before.units or plan.dtype != before.dtype):
                 raise ValueError(f"plans must follow each other, got {plan.features} features of {plan.dtype} behind "
                                  f"{before.units} units of {before.dtype}")
@@ -50,7 +53,6 @@ cdef class Runner:
             before = plan
         if before is None:
             raise ValueError("plans must hold at least one Plan, got none")
-        self.plans = list(plans)
         self.model = make_model(layers.data(), <ptrdiff_t> layers.size(), real_time)
         if self.model == NULL:
             raise MemoryError()
@@ -58,9 +60,9 @@ cdef class Runner:
         if status == CYRNN_OUT_OF_RANGE:
             raise ValueError(f"batch_size must be positive, and its states must fit in memory; got {batch_size}")
         check(status)
-        self.features, self.units = (<Plan> plans[0]).features, before.units
+        self.features, self.units = (<Plan> self.plans[0]).features, before.units
         self.batch_size, self.dtype, self.single = batch_size, before.dtype, before.single
-        self.long_steps = work >= long_step
+        self.long_steps = work >= long_step or not real_time  # nobody waits for the locks of a BLAS with the GIL
 
     def __dealloc__(self):
         c.runner_destroy(self.runner)
@@ -102,8 +104,8 @@ cdef class Runner:
         return numpy.require(x_t, self.dtype, ["C", "A"])
 
     def get_state(self, int layer):
-        """A copy of a layer's state (batch_size, units)."""
-        state = numpy.empty((self.batch_size, self.plans[layer].units), self.dtype)
+        """A copy of a layer's state (batch_size, units). Raises ValueError for a layer that is not there."""
+        state = numpy.empty((self.batch_size, self.units_of(layer)), self.dtype)
         cdef uintptr_t address = state.ctypes.data
         if self.single:
             check(c.get_state_f32(self.runner, layer, 0, self.batch_size, <float *> address))
@@ -112,17 +114,28 @@ cdef class Runner:
         return state
 
     def set_state(self, int layer, state, ptrdiff_t first_row=0):
-        """Set the rows of a layer's state from first_row on to `state` (rows, units)."""
-        state = numpy.require(state, self.dtype, ["C", "A"])
-        expected = (len(state), self.plans[layer].units)
-        if state.shape != expected:
-            raise ValueError(f"state must have shape {expected}, got {state.shape}")
+        """Set the rows of a layer's state from first_row on to `state` (rows, units), of real numbers.
+
+        Raises ValueError for another shape, or rows and layers that are not there; TypeError for other numbers.
+        """
+        state = numpy.asarray(state).astype(self.dtype, order="C", casting="same_kind", copy=False)
+        state = numpy.require(state, None, ["C", "A"])
+        cdef ptrdiff_t units = self.units_of(layer)
+        if state.ndim != 2 or state.shape[1] != units or not 0 <= first_row <= self.batch_size - len(state):
+            raise ValueError(f"state must have shape (rows, {units}) with rows up to {self.batch_size}, "
+                             f"got {state.shape} from row {first_row} on")
         cdef uintptr_t address = state.ctypes.data
         cdef ptrdiff_t rows = len(state)
         if self.single:
             check(c.set_state_f32(self.runner, layer, first_row, rows, <const float *> address))
         else:
             check(c.set_state_f64(self.runner, layer, first_row, rows, <const double *> address))
+
+    cdef ptrdiff_t units_of(self, int layer) except -1:
+        cdef int64_t units = 0
+        if c.layer_units(self.model, layer, &units) != CYRNN_OK:
+            raise ValueError(f"layer must be from 0 to {len(self.plans) - 1}, got {layer}")
+        return units
 
     @property
     def address(self):
@@ -136,11 +149,26 @@ cdef class Runner:
 
     @property
     def __cyrnn_runner__(self):
-        return PyCapsule_New(self.runner, "cyrnn_runner", NULL)
+        """The runner in a capsule, which keeps this object alive."""
+        capsule = PyCapsule_New(self.runner, "cyrnn_runner", let_go)
+        PyCapsule_SetContext(capsule, <void *> self)
+        Py_INCREF(self)
+        return capsule
 
     @property
     def __cyrnn_model__(self):
-        return PyCapsule_New(self.model, "cyrnn_model", NULL)
+        """The model in a capsule, which holds it."""
+        capsule = PyCapsule_New(self.model, "cyrnn_model", release)
+        c.model_retain(self.model)
+        return capsule
+
+
+cdef void let_go(object capsule) noexcept:
+    Py_DECREF(<object> PyCapsule_GetContext(capsule))
+
+
+cdef void release(object capsule) noexcept:
+    c.model_release(<cyrnn_model *> PyCapsule_GetPointer(capsule, "cyrnn_model"))
 
 
 cdef inline cyrnn_status step_of(Runner self, const void *x, void *output) noexcept nogil:
@@ -171,7 +199,10 @@ cdef bint take(Py_buffer *view, array, ptrdiff_t rows, ptrdiff_t columns, bint s
 cdef str described(array):
     if not isinstance(array, numpy.ndarray):
         return type(array).__name__
-    return f"{array.shape} {array.dtype}{'' if array.flags.writeable else ', read-only'}"
+    flags = array.flags
+    wrong = [("read-only", not flags.writeable), ("not C-contiguous", not flags.c_contiguous),
+             ("not aligned", not flags.aligned)]
+    return ", ".join([f"{array.shape} {array.dtype}", *(text for text, holds in wrong if holds)])
 
 
 cdef int check(cyrnn_status status) except -1:

@@ -128,19 +128,25 @@ private:
         std::ptrdiff_t rows, slices;  // of each slice but the last; their number
     };
 
-    class Begun {  // each engine, from before the first slice until after the last, whatever happens between
+    class Begun {  // each engine once, from before the first slice until after the last, whatever happens between
     public:
-        explicit Begun(const std::vector<Part> &parts) : parts(parts) {
-            for (const Part &part : parts) part.job->prepared->engine->begin();
+        explicit Begun(const std::vector<Part> &parts) {
+            engines.reserve(parts.size());
+            for (const Part &part : parts) {
+                const Engine *const engine = part.job->prepared->engine;
+                if (std::find(engines.begin(), engines.end(), engine) != engines.end()) continue;
+                engine->begin();
+                engines.push_back(engine);
+            }
         }
         ~Begun() {
-            for (const Part &part : parts) part.job->prepared->engine->end();
+            for (const Engine *engine : engines) engine->end();
         }
         Begun(const Begun &) = delete;
         Begun &operator=(const Begun &) = delete;
 
     private:
-        const std::vector<Part> &parts;
+        std::vector<const Engine *> engines;
     };
 
     static void run_one(void *self_, std::ptrdiff_t index, int worker) {

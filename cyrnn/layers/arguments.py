@@ -147,6 +147,8 @@ def checked_rows(name: str, rows: int | ArrayLike | None, count: int) -> Array:
     if rows is None:
         return np.arange(count)
     given = np.atleast_1d(np.asarray(rows))
+    if given.shape == (0,):
+        return np.arange(0)
     if given.dtype == bool and given.shape == (count,):
         return np.flatnonzero(given)
     if given.ndim != 1 or given.dtype.kind not in "iu" or not np.all((given >= -count) & (given < count)):

@@ -177,12 +177,14 @@ class RNN(Carried, Predicts, Layer):
         if cells is None:
             leaves = nest.flatten(self.get_initial_state(len(x))) if states is None else states
             begin = nest.pack(self.get_initial_state(1), leaves)
-            output, after = walk(self, x, begin, keep, training)
-            return output, nest.flatten(after)
+            walked, after = walk(self, x, begin, keep, training)
+            return walked, nest.flatten(after)
         stages = self._stages(cells, x, states, keep, training, into)
-        yield from calls_of(stages, masked=keep is not None)
+        yield from calls_of(stages, cells[0].cast(x), masked=keep is not None)
         wanted = stages if self.return_state or self.stateful else []
-        return stages[-1].output, [stage.state for stage in wanted if stage.state is not None]
+        output = stages[-1].output
+        assert output is not None  # all stages have been called
+        return output, [stage.state for stage in wanted if stage.state is not None]
 
     def _stages(
         self,
@@ -194,19 +196,19 @@ class RNN(Carried, Predicts, Layer):
         into: Array | None,
     ) -> list[Stage]:
         stages = []
+        batch, timesteps, features = x.shape
         for index, cell in enumerate(cells):
-            last, plan, batch = index == len(cells) - 1, cell.plan(), len(x)
-            if x.shape[-1] != plan.features:
-                raise ValueError(f"sequences must have {plan.features} features, as the kernel has, got {x.shape[-1]}")
+            last, plan = index == len(cells) - 1, cell.plan()
+            if features != plan.features:
+                raise ValueError(f"sequences must have {plan.features} features, as the kernel has, got {features}")
             in_dropout, recurrent_dropout = cell.draw_dropout_masks(batch, plan.features) if training else (None, None)
-            whole = self.return_sequences or not last
-            shape = (batch, x.shape[1], plan.units) if whole else (batch, plan.units)
             backwards = self.go_backwards and index == 0  # what is above gets its input in the order of processing
             stage = Stage(
                 plan,
-                x=cell.cast(x),
-                output=np.empty(shape, plan.dtype) if into is None or not last else into,
-                whole=whole,
+                batch,
+                timesteps,
+                whole=self.return_sequences or not last,
+                output=into if last else None,
                 begin=None if states is None else cell.checked_state(states[index], batch),
                 state=np.empty((batch, plan.units), plan.dtype) if self.return_state or self.stateful else None,
                 options={
@@ -218,7 +220,7 @@ class RNN(Carried, Predicts, Layer):
                 },
             )
             stages.append(stage)
-            x = stage.output
+            features = plan.units
         return stages
 
     def finished(self, output: Array, states: list[Array]) -> Any:

@@ -1,5 +1,6 @@
 """Steppers: a recurrent layer that is given one timestep at a time, as a stream brings them."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -19,16 +20,17 @@ class Stepper(Runner):
 
     ``step(x_t, out=None)`` takes x_t (batch_size, features), moves the state, and returns the output (batch_size,
     units), with the bits that the layer gives for the whole sequence. With `out`, a C-contiguous array of the layer's
-    dtype, it returns that one, filled, and allocates nothing.
+    dtype, it returns that one, filled, and allocates nothing (but for policies that store or return a 16-bit type).
 
-    The weights are those of the layer when the stepper was made; steppers of one layer share them. A stepper serves one
-    thread at a time (another gets RuntimeError); any number of steppers run side by side. It can be copied and pickled,
-    with its state. Compiled code steps it by its `address`: see cyrnn.h.
+    The weights are those of the layer when the stepper was made; steppers of one layer share them, except those that are
+    unpickled. A stepper serves one thread at a time: another gets RuntimeError (the state of a stack is read and set
+    cell by cell). Any number of steppers run side by side. It can be copied and pickled, with its state. Compiled code
+    steps it by its `address`: see cyrnn.h.
     """
 
     def __init__(
         self,
-        plans: list[Plan],
+        plans: Sequence[Plan],
         batch_size: int,
         weights: Sequence[Mapping[str, Array]],
         beginning: list[Array] | None,
@@ -65,12 +67,18 @@ class Stepper(Runner):
         Raises ValueError for wrong shapes or rows; nothing has changed then.
         """
         which = checked_rows("rows", rows, self.batch_size)
-        new = None if state is None else self._checked(state, len(which))
-        states = self._get()
-        for layer, array in enumerate(states):
-            begin = 0 if self._beginning is None else self._beginning[layer][which]
-            array[which] = begin if new is None else new[layer]
-        self._set(states)
+        if state is not None:
+            new = self._checked(state, len(which))
+        elif self._beginning is not None:
+            new = [begin[which] for begin in self._beginning]
+        else:
+            new = [np.zeros((len(which), plan.units), self.dtype) for plan in self.plans]
+        if rows is None:
+            self._set(new)
+            return
+        for layer, values in enumerate(new):  # nothing but these rows is written to
+            for place, row in enumerate(which):
+                self.set_state(layer, values[place : place + 1], int(row) % self.batch_size)
 
     def _get(self) -> list[Array]:
         return [self.get_state(layer).astype(self._casts[1], copy=False) for layer in range(len(self.plans))]
@@ -117,7 +125,10 @@ class Stepper(Runner):
 
 
 class CastingStepper(Stepper):
-    """A stepper of a layer that takes or returns another dtype than it computes in, as the 16-bit policies do."""
+    """A stepper of a layer that takes or returns another dtype than it computes in, as the 16-bit policies do.
+
+    It allocates for what it converts, also with `out`.
+    """
 
     def step(self, x_t: ArrayLike, out: Array | None = None) -> Array:
         if out is not None:
@@ -133,6 +144,10 @@ def stepper_of(layer: Any, batch_size: int, initial_state: Any) -> Stepper:
     """What `RNN.stepper` makes. Raises ValueError for layers that are not built, or that the engine does not run."""
     cells: list[SimpleRNNCell] | None = layer.engine_cells
     rows = checked_int("batch_size", batch_size)
+    if rows > sys.maxsize:
+        raise ValueError(f"batch_size must be positive, and its states must fit in memory; got {rows}")
+    if not layer.built:
+        raise ValueError(f"layer {layer.name!r} is not built yet: call it or build(input_shape) first")
     if cells is None:
         raise ValueError(
             f"layer {layer.name!r} cannot be stepped by the engine: that takes SimpleRNNCells, alone or in a stack, "

@@ -53,8 +53,8 @@ $network
  *     }
  */
 
-#ifndef ${prefix}_DECLARED
-#define ${prefix}_DECLARED
+#ifndef ${name}_DECLARED
+#define ${name}_DECLARED
 
 #include <stddef.h>
 
@@ -80,8 +80,8 @@ void ${name}_output(const ${name}_state *state, $real *output);
 
 #endif
 
-#if !defined ${prefix}_DECLARATIONS_ONLY && !defined ${prefix}_DEFINED
-#define ${prefix}_DEFINED
+#if !defined ${prefix}_DECLARATIONS_ONLY && !defined ${name}_DEFINED
+#define ${name}_DEFINED
 
 #include <math.h>
 

@@ -28,8 +28,9 @@ from cyrnn.layers.sequential import Sequential
 from cyrnn.saving.atomic import written_at_once
 from cyrnn.saving.c_source import Part, source
 
-# Of C up to C23 and of C++ up to C++23.
+# Of C up to C23 and of C++ up to C++23; and those whose names with _init behind them C's library has.
 _KEYWORDS = """
+    atomic cnd mtx
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class co_await
     co_return co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete
     do double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable

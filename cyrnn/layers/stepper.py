@@ -22,7 +22,7 @@ class Stepper(Runner):
     units), with the bits that the layer gives for the whole sequence. With `out`, a C-contiguous array of the layer's
     dtype, it returns that one, filled, and allocates nothing (but for policies that store or return a 16-bit type).
 
-    The weights are those of the layer when the stepper was made; steppers of one layer share them, except those that are
+    The weights are those of the layer when the stepper was made; steppers of one layer share them, except such as are
     unpickled. A stepper serves one thread at a time: another gets RuntimeError (the state of a stack is read and set
     cell by cell). Any number of steppers run side by side. It can be copied and pickled, with its state. Compiled code
     steps it by its `address`: see cyrnn.h.

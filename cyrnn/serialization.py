@@ -7,6 +7,7 @@ from typing import Any
 
 from cyrnn import activations, objects
 from cyrnn.layers import RNN, Bidirectional, Layer, legacy
+from cyrnn.layers.merging import Merge
 
 
 def from_json(text: str | bytes, custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -40,6 +41,10 @@ def from_envelope(
         raise ValueError(f"not a config that makes sense: {type(error).__name__}: {error}") from error
     if not isinstance(layer, Layer):
         raise ValueError(f"expected the config of a layer or model, got that of a {type(layer).__name__}")
+    if version.startswith(("1.", "2.")):
+        for part in layer.layers_within():
+            if isinstance(part, Merge):
+                part.masks_as_in_keras2 = True
     if _at_least(version, 3, 16):  # since when recurrent layers use a mask, and no longer pass it on
         for part in layer.layers_within():
             part.supports_masking &= not isinstance(part, (RNN, Bidirectional))

@@ -323,3 +323,16 @@ def test_the_slope_of_keras_2():
 def test_a_batch_normalization_of_several_axes_is_refused():
     with pytest.raises(ValueError, match=r"'mine'.*axis must be an integer, got \[1, 2\]"):
         cyrnn.from_json(json.dumps({"class_name": "BatchNormalizationV1", "config": {"name": "mine", "axis": [1, 2]}}))
+
+
+def test_merges_of_keras_2_keep_where_all_masks_keep():
+    masked, one = [np.array([[True, True, False]]), np.array([[True, False, False]])], np.ones((1, 3, 2), "f")
+    config = json.loads(layers.Add().to_json())
+    for name, both in (("Add", [[True, False, False]]), ("Concatenate", [[True, False, False]])):
+        config.update(class_name=name, config={"name": "m"}, keras_version="2.15.0")
+        layer = cyrnn.from_json(json.dumps(config))
+        np.testing.assert_array_equal(layer.compute_mask([one, one], masked), both)
+        np.testing.assert_array_equal(layer.compute_mask([one, one], [masked[0], None]), masked[0])
+    config.update(class_name="Multiply")
+    layer = cyrnn.from_json(json.dumps(config))
+    np.testing.assert_array_equal(layer([one, 2 * one], mask=masked), 2 * one)

@@ -161,3 +161,36 @@ def test_models_nested_beyond_all_measure_are_refused():
         text = f'{{"class_name": "Functional", "config": {{"name": "m", "layers": [{first}, {nested}], {ends}}}}}'
     with pytest.raises(ValueError, match="RecursionError|not JSON"):
         cyrnn.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "args", "kwargs"),
+    [
+        ("Add", 2, {"where": False}),
+        ("Add", 2, {"out": 1.0}),
+        ("Add", 3, {}),
+        ("Sqrt", 2, {}),
+        ("OnesLike", 1, {"shape": [30000, 30000]}),
+        ("Sum", 1, {"initial": 3.0}),
+        ("Multiply", 2, {"dtype": "O"}),
+        ("Subtract", 2, {"casting": "unsafe"}),
+        ("GetItem", 1, {"key": [[0, 1, 0, 1]]}),
+        ("GetItem", 1, {"key": True}),
+    ],
+)
+def test_calls_of_operations_take_no_options_of_numpy(class_name, args, kwargs):
+    def tensor(layer):
+        history = {"shape": [None, 4], "dtype": "float32", "keras_history": [layer, 0, 0]}
+        return {"class_name": "__keras_tensor__", "config": history}
+
+    node = {"args": [tensor("x")] * args, "kwargs": kwargs}
+    layers = [
+        {"module": "keras.layers", "class_name": "InputLayer", "name": "x", "inbound_nodes": [],
+         "config": {"batch_shape": [None, 4], "dtype": "float32", "name": "x"}},
+        {"module": "keras.src.ops.numpy", "class_name": class_name, "name": "y", "config": {"name": "y"},
+         "inbound_nodes": [node]},
+    ]  # fmt: skip
+    ends = {"input_layers": [["x", 0, 0]], "output_layers": [["y", 0, 0]]}
+    config = {"name": "m", "trainable": True, "layers": layers, **ends}
+    with pytest.raises(ValueError, match="'y'"):
+        cyrnn.from_json(json.dumps({"module": "keras", "class_name": "Functional", "config": config}))

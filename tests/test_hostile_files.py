@@ -437,3 +437,19 @@ def test_files_that_are_not_there(tmp_path):
             load(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     refused(lambda: load_model(tmp_path / "pipe"), "not a regular file")
+
+
+def test_a_header_of_an_array_that_grows_to_gigabytes(tmp_path):
+    header = b"\x93NUMPY\x02\x00" + (64 << 20).to_bytes(4, "little") + bytes(64 << 20)
+    with zipfile.ZipFile(tmp_path / "w.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", header)
+    layer = cyrnn.layers.SimpleRNN(2)
+    layer.build((None, None, 3))
+    del header
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError):
+            cyrnn.saving.load_weights(layer, tmp_path / "w.npz")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()

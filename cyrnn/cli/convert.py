@@ -22,21 +22,24 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "output", metavar="OUT", type=Path, help=".keras, .onnx, .c; the weights alone: .weights.h5, .npz, .safetensors"
     )
+    parser.add_argument("--masks", choices=("right-padded",), help="what ONNX may take for granted of masked data")
     parser.add_argument("--nonlinearity", choices=("tanh", "relu"), help="of torch's RNN, whose files do not say it")
     parser.set_defaults(run=_convert)
 
 
 def _convert(options: argparse.Namespace) -> int:
     write = _writer(options.output)
+    if options.masks is not None and options.output.suffix != ".onnx":
+        raise ValueError(f"--masks is for .onnx files, and {options.output} is none")
     if options.output.exists() and options.file.exists() and options.output.samefile(options.file):
         raise ValueError(f"{options.output} is the file to convert: give another name")
     layer = _read(options.file, options.nonlinearity)
-    write(layer, options.output)
+    write(layer, options.output, **({} if options.masks is None else {"masks": options.masks}))
     print(f"{printable(options.output, 500)}: {type(layer).__name__}, {layer.count_params():,} parameters")
     return 0
 
 
-def _writer(path: Path) -> Callable[[Layer, Path], None]:
+def _writer(path: Path) -> Callable[..., None]:
     """What writes such a file, by the end of its name. Raises ValueError for other ends."""
     name = path.name
     writers: dict[str, Callable[..., None]]

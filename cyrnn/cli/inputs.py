@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.lib import format as npy
 
 from cyrnn.cli.csv_files import read_csv
 from cyrnn.layers.arguments import Array, Shape
+from cyrnn.saving.npz import npy_header
 
 _NPY, _ZIP, _HDF5 = b"\x93NUMPY", b"PK", b"\x89HDF"
-_LONGEST_HEADER = 10_000  # characters
 
 
 def read_inputs(path: Path, names: list[str], shapes: list[Shape]) -> Any:
@@ -84,7 +83,11 @@ def _read_npz(path: Path) -> dict[str, Array]:
 
 def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     with archive.open(info) as member:
-        return npy.read_array(member, allow_pickle=False, max_header_size=_LONGEST_HEADER)
+        shape, by_columns, dtype = npy_header(member)
+        count = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or count > info.file_size:
+            raise ValueError(f"it holds {dtype} of shape {shape} in {info.file_size} bytes")
+        return np.frombuffer(member.read(count), dtype).reshape(shape, order="F" if by_columns else "C")
 
 
 def _mapped_member(file: BinaryIO, info: zipfile.ZipInfo) -> Array:
@@ -99,10 +102,8 @@ def _mapped_member(file: BinaryIO, info: zipfile.ZipInfo) -> Array:
 def _mapped(file: BinaryIO, size: int) -> Array:
     """The array in the next `size` bytes of a file, which are those of a .npy file, as a memory map."""
     end = file.tell() + size
-    version = npy.read_magic(file)
-    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-    shape, by_columns, dtype = read(file, max_header_size=_LONGEST_HEADER)
-    if dtype.hasobject or any(n < 0 for n in shape):
+    shape, by_columns, dtype = npy_header(file)
+    if dtype.hasobject:
         raise ValueError(f"it holds {dtype} of shape {shape}")
     begin, count = file.tell(), math.prod(shape) * dtype.itemsize
     if begin + count > end:

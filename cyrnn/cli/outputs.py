@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 import stat
 import tempfile
 import zipfile
@@ -77,6 +78,7 @@ class Writer:
         if self._end == ".npz":
             with zipfile.ZipFile(self._file, "w") as archive:
                 for name, output in zip(self._names, outputs, strict=True):
+                    name = re.sub(r"[^\w.-]", "_", name)  # it comes from a file
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                         npy.write_array(member, output, allow_pickle=False)
                     self.written.append(f"{name} {output.shape} {output.dtype}")

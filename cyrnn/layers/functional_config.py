@@ -156,6 +156,8 @@ def _name(entry: Any) -> Any:
 
 def layer_of(entry: Mapping[str, Any], name: str) -> Any:
     """The layer or operation that an entry among `layers` describes, not built. Raises ValueError."""
+    if any(part in name for part in "/\\") or not name.isprintable():
+        raise ValueError(f"layer {name!r:.200} must have a name without '/' and what cannot be printed")
     module = str(entry.get("module"))
     unknown = "module" not in entry and not objects.is_known("keras.layers", entry.get("class_name"))
     if module.startswith(operations.MODULES) or (unknown and entry.get("class_name") in operations.FUNCTIONS):

@@ -59,7 +59,8 @@ class Concatenate(Merge):
             np.ones(shape, bool) if keep is None else over_elements(self.name, keep, shape)
             for keep, shape in zip(masks, shapes, strict=True)
         ]
-        return np.any(np.concatenate(keeps, axis=self.axis), axis=-1)
+        together = np.concatenate(keeps, axis=self.axis)
+        return (np.all if self.masks_as_in_keras2 else np.any)(together, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

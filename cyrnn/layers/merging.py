@@ -22,6 +22,7 @@ class Merge(Layer):
     """Base: a subclass has `merged`. Inputs of fewer axes than others get axes of length 1 behind the batch."""
 
     supports_masking = True
+    masks_as_in_keras2 = False  # every mask must keep, those of no input count as that; values do not depend on them
     inputs_wanted: int | None = None  # None: any number but 0
 
     def checked_inputs(self, inputs: Any) -> Any:
@@ -41,7 +42,8 @@ class Merge(Layer):
 
     def call(self, inputs: Any, mask: Masks = None) -> Array:
         self.compute_output_shape([part.shape for part in inputs])
-        return self.returned(self.merged(inputs, [None] * len(inputs) if mask is None else self.checked_masks(mask)))
+        unmasked = mask is None or self.masks_as_in_keras2
+        return self.returned(self.merged(inputs, [None] * len(inputs) if unmasked else self.checked_masks(mask)))
 
     def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
         """What becomes of arrays whose shapes fit."""
@@ -70,6 +72,8 @@ class Merge(Layer):
         if len(masks) != len(inputs):
             raise ValueError(f"mask of {self.name!r} must hold {len(inputs)} masks, got {len(masks)}")
         known = [part for part in masks if part is not None]
+        if self.masks_as_in_keras2:
+            return functools.reduce(np.logical_and, known) if known else None
         return functools.reduce(np.logical_or, known) if len(known) == len(masks) else None
 
     def described(self) -> dict[str, Any]:

@@ -61,6 +61,19 @@ REARRANGING: dict[str, Callable[..., Any]] = {
     "Squeeze": np.squeeze,
     "Transpose": np.transpose,
 }
+_BINARY = {
+    "Add",
+    "Divide",
+    "Equal",
+    "GetItem",
+    "Greater",
+    "GreaterEqual",
+    "Less",
+    "LessEqual",
+    "LogicalAnd",
+    "LogicalOr",
+} | {"Maximum", "Minimum", "Multiply", "NotEqual", "Subtract", "TrueDivide"}  # those of two arguments
+_NAMED = ("x", "xs", "x1", "x2", "key")  # arguments that a call may name, in their order
 _WITH_A_DTYPE = ("Cast", "OnesLike", "ZerosLike")
 FUNCTIONS = ELEMENTWISE | REDUCING | JOINING | REARRANGING
 
@@ -82,6 +95,7 @@ class Operation:
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The result for arrays; in float32, where NumPy makes float64 of integers."""
+        args, kwargs = self._arranged(args, kwargs), {}
         result = np.asarray(FUNCTIONS[self.class_name](*args, **kwargs, **self.options))
         if result.dtype == np.float64 and not any(_dtype(leaf) == "float64" for leaf in nest.leaves((args, kwargs))):
             return result.astype(self.options.get("dtype", np.float32))
@@ -89,6 +103,7 @@ class Operation:
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> KerasTensor:
         """Shape and dtype of the result. Raises ValueError where the shapes do not fit. Nothing large is computed."""
+        args, kwargs = self._arranged(args, kwargs), {}
         tensors = [leaf for leaf in nest.leaves((args, kwargs)) if hasattr(leaf, "shape")]
         shapes = [tuple(tensor.shape) for tensor in tensors]
         if self.class_name in REARRANGING:
@@ -103,6 +118,24 @@ class Operation:
             return KerasTensor(_broadcast(shapes), self.call(*small, **kwargs).dtype.name)
         dtype = Operation(self.class_name, self.name, self.module, {}).call(*small).dtype
         return KerasTensor(self._reduced(shapes[0]), dtype.name)
+
+    def _arranged(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The arguments of a call in their order. Raises ValueError for options of NumPy's functions, and for indices
+        that are neither numbers nor slices: what a file says must not choose where results go, or how large they are.
+        """
+        wanted = 2 if self.class_name in _BINARY else 1
+        named = [kwargs[name] for name in _NAMED if name in kwargs]
+        if len(named) != len(kwargs) or len(args) + len(named) != wanted:
+            raise ValueError(
+                f"{self.name!r} ({self.class_name}) takes {wanted} arguments and no options, "
+                f"got {len(args)} and {sorted(kwargs)!r:.200}"
+            )
+        arranged = (*args, *named)
+        if self.class_name == "GetItem":
+            key = arranged[1] if isinstance(arranged[1], (list, tuple)) else [arranged[1]]
+            if not all(type(part) is int or part is None or part is ... or isinstance(part, slice) for part in key):
+                raise ValueError(f"{self.name!r} must be an index of integers and slices, got {arranged[1]!r:.200}")
+        return arranged
 
     def _joined(self, shapes: list[Shape]) -> Shape:
         axis, rank = self.options.get("axis", 0), len(shapes[0])

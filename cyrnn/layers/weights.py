@@ -301,12 +301,16 @@ class Weighted:
 
     def assign(self, values: Mapping[str, ArrayLike]) -> None:
         """Replace own weights by name. Raises ValueError where there is none, or of another shape."""
+        self._replace(self.checked_weights(values))
+
+    def checked_weights(self, values: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        """Own weights by name as they would be kept. Raises ValueError where there is none, or of another shape."""
         for name in values:
             if name not in self._specs:
                 raise ValueError(
                     f"layer {self.name!r} has no weight {name!r}" + ("" if self.built else " yet: build it")
                 )
-        self._replace({name: self._checked_weight(name, value) for name, value in values.items()})
+        return {name: self._checked_weight(name, value) for name, value in values.items()}
 
     def _checked_weight(self, name: str, value: ArrayLike) -> Array:
         spec = self._specs.get(name)
@@ -314,7 +318,8 @@ class Weighted:
         given = np.asarray(value)
         if given.dtype.kind not in "fiub" and not np.can_cast(given.dtype, np.float32):  # bfloat16 is of kind "V"
             raise TypeError(f"weight {name!r} of layer {self.name!r} must be real numbers, got dtype {given.dtype}")
-        array = np.array(given, dtype=dtype, order="C")
+        with np.errstate(over="ignore"):  # what is too large for the dtype is infinite in it
+            array = np.array(given, dtype=dtype, order="C")
         expected = array.shape if spec is None else spec.shape
         if array.shape != expected:
             raise ValueError(f"weight {name!r} of layer {self.name!r} has shape {expected}, got {array.shape}")

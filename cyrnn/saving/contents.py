@@ -64,6 +64,7 @@ def _of_h5(root: hdf5.Node) -> Iterator[StoredArray]:
             continue
         inner = []
         for name in node.names:
+            root.spend(len(path) + len(name))
             try:
                 child = node.get(name) if "/" not in name else None
             except ModelFileError as error:

@@ -125,6 +125,10 @@ class Node:
                 self._attributes[name] = (parts[0], parts[1], parts[2])
         self._children: dict[str, int | None] | None = None
 
+    def spend(self, count: int) -> None:
+        """Count what a reader makes of the file, as that which is read of it. Raises ModelFileError at too much."""
+        self._file.spend(count)
+
     # ------------------------------------------------------------ groups
 
     @property

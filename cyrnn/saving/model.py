@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cyrnn._version import __version__
-from cyrnn.layers import RNN, Bidirectional, Layer
+from cyrnn.layers import RNN, Bidirectional, Layer, Masking
 from cyrnn.layers.arguments import Array
 from cyrnn.layers.models import ModelOfLayers
 from cyrnn.layers.weights import deferred_building
@@ -126,11 +126,23 @@ def save_model(model: Any, path: str | os.PathLike[str]) -> None:
         archive.write_archive(file, members)
 
 
+def _begins_in_the_old_way(layer: Layer) -> bool:
+    """Whether a recurrent layer is given states beside a mask, as in Keras 2: Keras 3 forgets the mask then."""
+    nodes = layer._nodes if isinstance(layer, (RNN, Bidirectional)) else ()
+    return any(node.masks_beside_states and len(node.inputs) > 1 for node in nodes)
+
+
 def _version_to_tell(model: Layer) -> str:
     """The first Keras 3 that reads the file, and means the same by it. Raises ValueError if there is none."""
     layers = model.layers_within()
     if any(getattr(layer, "time_major", False) for layer in layers):
         raise ValueError("time_major is not in Keras 3: the model cannot be saved for it")
+    if any(isinstance(layer, Masking) or getattr(layer, "mask_zero", False) for layer in layers):
+        for layer in layers:
+            if getattr(layer, "masks_as_in_keras2", False) or _begins_in_the_old_way(layer):
+                raise ValueError(
+                    f"the model is of Keras 2, whose masks Keras 3 would combine otherwise at {layer.name!r}"
+                )
     passing_on = {layer.supports_masking for layer in layers if isinstance(layer, (RNN, Bidirectional))}
     if len(passing_on) > 1:
         raise ValueError("some recurrent layers pass masks on and others do not: no Keras does that")

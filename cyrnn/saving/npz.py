@@ -1,5 +1,6 @@
 """NumPy's .npz archives. No object arrays: these are pickles, which are never run."""
 
+import io
 import math
 from typing import IO, Any, BinaryIO
 
@@ -47,16 +48,29 @@ class Npz:
 
 def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """What the header of a .npy file says: shape, order, dtype."""
-    from numpy.lib import format as npy
-
     try:
-        version = npy.read_magic(file)
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-        shape, by_columns, dtype = read(file, max_header_size=_LONGEST_HEADER)
+        return npy_header(file)
     except Exception as error:  # a damaged header can raise almost anything
         raise ModelFileError(f"the array {name!r} is not a sound .npy file: {error}") from None
+
+
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """What the header of a .npy file says: shape, whether it goes by columns, dtype. Raises almost anything.
+
+    NumPy reads a header before it looks how long it is.
+    """
+    from numpy.lib import format as npy
+
+    digits, read = {(1, 0): (2, npy.read_array_header_1_0), (2, 0): (4, npy.read_array_header_2_0)}[
+        npy.read_magic(file)
+    ]
+    told = file.read(digits)
+    length = int.from_bytes(told, "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError(f"its header has {length} bytes, more than {_LONGEST_HEADER}")
+    shape, by_columns, dtype = read(io.BytesIO(told + file.read(length)), max_header_size=_LONGEST_HEADER)
     if any(n < 0 for n in shape):
-        raise ModelFileError(f"the array {name!r} has a negative shape {shape}")
+        raise ValueError(f"it has a negative shape {shape}")
     return shape, by_columns, dtype
 
 

@@ -56,12 +56,17 @@ def places(layer: Layer, input_shape: Any = None) -> list[Place]:
 
 
 def fill(of_a_layer: list[Place], values: Sequence[Mapping[str, ArrayLike]]) -> None:
-    """Give each layer its weights, by name, of the shapes that its specs say; and build it, if it is not built."""
-    for place, own in zip(reversed(of_a_layer), reversed(values), strict=True):
-        if place.layer.built:
-            place.layer.assign(own)
-        else:
+    """Give each layer its weights, by name, of the shapes that its specs say; and build it, if it is not built.
+
+    What is wrong with a value is said before any weight is replaced.
+    """
+    pairs = list(zip(reversed(of_a_layer), reversed(values), strict=True))
+    checked = [(place.layer, place.layer.checked_weights(own)) for place, own in pairs if place.layer.built]
+    for place, own in pairs:
+        if not place.layer.built:
             place.layer.build_with(place.input_shape, own)
+    for layer, weights in checked:
+        layer.assign(weights)
 
 
 def _collect(found: list[Place], seen: set[int], layer: Layer, shape: Any, path: str, frozen: bool) -> None:

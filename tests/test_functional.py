@@ -483,3 +483,14 @@ def test_wrong_inputs(given, error, words):
 def test_wrong_masks():
     with pytest.raises(ValueError, match="each of 2 inputs, got 1"):
         translator()([IDS, IDS], mask=IDS != 0)
+
+
+def test_the_output_of_a_model_is_the_callers_own():
+    x = np.ones((2, 3, 4), "float32")
+    i = cyrnn.Input((3, 4))
+    models = [cyrnn.Model(i, i), cyrnn.Model(i, i[:, -1]), cyrnn.Sequential([i, cyrnn.layers.Flatten()])]
+    for model in models:
+        y = model(x)
+        assert not np.shares_memory(x, y)
+        y += 1
+    assert (x == 1).all()

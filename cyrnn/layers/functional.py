@@ -14,7 +14,7 @@ from cyrnn.layers.carried import states_as_before_on_error
 from cyrnn.layers.core import InputLayer
 from cyrnn.layers.feeding import Feed
 from cyrnn.layers.graph import Graph, begun_with
-from cyrnn.layers.models import ModelOfLayers
+from cyrnn.layers.models import ModelOfLayers, owned
 from cyrnn.layers.running import Step, Values
 from cyrnn.layers.symbolic import KerasTensor, Node
 
@@ -134,7 +134,7 @@ class Functional(ModelOfLayers):
         if symbolic.among(inputs, mask):
             return symbolic.call(self, (inputs,), {"training": training, "mask": mask})
         with states_as_before_on_error(self):
-            return self.call(inputs, training, mask)
+            return owned(self.call(inputs, training, mask), inputs)
 
     def checked_inputs(self, inputs: Any) -> Any:
         """The arrays for the inputs: alone, or in a list in their order. Raises ValueError and TypeError that name

@@ -11,7 +11,7 @@ from cyrnn.layers.arguments import Array, Shape
 from cyrnn.layers.base import Layer
 from cyrnn.layers.carried import states_as_before_on_error
 from cyrnn.layers.core import InputLayer
-from cyrnn.layers.models import ModelOfLayers
+from cyrnn.layers.models import ModelOfLayers, owned
 from cyrnn.layers.symbolic import KerasTensor
 
 
@@ -111,7 +111,7 @@ class Sequential(ModelOfLayers):
 
     def __call__(self, inputs: ArrayLike, mask: ArrayLike | None = None, training: bool = False) -> Any:
         with states_as_before_on_error(self):
-            return super().__call__(inputs, mask=mask, training=training)
+            return owned(super().__call__(inputs, mask=mask, training=training), inputs)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
         return self.call_and_mask(inputs, mask, training)[0]

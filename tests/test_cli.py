@@ -103,7 +103,7 @@ def test_config(capsys):
 
 def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "cyrnn", *map(str, arguments)], capture_output=True, text=True, cwd="/"
+        [sys.executable, "-P", "-m", "cyrnn", *map(str, arguments)], capture_output=True, text=True, cwd="/"
     )
 
 
@@ -315,7 +315,7 @@ def test_info_of_names_made_to_deceive(capsys, tmp_path):
 
 
 def test_info_for_a_reader_that_goes_away():
-    command = f"{sys.executable} -m cyrnn info {MODEL} | true; echo ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -P -m cyrnn info {MODEL} | true; echo ${{PIPESTATUS[0]}}"
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert run.stderr == "" and run.stdout in ("0\n", "141\n")
 

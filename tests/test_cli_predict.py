@@ -190,7 +190,7 @@ def test_what_goes_to_a_pipe_is_the_array_alone(sequences):
 
 
 def start(*arguments, **options):
-    command = [sys.executable, "-m", "cyrnn", "predict", "m.keras", "x.npy", *arguments]
+    command = [sys.executable, "-P", "-m", "cyrnn", "predict", "m.keras", "x.npy", *arguments]
     return subprocess.Popen(command, **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options})
 
 
@@ -231,7 +231,7 @@ def on_terminal(code, *arguments):
     """What a run writes to a terminal that its stderr is."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
-    run = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=theirs)
+    run = subprocess.Popen([sys.executable, "-P", "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=theirs)
     os.close(theirs)
     shown = b""
     while run.poll() is None or select.select([ours], [], [], 0)[0]:
@@ -271,7 +271,7 @@ def test_progress_at_a_terminal(sequences, bar):
 def test_no_progress_in_a_pipe(sequences):
     np.save("x.npy", X)
     run = subprocess.run(
-        [sys.executable, "-c", RUN.format(begin="", soon=0)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-P", "-c", RUN.format(begin="", soon=0)], capture_output=True, text=True, timeout=60
     )
     assert (run.returncode, run.stderr) == (0, "") and run.stdout == "y.npy: (6, 5, 3) float32\n"
 

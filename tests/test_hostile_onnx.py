@@ -104,3 +104,10 @@ def test_damaged_files_give_one_error(tmp_path):
             assert "model.onnx" in str(error)
             refused += 1
     assert refused > 50
+
+
+def test_one_large_constant_for_many_nodes():
+    names = ["x", *(f"y{number}" for number in range(300))]
+    nodes = [("Mul", [before, "w"], [after], {}) for before, after in itertools.pairwise(names)]
+    whole = graph(nodes, names[-1:], {"w": np.ones((1, 1, 30_000), "f4")}, x=(None, None, 30_000))
+    refused_in_little_memory(whole, "'w' is used so often", most=100 << 20)

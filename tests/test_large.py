@@ -170,7 +170,7 @@ except KeyboardInterrupt:
 )
 def test_ctrl_c(layer, shape, batch_size):
     code = STOPPED.format(layer=layer, shape=shape, batch_size=batch_size)
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True) as run:
         try:
             assert run.stdout.readline() == "ready\n"
             time.sleep(0.3)

@@ -89,6 +89,7 @@ class _Reader:
             KerasTensor, tuple[KerasTensor, int, int]
         ] = {}  # for a slice of the features: of what, from, to
         self._weights = {tensor.name: tensor for tensor in graph.initializer}
+        self._bytes_left = 8 * graph.ByteSize() + (1 << 20)  # of constants that layers may get copies of
         self._names: Counter[str] = Counter()
         self._node: Any = None
         for node in self.nodes:
@@ -158,7 +159,14 @@ class _Reader:
             if name not in self._weights:
                 raise ModelFileError(f"{name!r:.100} is used before anything gives it")
             self.values[name] = array_of(self._weights[name])
-        return self.values[name]
+        value = self.values[name]
+        if isinstance(value, np.ndarray):
+            self._bytes_left -= value.nbytes
+            if self._bytes_left < 0:
+                raise ModelFileError(
+                    f"{name!r:.100} is used so often that its copies would take far more than the file"
+                )
+        return value
 
     def is_known(self, name: str) -> bool:
         """Whether the value of a name is known at this node already."""

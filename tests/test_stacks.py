@@ -99,6 +99,7 @@ def test_a_stack_of_few_rows_has_the_bits_of_its_cells_one_by_one(options, batch
     assert_identical(got, states)
 
 
+@pytest.mark.thread_unsafe(reason="traces the memory of the whole process")
 def test_a_deep_stack_keeps_two_sequences_at_a_time():
     layer = RNN([SimpleRNNCell(16) for _ in range(12)], return_sequences=True)
     x = np.zeros((64, 500, 16), "float32")

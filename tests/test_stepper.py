@@ -258,6 +258,7 @@ def test_layers_and_rows_that_are_not_there():
         stepper.plans[0] = stepper.plans[0]
 
 
+@pytest.mark.thread_unsafe(reason="traces the memory of the whole process")
 def test_a_step_into_out_allocates_nothing():
     stepper = built(SimpleRNN(32)).stepper()
     x, out = np.zeros((1, 5), "f"), np.empty((1, 32), "f")

@@ -50,7 +50,7 @@ class Network:
         self.text = self.path.read_text()
         library = folder / f"{name}.so"
         run(CC, *C99, "-fPIC", "-shared", "-o", library, self.path, "-lm")
-        self.library = ctypes.CDLL(os.fspath(library))
+        self.compiled = ctypes.CDLL(os.fspath(library))
         self.dtype = np.dtype("float32" if "const float *x" in self.text else "float64")
         self.features, self.units = (self.number(what) for what in ("FEATURES", "UNITS"))
         sizes = re.findall(r"^    (?:float|double) h\d+\[(\d+)\];", self.text, re.M)
@@ -62,7 +62,7 @@ class Network:
 
     def call(self, function, *arguments):
         given = [a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a for a in arguments]
-        getattr(self.library, f"{self.name}_{function}")(*given)
+        getattr(self.compiled, f"{self.name}_{function}")(*given)
 
     def init(self):
         self.call("init", self.state)

@@ -21,9 +21,9 @@ from cyrnn.capi import get_include
 from cyrnn.config import show_config
 from cyrnn.engine.threads import get_num_threads, set_num_threads
 from cyrnn.layers import Input, Layer
-from cyrnn.layers.functional import Functional as Model
-from cyrnn.layers.sequential import Sequential
-from cyrnn.serialization import from_json
+from cyrnn.models.functional import Functional as Model
+from cyrnn.models.sequential import Sequential
+from cyrnn.models.serialization import from_json
 
 __all__ = [
     "Input",

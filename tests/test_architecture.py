@@ -25,7 +25,7 @@ FLOORS = [
         "activations",
         "layers",
     ],
-    ["serialization", "saving"],
+    ["models", "saving"],
     ["config", "demo", "cli", "__init__", "__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -38,7 +38,7 @@ def modules():
 
 
 def imported(path):
-    """The first-level names below cyrnn that a module imports: cyrnn.layers.base -> layers."""
+    """The first-level names below cyrnn that a module imports: cyrnn.layers.base.layer -> layers."""
     if path.suffix == ".pyx":
         lines = [line.split() for line in path.read_text().splitlines() if line.strip().startswith(("from", "import"))]
         targets = [word for words in lines for word in words[1:2]]

@@ -13,7 +13,7 @@ import cyrnn
 from cyrnn.engine import plan
 from cyrnn.layers import RNN, Dense, SimpleRNN, SimpleRNNCell, StackedRNNCells
 from cyrnn.saving import load_model
-from cyrnn.saving.c_activations import ACTIVATIONS
+from cyrnn.saving.c.activations import ACTIVATIONS
 
 ROWWISE = {"softmax", "log_softmax", "sparsemax"}
 

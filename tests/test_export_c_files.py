@@ -22,7 +22,7 @@ from cyrnn.layers import (
     TimeDistributed,
 )
 from cyrnn.saving import export_c, load_model
-from cyrnn.saving.c_activations import ACTIVATIONS
+from cyrnn.saving.c.activations import ACTIVATIONS
 
 # ---------------------------------------------------------------- the file
 

@@ -10,8 +10,9 @@ from helpers import run_python
 import cyrnn
 from cyrnn import layers as L
 from cyrnn.engine import plan
+from cyrnn.layers.base import nest
 from cyrnn.saving import export_onnx, load_model
-from cyrnn.saving.onnx_activations import IN_RNN
+from cyrnn.saving.onnx.activations import IN_RNN
 
 NEEDED = "needs onnx and onnxruntime: pip install '.[test-onnx]'"
 onnx = pytest.importorskip("onnx", reason=NEEDED)
@@ -57,7 +58,7 @@ def same(folder, whole, *arrays, **options):
     """Export, run, compare; returns the graph."""
     path = folder / "model.onnx"
     export_onnx(filled(whole), path, **options)
-    expected = L.nest.leaves(whole(list(arrays) if len(arrays) > 1 else arrays[0]))
+    expected = nest.leaves(whole(list(arrays) if len(arrays) > 1 else arrays[0]))
     for got, wanted in zip(run(path, *arrays), expected, strict=True):
         assert got.dtype == wanted.dtype
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
@@ -251,7 +252,7 @@ def test_models_that_keras_saved(tmp_path, name):
         array = rng.integers(1, 4, lengths) if len(lengths) == 2 else rng.standard_normal(lengths)
         array[0, 3:] = array[1, 1:] = 0
         arrays.append(array.astype(onnx.helper.tensor_dtype_to_np_dtype(described.type.tensor_type.elem_type)))
-    expected = L.nest.leaves(whole(arrays if len(arrays) > 1 else arrays[0]))
+    expected = nest.leaves(whole(arrays if len(arrays) > 1 else arrays[0]))
     for got, wanted in zip(run(tmp_path / "model.onnx", *arrays), expected, strict=True):
         assert np.isfinite(wanted).all()
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)

@@ -9,7 +9,8 @@ import pytest
 
 import cyrnn
 from cyrnn.layers import Bidirectional, Dense, Embedding, Input, SimpleRNN, SimpleRNNCell
-from cyrnn.saving import ModelFileError, from_torch, hdf5, load_model, load_weights, save_model, save_weights
+from cyrnn.saving import ModelFileError, from_torch, load_model, load_weights, save_model, save_weights
+from cyrnn.saving.keras import hdf5
 
 FILES = Path(__file__).parent / "golden" / "files"
 MODELS = ["keras1.h5", "keras2.h5", "keras2.keras", "keras213.keras", "keras3.h5", "keras3.keras"]

@@ -8,6 +8,7 @@ from onnx_by_hand import FEATURES, UNITS, close, graph, onnx, rnn, run, sequence
 
 import cyrnn
 from cyrnn import layers as L
+from cyrnn.layers.base import nest
 from cyrnn.saving import ModelFileError, export_onnx, from_onnx
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -29,7 +30,7 @@ def test_files_of_torch(path):
     name = path.stem
     model = from_onnx(path)
     x = TORCH[f"{name}.x"]
-    outputs = L.nest.leaves(model(x.swapaxes(0, 1) if name in ("final_states", "stack_time_first") else x))
+    outputs = nest.leaves(model(x.swapaxes(0, 1) if name in ("final_states", "stack_time_first") else x))
     stored = [key for key in TORCH.files if key.startswith(f"{name}.") and not key.endswith(".x")]
     assert len(outputs) == len(stored) >= 1
     for output, key in zip(outputs, sorted(stored), strict=True):

@@ -23,7 +23,7 @@ from cyrnn.layers import (
     SimpleRNNCell,
     TimeDistributed,
 )
-from cyrnn.layers.symbolic import KerasTensor
+from cyrnn.layers.base.symbolic import KerasTensor
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((6, 5, 3)).astype("float32")

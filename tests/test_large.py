@@ -13,7 +13,7 @@ from helpers import run_python
 
 import cyrnn
 from cyrnn.layers import RNN, Bidirectional, Dense, Embedding, SimpleRNN, UpSampling1D
-from cyrnn.layers.functional import Functional
+from cyrnn.models.functional import Functional
 
 LIMITED = """
 import resource, sys

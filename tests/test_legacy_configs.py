@@ -11,9 +11,10 @@ from test_keras_golden import assert_all_close, flat
 
 import cyrnn
 from cyrnn import initializers, regularizers
-from cyrnn.layers import RNN, Activation, Dense, Dropout, Embedding, InputLayer, Layer, Masking, SimpleRNN, legacy
+from cyrnn.layers import RNN, Activation, Dense, Dropout, Embedding, InputLayer, Layer, Masking, SimpleRNN
 from cyrnn.layers import SimpleRNNCell as Cell
-from cyrnn.saving.model import ModelFile, model_from_file
+from cyrnn.layers.base import legacy_config
+from cyrnn.models.model_files import ModelFile, model_from_file
 
 CASES = json.loads((Path(__file__).parent / "golden" / "keras2_configs.json").read_text())["cases"]
 X = np.random.default_rng(0).standard_normal((3, 5, 2)).astype("float32")
@@ -72,11 +73,11 @@ def test_what_keras_2_computes(name):
 def test_reading_changes_no_config(name):
     entry = copy.deepcopy(CASES[name]["entry"])
     if missing(entry) is None:
-        read = cyrnn.serialization.from_envelope(entry)
+        read = cyrnn.models.serialization.from_envelope(entry)
         type(read).from_config(entry["config"])
         assert cyrnn.from_json(read.to_json()).to_json() == read.to_json()
     else:
-        legacy.modern(entry["class_name"], entry["config"])
+        legacy_config.modern(entry["class_name"], entry["config"])
     assert entry == CASES[name]["entry"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from cyrnn import saving
 from cyrnn.cli.text import printable
 from cyrnn.layers import RNN, Bidirectional, Input, Layer
-from cyrnn.layers.sequential import Sequential
+from cyrnn.models.sequential import Sequential
 from cyrnn.saving.contents import arrays_in
 
 _TORCH = re.compile(r"(.*?)(weight|bias)_(ih|hh)(_l\d+(_reverse)?)?", re.DOTALL)

@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from cyrnn.layers.arguments import Array
+from cyrnn.layers.base.arguments import Array
 
 _ROWS_AT_A_TIME = 1024
 _FORMATS = {"f2": "%.5g", "f4": "%.9g", "f8": "%.17g"}  # as many digits as give the same number back

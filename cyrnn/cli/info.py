@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from cyrnn.cli.text import print_table, printable
+from cyrnn.models.model_files import ModelFile, model_from_file, read_model_file
+from cyrnn.models.outline import Line, outline
 from cyrnn.saving.contents import StoredArray, arrays_in
 from cyrnn.saving.errors import ModelFileError
-from cyrnn.saving.model import ModelFile, model_from_file, read_model_file
-from cyrnn.saving.outline import Line, outline
-from cyrnn.saving.weights import refusals_located
+from cyrnn.saving.weight_files import refusals_located
 
 _LONGEST_REASON = 1000  # characters
 _MOST_REASONS = 100

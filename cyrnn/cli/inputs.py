@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cyrnn.cli.csv_files import read_csv
-from cyrnn.layers.arguments import Array, Shape
+from cyrnn.layers.base.arguments import Array, Shape
 from cyrnn.saving.npz import npy_header
 
 _NPY, _ZIP, _HDF5 = b"\x93NUMPY", b"PK", b"\x89HDF"

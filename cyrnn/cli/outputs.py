@@ -14,8 +14,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from cyrnn.cli.csv_files import write_csv
-from cyrnn.layers import nest
-from cyrnn.layers.arguments import Array
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array
 from cyrnn.saving.atomic import written_at_once
 
 _ENDS = (".npy", ".npz", ".csv")

@@ -11,10 +11,10 @@ from typing import Any
 from cyrnn.cli.inputs import read_inputs
 from cyrnn.cli.outputs import Writer
 from cyrnn.cli.text import printable
-from cyrnn.layers import nest
-from cyrnn.layers.arguments import Array
-from cyrnn.layers.functional import Functional
-from cyrnn.layers.models import ModelOfLayers
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array
+from cyrnn.models.functional import Functional
+from cyrnn.models.model import ModelOfLayers
 from cyrnn.saving import load_model
 
 _SOON = 1.0  # seconds: before that nobody wonders

@@ -1,11 +1,9 @@
 """Keras' layers: SimpleRNNCell, RNN and SimpleRNN, and what a model around them needs."""
 
-from cyrnn.layers.activation_layers import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from cyrnn.layers.base import Layer
-from cyrnn.layers.batch_normalization import BatchNormalization
-from cyrnn.layers.bidirectional import Bidirectional
-from cyrnn.layers.core import Dense, Embedding, Input, InputLayer, Masking
-from cyrnn.layers.dropout import (
+from cyrnn.layers.around.activation_layers import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
+from cyrnn.layers.around.batch_normalization import BatchNormalization
+from cyrnn.layers.around.core import Dense, Embedding, Input, InputLayer, Masking
+from cyrnn.layers.around.dropout import (
     ActivityRegularization,
     AlphaDropout,
     Dropout,
@@ -13,8 +11,8 @@ from cyrnn.layers.dropout import (
     GaussianNoise,
     SpatialDropout1D,
 )
-from cyrnn.layers.joining import Concatenate, Dot, concatenate, dot
-from cyrnn.layers.merging import (
+from cyrnn.layers.around.joining import Concatenate, Dot, concatenate, dot
+from cyrnn.layers.around.merging import (
     Add,
     Average,
     Maximum,
@@ -28,10 +26,10 @@ from cyrnn.layers.merging import (
     multiply,
     subtract,
 )
-from cyrnn.layers.normalization import LayerNormalization, UnitNormalization
-from cyrnn.layers.pooling import AveragePooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
-from cyrnn.layers.preprocessing import Normalization, Rescaling
-from cyrnn.layers.reshaping import (
+from cyrnn.layers.around.normalization import LayerNormalization, UnitNormalization
+from cyrnn.layers.around.pooling import AveragePooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
+from cyrnn.layers.around.preprocessing import Normalization, Rescaling
+from cyrnn.layers.around.reshaping import (
     Cropping1D,
     Flatten,
     Identity,
@@ -41,11 +39,13 @@ from cyrnn.layers.reshaping import (
     UpSampling1D,
     ZeroPadding1D,
 )
-from cyrnn.layers.rnn import RNN
-from cyrnn.layers.simple_rnn import SimpleRNN
-from cyrnn.layers.simple_rnn_cell import SimpleRNNCell
-from cyrnn.layers.stacked_rnn_cells import StackedRNNCells
-from cyrnn.layers.time_distributed import TimeDistributed
+from cyrnn.layers.around.time_distributed import TimeDistributed
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.recurrent.bidirectional import Bidirectional
+from cyrnn.layers.recurrent.rnn import RNN
+from cyrnn.layers.recurrent.simple_rnn import SimpleRNN
+from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
+from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
 
 # Keras' other names
 AvgPool1D, MaxPool1D = AveragePooling1D, MaxPooling1D

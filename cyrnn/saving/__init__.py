@@ -1,13 +1,13 @@
 """Models and weights in files."""
 
-from cyrnn.layers import files
+from cyrnn.models import files
+from cyrnn.models.model_files import load_model, save_model
+from cyrnn.saving.c.export import export_c
 from cyrnn.saving.errors import ModelFileError
-from cyrnn.saving.export_c import export_c
-from cyrnn.saving.model import load_model, save_model
-from cyrnn.saving.onnx_export import export_onnx
-from cyrnn.saving.onnx_import import from_onnx
+from cyrnn.saving.onnx.export import export_onnx
+from cyrnn.saving.onnx.importer import from_onnx
 from cyrnn.saving.torch import from_torch
-from cyrnn.saving.weights import load_weights, save_weights
+from cyrnn.saving.weight_files import load_weights, save_weights
 
 __all__ = [
     "ModelFileError",

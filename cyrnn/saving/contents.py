@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cyrnn.saving import archive, arrays, hdf5, zipped
+from cyrnn.saving import named_arrays, zipped
 from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.keras import archive, hdf5
 from cyrnn.saving.npz import Npz
 from cyrnn.saving.safetensors import SafeTensors
-from cyrnn.saving.weights import ZIP, beginning, content, refusals_located
+from cyrnn.saving.weight_files import ZIP, beginning, content, refusals_located
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def arrays_in(path: str | os.PathLike[str]) -> list[StoredArray] | None:
         return _of(SafeTensors(content(path))) if begin[8:9] == b"{" else None
 
 
-def _of(stored: arrays.Arrays) -> list[StoredArray]:
+def _of(stored: named_arrays.Arrays) -> list[StoredArray]:
     return [StoredArray(name, stored.shape(name), stored.dtype_name(name)) for name in stored.names]
 
 

@@ -6,7 +6,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from cyrnn.layers.arguments import Array
+from cyrnn.layers.base.arguments import Array
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.zipped import Members
 

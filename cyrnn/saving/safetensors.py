@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 
-from cyrnn.layers.arguments import Array
-from cyrnn.saving.arrays import from_bfloat16
+from cyrnn.layers.base.arguments import Array
 from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.named_arrays import from_bfloat16
 
 _LARGEST_HEADER = 16 << 20  # bytes; a real one has a hundred for each array
 _NUMBERS: dict[str, np.dtype[Any]] = {

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from cyrnn.layers import Bidirectional, Input, Layer, SimpleRNN, SimpleRNNCell
-from cyrnn.layers.arguments import Array
-from cyrnn.layers.sequential import Sequential
+from cyrnn.layers.base.arguments import Array
+from cyrnn.models.sequential import Sequential
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.safetensors import SafeTensors
-from cyrnn.saving.weights import content, refusals_located
+from cyrnn.saving.weight_files import content, refusals_located
 
 
 def from_torch(

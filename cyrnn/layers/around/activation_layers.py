@@ -1,0 +1,209 @@
+"""Activations as layers. Reference: Keras 3."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import activations, constraints, initializers, objects, regularizers
+from cyrnn.layers.base.arguments import (
+    Array,
+    Shape,
+    checked_axis,
+    checked_axis_argument,
+    checked_number,
+    checked_sizes,
+    known_axis,
+)
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.weights import Weight, WeightSpec
+
+
+@objects.register("keras.layers")
+class Activation(Layer):
+    """An activation function as a layer: ``activation(inputs)``."""
+
+    supports_masking = True
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation: Callable[..., Any] = activations.get(activation)
+        self.built = True
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        return self.returned(np.asarray(self.activation(inputs)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "activation": activations.serialize(self.activation)}
+
+
+@objects.register("keras.layers")
+class ReLU(Layer):
+    """The inputs above `threshold`, at most `max_value`;  negative_slope * (x - threshold)  below it."""
+
+    supports_masking = True
+
+    def __init__(
+        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.max_value = None if max_value is None else checked_number("max_value", max_value)
+        self.negative_slope = checked_number("negative_slope", negative_slope)
+        self.threshold = checked_number("threshold", threshold)
+        self.built = True
+
+    def call(self, inputs: Array) -> Array:
+        return self.returned(activations.relu(inputs, self.negative_slope, self.max_value, self.threshold))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "max_value": self.max_value,
+            "negative_slope": self.negative_slope,
+            "threshold": self.threshold,
+        }
+
+
+@objects.register("keras.layers")
+class ThresholdedReLU(Layer):
+    """The inputs above `theta`, zeros elsewhere. Keras 2 had it; in Keras 3 it is ``ReLU(threshold=theta)``."""
+
+    supports_masking = True
+
+    def __init__(self, theta: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.theta = checked_number("theta", theta)
+        self.built = True
+
+    def call(self, inputs: Array) -> Array:
+        return self.returned(activations.relu(inputs, threshold=self.theta))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "theta": self.theta}
+
+
+@objects.register("keras.layers")
+class LeakyReLU(Layer):
+    """x, and below 0  negative_slope * x.  Keras 2 called the slope `alpha`, which is taken with a warning."""
+
+    supports_masking = True
+
+    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
+        if "alpha" in kwargs:
+            negative_slope = kwargs.pop("alpha")
+            warnings.warn("alpha is deprecated: it is negative_slope now", stacklevel=2)
+        super().__init__(**kwargs)
+        self.negative_slope = checked_number("negative_slope", negative_slope)
+        self.built = True
+
+    def call(self, inputs: Array) -> Array:
+        return self.returned(activations.leaky_relu(inputs, self.negative_slope))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "negative_slope": self.negative_slope}
+
+    @classmethod
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {"negative_slope" if key == "alpha" else key: value for key, value in config.items()}
+
+
+@objects.register("keras.layers")
+class PReLU(Layer):
+    """x, and below 0  alpha * x.  The weight `alpha` has the inputs' shape without the batch, 1 on `shared_axes`."""
+
+    supports_masking = True
+    alpha = Weight()
+
+    def __init__(
+        self,
+        alpha_initializer: Any = "Zeros",
+        alpha_regularizer: Any = None,
+        alpha_constraint: Any = None,
+        shared_axes: int | Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.alpha_initializer = initializers.get(alpha_initializer)
+        self.alpha_regularizer = regularizers.get(alpha_regularizer)
+        self.alpha_constraint = constraints.get(alpha_constraint)
+        if shared_axes is None:
+            self.shared_axes = None
+        else:
+            axes = list(shared_axes) if isinstance(shared_axes, (list, tuple)) else [shared_axes]
+            self.shared_axes = list(checked_sizes("shared_axes", axes, len(axes)))
+
+    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
+        shared = {checked_axis(self.name, input_shape, axis) for axis in self.shared_axes or ()}
+        axes = range(1, len(input_shape))
+        shape = tuple(1 if axis in shared else known_axis(self.name, input_shape, axis) for axis in axes)
+        return [WeightSpec("alpha", shape, self.alpha_initializer, self.alpha_regularizer, self.alpha_constraint)]
+
+    def call(self, inputs: Array) -> Array:
+        shape, expected = inputs.shape[1:], self.alpha.shape
+        shared = [axis - 1 for axis in self.shared_axes or ()]
+        if len(shape) != len(expected) or any(
+            n != m for axis, (n, m) in enumerate(zip(shape, expected, strict=True)) if axis not in shared
+        ):
+            known = ", ".join("any" if axis in shared else str(n) for axis, n in enumerate(expected))
+            raise ValueError(f"inputs of {self.name!r} must have shape (batch, {known}), got {inputs.shape}")
+        alpha = self.alpha.astype(inputs.dtype, copy=False)
+        return self.returned(np.maximum(inputs, 0) + alpha * np.minimum(inputs, 0))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "alpha_initializer": initializers.serialize(self.alpha_initializer),
+            "alpha_regularizer": regularizers.serialize(self.alpha_regularizer),
+            "alpha_constraint": constraints.serialize(self.alpha_constraint),
+            "shared_axes": self.shared_axes,
+        }
+
+
+@objects.register("keras.layers")
+class ELU(Layer):
+    """x, and below 0  alpha * (exp(x) - 1)."""
+
+    supports_masking = True
+
+    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.alpha = alpha
+        self.built = True
+
+    def call(self, inputs: Array) -> Array:
+        return self.returned(activations.elu(inputs, self.alpha))
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        return {"name": config.pop("name"), "alpha": self.alpha, **config}
+
+
+@objects.register("keras.layers")
+class Softmax(Layer):
+    """Softmax along `axis`, one or several. Where `mask` is False there are zeros; it must broadcast to the inputs."""
+
+    supports_masking = True
+
+    def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = checked_axis_argument(axis)
+        self.built = True
+
+    def call(self, inputs: Array, mask: ArrayLike | None = None) -> Array:
+        axes = [checked_axis(self.name, inputs.shape, n) for n in np.atleast_1d(np.array(self.axis, int)).tolist()]
+        if mask is None:
+            return self.returned(activations.softmax(inputs, axis=axes))
+        keep = np.asarray(mask)
+        keep = keep if keep.dtype == bool else keep > 0.5
+        ends = zip(reversed(keep.shape), reversed(inputs.shape), strict=False)
+        if keep.ndim > inputs.ndim or any(n not in (1, m) for n, m in ends):
+            raise ValueError(
+                f"mask of {self.name!r} must broadcast to the inputs' shape {inputs.shape}, got {keep.shape}"
+            )
+        outputs = activations.softmax(np.where(keep, inputs, inputs.dtype.type(-1e9)), axis=axes)
+        return self.returned(np.where(keep, outputs, inputs.dtype.type(0)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis}

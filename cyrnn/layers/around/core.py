@@ -1,0 +1,285 @@
+"""What is before and behind an RNN: Input, Masking, Embedding, Dense. Reference: Keras 3."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import activations, constraints, initializers, objects, regularizers
+from cyrnn.engine import plan as engine
+from cyrnn.engine import threads
+from cyrnn.layers.base import operations, symbolic
+from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_int, checked_shape
+from cyrnn.layers.base.engine_layer import PlannedLayer
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.symbolic import KerasTensor
+from cyrnn.layers.base.weights import Weight, WeightSpec
+
+
+@objects.register("keras.layers")
+class InputLayer(Layer):
+    """Says what a model's input looks like: `shape` without the batch axis, or `batch_shape` with it."""
+
+    def __init__(
+        self,
+        shape: Sequence[int | None] | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        sparse: bool | None = None,
+        ragged: bool | None = None,
+        batch_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+        optional: bool = False,
+    ) -> None:
+        if (shape is None) == (batch_shape is None):
+            raise ValueError(
+                f"give shape or batch_shape, one of them; got shape={shape!r}, batch_shape={batch_shape!r}"
+            )
+        if sparse or ragged:
+            raise ValueError("sparse and ragged inputs are not supported")
+        if batch_shape is not None and batch_size is not None:
+            raise ValueError(f"give batch_size or batch_shape, one of them; got {batch_size!r} and {batch_shape!r}")
+        super().__init__(name=name)
+        self.batch_shape = checked_shape("shape", [batch_size, *shape] if shape is not None else batch_shape)
+        self._dtype = np.dtype(dtype or "float32").name
+        self.optional = bool(optional)
+        self.built = True
+        symbolic.Node(self, (), {}, KerasTensor(self.batch_shape, self.dtype, self.name))
+
+    @property
+    def shape(self) -> Shape:
+        """The input's shape, batch axis first."""
+        return self.batch_shape
+
+    @property
+    def dtype(self) -> str:
+        """The name of the inputs' dtype."""
+        return self._dtype
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "batch_shape": list(self.batch_shape),
+            "dtype": self.dtype,
+            "sparse": False,
+            "ragged": False,
+            "name": self.name,
+            "optional": self.optional,
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self)  # with its tensor
+
+
+def Input(shape: Sequence[int | None] | None = None, batch_size: int | None = None, **kwargs: Any) -> Any:
+    """What goes into a model, as a symbolic tensor: ``Input((timesteps, features))``. Takes InputLayer's arguments.
+
+    Call layers with it and give `cyrnn.Model` what comes out of them; or begin a `Sequential` with it.
+    """
+    return InputLayer(shape, batch_size, **kwargs).output
+
+
+@objects.register("keras.layers")
+class Masking(Layer):
+    """Masks the timesteps in which every feature equals `mask_value`, and sets them to zeros."""
+
+    supports_masking = True
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = float(mask_value)
+        self.built = True
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        return self.returned(np.where(self.compute_mask(inputs)[..., None], inputs, inputs.dtype.type(0)))
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """(batch, timesteps), True where some feature differs from `mask_value`."""
+        if isinstance(inputs, KerasTensor):
+            return operations.applied("Any", operations.applied("NotEqual", inputs, self.mask_value), axis=-1)
+        return np.any(np.asarray(inputs) != self.mask_value, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mask_value": self.mask_value}
+
+
+@objects.register("keras.layers")
+class Embedding(Layer):
+    """Rows of a table (input_dim, output_dim) by index: int array of any shape -> that shape plus (output_dim,).
+
+    With `mask_zero`, index 0 is masked. An index outside 0 ... input_dim-1 raises ValueError.
+    """
+
+    embeddings = Weight()
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        weights: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        _refuse_quantization(kwargs)
+        super().__init__(**kwargs)
+        self.input_dim = _checked_size("input_dim", input_dim)
+        self.output_dim = _checked_size("output_dim", output_dim)
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
+        self.mask_zero = self.supports_masking = bool(mask_zero)
+        if weights is not None:
+            self.build((None,))
+            self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
+
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Create the table; it does not depend on the input's shape."""
+        super().build((None,) if input_shape is None else input_shape)
+
+    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
+        return [
+            WeightSpec(
+                "embeddings",
+                (self.input_dim, self.output_dim),
+                self.embeddings_initializer,
+                self.embeddings_regularizer,
+                self.embeddings_constraint,
+            )
+        ]
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        indices = as_array("inputs", inputs)
+        return indices if indices.dtype.kind in "iu" else indices.astype(np.int64)
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        if inputs.size and not 0 <= inputs.min() <= inputs.max() < self.input_dim:
+            raise ValueError(
+                f"inputs of {self.name!r} must be indices from 0 to {self.input_dim - 1}, "
+                f"got {inputs.min()} to {inputs.max()}"
+            )
+        return self.returned(self.embeddings[inputs])
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Where the index is not 0, with `mask_zero`; else None."""
+        if isinstance(inputs, KerasTensor) and self.mask_zero:
+            return operations.applied("NotEqual", inputs, 0)
+        return np.asarray(inputs) != 0 if self.mask_zero else None
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        return (*input_shape, self.output_dim)
+
+    def get_config(self) -> dict[str, Any]:
+        base = super().get_config()
+        return {
+            **{key: base[key] for key in ("name", "trainable", "dtype")},
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
+            "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            "embeddings_constraint": constraints.serialize(self.embeddings_constraint),
+            "mask_zero": self.mask_zero,
+        }
+
+
+@objects.register("keras.layers")
+class Dense(PlannedLayer):
+    """``activation(x . kernel + bias)`` along the last axis: (..., features) -> (..., units).
+
+    Weights, once built: `kernel` (features, units), `bias` (units,) or None. Arguments as in Keras.
+    """
+
+    supports_masking = True
+    kernel = Weight()
+    bias = Weight()
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if lora_rank is not None or lora_alpha is not None:
+            raise ValueError("lora_rank and lora_alpha are not supported: merge the LoRA weights before saving")
+        _refuse_quantization(kwargs)
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
+        self.units = _checked_size("units", units)
+        self.activation = activations.get(activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+
+    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
+        features = input_shape[-1] if input_shape else None
+        if features is None:
+            raise ValueError(f"layer {self.name!r} needs to know the last axis of its input, got shape {input_shape}")
+        kernel = WeightSpec(
+            "kernel",
+            (features, self.units),
+            self.kernel_initializer,
+            self.kernel_regularizer,
+            self.kernel_constraint,
+        )
+        bias = WeightSpec("bias", (self.units,), self.bias_initializer, self.bias_regularizer, self.bias_constraint)
+        return [kernel, bias] if self.use_bias else [kernel]
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        plan = self.plan()
+        if inputs.ndim < 2 or inputs.shape[-1] != plan.features:
+            raise ValueError(
+                f"inputs of {self.name!r} must have shape (batch, ..., {plan.features}), got {inputs.shape}"
+            )
+        rows = inputs.reshape(math.prod(inputs.shape[:-1]), 1, plan.features)
+        outputs = np.empty((len(rows), 1, plan.units), plan.dtype)
+        engine.run([plan.call(rows, outputs=outputs)], threads.get_num_threads())
+        outputs = outputs.reshape(*inputs.shape[:-1], plan.units)
+        return self.returned(self.activated(outputs))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        return (*tuple(input_shape)[:-1], self.units)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "kernel_constraint": constraints.serialize(self.kernel_constraint),
+            "bias_constraint": constraints.serialize(self.bias_constraint),
+        }
+
+
+def _checked_size(name: str, value: Any) -> int:
+    """A positive int. Raises ValueError alone, as these layers of Keras do."""
+    try:
+        return checked_int(name, value)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _refuse_quantization(kwargs: dict[str, Any]) -> None:
+    """Take Keras' `quantization_config` out of `kwargs`. Raises ValueError unless it is None."""
+    if kwargs.pop("quantization_config", None) is not None:
+        raise ValueError("quantized layers are not supported")

@@ -1,0 +1,182 @@
+"""Layers that disturb their inputs in training, and in inference give them back. Reference: Keras 3.
+
+The random numbers are those of Keras' NumPy backend.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cyrnn import objects, random, regularizers
+from cyrnn.layers.base.arguments import Array, checked_axes, checked_rate
+from cyrnn.layers.base.layer import Layer
+
+
+class Disturbing(Layer):
+    """Base: a subclass has `disturbed`, the layer in training; `strength` is the argument that is 0 for no noise."""
+
+    supports_masking = True
+    strength = "rate"
+    rate: float
+
+    def __init__(self, strength: float, seed: int | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if checked_rate(self.strength, strength) != strength:
+            raise ValueError(f"{self.strength} must be between 0 and 1, got {strength!r}")
+        setattr(self, self.strength, strength)
+        self.seed = seed
+        self.seed_generator = random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, inputs: Array, training: bool = False) -> Array:
+        if not training or getattr(self, self.strength) == 0:
+            return self.returned(inputs)
+        return self.returned(self.disturbed(inputs))
+
+    def disturbed(self, inputs: Array) -> Array:
+        """The inputs with noise."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), self.strength: getattr(self, self.strength), "seed": self.seed}
+
+
+@objects.register("keras.layers")
+class Dropout(Disturbing):
+    """In training, zeros a share `rate` of the inputs and scales up the others; in inference, the identity."""
+
+    def __init__(
+        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(rate, seed, **kwargs)
+        self.noise_shape = _checked_noise_shape(noise_shape)
+
+    def disturbed(self, inputs: Array) -> Array:
+        return _dropped(inputs, _noise_axes(self.noise_shape, inputs), self.rate, self.seed_generator)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "noise_shape": _listed(self.noise_shape)}
+
+
+@objects.register("keras.layers")
+class SpatialDropout1D(Disturbing):
+    """Dropout of whole features: in training, a share `rate` of them is zero at all timesteps of a sample."""
+
+    def __init__(self, rate: float, seed: int | None = None, name: str | None = None, dtype: Any = None) -> None:
+        super().__init__(rate, seed, name=name, dtype=dtype)
+
+    def call(self, inputs: Array, training: bool = False) -> Array:
+        checked_axes(self.name, inputs.shape, "batch, timesteps, features")
+        return super().call(inputs, training)
+
+    def disturbed(self, inputs: Array) -> Array:
+        return _dropped(inputs, (inputs.shape[0], 1, inputs.shape[2]), self.rate, self.seed_generator)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"rate": self.rate, "seed": self.seed, "name": self.name, "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """As Keras 2 wrote it too: with what Dropout has there."""
+        return {key: value for key, value in config.items() if key not in ("noise_shape", "trainable")}
+
+
+@objects.register("keras.layers")
+class GaussianDropout(Disturbing):
+    """In training, multiplies by noise of mean 1 and standard deviation sqrt(rate / (1 - rate))."""
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(rate, seed, **kwargs)
+
+    def disturbed(self, inputs: Array) -> Array:
+        _check_below_1(self.name, self.rate)
+        stddev = math.sqrt(self.rate / (1 - self.rate))
+        return inputs * random.normal(inputs.shape, 1.0, stddev, inputs.dtype, self.seed_generator)
+
+
+@objects.register("keras.layers")
+class GaussianNoise(Disturbing):
+    """In training, adds noise of mean 0 and standard deviation `stddev`, from 0 to 1."""
+
+    strength = "stddev"
+    stddev: float
+
+    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(stddev, seed, **kwargs)
+
+    def disturbed(self, inputs: Array) -> Array:
+        return inputs + random.normal(inputs.shape, 0.0, self.stddev, inputs.dtype, self.seed_generator)
+
+
+@objects.register("keras.layers")
+class AlphaDropout(Disturbing):
+    """In training, sets a share `rate` of the inputs to where SELU saturates, and keeps mean and variance."""
+
+    def __init__(
+        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(rate, seed, **kwargs)
+        self.noise_shape = _checked_noise_shape(noise_shape)
+
+    def disturbed(self, inputs: Array) -> Array:
+        _check_below_1(self.name, self.rate)
+        kept = random.uniform(_noise_axes(self.noise_shape, inputs), seed=self.seed_generator) >= self.rate
+        saturated = -1.6732632423543772 * 1.0507009873554805
+        factor = ((1 - self.rate) * (1 + self.rate * saturated**2)) ** -0.5
+        return np.where(kept, inputs, saturated) * factor - factor * saturated * self.rate
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "noise_shape": _listed(self.noise_shape)}
+
+
+@objects.register("keras.layers")
+class ActivityRegularization(Layer):
+    """The identity, whose inputs add ``l1 sum|x| + l2 sum(x^2)``, per sample, to `losses`."""
+
+    supports_masking = True
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(activity_regularizer=regularizers.L1L2(l1=l1, l2=l2), **kwargs)
+        self.l1, self.l2 = l1, l2
+        self.built = True
+
+    def call(self, inputs: Array) -> Array:
+        return self.returned(inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {**super().get_config(), "l1": self.l1, "l2": self.l2}
+        del config["activity_regularizer"]
+        return config
+
+
+def _dropped(inputs: Array, axes: tuple[int, ...], rate: float, seed: random.Seed) -> Array:
+    factors = random.dropout_mask(axes, rate, seed, inputs.dtype)
+    return np.where(factors != 0, inputs * factors, inputs.dtype.type(0))
+
+
+def _check_below_1(layer: str, rate: float) -> None:
+    if rate == 1:
+        raise ValueError(f"layer {layer!r} cannot be trained with a rate of 1: its noise would be without bounds")
+
+
+def _noise_axes(noise_shape: tuple[int | None, ...] | None, inputs: Array) -> tuple[int, ...]:
+    """The shape of the noise: where `noise_shape` says None, it is as long as the inputs."""
+    axes = noise_shape or (None,) * inputs.ndim
+    if len(axes) != inputs.ndim:
+        raise ValueError(f"noise_shape {axes} must have as many axes as the inputs, got shape {inputs.shape}")
+    return tuple(n if axis is None else axis for axis, n in zip(axes, inputs.shape, strict=True))
+
+
+def _checked_noise_shape(shape: Any) -> tuple[int | None, ...] | None:
+    """None, or positive ints and None in a list or tuple. Raises ValueError."""
+    if shape is None:
+        return None
+    if not isinstance(shape, (list, tuple)) or any(n is not None and (type(n) is not int or n < 1) for n in shape):
+        raise ValueError(f"noise_shape must be a list of positive integers and None, got {shape!r}")
+    return tuple(shape)
+
+
+def _listed(shape: tuple[int | None, ...] | None) -> list[int | None] | None:
+    return None if shape is None else list(shape)

@@ -1,0 +1,161 @@
+"""Pooling over timesteps. Reference: Keras 3."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike
+
+from cyrnn import objects
+from cyrnn.layers.base.arguments import Array, Shape, checked_axes, checked_data_format, checked_mask, checked_sizes
+from cyrnn.layers.base.layer import Layer
+
+_AXES = {"channels_last": "batch, timesteps, features", "channels_first": "batch, features, timesteps"}
+
+
+class _OverTime(Layer):
+    """Base: inputs (batch, timesteps, features), or with "channels_first" (batch, features, timesteps)."""
+
+    def __init__(self, data_format: str | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_format = checked_data_format(data_format)
+        self.built = True
+
+    @property
+    def steps_axis(self) -> int:
+        """The axis of the timesteps."""
+        return 1 if self.data_format == "channels_last" else 2
+
+    def checked_shape(self, shape: Sequence[int | None]) -> Shape:
+        """A shape of three axes. Raises ValueError."""
+        return checked_axes(self.name, tuple(shape), _AXES[self.data_format])
+
+
+class _Global(_OverTime):
+    def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
+        super().__init__(data_format, **kwargs)
+        self.keepdims = bool(keepdims)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        shape = list(self.checked_shape(input_shape))
+        shape[self.steps_axis : self.steps_axis + 1] = [1] if self.keepdims else []
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format, "keepdims": self.keepdims}
+
+
+@objects.register("keras.layers")
+class GlobalAveragePooling1D(_Global):
+    """The mean over the timesteps, without those that `mask` (batch, timesteps) leaves out; NaN if none is left."""
+
+    supports_masking = True
+
+    def call(self, inputs: Array, mask: ArrayLike | None = None) -> Array:
+        self.checked_shape(inputs.shape)
+        axis, count = self.steps_axis, np.asarray(inputs.shape[self.steps_axis], inputs.dtype)
+        if mask is not None:
+            keep = checked_mask(mask, len(inputs), inputs.shape[axis])
+            keep = np.expand_dims(keep, 3 - axis)
+            inputs = np.where(keep, inputs, inputs.dtype.type(0))
+            count = keep.sum(axis, dtype=inputs.dtype, keepdims=self.keepdims)
+        with np.errstate(invalid="ignore"):
+            return self.returned(inputs.sum(axis, keepdims=self.keepdims) / count)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> None:
+        return None
+
+
+@objects.register("keras.layers")
+class GlobalMaxPooling1D(_Global):
+    """The largest value over the timesteps. Masks end here, unused."""
+
+    def call(self, inputs: Array) -> Array:
+        self.checked_shape(inputs.shape)
+        if not inputs.shape[self.steps_axis]:
+            raise ValueError(f"inputs of {self.name!r} must have at least one timestep, got shape {inputs.shape}")
+        return self.returned(inputs.max(self.steps_axis, keepdims=self.keepdims))
+
+
+class _Windows(_OverTime):
+    """Base of those that make one value of each window."""
+
+    def __init__(
+        self,
+        pool_size: int | Sequence[int],
+        strides: int | Sequence[int] | None = None,
+        padding: str = "valid",
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(data_format, **kwargs)
+        self.pool_size = checked_sizes("pool_size", pool_size, 1)
+        self.strides = checked_sizes("strides", pool_size if strides is None else strides, 1)
+        if padding not in ("valid", "same"):
+            raise ValueError(f"padding must be 'valid' or 'same', got {padding!r}")
+        self.padding = padding
+
+    def windows(self, inputs: Array, fill: float) -> Array:
+        """The inputs by window: a last axis of `pool_size`, with `fill` where a window reaches over an end."""
+        axis, (size,), (stride,) = self.steps_axis, self.pool_size, self.strides
+        count, timesteps = self.compute_output_shape(inputs.shape)[axis] or 0, inputs.shape[axis]
+        missing = max(0, (count - 1) * stride + size - timesteps) if count else size
+        ends = [(0, 0)] * 3
+        ends[axis] = (missing // 2, missing - missing // 2)
+        padded = np.pad(inputs, ends, constant_values=fill) if missing else inputs
+        found = sliding_window_view(padded, size, axis=axis)
+        return found[:, ::stride][:, :count] if axis == 1 else found[:, :, ::stride][:, :, :count]
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        shape = list(self.checked_shape(input_shape))
+        timesteps, (size,), (stride,) = shape[self.steps_axis], self.pool_size, self.strides
+        if timesteps is not None:
+            same = self.padding == "same"
+            if timesteps < size and not same:
+                raise ValueError(
+                    f"inputs of {self.name!r} must have at least pool_size {size} timesteps, "
+                    f"got shape {tuple(input_shape)}"
+                )
+            shape[self.steps_axis] = -(-timesteps // stride) if same else (timesteps - size) // stride + 1
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "pool_size": list(self.pool_size),
+            "padding": self.padding,
+            "strides": list(self.strides),
+            "data_format": self.data_format,
+        }
+
+
+@objects.register("keras.layers")
+class MaxPooling1D(_Windows):
+    """The largest value in each window; arguments and windows as in `AveragePooling1D`."""
+
+    def __init__(
+        self,
+        pool_size: int | Sequence[int] = 2,
+        strides: int | Sequence[int] | None = None,
+        padding: str = "valid",
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, data_format, **kwargs)
+
+    def call(self, inputs: Array) -> Array:
+        return self.returned(self.windows(inputs, -np.inf).max(-1))
+
+
+@objects.register("keras.layers")
+class AveragePooling1D(_Windows):
+    """The mean of each window of `pool_size` timesteps, every `strides` (None: `pool_size`) timesteps.
+
+    With `padding` "same" windows reach over both ends, so that there is one for every `strides` timesteps begun; they
+    count what is there. Masks end here, unused.
+    """
+
+    def call(self, inputs: Array) -> Array:
+        totals = self.windows(inputs, 0).sum(-1)
+        return self.returned(totals / self.windows(np.ones_like(inputs), 0).sum(-1))

@@ -1,0 +1,153 @@
+"""Layers that bring data to scale: Normalization and Rescaling. Reference: Keras 3."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import initializers, objects
+from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, checked_axis_argument, known_axis
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.weights import Weight, WeightSpec
+
+_LEAST_STDDEV = 1e-7
+
+
+class _OfData(Layer):
+    """Base: inputs may be nested lists of numbers too."""
+
+    supports_masking = True
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        return self.cast(as_array("inputs", np.asarray(inputs)))
+
+
+@objects.register("keras.layers")
+class Normalization(_OfData):
+    """``(x - mean) / sqrt(variance)``, or with `invert`  ``x * sqrt(variance) + mean``,  for each place on `axis`.
+
+    `mean` and `variance` are the constructor's, or else weights, which a file holds or `adapt` sets. `axis` is one,
+    several, or None for one mean and variance of everything.
+    """
+
+    adapt_mean = Weight()
+    adapt_variance = Weight()
+    count = Weight()
+
+    def __init__(
+        self,
+        axis: int | Sequence[int] | None = -1,
+        mean: ArrayLike | None = None,
+        variance: ArrayLike | None = None,
+        invert: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        axes = checked_axis_argument(() if axis is None else axis)
+        self.axis = (axes,) if isinstance(axes, int) else tuple(axes)
+        if (mean is None) != (variance is None):
+            raise ValueError(f"give both mean and variance, or none; got {mean!r} and {variance!r}")
+        shapes = [np.asarray(values).shape for values in (mean, variance)]
+        if shapes[0] != shapes[1] or len(shapes[0]) > len(self.axis):
+            raise ValueError(
+                f"mean and variance must have the same shape, of at most {len(self.axis)} axes; "
+                f"got {shapes[0]} and {shapes[1]}"
+            )
+        self.input_mean, self.input_variance = mean, variance
+        self.invert = bool(invert)
+
+    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
+        shape = tuple(known_axis(self.name, input_shape, axis) for axis in self._axes(input_shape))
+        if self.input_mean is not None:
+            self._given(shape)
+            return []
+        return [
+            WeightSpec("adapt_mean", shape, initializers.get("zeros"), trainable=False),
+            WeightSpec("adapt_variance", shape, initializers.get("ones"), trainable=False),
+            WeightSpec("count", (), initializers.get("zeros"), trainable=False, dtype=np.dtype("int32")),
+        ]
+
+    def _axes(self, shape: Shape) -> list[int]:
+        return sorted(checked_axis(self.name, shape, axis) for axis in self.axis)
+
+    def _given(self, shape: tuple[Any, ...]) -> list[Array]:
+        """The constructor's mean and variance, in this shape."""
+        arrays = [
+            np.asarray(values, self.dtype_policy.engine_dtype) for values in (self.input_mean, self.input_variance)
+        ]
+        try:
+            return [np.broadcast_to(array, shape) for array in arrays]
+        except ValueError:
+            raise ValueError(
+                f"mean and variance of {self.name!r} must fit the shape {shape}, got {arrays[0].shape}"
+            ) from None
+
+    def adapt(self, data: ArrayLike) -> None:
+        """Take mean and variance from an array of samples, in place of the weights."""
+        if self.input_mean is not None:
+            raise ValueError(f"layer {self.name!r} was made with a mean and variance: it cannot adapt")
+        samples = self.checked_inputs(data)
+        self.build(samples.shape)
+        self._check_lengths(samples.shape)
+        others = tuple(n for n in range(samples.ndim) if n not in self._axes(samples.shape))
+        self.assign({"adapt_mean": samples.mean(others), "adapt_variance": samples.var(others)})
+
+    def _check_lengths(self, shape: Shape) -> tuple[Any, ...]:
+        """The inputs' shape on `axis`, if it is that of the weights. Raises ValueError."""
+        lengths = tuple(shape[axis] for axis in self._axes(shape))
+        if self.input_mean is None and lengths != self.adapt_mean.shape:
+            expected = self.adapt_mean.shape
+            raise ValueError(
+                f"inputs of {self.name!r} must have lengths {expected} on axes {self.axis}, got shape {shape}"
+            )
+        return lengths
+
+    def statistics(self, shape: Shape) -> tuple[Array, Array]:
+        """Mean and standard deviation of each place on `axis`, for inputs of this shape. Raises ValueError."""
+        lengths = self._check_lengths(shape)
+        found = [self.adapt_mean, self.adapt_variance] if self.input_mean is None else self._given(lengths)
+        mean, variance = (array.astype(self.dtype_policy.engine_dtype, copy=False) for array in found)
+        return mean, np.maximum(np.sqrt(variance), variance.dtype.type(_LEAST_STDDEV))
+
+    def call(self, inputs: Array) -> Array:
+        kept = self._axes(inputs.shape)
+        shape = [n if axis in kept else 1 for axis, n in enumerate(inputs.shape)]
+        mean, stddev = (array.reshape(shape) for array in self.statistics(inputs.shape))
+        return self.returned(mean + inputs * stddev if self.invert else (inputs - mean) / stddev)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "axis": list(self.axis),
+            "invert": self.invert,
+            "mean": np.array(self.input_mean).tolist(),
+            "variance": np.array(self.input_variance).tolist(),
+        }
+
+
+@objects.register("keras.layers")
+class Rescaling(_OfData):
+    """``x * scale + offset``; both may be lists or arrays that broadcast to the inputs."""
+
+    def __init__(self, scale: ArrayLike, offset: ArrayLike = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name, value in (("scale", scale), ("offset", offset)):
+            if np.asarray(value).dtype.kind not in "fiub":
+                raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}")
+        self.scale, self.offset = scale, offset
+
+    def call(self, inputs: Array) -> Array:
+        scale, offset = (np.asarray(value, inputs.dtype) for value in (self.scale, self.offset))
+        try:
+            outputs = inputs * scale + offset
+        except ValueError:
+            raise ValueError(
+                f"inputs of {self.name!r} must broadcast with scale {scale.shape} and offset {offset.shape}, "
+                f"got shape {inputs.shape}"
+            ) from None
+        return self.returned(outputs)
+
+    def get_config(self) -> dict[str, Any]:
+        plain = {name: np.asarray(value).tolist() for name, value in (("scale", self.scale), ("offset", self.offset))}
+        return {**super().get_config(), **plain}

@@ -1,0 +1,231 @@
+"""Layers that move numbers and compute nothing; integers stay integers. None hands a mask on. Reference: Keras 3."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import objects
+from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axes, checked_data_format, checked_sizes
+from cyrnn.layers.base.layer import Layer
+
+_SEQUENCES = "batch, timesteps, features"
+
+
+class Moving(Layer):
+    """Base: a subclass has `moved`, and with it `compute_output_shape`, which raises ValueError for other shapes."""
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        array = as_array("inputs", inputs)
+        return array if array.dtype.kind in "iub" else self.returned(array)
+
+    def call(self, inputs: Array) -> Array:
+        self.compute_output_shape(inputs.shape)
+        return self.moved(inputs)
+
+    def moved(self, inputs: Array) -> Array:
+        """The outputs, for inputs of a shape that is right."""
+        raise NotImplementedError
+
+
+@objects.register("keras.layers")
+class Flatten(Moving):
+    """(batch, ...) -> (batch, features). With `data_format` "channels_first" the second axis becomes the last one."""
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_format = checked_data_format(data_format)
+
+    def moved(self, inputs: Array) -> Array:
+        if self.data_format == "channels_first" and inputs.ndim > 1:
+            inputs = np.moveaxis(inputs, 1, -1)
+        return inputs.reshape(len(inputs), math.prod(inputs.shape[1:]))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        batch, *rest = _with_batch(self.name, input_shape)
+        return (batch, _product(rest))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+@objects.register("keras.layers")
+class Reshape(Moving):
+    """(batch, ...) -> (batch, *target_shape), of as many elements. One of the lengths may be -1: what remains."""
+
+    def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(target_shape, (list, tuple)):
+            raise TypeError(f"target_shape must be a tuple of integers, got {target_shape!r}")
+        lengths = tuple(target_shape)
+        if any(isinstance(n, bool) or not hasattr(n, "__index__") or n < -1 for n in lengths) or lengths.count(-1) > 1:
+            raise ValueError(f"target_shape must hold integers of at least 0, and at most one -1; got {target_shape!r}")
+        self.target_shape = tuple(n.__index__() for n in lengths)
+        self.built = True
+
+    def moved(self, inputs: Array) -> Array:
+        return inputs.reshape(self.compute_output_shape(inputs.shape))  # type: ignore[arg-type]
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        batch, *rest = _with_batch(self.name, input_shape)
+        size, known = _product(rest), math.prod(n for n in self.target_shape if n != -1)
+        if size is None:
+            return (batch, *(None if n == -1 else n for n in self.target_shape))
+        if size != known if -1 not in self.target_shape else (known == 0 or size % known):
+            raise ValueError(
+                f"inputs of {self.name!r} must have as many elements per sample as target_shape {self.target_shape}, "
+                f"got shape {tuple(input_shape)}"
+            )
+        return (batch, *(size // known if n == -1 else n for n in self.target_shape))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "target_shape": list(self.target_shape)}
+
+
+@objects.register("keras.layers")
+class Permute(Moving):
+    """The axes behind the batch in another order: `dims` counts them from 1."""
+
+    def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(dims, (list, tuple)):
+            raise TypeError(f"dims must be a tuple of integers, got {dims!r}")
+        self.dims = tuple(dims)
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise ValueError(f"dims must hold the integers from 1 on, each once; got {dims!r}")
+
+    def moved(self, inputs: Array) -> Array:
+        return inputs.transpose(0, *self.dims)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        shape = tuple(input_shape)
+        if len(shape) != len(self.dims) + 1:
+            raise ValueError(f"inputs of {self.name!r} must have {len(self.dims) + 1} axes, got shape {shape}")
+        return (shape[0], *(shape[axis] for axis in self.dims))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "dims": list(self.dims)}
+
+
+@objects.register("keras.layers")
+class RepeatVector(Moving):
+    """(batch, features) -> (batch, n, features)."""
+
+    def __init__(self, n: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.n = _checked_count("n", n)
+
+    def moved(self, inputs: Array) -> Array:
+        return np.repeat(inputs[:, None], self.n, axis=1)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        batch, features = checked_axes(self.name, tuple(input_shape), "batch, features")
+        return (batch, self.n, features)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "n": self.n}
+
+
+@objects.register("keras.layers")
+class ZeroPadding1D(Moving):
+    """`padding` timesteps of zeros at both ends, or (before, behind)."""
+
+    def __init__(self, padding: int | Sequence[int] = 1, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.padding = checked_sizes("padding", padding, 2, least=0)
+        self.data_format = checked_data_format(data_format)
+
+    def moved(self, inputs: Array) -> Array:
+        steps = self.padding if self.data_format == "channels_last" else (0, 0)
+        features = self.padding if self.data_format == "channels_first" else (0, 0)
+        return np.pad(inputs, ((0, 0), steps, features))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        shape = list(checked_axes(self.name, tuple(input_shape), _SEQUENCES))
+        axis = 1 if self.data_format == "channels_last" else 2
+        timesteps = shape[axis]
+        shape[axis] = None if timesteps is None else timesteps + sum(self.padding)
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "padding": list(self.padding), "data_format": self.data_format}
+
+
+@objects.register("keras.layers")
+class Cropping1D(Moving):
+    """Without `cropping` timesteps at both ends, or (before, behind). At least one must remain."""
+
+    def __init__(self, cropping: int | Sequence[int] = (1, 1), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cropping = checked_sizes("cropping", cropping, 2, least=0)
+
+    def moved(self, inputs: Array) -> Array:
+        return inputs[:, self.cropping[0] : inputs.shape[1] - self.cropping[1]]
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        batch, timesteps, features = checked_axes(self.name, tuple(input_shape), _SEQUENCES)
+        if timesteps is None:
+            return (batch, None, features)
+        if timesteps <= sum(self.cropping):
+            raise ValueError(
+                f"inputs of {self.name!r} must have more timesteps than cropping {self.cropping} takes, "
+                f"got shape {tuple(input_shape)}"
+            )
+        return (batch, timesteps - sum(self.cropping), features)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "cropping": list(self.cropping)}
+
+
+@objects.register("keras.layers")
+class UpSampling1D(Moving):
+    """Each timestep `size` times."""
+
+    def __init__(self, size: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = _checked_count("size", size)
+
+    def moved(self, inputs: Array) -> Array:
+        return np.repeat(inputs, self.size, axis=1)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        batch, timesteps, features = checked_axes(self.name, tuple(input_shape), _SEQUENCES)
+        return (batch, None if timesteps is None else self.size * timesteps, features)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
+
+
+@objects.register("keras.layers")
+class Identity(Moving):
+    """The inputs as they are, and their mask."""
+
+    supports_masking = True
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.built = True
+
+    def moved(self, inputs: Array) -> Array:
+        return inputs
+
+
+def _checked_count(name: str, value: Any) -> int:
+    """A positive int. Raises TypeError for what is no int, ValueError below 1, as Keras does here."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be a positive integer, got {value!r}")
+    if value.__index__() <= 0:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return value.__index__()
+
+
+def _with_batch(layer: str, shape: Sequence[int | None]) -> Shape:
+    if not shape:
+        raise ValueError(f"inputs of {layer!r} must have a batch axis, got shape ()")
+    return tuple(shape)
+
+
+def _product(lengths: Sequence[int | None]) -> int | None:
+    return None if None in lengths else math.prod(n for n in lengths if n is not None)

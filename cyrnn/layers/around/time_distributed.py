@@ -1,0 +1,83 @@
+"""TimeDistributed: a layer at each timestep alone. Reference: ``keras.layers.TimeDistributed``, Keras 3."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import activations, objects
+from cyrnn.layers.around.activation_layers import Activation
+from cyrnn.layers.around.core import Dense, Embedding
+from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array
+from cyrnn.layers.base.layer import Layer, accepted
+
+ROW_BY_ROW = (
+    Activation,
+    Dense,
+    Embedding,
+)  # whose rows of a batch do not know of each other: not in training, nor with the engine's activations
+
+
+@objects.register("keras.layers")
+class TimeDistributed(Layer):
+    """Applies `layer` to every timestep: inputs (batch, timesteps, ...), as many outputs.
+
+    A mask (batch, timesteps) goes through; the layer gets its column of each timestep, if its `call` takes a mask.
+    """
+
+    supports_masking = True
+
+    def __init__(self, layer: Layer, **kwargs: Any) -> None:
+        if not isinstance(layer, Layer):
+            raise ValueError(f"layer must be a layer, got {layer!r}")
+        super().__init__(**kwargs)
+        self.layer = layer
+
+    def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
+        return [_of_a_timestep(input_shape)]
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        x = as_array("inputs", inputs)
+        _of_a_timestep(x.shape)
+        return x
+
+    def __call__(self, inputs: ArrayLike, mask: ArrayLike | None = None, training: bool = False) -> Any:
+        return super().__call__(inputs, mask=mask, training=training)
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        batch, timesteps = inputs.shape[:2]
+        if mask is not None and np.shape(mask)[:2] != (batch, timesteps):
+            raise ValueError(f"mask must have shape {(batch, timesteps)}, got {np.shape(mask)}")
+        if type(self.layer) in ROW_BY_ROW and activations.engine_name(getattr(self.layer, "activation", None)):
+            flat = self.layer.call(self.layer.checked_inputs(inputs.reshape(batch * timesteps, *inputs.shape[2:])))
+            return self.returned(flat.reshape(batch, timesteps, *flat.shape[1:]))
+        outputs = []
+        for t in range(timesteps):
+            column = None if mask is None else np.asarray(mask)[:, t]
+            told = accepted(type(self.layer).call, training=training, **({} if column is None else {"mask": column}))
+            output = self.layer.call(self.layer.checked_inputs(inputs[:, t]), **told)
+            if not isinstance(output, np.ndarray):
+                raise ValueError(f"layer {self.layer.name!r} must return one array, got {type(output).__name__}")
+            outputs.append(output)
+        if not outputs:
+            raise LengthError(f"inputs must have at least one timestep, got shape {inputs.shape}")
+        return self.returned(np.stack(outputs, axis=1))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        batch, *rest = self.layer.compute_output_shape(_of_a_timestep(tuple(input_shape)))
+        return (batch, input_shape[1], *rest)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "layer": objects.serialize(self.layer)}
+
+    @classmethod
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {**config, **objects.revived_in(config, "layer")}
+
+
+def _of_a_timestep(shape: Shape) -> Shape:
+    """(batch, timesteps, ...) -> (batch, ...). Raises ValueError for fewer than three axes."""
+    if len(shape) < 3:
+        raise ValueError(f"TimeDistributed takes inputs (batch, timesteps, ...) of three axes or more, got {shape}")
+    return (shape[0], *shape[2:])

@@ -1,0 +1,115 @@
+"""What configs of Keras 1 and 2 say differently.
+
+They hold options that the constructors of Keras 3 refuse, and so do those here: only reading a config takes them.
+"""
+
+import inspect
+import warnings
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cyrnn import objects
+
+if TYPE_CHECKING:
+    from cyrnn.layers.base.layer import Layer
+
+_Layer = TypeVar("_Layer", bound="Layer")
+
+# The first four say how Keras 2 computed; `batch_input_shape` is for whoever makes the whole model, see `input_shape`.
+_OPTIONS = (
+    *("implementation", "enable_caching_device", "input_length", "input_dtype", "batch_input_shape"),
+    *("num_constants", "reverse_state_order", "time_major"),
+)
+
+# What Keras 1 called the options; the later name is taken that the class knows.
+_NAMES_OF_KERAS_1 = {
+    "output_dim": ("units",),
+    "init": ("kernel_initializer", "embeddings_initializer"),
+    "inner_init": ("recurrent_initializer",),
+    "bias": ("use_bias",),
+    "p": ("rate",),
+    "dropout_W": ("dropout",),
+    "dropout_U": ("recurrent_dropout",),
+    "W_regularizer": ("kernel_regularizer", "embeddings_regularizer"),
+    "U_regularizer": ("recurrent_regularizer",),
+    "b_regularizer": ("bias_regularizer",),
+    "W_constraint": ("kernel_constraint", "embeddings_constraint"),
+    "b_constraint": ("bias_constraint",),
+}
+_ONLY_IN_KERAS_1 = ("consume_less", "input_dim")
+
+
+def modern(class_name: str, config: Any, known: Container[str] = ()) -> tuple[dict[str, Any], bool]:
+    """A layer's config for today's constructors, and whether its sequences have the time axis first.
+
+    `config` is left as it is. Options in `known` are the class's own, whatever they meant in Keras 2. Raises
+    ValueError for an option that changes what a layer computes, in a way that is not supported.
+    """
+    if class_name == "Sequential":
+        return _sequential(config), False
+    if not isinstance(config, Mapping):
+        raise ValueError(f"the config of {class_name!r} must be a dict, got {config!r:.200}")
+    new = dict(config)
+    if class_name == "InputLayer":
+        for old_key, key in (("batch_input_shape", "batch_shape"), ("input_dtype", "dtype")):
+            if old_key in new:
+                new[key] = new.pop(old_key)
+    new = _renamed(new, known)
+    old = {key: new.pop(key) for key in _OPTIONS if key in new and key not in known}
+    if old.get("num_constants"):
+        raise ValueError(f"num_constants is {old['num_constants']!r}: cells with constants are not supported")
+    if old.get("reverse_state_order"):
+        warnings.warn("reverse_state_order has no effect: states are in the order of the cells", stacklevel=2)
+    return new, bool(old.get("time_major"))
+
+
+def _renamed(config: dict[str, Any], known: Container[str]) -> dict[str, Any]:
+    """A config with the options of Keras 1 under their later names."""
+    if not any(key in config and key not in known for key in (*_NAMES_OF_KERAS_1, *_ONLY_IN_KERAS_1)):
+        return config
+    new = {}
+    for key, value in config.items():
+        later = [name for name in _NAMES_OF_KERAS_1.get(key, ()) if key not in known and name in known]
+        if isinstance(value, Mapping) and key.endswith("_regularizer") and "class_name" not in value:
+            value = {"class_name": "L1L2", "config": {k: value[k] for k in ("l1", "l2") if k in value}}
+        if later or key in known or key not in _ONLY_IN_KERAS_1:
+            new[later[0] if later else key] = value
+    return new
+
+
+def _sequential(config: Any) -> dict[str, Any]:
+    """Up to Keras 2.2.2 the config is the list of layers. The first layer may say what an InputLayer says since."""
+    new = {"layers": config} if isinstance(config, (list, tuple)) else dict(config)
+    entries = new.get("layers")
+    if not isinstance(entries, (list, tuple)):
+        raise ValueError("the config of a Sequential must hold a list of layers")
+    first = entries[0] if entries and isinstance(entries[0], Mapping) else {}
+    shape, layer = _input_shape(first, "batch_input_shape"), first.get("config")
+    if shape is not None and first.get("class_name") != "InputLayer":
+        name = f"{layer['name']}_input" if isinstance(layer, Mapping) and "name" in layer else None
+        entries = [{"class_name": "InputLayer", "config": {"batch_shape": shape, "name": name}}, *entries]
+    return {**new, "layers": list(entries)}
+
+
+def input_shape(entry: Mapping[str, Any]) -> Any:
+    """The shape of the input for which a layer or model is built, if its entry says so in Keras 2's way; or None."""
+    return _input_shape(entry, "batch_input_shape", "build_input_shape")
+
+
+def _input_shape(entry: Mapping[str, Any], *keys: str) -> Any:
+    config = entry.get("config")
+    shapes = [config.get(key) for key in keys] if isinstance(config, Mapping) else []
+    return next((shape for shape in shapes if shape is not None), None)
+
+
+def layer_from_config(cls: "type[_Layer]", config: Any, custom_objects: Mapping[str, Any] | None) -> "_Layer":
+    """The layer of a config that Keras 2 or 3 wrote. Raises ValueError that names it."""
+    with objects.custom_object_scope(custom_objects), objects.refusals_named(cls.__name__, config):
+        own = "_keras_module" not in vars(cls)
+        new, time_major = modern("" if own else cls.__name__, config, inspect.signature(cls).parameters)
+        if time_major and not isinstance(getattr(cls, "time_major", None), bool):
+            raise ValueError("time_major is true, but it is not a recurrent layer")
+        layer = cls(**cls.arguments_of(new))
+    if time_major:
+        layer.time_major = True
+    return layer

@@ -1,0 +1,163 @@
+"""Batch inference: a layer or model over any number of samples, in bounded memory."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from cyrnn.engine import threads
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array, as_array, check_out, checked_int
+
+# Without a batch_size: as many samples at a time as make about this many elements, of the input or of a layer's output,
+# whichever has more. Enough work for all cores, and a few tens of megabytes for what is between the layers.
+_ELEMENTS = 1 << 20
+_LEAST_SAMPLES = 32
+
+Progress = bool | Callable[[Iterable[int]], Iterable[int]]
+
+
+class Predicts:
+    """What `predict` needs from a layer: that it can be called, and says shape and dtype of its output."""
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        *,
+        num_threads: int | None = None,
+        out: Any = None,
+        progress: Progress = False,
+        verbose: Any = None,
+    ) -> Any:
+        """The output for x (samples, ...), computed batch by batch in bounded memory.
+
+        x : an array; for a model of several inputs a list or dict of them, with as many samples in each. Memory maps of
+            any dtype and strides may be larger than memory: no more than a batch is converted at a time
+        batch_size : samples at a time; None chooses by the size of a sample, in the input and between the layers
+        num_threads : at most so many threads; None is `cyrnn.get_num_threads()`
+        out : array of the output's shape and dtype, such as a memory map, that the result is written to and returned;
+            for several outputs a list, tuple or dict of arrays, as the model returns them
+        progress : True shows a progress bar (needs tqdm); or what to do so with, as ``tqdm.tqdm``
+        verbose : Keras' argument; accepted, changes nothing
+
+        Ctrl-C ends it between batches and within them; `out` is then filled in part.
+
+        With a stateful layer each batch begins with the states that the one before left, row by row; the number of
+        samples must be a multiple of its rows.
+        """
+        return _predict(self, x, batch_size, num_threads, out, progress)
+
+    def predict_inputs(self, x: Any) -> list[Array]:
+        """The arrays that `predict` cuts into batches."""
+        return [as_array("x", x)]
+
+    def in_structure(self, parts: list[Any]) -> Any:
+        """What a call takes, or its shapes, of the parts for each of these arrays."""
+        return parts[0]
+
+    def output_dtypes(self: Any, count: int) -> list[np.dtype]:
+        """The dtypes of `count` outputs."""
+        return [self.output_dtype] * count
+
+    def largest_shapes(self: Any, shapes: Any) -> list[Any]:
+        """The shapes of what the layers give each other for inputs of these shapes: what a batch takes memory for."""
+        return [self.compute_output_shape(shapes)]
+
+    def stateful_rows(self) -> int | None:
+        """The rows that a stateful layer carries states for; None without such a layer."""
+        return None
+
+
+def _predict(layer: Any, x: Any, batch_size: int | None, num_threads: int | None, out: Any, progress: Progress) -> Any:
+    inputs = layer.predict_inputs(x)
+    if any(array.ndim == 0 for array in inputs):
+        raise ValueError("x must have a batch axis, got an array of shape ()")
+    counts = [len(array) for array in inputs]
+    if len(set(counts)) > 1:
+        raise ValueError(f"all arrays in x must have as many samples, got {counts}")
+    if any(getattr(part, "time_major", False) for part in layer.layers_within()):
+        raise ValueError(
+            f"layer {layer.name!r} has the batch on its second axis: call it, predict() cuts the first one"
+        )
+    samples, size = counts[0], _batch_size(layer, inputs, batch_size)
+    results: list[Array] = [] if out is None else _checked_out(layer, out, [array.shape for array in inputs])
+    with threads.using(num_threads):
+        for first in _progress(range(0, max(1, samples), size), progress):
+            batch = layer.in_structure([array[first : first + size] for array in inputs])
+            part = layer(batch, training=False) if layer.keeps_training_open else layer(batch)
+            parts = nest.leaves(part)
+            if not results:
+                results = [np.empty((samples, *values.shape[1:]), values.dtype) for values in parts]
+            for result, values in zip(results, parts, strict=True):
+                result[first : first + len(values)] = values
+    return nest.filled(part, results)
+
+
+def _batch_size(layer: Any, inputs: list[Array], batch_size: int | None) -> int:
+    """The number of samples at a time. Raises ValueError before anything is computed, so that no state moves."""
+    rows, samples = layer.stateful_rows(), len(inputs[0])
+    wanted = None if batch_size is None else checked_int("batch_size", batch_size)
+    if rows is None and getattr(layer, "stateful", False):  # it is built by the first batch, for as many rows
+        rows = samples if wanted is None else wanted
+    if rows is not None:
+        if wanted not in (None, rows) or samples % max(1, rows):
+            raise ValueError(
+                f"stateful layer {layer.name!r} carries states of {rows} rows: it must be given a multiple of {rows} "
+                f"samples, {rows} at a time; got {samples} samples and a batch_size of {batch_size}"
+            )
+        return max(1, rows)
+    return _samples_at_a_time(layer, inputs) if wanted is None else wanted
+
+
+def _samples_at_a_time(layer: Any, inputs: list[Array]) -> int:
+    size = _ELEMENTS // max(1, sum(array[:1].size for array in inputs))
+    if min(size, len(inputs[0])) > _LEAST_SAMPLES and layer.built:  # only then it matters what is between the layers
+        shapes = layer.in_structure([(1, *array.shape[1:]) for array in inputs])
+        if not any(part.is_your_own for part in layer.layers_within()):  # they may have to be run to tell their shapes
+            size = min(size, _ELEMENTS // max(1, *_sizes(layer.largest_shapes(shapes))))
+    return max(_LEAST_SAMPLES, size)
+
+
+def _sizes(shapes: Any) -> list[int]:
+    """The number of elements for each shape in a structure; an axis that is not known counts once."""
+    return [math.prod(1 if n is None else n for n in shape) for shape in nest.leaves_of_shapes(shapes)]
+
+
+def _checked_out(layer: Any, out: Any, input_shapes: list[Any]) -> list[Array]:
+    """The arrays for the outputs, in their order. Raises ValueError unless the whole result can be written to them.
+
+    Nothing has been computed yet.
+    """
+    shapes = layer.compute_output_shape(layer.in_structure(input_shapes))
+    wanted = nest.leaves_of_shapes(shapes)
+    if not all(isinstance(n, int) for shape in wanted for n in shape):
+        raise ValueError(f"out cannot be given where the output's shape is not known before: {shapes}")
+    if not nest.is_shape(shapes) and _form(out) != _form(nest.mapped_shapes(str, shapes)):
+        raise ValueError(f"out must hold an array for each output, of the shapes {shapes}, in their structure")
+    arrays = [out] if nest.is_shape(shapes) else nest.leaves(out)
+    for array, shape, dtype in zip(arrays, wanted, layer.output_dtypes(len(wanted)), strict=True):
+        check_out(array, shape, dtype)
+    if any(np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i]):
+        raise ValueError("out must hold arrays that do not overlap")
+    return arrays
+
+
+def _form(structure: Any) -> list[Any]:
+    """Where a structure has leaves and dicts; lists and tuples may be nested in any way."""
+    if isinstance(structure, dict):
+        return [{key: _form(part) for key, part in structure.items()}]
+    return [form for part in structure for form in _form(part)] if nest.is_nested(structure) else [None]
+
+
+def _progress(batches: Iterable[int], wanted: Progress) -> Iterable[int]:
+    if callable(wanted):
+        return wanted(batches)
+    if not wanted:
+        return batches
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        raise ImportError("progress=True needs tqdm: pip install 'cyrnn[progress]'") from error
+    return tqdm(batches, unit="batch")

@@ -1,0 +1,1 @@
+"""Cells, recurrent layers, and how they are run."""

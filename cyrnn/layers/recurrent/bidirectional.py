@@ -1,0 +1,264 @@
+"""Bidirectional: a recurrent layer forwards and backwards over the same sequences.
+
+Reference: ``keras.layers.Bidirectional``, Keras 3.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import objects
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array, LengthError, Shape
+from cyrnn.layers.base.engine_layer import run_together
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.predict import Predicts
+from cyrnn.layers.recurrent.rnn import RNN
+from cyrnn.layers.recurrent.states import checked_and_called
+
+MERGE_MODES = ("sum", "mul", "ave", "concat", None)
+
+
+@objects.register("keras.layers")
+class Bidirectional(Predicts, Layer):
+    """A recurrent layer in both directions: ``layer(sequences, initial_state=None, mask=None, training=False)``.
+
+    Parameters
+    ----------
+    layer : an RNN or SimpleRNN. The forward layer is a new one of its config, named ``forward_...``; so is the
+        backward layer, with `go_backwards`, unless `backward_layer` is given
+    merge_mode : how the outputs become one: "concat" (along the last axis), "sum", "mul", "ave"; None returns both
+    weights : list of initial weights, first those of the forward layer. (Keras takes it and forgets it.)
+    backward_layer : a layer of the other direction, and the same stateful, return_sequences and return_state
+
+    Both layers zero their masked outputs if they return sequences, and repeat the last one if not, whatever they were
+    told before, as in Keras. The backward outputs of sequences are in the order of time.
+
+    Call
+    ----
+    As an `RNN`; initial_state is a list, its first half for the forward layer, its second for the backward one. Returns
+    the output, or with merge_mode None both; with `return_state` a tuple of that, the forward states and the backward
+    ones. Raises ValueError and TypeError as `RNN` does.
+    """
+
+    supports_masking = True
+
+    def __init__(
+        self,
+        layer: RNN,
+        merge_mode: str | None = "concat",
+        weights: Sequence[ArrayLike] | None = None,
+        backward_layer: RNN | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name, value in {"layer": layer, "backward_layer": backward_layer or layer}.items():
+            if not isinstance(value, Layer):
+                raise ValueError(f"{name} must be a layer, got {value!r}")
+            if not isinstance(value, RNN):
+                raise TypeError(f"{name} must be an RNN or SimpleRNN, got {value!r}")
+        if merge_mode not in MERGE_MODES:
+            raise ValueError(f"merge_mode must be one of {MERGE_MODES}, got {merge_mode!r}")
+        super().__init__(**kwargs)
+        self.forward_layer: RNN = _renamed(layer, "forward_")
+        self.backward_layer: RNN = backward_layer or _renamed(layer, "backward_", go_backwards=True)
+        _check_pair(self.forward_layer, self.backward_layer)
+        if merge_mode in ("sum", "mul", "ave") and self.forward_layer.output_size != self.backward_layer.output_size:
+            sizes = self.forward_layer.output_size, self.backward_layer.output_size
+            raise ValueError(f"merge_mode {merge_mode!r} needs two layers of one width, got {sizes[0]} and {sizes[1]}")
+        for direction in (self.forward_layer, self.backward_layer):
+            direction.zero_output_for_mask = direction.return_sequences
+        self.merge_mode = merge_mode
+        self.stateful = layer.stateful
+        self.return_sequences = layer.return_sequences
+        self.return_state = layer.return_state
+        self._initial_weights = weights
+
+    @property
+    def time_major(self) -> bool:
+        """Whether sequences are (timesteps, batch, features), as a config of Keras 2 may say."""
+        return self.forward_layer.time_major
+
+    def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
+        return [input_shape, input_shape]
+
+    def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+        super()._make_weights(input_shape, values)
+        if self._initial_weights is not None and values is None:
+            self.set_weights(self._initial_weights)
+
+    # ------------------------------------------------------------ calling
+
+    def __call__(
+        self,
+        sequences: ArrayLike,
+        initial_state: Any = None,
+        mask: ArrayLike | None = None,
+        training: bool = False,
+    ) -> Any:
+        count = 2 if self.merge_mode is None else 1
+        return checked_and_called(self, sequences, initial_state, mask, training, count)
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        return self.forward_layer.checked_inputs(inputs)
+
+    def checked_call(self, x: Array, initial_state: Any, mask: ArrayLike | None) -> list[Any]:
+        """For each direction the arguments that `RNN.checked_call` gives."""
+        forward, backward = self.forward_layer, self.backward_layer
+        halves = [None, None] if initial_state is None else self._halves(initial_state)
+        return [forward.checked_call(x, halves[0], mask), backward.checked_call(x, halves[1], mask)]
+
+    def _halves(self, initial_state: Any) -> list[Any]:
+        sizes = [len(nest.flatten(layer.state_size)) for layer in (self.forward_layer, self.backward_layer)]
+        leaves = nest.flatten(initial_state)
+        if not nest.is_nested(initial_state) or len(leaves) != sum(sizes):
+            got = f"{len(leaves)} arrays" if nest.is_nested(initial_state) else f"a {type(initial_state).__name__}"
+            error = LengthError if len(leaves) < sum(sizes) else ValueError
+            raise error(f"initial_state must be a list of {sum(sizes)} arrays, forward then backward, got {got}")
+        return [leaves[: sizes[0]], leaves[sizes[0] :]]
+
+    def call(self, sequences: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        layers = [self.forward_layer, self.backward_layer]
+        arguments = self.checked_call(sequences, initial_state, mask)
+        merged = self._array_for_both(sequences)
+        into = [None, None] if merged is None else self._parts_of(merged)
+        if all(map(_as_it_is, layers)):
+            works = [
+                layer.run(sequences, states, keep, training, part)
+                for layer, (states, keep), part in zip(layers, arguments, into, strict=True)
+            ]
+            returned = [layer.finished(*done) for layer, done in zip(layers, run_together(*works), strict=True)]
+            for layer, result in zip(layers, returned, strict=True):
+                layer._record_activity(result)
+        else:
+            returned = [
+                layer(sequences, initial_state=states, mask=keep, training=training)
+                for layer, (states, keep) in zip(layers, arguments, strict=True)
+            ]
+        results = [result if isinstance(result, tuple) else (result,) for result in returned]
+        outputs = [self.returned(output) for output, *_ in results]
+        if merged is not None:
+            combined: tuple[Any, ...] = (merged,)
+        else:
+            if self.return_sequences:
+                outputs[1] = outputs[1][:, ::-1]
+            combined = self._merged(*outputs)
+        if self.return_state:
+            combined += (*results[0][1:], *results[1][1:])
+        return combined if len(combined) > 1 else combined[0]
+
+    def _array_for_both(self, x: Array) -> Array | None:
+        """The array whose halves the two directions fill, where outputs are concatenated as the engine gives them."""
+        layers = (self.forward_layer, self.backward_layer)
+        dtypes = {policy.compute_dtype for policy in (self.dtype_policy, *(layer.dtype_policy for layer in layers))}
+        if self.merge_mode != "concat" or any(layer.engine_cells is None or not _as_it_is(layer) for layer in layers):
+            return None
+        dtypes |= {layer.engine_cells[-1].dtype_policy.engine_dtype for layer in layers if layer.engine_cells}
+        if len(dtypes) > 1:
+            return None
+        leading = x.shape[:2] if self.return_sequences else x.shape[:1]
+        return np.empty((*leading, sum(layer.output_size for layer in layers)), dtypes.pop())
+
+    def _parts_of(self, merged: Array) -> list[Array]:
+        """Where each direction writes: the backward one from the last timestep to the first."""
+        width = self.forward_layer.output_size
+        forward, backward = merged[..., :width], merged[..., width:]
+        return [forward, backward[:, ::-1] if self.return_sequences else backward]
+
+    def _merged(self, forward: Array, backward: Array) -> tuple[Array, ...]:
+        if self.merge_mode is None:
+            return forward, np.ascontiguousarray(backward)
+        if self.merge_mode == "concat":
+            return (np.concatenate([forward, backward], axis=-1),)
+        if self.merge_mode == "mul":
+            return (forward * backward,)
+        total = forward + backward
+        return (total if self.merge_mode == "sum" else total / total.dtype.type(2),)
+
+    # ------------------------------------------------------------ states
+
+    @property
+    def states(self) -> tuple[Any, ...] | None:
+        """The states that a stateful layer carries, forward then backward; None if there are none yet."""
+        forward, backward = self.forward_layer.states, self.backward_layer.states
+        return None if forward is None or backward is None else (*forward, *backward)
+
+    def reset_state(self, states: Any = None, batch_index: int | ArrayLike | None = None) -> None:
+        """Set the states that both directions carry; see `RNN.reset_state`. `states` is as `initial_state` in a call.
+
+        Raises AttributeError if the layer is not stateful, as Keras does.
+        """
+        if not self.stateful:
+            raise AttributeError(f"layer {self.name!r} must be stateful to have its states set")
+        halves = [None, None] if states is None else self._halves(states)
+        before = self.forward_layer.states
+        self.forward_layer.reset_state(halves[0], batch_index)
+        try:
+            self.backward_layer.reset_state(halves[1], batch_index)
+        except BaseException:
+            self.forward_layer.states = before
+            raise
+
+    def reset_states(self, states: Any = None, batch_index: int | ArrayLike | None = None) -> None:
+        """Keras 2's name of `reset_state`."""
+        self.reset_state(states, batch_index)
+
+    def stateful_rows(self) -> int | None:
+        return self.forward_layer.stateful_rows()
+
+    # ------------------------------------------------------------ shapes and config
+
+    def compute_output_shape(self, input_shape: Sequence[int | None], initial_state_shape: Any = None) -> Any:
+        shapes = [layer.compute_output_shape(input_shape) for layer in (self.forward_layer, self.backward_layer)]
+        (forward, *forward_states), (backward, *backward_states) = (
+            shape if self.return_state else (shape,) for shape in shapes
+        )
+        states = (*forward_states, *backward_states)
+        if self.merge_mode is None:
+            return (forward, backward, *states)
+        merged = (*forward[:-1], forward[-1] + backward[-1]) if self.merge_mode == "concat" else forward
+        return (merged, *states) if self.return_state else merged
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The input's mask if sequences are returned, else None; one for each output with merge_mode None."""
+        output = nest.flatten(mask)[0] if self.return_sequences else None
+        return (output, output) if self.merge_mode is None else output
+
+    def described(self) -> dict[str, Any]:
+        sizes = [layer.described().get("units") for layer in (self.forward_layer, self.backward_layer)]
+        return {"units": sizes, **super().described()}
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "merge_mode": self.merge_mode,
+            "layer": objects.serialize(self.forward_layer),
+            "backward_layer": objects.serialize(self.backward_layer),
+        }
+
+    @classmethod
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {**config, **objects.revived_in(config, "layer", "backward_layer")}
+
+
+def _renamed(layer: RNN, prefix: str, **changes: Any) -> Any:
+    """A new layer of this one's config and the changes, its name beginning with `prefix`."""
+    new = objects.clone(layer, name=prefix + layer.name.removeprefix(prefix), **changes)
+    new.time_major = layer.time_major
+    return new
+
+
+def _as_it_is(layer: RNN) -> bool:
+    """Whether the layer's `call` is RNN's, and not one of a subclass."""
+    return type(layer).call is RNN.call and type(layer).__call__ is RNN.__call__
+
+
+def _check_pair(forward: RNN, backward: RNN) -> None:
+    """Raises ValueError unless the two layers go in different directions and return the same things."""
+    if forward.go_backwards == backward.go_backwards:
+        raise ValueError(f"the two layers must differ in go_backwards, got {forward.go_backwards} for both")
+    for option in ("stateful", "return_sequences", "return_state", "time_major"):
+        ours, theirs = getattr(forward, option), getattr(backward, option)
+        if ours != theirs:
+            raise ValueError(f"the two layers must have the same {option}, got {ours} forward and {theirs} backward")

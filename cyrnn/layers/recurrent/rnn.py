@@ -1,0 +1,287 @@
+"""RNN: a cell over the timesteps of sequences, with Keras' options, masks and states.
+
+Reference: ``keras.layers.RNN``, Keras 3; where its backends disagree, its TensorFlow backend.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import objects
+from cyrnn.engine import threads
+from cyrnn.engine.plan import Call
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_mask
+from cyrnn.layers.base.engine_layer import run_together
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.predict import Predicts
+from cyrnn.layers.recurrent import cell_protocol
+from cyrnn.layers.recurrent.python_loop import walk
+from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
+from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
+from cyrnn.layers.recurrent.states import Carried, checked_and_called
+from cyrnn.layers.recurrent.stepper import Stepper, stepper_of
+from cyrnn.layers.recurrent.wavefront import Stage, calls_of
+
+
+@objects.register("keras.layers")
+class RNN(Carried, Predicts, Layer):
+    """A recurrent layer: ``rnn(sequences, initial_state=None, mask=None, training=False)``.
+
+    Parameters
+    ----------
+    cell : a SimpleRNNCell, or any object with ``call(inputs, states) -> (output, new_states)`` and `state_size`
+        (int, or list or tuple of ints); it may have `output_size` and `get_initial_state(batch_size)`. A list of cells
+        becomes a `StackedRNNCells`
+    return_sequences : return the output of every timestep, not only of the last
+    return_state : return the final states too
+    go_backwards : process the last timestep first; outputs are in the order of processing
+    stateful : begin each call with the states that the one before left; see `reset_state`
+    unroll : accepted, changes nothing
+    zero_output_for_mask : masked timesteps give zeros, instead of repeating the last output
+
+    Call
+    ----
+    sequences : array (batch, timesteps, features), any strides; at least one timestep. For a cell of your own it may
+        have more axes
+    initial_state : an array (batch, size) for each state; alone or in a list, which may be flat or nested as the
+        states of a stack are; default zeros
+    mask : array (batch, timesteps) or (batch, timesteps, 1), or (timesteps,) for a batch of one; true means keep.
+        A masked timestep leaves the state of its row as it is and repeats its last output (zeros before the first)
+    training : apply dropout
+    Returns (batch, units), or (batch, timesteps, units) with `return_sequences`; with `return_state` a tuple of that
+    and each state, for a stack a list with the states of each cell, as `get_initial_state` has them. Raises ValueError
+    for wrong shapes, TypeError for arrays that are not of numbers; the layer is then as it was.
+    """
+
+    supports_masking = True
+    time_major = False  # sequences, masks and outputs are (timesteps, batch, ...): only for configs of Keras 2
+
+    def __init__(
+        self,
+        cell: Any,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        cell = StackedRNNCells(cell, dtype=kwargs.get("dtype")) if nest.is_nested(cell) else cell
+        cell_protocol.check_cell(cell)
+        super().__init__(**kwargs)
+        self.cell = cell
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.go_backwards = bool(go_backwards)
+        self.stateful = bool(stateful)
+        self.unroll = bool(unroll)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.single_state = isinstance(cell.state_size, int)
+        self.states: list[Any] | None = None  # of a stateful layer, once it is built
+
+    @property
+    def state_size(self) -> list[Any]:
+        """The cell's state size: a list of one for a single state."""
+        return [self.cell.state_size] if self.single_state else list(self.cell.state_size)
+
+    @property
+    def output_size(self) -> int:
+        """The width of an output: the cell's `output_size`, else that of its first state."""
+        return cell_protocol.output_size(self.cell)
+
+    def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
+        return [(input_shape[0], *input_shape[2:])] if isinstance(self.cell, Layer) else []
+
+    def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+        if len(input_shape) < 3:
+            raise ValueError(f"the input must have shape (batch, timesteps, features), got {input_shape}")
+        batch = input_shape[1 if self.time_major else 0]
+        if self.stateful and batch is None:
+            raise ValueError(f"stateful layer {self.name!r} needs to know its batch size, got shape {input_shape}")
+        super()._make_weights(input_shape, values)
+        if self.stateful and batch is not None:
+            self.begin_carrying(batch)
+
+    # ------------------------------------------------------------ calling
+
+    def __call__(
+        self,
+        sequences: ArrayLike,
+        initial_state: Any = None,
+        mask: ArrayLike | None = None,
+        training: bool = False,
+    ) -> Any:
+        if self.built and initial_state is None and mask is None and not training and self._takes_the_short_way():
+            plan = self.cell.whole_plan()
+            if plan is not None and plan.dtype == self.dtype_policy.compute_dtype:
+                outputs = plan.forward(sequences, self.return_sequences, self.go_backwards, threads.get_num_threads)
+                if outputs is not None:
+                    return outputs
+        return checked_and_called(self, sequences, initial_state, mask, training)
+
+    def _takes_the_short_way(self) -> bool:
+        """Whether a call without states, mask and training is one call of a plan, and nothing else."""
+        cell = self.cell
+        return (
+            type(cell) is SimpleRNNCell
+            and type(self).call is RNN.call
+            and type(self).get_initial_state is Carried.get_initial_state
+            and not (self.stateful or self.return_state or self.time_major)
+            and self.activity_regularizer is None
+            and cell.activity_regularizer is None
+            and cell.dtype_policy.name == self.dtype_policy.name
+        )
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        x = as_array("sequences", inputs)
+        if x.ndim < 3 or (x.ndim > 3 and self.engine_cells):
+            error = LengthError if x.ndim < 3 else ValueError
+            raise error(f"sequences must have shape (batch, timesteps, features), got {x.shape}: expected ndim=3")
+        x = x.swapaxes(0, 1) if self.time_major else x
+        if 0 in x.shape[1:2]:
+            raise LengthError(f"sequences must have at least one timestep, got shape {x.shape}")
+        return self.cast(x)
+
+    def checked_call(
+        self, sequences: Array, initial_state: Any, mask: ArrayLike | None
+    ) -> tuple[list[Array] | None, Array | None]:
+        """The arguments of a call: the states, one array each, or None for zeros; and the mask."""
+        batch, timesteps = sequences.shape[:2]
+        keep = None if mask is None else checked_mask(mask, batch, timesteps)
+        return self.beginning_states(initial_state, batch), keep
+
+    def call(self, sequences: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        states, keep = self.checked_call(sequences, initial_state, mask)
+        ((output, states),) = run_together(self.run(sequences, states, keep, training))
+        return self.finished(output, states)
+
+    @property
+    def engine_cells(self) -> list[SimpleRNNCell] | None:
+        """The cells that the engine runs one behind the other; None where Python has to walk."""
+        return getattr(self.cell, "engine_cells", None)
+
+    def run(
+        self, x: Array, states: list[Array] | None, keep: Array | None, training: bool, into: Array | None = None
+    ) -> Generator[list[Call], None, tuple[Array, list[Array]]]:
+        """Yields the engine's calls, those in a list together; returns output and final states.
+
+        `into` is an array for the output, of its shape and the engine's dtype. Each cell of a stack goes over the whole
+        sequence: at a masked step it does not matter what the layer below gave, so the numbers are those of going step
+        by step.
+        """
+        cells = self.engine_cells
+        if cells is None:
+            leaves = nest.flatten(self.get_initial_state(len(x))) if states is None else states
+            begin = nest.pack(self.get_initial_state(1), leaves)
+            walked, after = walk(self, x, begin, keep, training)
+            return walked, nest.flatten(after)
+        stages = self._stages(cells, x, states, keep, training, into)
+        yield from calls_of(stages, cells[0].cast(x), masked=keep is not None)
+        wanted = stages if self.return_state or self.stateful else []
+        output = stages[-1].output
+        assert output is not None  # all stages have been called
+        return output, [stage.state for stage in wanted if stage.state is not None]
+
+    def _stages(
+        self,
+        cells: list[SimpleRNNCell],
+        x: Array,
+        states: list[Array] | None,
+        keep: Array | None,
+        training: bool,
+        into: Array | None,
+    ) -> list[Stage]:
+        stages = []
+        batch, timesteps, features = x.shape
+        for index, cell in enumerate(cells):
+            last, plan = index == len(cells) - 1, cell.plan()
+            if features != plan.features:
+                raise ValueError(f"sequences must have {plan.features} features, as the kernel has, got {features}")
+            in_dropout, recurrent_dropout = cell.draw_dropout_masks(batch, plan.features) if training else (None, None)
+            backwards = self.go_backwards and index == 0  # what is above gets its input in the order of processing
+            stage = Stage(
+                plan,
+                batch,
+                timesteps,
+                whole=self.return_sequences or not last,
+                output=into if last else None,
+                begin=None if states is None else cell.checked_state(states[index], batch),
+                state=np.empty((batch, plan.units), plan.dtype) if self.return_state or self.stateful else None,
+                options={
+                    "mask": keep if keep is None or backwards or not self.go_backwards else keep[:, ::-1],
+                    "zero_output_for_mask": self.zero_output_for_mask and last,
+                    "go_backwards": backwards,
+                    "input_dropout": in_dropout,
+                    "recurrent_dropout": recurrent_dropout,
+                },
+            )
+            stages.append(stage)
+            features = plan.units
+        return stages
+
+    def finished(self, output: Array, states: list[Array]) -> Any:
+        """What a call returns, in the layer's dtype; a stateful layer has its new states from here on."""
+        output = self.returned(output)
+        if not (self.stateful or self.return_state):
+            return output
+        packed = nest.pack(self.get_initial_state(1), [self.returned(state) for state in states])
+        if self.stateful:
+            self.carry(packed)
+        return (output, *packed) if self.return_state else output
+
+    # ------------------------------------------------------------ streaming
+
+    def stepper(self, batch_size: int = 1, initial_state: Any = None) -> Stepper:
+        """A `Stepper` for `batch_size` streams side by side, which takes one timestep at a time.
+
+        initial_state : as in a call; None is what a call without it begins with, also where the layer is stateful
+        Raises ValueError for a layer that is not built, goes backwards, or that the engine does not run by itself.
+        """
+        if type(self).call is not RNN.call:
+            raise ValueError(f"layer {self.name!r} has a `call` of its own, which a stepper does not know")
+        return stepper_of(self, batch_size, initial_state)
+
+    # ------------------------------------------------------------ shapes and config
+
+    def compute_output_shape(self, input_shape: Sequence[int | None], initial_state_shape: Any = None) -> Any:
+        batch, timesteps = input_shape[1::-1] if self.time_major else input_shape[:2]
+        leading = (timesteps, batch) if self.time_major else (batch, timesteps)
+        output = (*leading, self.output_size) if self.return_sequences else (batch, self.output_size)
+        return (output, *(_state_shapes(size, batch) for size in self.state_size)) if self.return_state else output
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The input's mask if every timestep is returned, else None; with `return_state`, None for each state too."""
+        output = nest.flatten(mask)[0] if self.return_sequences else None
+        return [output, *(None for _ in self.state_size)] if self.return_state else output
+
+    def described(self) -> dict[str, Any]:
+        sizes = self.state_size
+        return {"units": sizes[0] if len(sizes) == 1 else sizes, **super().described()}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.own_config(), "cell": objects.serialize(self.cell)}
+
+    def own_config(self) -> dict[str, Any]:
+        """The options that every recurrent layer has, in Keras' order."""
+        return {
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
+            "unroll": self.unroll,
+            "zero_output_for_mask": self.zero_output_for_mask,
+            **({"time_major": True} if self.time_major else {}),
+        }
+
+    @classmethod
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {**config, **objects.revived_in(config, "cell")}
+
+
+def _state_shapes(size: Any, batch: int | None) -> Any:
+    """The shapes of states of these sizes, nested as they are."""
+    return [_state_shapes(part, batch) for part in size] if nest.is_nested(size) else (batch, size)

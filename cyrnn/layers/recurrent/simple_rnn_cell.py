@@ -1,0 +1,251 @@
+"""SimpleRNNCell: one step of Keras' simple recurrent network.
+
+    h_t = activation(x_t . kernel + h_{t-1} . recurrent_kernel + bias)
+
+Reference: ``keras.layers.SimpleRNNCell``, Keras 3.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import activations, constraints, initializers, objects, random, regularizers
+from cyrnn.engine import plan as engine
+from cyrnn.engine import threads
+from cyrnn.layers.base import symbolic
+from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
+from cyrnn.layers.base.engine_layer import PlannedLayer
+from cyrnn.layers.base.layer import accepted
+from cyrnn.layers.base.weights import Weight, WeightSpec
+
+
+@objects.register("keras.layers")
+class SimpleRNNCell(PlannedLayer):
+    """One step: ``cell(sequence, states, training=False) -> (output, new_states)``.
+
+    Parameters
+    ----------
+    units : positive int, the width of output and state
+    activation : name or callable on arrays (batch, units); None is linear
+    use_bias : whether there is a bias
+    kernel_initializer, recurrent_initializer, bias_initializer : name, object, callable(shape, dtype), array or None
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : their penalties are in `losses`
+    kernel_constraint, recurrent_constraint, bias_constraint : applied by `apply_constraints()`
+    dropout, recurrent_dropout : in [0, 1], share of the inputs and of the state dropped when training
+    seed : int or None, of the dropout masks
+
+    Weights, once built: `kernel` (features, units), `recurrent_kernel` (units, units), `bias` (units,) or None.
+
+    Call
+    ----
+    sequence : array (batch, features), one step of the input
+    states : array (batch, units), or a list or tuple that holds it
+    Returns the output (batch, units) and the new state in the form it came: the array, or a list with it.
+    Raises ValueError for wrong shapes, TypeError for arrays that are not of numbers.
+    """
+
+    kernel = Weight()
+    recurrent_kernel = Weight()
+    bias = Weight()
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        units = checked_int("units", units)
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = random.SeedGenerator(
+            seed
+        )  # before the initializers: without seeds, all draw in this order
+        self.units = self.state_size = self.output_size = units
+        self.activation = activations.get(activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+        self.dropout = checked_rate("dropout", dropout)
+        self.recurrent_dropout = checked_rate("recurrent_dropout", recurrent_dropout)
+        self._dropout_mask: Array | None = None
+        self._recurrent_dropout_mask: Array | None = None
+
+    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
+        features, units = input_shape[-1], self.units
+        if features is None:
+            raise ValueError(f"layer {self.name!r} needs to know the last axis of its input, got shape {input_shape}")
+        kernel = WeightSpec(
+            "kernel", (features, units), self.kernel_initializer, self.kernel_regularizer, self.kernel_constraint
+        )
+        recurrent_kernel = WeightSpec(
+            "recurrent_kernel",
+            (units, units),
+            self.recurrent_initializer,
+            self.recurrent_regularizer,
+            self.recurrent_constraint,
+        )
+        bias = WeightSpec("bias", (units,), self.bias_initializer, self.bias_regularizer, self.bias_constraint)
+        return [kernel, recurrent_kernel, bias] if self.use_bias else [kernel, recurrent_kernel]
+
+    @property
+    def engine_cells(self) -> "list[SimpleRNNCell] | None":
+        """This cell, if its plan alone computes what `call` does, for whole sequences; else None."""
+        cls = type(self)
+        as_it_is = cls.call is SimpleRNNCell.call and cls.__call__ is SimpleRNNCell.__call__
+        known = activations.engine_name(self.activation) is not None and self.activity_regularizer is None
+        return [self] if as_it_is and known else None
+
+    @property
+    def begins_with_zeros(self) -> bool:
+        """Whether `get_initial_state` is the one of this class."""
+        return type(self).get_initial_state is SimpleRNNCell.get_initial_state
+
+    # ------------------------------------------------------------ one step
+
+    def __call__(self, sequence: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:
+        if not training and type(self).call is SimpleRNNCell.call and self.activity_regularizer is None:
+            output = self._step_the_short_way(sequence, states)
+            if output is not None:
+                return output, [output] if isinstance(states, (list, tuple)) else output
+        if symbolic.among(sequence, states):
+            return symbolic.call(self, (sequence, states), {"training": training})
+        x = self.checked_inputs(sequence)
+        if x.ndim != 2:
+            raise ValueError(f"sequence must have shape (batch, features), got {x.shape}")
+        if not self.built:
+            self.build(x.shape)
+        # A subclass' own `call` may have no use for `training`.
+        result = self.call(x, states, **accepted(type(self).call, training=training))
+        self._record_activity(result)
+        return result
+
+    def _step_the_short_way(self, sequence: Any, states: Any) -> Array | None:
+        """The output, where it takes one call of the plan and arrays that fit; else None."""
+        plan = self.whole_plan()
+        if plan is None or plan.dtype != self.dtype_policy.compute_dtype:
+            return None
+        if isinstance(states, (list, tuple)):
+            if not states:
+                return None
+            states = states[0]
+        return plan.step(sequence, states, threads.get_num_threads)
+
+    def call(self, sequence: Array, states: Any, training: bool = False) -> tuple[Array, Any]:
+        plan = self.plan()
+        listed = isinstance(states, (list, tuple))
+        if listed and not states:
+            raise LengthError("states must hold an array (batch, units), got an empty list")
+        state = self.checked_state(states[0] if listed else states, len(sequence))
+        if sequence.shape[1] != plan.features:
+            raise ValueError(f"sequence must have {plan.features} features, as the kernel has, got {sequence.shape[1]}")
+        output = np.empty((len(sequence), self.units), plan.dtype)
+        call = plan.call(
+            sequence[:, None],
+            initial_state=state,
+            input_dropout=self.get_dropout_mask(sequence) if training else None,
+            recurrent_dropout=self.get_recurrent_dropout_mask(state) if training else None,
+            state=output,
+        )
+        engine.run([call], threads.get_num_threads())
+        output = self.returned(self.activated(output))
+        return output, [output] if listed else output
+
+    def checked_state(self, state: ArrayLike, batch: int) -> Array:
+        """A state as a contiguous (batch, units) array in the engine's dtype; (1, units) and (units,) are repeated."""
+        array = as_array("states", state)
+        if array.shape != (batch, self.units):
+            if array.shape not in ((1, self.units), (self.units,)):
+                raise ValueError(f"states must have shape {(batch, self.units)}, got {array.shape}")
+            array = np.broadcast_to(array, (batch, self.units))
+        return np.require(array, self.dtype_policy.engine_dtype, ["C", "A"])
+
+    def get_initial_state(self, batch_size: int | None = None) -> list[Array]:
+        """``[zeros (batch_size, units)]``. Raises TypeError without a batch size."""
+        if batch_size is None:
+            raise TypeError("get_initial_state() needs a batch_size, got None")
+        return [np.zeros((batch_size, self.units), self.dtype_policy.compute_dtype)]
+
+    # ------------------------------------------------------------ dropout
+
+    def get_dropout_mask(self, step_input: Array) -> Array | None:
+        """Factors (batch, features) for the inputs: the same until `reset_dropout_mask`, or another shape comes."""
+        if self._dropout_mask is None or self._dropout_mask.shape != step_input.shape:
+            self._dropout_mask = self._draw(self.dropout, step_input.shape)
+        return self._dropout_mask
+
+    def get_recurrent_dropout_mask(self, state: Array) -> Array | None:
+        """Factors (batch, units) for the state: the same until reset, or another shape comes."""
+        if self._recurrent_dropout_mask is None or self._recurrent_dropout_mask.shape != state.shape:
+            self._recurrent_dropout_mask = self._draw(self.recurrent_dropout, state.shape)
+        return self._recurrent_dropout_mask
+
+    def draw_dropout_masks(self, batch: int, features: int) -> tuple[Array | None, Array | None]:
+        """New factors for one run over a sequence, drawn in Keras' order: inputs, then state."""
+        return self._draw(self.dropout, (batch, features)), self._draw(self.recurrent_dropout, (batch, self.units))
+
+    def _draw(self, rate: float, shape: tuple[int, ...]) -> Array | None:
+        if rate == 0.0:
+            return None
+        return random.dropout_mask(shape, rate, self.seed_generator, self.dtype_policy.engine_dtype)
+
+    def reset_dropout_mask(self) -> None:
+        """Draw a new input mask at the next training step."""
+        self._dropout_mask = None
+
+    def reset_recurrent_dropout_mask(self) -> None:
+        """Draw a new state mask at the next training step."""
+        self._recurrent_dropout_mask = None
+
+    # ------------------------------------------------------------ shapes and config
+
+    def compute_output_shape(self, input_shape: Sequence[int | None], *states_shape: Any) -> Any:
+        """The shapes of output and state."""
+        shape = (*tuple(input_shape)[:-1], self.units)
+        return shape, shape
+
+    def described(self) -> dict[str, Any]:
+        return {"units": self.units, **super().described()}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.own_config(), "seed": self.seed}
+
+    def own_config(self) -> dict[str, Any]:
+        """The constructor's arguments that SimpleRNN has too, in Keras' order."""
+        return {
+            "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+            "recurrent_regularizer": regularizers.serialize(self.recurrent_regularizer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "kernel_constraint": constraints.serialize(self.kernel_constraint),
+            "recurrent_constraint": constraints.serialize(self.recurrent_constraint),
+            "bias_constraint": constraints.serialize(self.bias_constraint),
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+        }

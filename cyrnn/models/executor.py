@@ -1,0 +1,79 @@
+"""One call of a model's graph with arrays: the arguments filled in, the masks beside them."""
+
+from typing import Any
+
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.symbolic import KerasTensor, Node
+
+Values = dict[KerasTensor, tuple[Any, Any]]  # for each tensor its array and its mask, or None
+
+
+class Step:
+    """A node, made ready to be run again and again."""
+
+    def __init__(self, node: Node, done: list[KerasTensor], shared: bool) -> None:
+        self.node = node
+        self.layer = node.layer
+        self.done = done  # the tensors that nobody needs behind this step
+        self.shared = shared  # whether the layer is called more than once
+        self.options = {key: value for key, value in node.kwargs.items() if key not in ("mask", "training")}
+        self.mask = node.kwargs.get("mask")
+        self.training = node.kwargs.get("training")
+        # As in Keras: with other arrays among its arguments, a layer does not get the mask of the first by itself.
+        others = nest.leaves((node.args[1:], self.options))
+        self.alone = not any(hasattr(leaf, "shape") for leaf in others) or node.masks_beside_states
+
+    def run(self, values: Values, training: bool | None, losses: dict[Layer, list[Any]]) -> None:
+        """Put the outputs, and their masks, among the values; those that are no longer needed go."""
+        node, layer = self.node, self.layer
+        if isinstance(layer, Layer):
+            outputs, masks = self._called(layer, values, self.training if training is None else training)
+            if self.shared:
+                for part in layer.layers_within():
+                    if part.activity_regularizer is not None:
+                        losses.setdefault(part, []).extend(part._activity_losses)
+        else:
+            outputs, masks = layer(*_filled(node.args, values), **_filled(node.kwargs, values)), None
+        flat, flat_masks = nest.leaves(outputs), nest.leaves(masks)
+        if len(flat) != len(node.outputs):
+            raise ValueError(f"layer {layer.name!r} must return {len(node.outputs)} arrays, got {len(flat)}")
+        flat_masks += [None] * (len(flat) - len(flat_masks))
+        for tensor, output, mask in zip(node.outputs, flat, flat_masks, strict=False):
+            values[tensor] = (output, mask)
+        for tensor in self.done:
+            values.pop(tensor, None)
+
+    def _called(self, layer: Layer, values: Values, training: bool | None) -> tuple[Any, Any]:
+        first = _filled(self.node.args[0], values)
+        own = _masks(self.node.args[0], values)
+        mask = own if self.mask is None else _filled(self.mask, values)
+        training = training if layer.keeps_training_open else bool(training)
+        if not self.options and len(self.node.args) == 1:
+            return layer.call_and_mask(first, mask, training)  # type: ignore[arg-type]
+        told = {"mask": mask} if self.alone or self.mask is not None else {}
+        rest, options = _filled(self.node.args[1:], values), _filled(self.options, values)
+        output = layer(first, *rest, **options, **told, training=training)
+        return output, layer.mask_behind(first, mask)
+
+    def run_specs(self, known: dict[KerasTensor, KerasTensor]) -> None:
+        """As `run`, with symbolic tensors of other shapes."""
+        args, kwargs = nest.mapped(
+            lambda leaf: known[leaf] if type(leaf) is KerasTensor else leaf, (self.node.args, self.node.kwargs)
+        )
+        outputs = nest.leaves(self.layer.compute_output_spec(*args, **kwargs))
+        known.update(zip(self.node.outputs, outputs, strict=True))
+
+
+def _filled(structure: Any, values: Values) -> Any:
+    if type(structure) is KerasTensor:
+        return values[structure][0]
+    return nest.mapped(lambda leaf: values[leaf][0] if type(leaf) is KerasTensor else leaf, structure)
+
+
+def _masks(structure: Any, values: Values) -> Any:
+    """The masks of the tensors in a structure, in the same; None if there are none."""
+    if type(structure) is KerasTensor:
+        return values[structure][1]
+    masks = nest.mapped(lambda leaf: values[leaf][1] if type(leaf) is KerasTensor else None, structure)
+    return None if all(mask is None for mask in nest.leaves(masks)) else masks

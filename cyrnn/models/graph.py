@@ -1,0 +1,116 @@
+"""The graph behind symbolic tensors: which calls lead from some of them to others, and in which order."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.symbolic import KerasTensor, Node
+
+
+class Graph:
+    """The calls that lead from `inputs` to `outputs`: `nodes` in the order to run them, `layers` in Keras' order.
+
+    Raises ValueError where an output does not depend on the inputs alone, or two layers have one name.
+    """
+
+    def __init__(self, inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]) -> None:
+        ordered, first_seen = _behind(outputs)
+        depths, layer_depths = _depths(ordered)
+        for tensor in inputs:
+            node = _node(tensor)
+            if node not in depths:  # an input that no output depends on
+                depths[node] = 0
+                if node.layer not in layer_depths:
+                    layer_depths[node.layer], first_seen[node.layer] = 0, -1
+        self.nodes = sorted(depths, key=lambda node: -depths[node])
+        self.layers = sorted(layer_depths, key=lambda layer: (-layer_depths[layer], first_seen[layer]))
+        self._check(inputs)
+
+    def _check(self, inputs: Sequence[KerasTensor]) -> None:
+        known = set(inputs)
+        for node in self.nodes:
+            if not node.inputs and not known.issuperset(node.outputs):
+                raise ValueError(f"the outputs depend on {node.outputs[0]}, which is not among the inputs")
+            known.update(node.outputs)
+        twice = [name for name, count in Counter(layer.name for layer in self.layers).items() if count > 1]
+        if twice:
+            raise ValueError(f"layers of a model must have different names, got {twice[0]!r} twice")
+
+    def no_longer_needed(self, kept: Iterable[KerasTensor]) -> dict[Node, list[KerasTensor]]:
+        """For each node the tensors that no later one takes, and that are not `kept`."""
+        last: dict[KerasTensor, Node] = {}
+        for node in self.nodes:
+            last |= dict.fromkeys([*node.inputs, *node.outputs], node)
+        needed, found = set(kept), defaultdict(list)
+        for tensor, node in last.items():
+            if tensor not in needed:
+                found[node].append(tensor)
+        return found
+
+
+def begun_with(
+    inputs: Sequence[KerasTensor], new: Mapping[KerasTensor, KerasTensor], outputs: Sequence[KerasTensor]
+) -> dict[KerasTensor, KerasTensor]:
+    """The calls behind `outputs` again, with `new` tensors in the place of some; for each tensor the one in its place.
+
+    The calls are not noted by their layers.
+    """
+    place: dict[Any, Any] = {tensor: new.get(tensor, tensor) for tensor in inputs}
+
+    def placed(leaf: Any) -> Any:
+        return place[leaf] if type(leaf) is KerasTensor else leaf
+
+    for node in _behind(outputs, frozenset(inputs))[0]:
+        if not node.inputs:
+            place |= {tensor: tensor for tensor in node.outputs}
+            continue
+        args, kwargs = nest.mapped(placed, (node.args, node.kwargs))
+        again = Node(node.layer, args, kwargs, [KerasTensor(t.shape, t.dtype) for t in node.outputs], noted=False)
+        again.masks_beside_states = node.masks_beside_states
+        for tensor, in_its_place in zip(node.outputs, again.outputs, strict=True):
+            place.setdefault(tensor, in_its_place)
+    return place
+
+
+def _node(tensor: KerasTensor) -> Node:
+    if tensor.node is None:
+        raise ValueError(f"{tensor} comes from no call of a layer")
+    return tensor.node
+
+
+def _behind(outputs: Sequence[KerasTensor], known: Collection[KerasTensor] = ()) -> tuple[list[Node], dict[Any, int]]:
+    """All nodes behind `outputs`, each after those that it depends on; and when each layer was first seen, as in Keras.
+
+    What gives a `known` tensor is left out, where nothing else of it is needed.
+
+    Depth first, without recursion: a model may be thousands of layers deep. Nodes only ever refer to older ones, so
+    there are no cycles.
+    """
+    ordered: list[Node] = []
+    first_seen: dict[Any, int] = {}
+    entered: set[Node] = set()
+    for output in outputs:
+        pending = [] if output in known else [(_node(output), False)]
+        while pending:
+            node, complete = pending.pop()
+            if complete:
+                ordered.append(node)
+            elif node not in entered:
+                entered.add(node)
+                first_seen.setdefault(node.layer, len(first_seen))
+                pending.append((node, True))
+                pending += [(_node(tensor), False) for tensor in reversed(node.inputs) if tensor not in known]
+    return ordered, first_seen
+
+
+def _depths(ordered: Sequence[Node]) -> tuple[dict[Node, int], dict[Any, int]]:
+    """The depth of each node and each layer: the most calls that there are to an output; equal for a shared layer's."""
+    depths: dict[Node, int] = {}
+    layer_depths: dict[Any, int] = {}
+    for node in reversed(ordered):
+        depth = max(depths.setdefault(node, 0), layer_depths.get(node.layer, 0))
+        depths[node] = layer_depths[node.layer] = depth
+        for parent in node.parents:
+            depths[parent] = max(depth + 1, depths.get(parent, 0))
+    return depths, layer_depths

@@ -1,0 +1,110 @@
+"""What a model of several inputs is given: which array is for which of them, and whether it fits."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array, Shape, as_array
+from cyrnn.layers.base.symbolic import KerasTensor
+
+
+class Feed:
+    """The inputs of a model, symbolic tensors in a structure; `optional` says for each whether it may be None."""
+
+    def __init__(self, structure: Any, optional: Sequence[bool]) -> None:
+        self.structure = structure
+        self.tensors: list[KerasTensor] = nest.leaves(structure)
+        self.names = [tensor.name for tensor in self.tensors]
+        self.optional = list(optional)
+
+    def views(self, given: Any) -> list[Any]:
+        """The arrays for the inputs, in their order; nothing is copied. Raises ValueError and TypeError that name the
+        input."""
+        values = self.matched(given)
+        triples = zip(self.tensors, values, self.optional, strict=True)
+        return [_fitting(tensor, value, optional) for tensor, value, optional in triples]
+
+    def arrays(self, given: Any) -> list[Any]:
+        """As `views`, in the dtypes of the inputs."""
+        pairs = zip(self.tensors, self.views(given), strict=True)
+        return [None if array is None else _converted(array, np.dtype(tensor.dtype)) for tensor, array in pairs]
+
+    def specs(self, given: Any) -> list[Any]:
+        """What of `given`, shapes or symbolic tensors, is for which input. Raises ValueError where axes differ."""
+        values = self.matched(given)
+        for tensor, value in zip(self.tensors, values, strict=True):
+            if not hasattr(value, "shape"):
+                raise ValueError(f"input {tensor.name!r} must be a tensor or array, got {type(value).__name__}")
+            pairs = zip(value.shape, tensor.shape, strict=False)
+            if len(value.shape) != tensor.ndim or any(None not in (n, m) and n != m for n, m in pairs):
+                raise ValueError(f"input {tensor.name!r} must have shape {tensor.shape}, got {value.shape}")
+        return values
+
+    def matched(self, given: Any) -> list[Any]:
+        """The leaves of `given`, in the order of the inputs.
+
+        It has their structure; or it is a dict by their names, or a list in their order. What else a dict holds is
+        left alone.
+        """
+        ours = self.structure
+        if len(self.tensors) == 1 and not isinstance(ours, dict):
+            given = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given
+            given = given[self.names[0]] if isinstance(given, dict) and self.names[0] in given else given
+            return [self._refuse(given)] if nest.is_structure(given) else [given]
+        if isinstance(given, dict) and not isinstance(ours, dict):
+            return [given[name] for name in self.names] if given.keys() >= set(self.names) else self._refuse(given)
+        if isinstance(ours, dict) and isinstance(given, (list, tuple)) and list(ours) == sorted(ours):
+            ours = [ours[key] for key in sorted(ours)]  # a list in the order of the names
+        found: list[Any] = []
+        self._match(ours, given, found, given)
+        return found
+
+    def _match(self, ours: Any, given: Any, found: list[Any], whole: Any) -> None:
+        if isinstance(ours, dict):
+            if not isinstance(given, dict) or not given.keys() >= ours.keys():
+                self._refuse(whole)
+            pairs = [(ours[key], given[key]) for key in sorted(ours)]
+        elif isinstance(ours, (list, tuple)):
+            if not isinstance(given, (list, tuple)) or len(given) != len(ours):
+                self._refuse(whole)
+            pairs = list(zip(ours, given, strict=True))
+        else:
+            found.append(self._refuse(whole) if nest.is_structure(given) else given)
+            return
+        for part, value in pairs:
+            self._match(part, value, found, whole)
+
+    def _refuse(self, given: Any) -> NoReturn:
+        wanted = nest.mapped(lambda tensor: tensor.name, self.structure)
+        got = nest.mapped(lambda value: f"{type(value).__name__} {getattr(value, 'shape', '')}".strip(), given)
+        raise ValueError(f"inputs must come as {wanted!r:.300}, got {got!r:.300}")
+
+
+def _fitting(tensor: KerasTensor, value: Any, optional: bool) -> Any:
+    """An array of the input's number of axes. A last axis of one may be missing, or be there beside them."""
+    if value is None and optional:
+        return None
+    name = f"input {tensor.name!r}"
+    array = as_array(name, value)
+    if array.ndim == tensor.ndim + 1 and array.shape[-1] == 1:
+        array = array[..., 0]
+    elif array.ndim == tensor.ndim - 1 and tensor.shape[-1] == 1:
+        array = array[..., None]
+    if not _fits(array.shape, tensor.shape):
+        raise ValueError(f"{name} must have shape {tensor.shape}, got {array.shape}")
+    return array
+
+
+def _fits(shape: Shape, wanted: Shape) -> bool:
+    """The number of samples may be any."""
+    pairs = zip(shape[1:], wanted[1:], strict=False)
+    return len(shape) == len(wanted) and all(m is None or n == m for n, m in pairs)
+
+
+def _converted(array: Array, dtype: np.dtype) -> Array:
+    """In the dtype of the input, but integers stay as wide as they are: none may become another."""
+    if array.dtype == dtype or (array.dtype.kind in "iu" and dtype.kind in "iu"):
+        return array
+    return array.astype(dtype)

@@ -1,0 +1,74 @@
+"""What the models have in common: layers, of which they are made."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.predict import Predicts
+from cyrnn.models.files import InFiles
+
+
+def owned(outputs: Any, inputs: Any) -> Any:
+    """The outputs of a model for its caller: a view of an input, as layers give that only move numbers, is copied."""
+    given = [part for part in nest.leaves(inputs) if isinstance(part, np.ndarray)]
+
+    def own(output: Any) -> Any:
+        shared = isinstance(output, np.ndarray) and any(np.may_share_memory(output, part) for part in given)
+        return output.copy() if shared else output
+
+    return nest.mapped(own, outputs)
+
+
+class ModelOfLayers(InFiles, Predicts, Layer):
+    """A model by its `layers`, which a subclass gives."""
+
+    first_call: ClassVar[int] = 0  # its number, where the config of a model around it names inputs and outputs
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, in Keras' order."""
+        raise NotImplementedError(f"{type(self).__name__} has no `layers`")
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the input, batch axis first; for several a list."""
+        raise NotImplementedError(f"{type(self).__name__} has no `input_shape`")
+
+    def shapes_behind_layers(self) -> list[Any]:
+        """What each of `layers` gives, where it is called first: a shape, or a list of several."""
+        raise NotImplementedError(f"{type(self).__name__} has no shapes")
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of this name, or at this index of `layers`. Raises ValueError if there is none."""
+        if (name is None) == (index is None):
+            raise ValueError(f"give name or index, one of them; got {name!r} and {index!r}")
+        found = [layer for layer in self.layers if layer.name == name] if index is None else self.layers[index:][:1]
+        if not found:
+            known = ", ".join(layer.name for layer in self.layers)
+            raise ValueError(f"model {self.name!r} has no layer {name if index is None else index!r}, only {known}")
+        return found[0]
+
+    @property
+    def sublayers(self) -> list[tuple[str, Layer]]:
+        return [("layers", layer) for layer in self.layers]
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a layer carries states between calls."""
+        return any(getattr(layer, "stateful", False) for layer in self.layers)
+
+    def stateful_rows(self) -> int | None:
+        rows = (layer.stateful_rows() for layer in self.layers if isinstance(layer, Predicts))
+        return next((count for count in rows if count is not None), None)
+
+    def reset_state(self) -> None:
+        """Set the states of all stateful layers to zeros."""
+        for layer in self.layers:
+            if getattr(layer, "stateful", False):
+                layer.reset_state()
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask of the output, for several a structure of masks; the layers are run for it."""
+        return self.call_and_mask(inputs, mask, False)[1]

@@ -1,0 +1,159 @@
+"""Sequential: layers one after the other. Reference: ``keras.Sequential``, Keras 3."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import objects
+from cyrnn.layers.around.core import InputLayer
+from cyrnn.layers.base.arguments import Array, Shape
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.symbolic import KerasTensor
+from cyrnn.layers.recurrent.states import states_as_before_on_error
+from cyrnn.models.model import ModelOfLayers, owned
+
+
+@objects.register("keras")
+@objects.register("keras.layers")  # as a layer of another model
+class Sequential(ModelOfLayers):
+    """A model of layers in a row: ``model(inputs, mask=None, training=False)``, `predict`, `layers`.
+
+    A first `Input` gives the shape, so that the model is built at once; else the first call does. Masks flow from
+    the layers that make them (Masking, Embedding with `mask_zero`) through the others, as in Keras' releases.
+    """
+
+    def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
+        super().__init__(trainable=trainable, name=name)
+        self._layers: list[Layer] = []
+        self._names: set[str] = set()
+        for layer in layers or ():
+            self._append(layer)
+        self._build_from_input()
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the Input."""
+        return [layer for layer in self._layers if not isinstance(layer, InputLayer)]
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The shape of the input, batch axis first, where an Input or a build has told it."""
+        first = self._layers[0] if self._layers else None
+        return first.batch_shape if isinstance(first, InputLayer) else self._build_shape
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """The shape of the output, where that of the input is known."""
+        return None if self.input_shape is None else self.compute_output_shape(self.input_shape)
+
+    def add(self, layer: Any) -> None:
+        """Append a layer, or begin with an `Input`."""
+        self._append(layer)
+        self.built = False
+        self._build_from_input()
+
+    def pop(self) -> Layer:
+        """Remove the last layer, and return it."""
+        if not self.layers:
+            raise ValueError(f"model {self.name!r} has no layers")
+        layer = self._layers.pop()
+        self._names.discard(layer.name)
+        self.built = self.built and bool(self.layers)
+        return layer
+
+    def _append(self, layer: Any) -> None:
+        if isinstance(layer, KerasTensor) and layer.node is not None and isinstance(layer.node.layer, InputLayer):
+            layer = layer.node.layer
+        if not isinstance(layer, Layer):
+            raise ValueError(f"layers must hold cyrnn layers, got {layer!r}")
+        if isinstance(layer, InputLayer) and self._layers:
+            raise ValueError("an Input must be the first of the layers")
+        if layer.name in self._names:
+            raise ValueError(f"layers must have different names, got {layer.name!r} twice")
+        if not self._layers and layer.first_input_shape is not None:
+            self._layers.append(InputLayer(layer.first_input_shape))
+        self._names.add(layer.name)
+        self._layers.append(layer)
+
+    def _build_from_input(self) -> None:
+        first = self._layers[0] if self._layers else None
+        if isinstance(first, InputLayer) and len(self._layers) > 1:
+            self.build(first.batch_shape)
+
+    def shapes_behind_layers(self) -> list[Any]:
+        shapes = [*self.sublayer_shapes(self.input_shape or ()), self.output_shape]
+        return shapes[1:]
+
+    def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
+        shapes = []
+        for layer in self.layers:
+            shapes.append(input_shape)
+            input_shape = layer.compute_output_shape(input_shape)
+        return shapes
+
+    def largest_shapes(self, shapes: Any) -> list[Any]:
+        return [*self.sublayer_shapes(shapes)[1:], self.compute_output_shape(shapes)]
+
+    def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+        first = self._layers[0] if self._layers else None
+        if not self.layers:
+            raise ValueError(f"model {self.name!r} has no layers to build")
+        if isinstance(first, InputLayer) and not _matches(input_shape, first.batch_shape):
+            raise ValueError(f"model {self.name!r} has an Input of shape {first.batch_shape}, got {input_shape}")
+        super()._make_weights(input_shape, values)
+
+    # ------------------------------------------------------------ calling
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        return self.layers[0].checked_inputs(inputs) if self.layers else super().checked_inputs(inputs)
+
+    def __call__(self, inputs: ArrayLike, mask: ArrayLike | None = None, training: bool = False) -> Any:
+        with states_as_before_on_error(self):
+            return owned(super().__call__(inputs, mask=mask, training=training), inputs)
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
+        return self.call_and_mask(inputs, mask, training)[0]
+
+    def call_and_mask(self, x: Any, mask: Any, training: bool) -> tuple[Any, Any]:
+        for layer in self.layers:
+            x, mask = layer.call_and_mask(x, mask, training)
+        return x, mask
+
+    # ------------------------------------------------------------ shapes and config
+
+    @property
+    def output_dtype(self) -> np.dtype:
+        return self.layers[-1].output_dtype if self.layers else super().output_dtype
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        shape: Any = tuple(input_shape)
+        for layer in self.layers:
+            shape = layer.compute_output_shape(shape)
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        config = {**super().get_config(), "layers": [objects.serialize(layer) for layer in self._layers]}
+        if self.input_shape is not None:
+            config["build_input_shape"] = list(self.input_shape)
+        return config
+
+    @classmethod
+    def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        layers = [objects.deserialize(entry, "keras.layers") for entry in config["layers"]]
+        return {"layers": layers, "trainable": config.get("trainable", True), "name": config.get("name")}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        model = super().from_config(config, custom_objects)
+        shape = config.get("build_input_shape") if isinstance(config, Mapping) else None
+        if shape is not None and model.layers and not model.built:
+            model.build(shape)
+        return model
+
+
+def _matches(shape: Shape, expected: Shape) -> bool:
+    """Whether the axes are of these lengths, where both say one."""
+    pairs = zip(shape, expected, strict=False)
+    return len(shape) == len(expected) and all(n is None or m is None or n == m for n, m in pairs)

@@ -1,0 +1,62 @@
+"""Layers and models as JSON text, in Keras' form."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cyrnn import activations, objects
+from cyrnn.layers import RNN, Bidirectional, Layer
+from cyrnn.layers.around.merging import Merge
+from cyrnn.layers.base import legacy_config
+
+
+def from_json(text: str | bytes, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The layer or model that `text` describes: what `layer.to_json()` gives, or Keras writes.
+
+    It is built if the text says for which input, with newly initialised weights. Classes and functions of your own are
+    looked up in `custom_objects`, by registered name or class name. Raises ValueError for text that is not such a
+    config, or names anything unknown.
+    """
+    try:
+        envelope = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+    return from_envelope(envelope, custom_objects)
+
+
+def from_envelope(
+    envelope: Any, custom_objects: Mapping[str, Any] | None = None, keras_version: str | None = None
+) -> Any:
+    """As `from_json`, from parsed JSON; `keras_version` is that of its writer, where it does not say so itself."""
+    if not isinstance(envelope, Mapping):
+        raise ValueError(f"expected a JSON object with 'class_name' and 'config', got {type(envelope).__name__}")
+    version = str(envelope.get("keras_version") or keras_version)
+    try:
+        with objects.custom_object_scope({**_meanings(version), **(custom_objects or {})}):
+            layer = objects.deserialize(envelope, "keras.layers")
+            input_shape = legacy_config.input_shape(envelope)
+            if input_shape is not None and isinstance(layer, Layer) and not layer.built:
+                layer.build(input_shape)
+    except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+        raise ValueError(f"not a config that makes sense: {type(error).__name__}: {error}") from error
+    if not isinstance(layer, Layer):
+        raise ValueError(f"expected the config of a layer or model, got that of a {type(layer).__name__}")
+    if version.startswith(("1.", "2.")):
+        for part in layer.layers_within():
+            if isinstance(part, Merge):
+                part.masks_as_in_keras2 = True
+    if _at_least(version, 3, 16):  # since when recurrent layers use a mask, and no longer pass it on
+        for part in layer.layers_within():
+            part.supports_masking &= not isinstance(part, (RNN, Bidirectional))
+    return layer
+
+
+def _at_least(version: str, major: int, minor: int) -> bool:
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (major, minor)
+
+
+def _meanings(keras_version: str) -> dict[str, Any]:
+    """What names meant to the Keras that wrote a config, where they mean something else now."""
+    return {"hard_sigmoid": activations.get("hard_sigmoid_keras2")} if keras_version.startswith(("1.", "2.")) else {}

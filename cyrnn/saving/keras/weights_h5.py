@@ -1,0 +1,108 @@
+"""The layout of Keras 3's weights files: HDF5 groups that follow the layers' attributes.
+
+A layer's own weights are ``vars/0``, ``vars/1``, ...; a layer inside it is a group of the attribute's name (``cell``);
+the layers of a model are in ``layers``, named by class: ``simple_rnn``, ``simple_rnn_1``, ... in order.
+"""
+
+import functools
+import io
+import re
+
+import numpy as np
+
+from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.weights import WeightSpec
+from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.keras.hdf5 import Node
+from cyrnn.saving.weight_paths import Place
+
+_LAYERS, _OLD_LAYERS = "layers", "_layer_checkpoint_dependencies"  # the latter in Keras 2.12 and 2.13
+
+
+def read_weights(root: Node, of_a_layer: list[Place]) -> list[dict[str, Array]]:
+    """The weights for each place, by name. Raises ModelFileError where the file has others."""
+    return [_own_weights(root, place) for place in of_a_layer]
+
+
+def _own_weights(root: Node, place: Place) -> dict[str, Array]:
+    if not place.specs:
+        return {}
+    name = f"{place.path}/vars".removeprefix("/")
+    group = _group(root, name) or root.get(place.path.replace("/", "\\") + "/vars")  # Keras 3.0 on Windows wrote that
+    if group is None or not group.is_group:
+        raise ModelFileError(f"the weights file holds no {name!r}")
+    if len(group.names) != len(place.specs):
+        raise ModelFileError(
+            f"layer {place.layer.name!r} has {len(place.specs)} weights, its group {name!r} holds {len(group.names)}"
+        )
+    return {spec.name: read_dataset(group, str(i), place, spec) for i, spec in enumerate(place.specs)}
+
+
+def read_dataset(group: Node, path: str, place: Place, spec: WeightSpec) -> Array:
+    """The weight at `path`. Raises ModelFileError, before anything is read, if it is not of the shape in the spec."""
+    what, dataset = place.described(spec), group.get(path)
+    if dataset is None:
+        raise ModelFileError(f"{what}: the file holds no {path!r}")
+    try:
+        shape = dataset.shape
+        values = dataset.read() if shape == spec.shape else None
+    except ModelFileError as error:
+        raise ModelFileError(f"{what}: {error}") from None
+    if values is None:
+        raise ModelFileError(f"{what} has shape {spec.shape}, the file has {shape}")
+    place.check_kind(spec, values.dtype)
+    return values
+
+
+def _group(root: Node, path: str) -> Node | None:
+    """The group at `path`, which Keras 2.13 had elsewhere: there, names leave numbers out, and their order counts."""
+    node: Node | None = root
+    counted = False
+    for part in path.split("/"):
+        if node is None or not node.is_group:
+            return None
+        names, name = node.names, part
+        if counted:
+            name = _in_order(tuple(names)).get(part, part)
+        elif part == _LAYERS and _LAYERS not in names and _OLD_LAYERS in names:
+            name = _OLD_LAYERS
+        counted = name == _OLD_LAYERS
+        node = node.get(name)
+    return node
+
+
+@functools.lru_cache(maxsize=4)
+def _in_order(names: tuple[str, ...]) -> dict[str, str]:
+    """For ``dense`` and ``dense_2`` their places in the order: ``dense`` and ``dense_1``."""
+    numbered: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        base, number = re.fullmatch(r"(.*?)(?:_(\d{1,9}))?", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        numbered.setdefault(base, []).append((int(number or 0), name))
+    return {
+        f"{base}_{place}" if place else base: name
+        for base, found in numbered.items()
+        for place, (_, name) in enumerate(sorted(found))
+    }
+
+
+def weights_file(of_a_layer: list[Place]) -> bytes:
+    """The bytes of a file with these weights, as Keras 3 writes it. Raises ImportError without h5py."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("writing Keras' files needs h5py: pip install 'cyrnn[h5]'") from error
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        for place in of_a_layer:
+            group = file.create_group(f"{place.path}/vars".removeprefix("/"))
+            group.attrs["name"] = place.layer.name
+            for index, value in enumerate(place.values()):
+                dataset = group.create_dataset(str(index), data=_storable(value))
+                if value.dtype.name == "bfloat16":
+                    dataset.attrs["dtype"] = "bfloat16"
+    return buffer.getvalue()
+
+
+def _storable(value: Array) -> Array:
+    """bfloat16, which HDF5 may not know, as two opaque bytes, like Keras."""
+    return value.view(np.dtype("V2")) if value.dtype.name == "bfloat16" else value

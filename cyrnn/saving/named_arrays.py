@@ -1,0 +1,80 @@
+"""Weights as named arrays, in .npz and .safetensors files: ``simple_rnn_1/cell/kernel``.
+
+The name is the path in Keras' weights files without `layers`, then the weight's own name. Files of arrays without names
+(``numpy.savez(path, *layer.get_weights())``) are read in the order of the weights.
+"""
+
+import re
+from typing import Protocol
+
+import numpy as np
+
+from cyrnn.layers.base.arguments import Array
+from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.weight_paths import Place
+
+
+class Arrays(Protocol):
+    """The arrays in a file, none of them read yet."""
+
+    @property
+    def names(self) -> list[str]: ...
+
+    def shape(self, name: str) -> tuple[int, ...]: ...
+
+    def dtype_name(self, name: str) -> str: ...
+
+    def read(self, name: str) -> Array:
+        """An array of numbers. Raises ModelFileError if it is of another type."""
+        ...
+
+
+def weight_names(of_a_layer: list[Place]) -> list[list[str]]:
+    """The name of each weight of each place."""
+    found = []
+    for place in of_a_layer:
+        path = re.sub(r"(^|/)layers/", r"\1", place.path)
+        found.append([f"{path}/{spec.name}".removeprefix("/") for spec in place.specs])
+    return found
+
+
+def read_arrays(arrays: Arrays, of_a_layer: list[Place]) -> list[dict[str, Array]]:
+    """The weights for each place, by name. Raises ModelFileError where the file has others."""
+    names = weight_names(of_a_layer)
+    expected = [name for own in names for name in own]
+    stored = {name: name for name in arrays.names}
+    if stored and all(re.fullmatch(r"arr_\d{1,9}", name) for name in stored):  # as `numpy.savez` calls them
+        in_order = sorted(stored, key=lambda name: int(name[4:]))
+        if len(in_order) != len(expected):
+            raise ModelFileError(f"the layer has {len(expected)} weights, the file {len(in_order)} arrays")
+        stored = dict(zip(expected, in_order, strict=True))
+    missing = [name for name in expected if name not in stored]
+    if missing or len(stored) != len(expected):
+        unknown = sorted(set(stored) - set(expected))
+        raise ModelFileError(f"the file has no {missing[:5]}, and the layer no {unknown[:5]}")
+    values: list[dict[str, Array]] = []
+    for place, own in zip(of_a_layer, names, strict=True):
+        found = {}
+        for name, spec in zip(own, place.specs, strict=True):
+            shape = arrays.shape(stored[name])
+            if shape != spec.shape:
+                raise ModelFileError(f"{place.described(spec)} has shape {spec.shape}, the file has {shape}")
+            found[spec.name] = arrays.read(stored[name])
+            place.check_kind(spec, found[spec.name].dtype)
+        values.append(found)
+    return values
+
+
+def named_arrays(of_a_layer: list[Place]) -> dict[str, Array]:
+    """The weights of built layers by name."""
+    names = weight_names(of_a_layer)
+    return {
+        name: value
+        for own, place in zip(names, of_a_layer, strict=True)
+        for name, value in zip(own, place.values(), strict=True)
+    }
+
+
+def from_bfloat16(bits: Array) -> Array:
+    """float32 of the same values: a bfloat16 is the upper half of one. `bits` are unsigned 16-bit integers."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)

@@ -1,0 +1,105 @@
+"""Where a layer's weights are: what all kinds of files agree on.
+
+A *place* is a layer that may have weights of its own: the layer itself, or one inside it. Its path leads there by
+attributes, and in a list of layers by class and number, as Keras' files have it: ``layers/simple_rnn_1/cell``.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import objects
+from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.weights import WeightSpec
+from cyrnn.saving.errors import ModelFileError
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer, and the weights that it has or will have, those that are trained first."""
+
+    layer: Layer
+    path: str
+    specs: list[WeightSpec]
+    frozen: bool  # the layer, or one that it is in, is not trainable
+    input_shape: Any  # for which to build it; unknown if it is built already
+
+    def described(self, spec: WeightSpec) -> str:
+        """What messages call a weight."""
+        at = f" ({self.path})" if "/" in self.path else ""
+        return f"weight {spec.name!r} of layer {self.layer.name!r}{at}"
+
+    def check_kind(self, spec: WeightSpec, dtype: np.dtype) -> None:
+        """Raises ModelFileError unless a weight may come from a file as numbers of this dtype: floats, or its own."""
+        if dtype.kind != "f" and (spec.dtype is None or dtype.kind != spec.dtype.kind):
+            expected = "a float type" if spec.dtype is None else str(spec.dtype)
+            raise ModelFileError(f"{self.described(spec)} must be of {expected}, the file has {dtype}")
+
+    def values(self) -> list[Array]:
+        """The weights of a built layer, in the order of `specs`."""
+        return [self.layer._values[spec.name] for spec in self.specs]
+
+
+def places(layer: Layer, input_shape: Any = None) -> list[Place]:
+    """The layer and all that are in it, each once, in Keras' order. What is not built is to be so for `input_shape`.
+
+    Nothing is allocated, except by a `build` of the user's own. Raises ValueError where a shape is not known.
+    """
+    found: list[Place] = []
+    _collect(found, set(), layer, input_shape, "", False)
+    return found
+
+
+def fill(of_a_layer: list[Place], values: Sequence[Mapping[str, ArrayLike]]) -> None:
+    """Give each layer its weights, by name, of the shapes that its specs say; and build it, if it is not built.
+
+    What is wrong with a value is said before any weight is replaced.
+    """
+    pairs = list(zip(reversed(of_a_layer), reversed(values), strict=True))
+    checked = [(place.layer, place.layer.checked_weights(own)) for place, own in pairs if place.layer.built]
+    for place, own in pairs:
+        if not place.layer.built:
+            place.layer.build_with(place.input_shape, own)
+    for layer, weights in checked:
+        layer.assign(weights)
+
+
+def _collect(found: list[Place], seen: set[int], layer: Layer, shape: Any, path: str, frozen: bool) -> None:
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    if not layer.built and shape is None:
+        raise ValueError(f"layer {layer.name!r} is not built: its weights have no place. Call it or build it first")
+    if not layer.built and layer.makes_its_own_weights:
+        layer.build(shape)
+    frozen = frozen or not layer.trainable
+    specs = layer.own_specs if layer.built else layer.weight_specs(shape)
+    found.append(Place(layer, path, sorted(specs, key=lambda spec: not spec.trainable), frozen, shape))
+    shapes: Sequence[Any] = () if shape is None else layer.sublayer_shapes(shape)
+    paths = _sublayer_paths(layer)
+    if len(shapes) != len(paths):
+        shapes = [None] * len(paths)  # the layers in it must be built
+    for (_, sublayer), inner_shape, name in zip(layer.sublayers, shapes, paths, strict=True):
+        _collect(found, seen, sublayer, inner_shape, f"{path}/{name}" if path else name, frozen)
+
+
+def _sublayer_paths(layer: Layer) -> list[str]:
+    """The path to each sublayer: its attribute, or in a list of layers the class, numbered."""
+    counts: Counter[str] = Counter()
+    paths = []
+    sublayers = layer.sublayers
+    several = {
+        name for name in {name for name, _ in sublayers} if isinstance(getattr(layer, name), (list, tuple, dict))
+    }
+    for attribute, sublayer in sublayers:
+        path = attribute
+        if attribute in several:
+            path = f"{attribute}/{objects.snake_case(type(sublayer).__name__)}"
+        paths.append(f"{path}_{counts[path]}" if counts[path] else path)
+        counts[path] += 1
+    return paths

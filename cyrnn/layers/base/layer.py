@@ -2,12 +2,11 @@
 
 import contextlib
 import inspect
-import itertools
 import json
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -17,16 +16,9 @@ from numpy.typing import ArrayLike
 from cyrnn import dtypes, objects, regularizers
 from cyrnn.layers.base import legacy_config, nest, symbolic
 from cyrnn.layers.base.arguments import Array, as_array
+from cyrnn.layers.base.names import unique_name
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.layers.base.weights import Weighted, deferred_building
-
-_counters: dict[str, Iterator[int]] = {}
-
-
-def unique_name(base: str) -> str:
-    """Keras' default names: ``dense``, ``dense_1``, ... in the order of construction."""
-    number = next(_counters.setdefault(base, itertools.count()))  # one step each: no two threads get the same
-    return f"{base}_{number}" if number else base
 
 
 class Layer(Weighted):
@@ -282,8 +274,19 @@ class Layer(Weighted):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """A new layer of this config, which Keras 2 or 3 may have written; it is left as it is."""
-        return legacy_config.layer_from_config(cls, config, custom_objects)
+        """A new layer of this config, which any Keras since 1 may have written; the config is left as it is.
+
+        Raises ValueError that names the layer.
+        """
+        with objects.custom_object_scope(custom_objects), objects.refusals_named(cls.__name__, config):
+            known = inspect.signature(cls).parameters
+            new, time_major = legacy_config.modern(cls.__name__ if _built_in(cls) else "", config, known)
+            if time_major and not isinstance(getattr(cls, "time_major", None), bool):
+                raise ValueError("time_major is true, but it is not a recurrent layer")
+            layer = cls(**cls.arguments_of(new))
+        if time_major:
+            layer.time_major = True
+        return layer
 
     @classmethod
     def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:

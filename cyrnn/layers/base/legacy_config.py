@@ -3,17 +3,9 @@
 They hold options that the constructors of Keras 3 refuse, and so do those here: only reading a config takes them.
 """
 
-import inspect
 import warnings
 from collections.abc import Container, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from cyrnn import objects
-
-if TYPE_CHECKING:
-    from cyrnn.layers.base.layer import Layer
-
-_Layer = TypeVar("_Layer", bound="Layer")
+from typing import Any
 
 # The first four say how Keras 2 computed; `batch_input_shape` is for whoever makes the whole model, see `input_shape`.
 _OPTIONS = (
@@ -100,16 +92,3 @@ def _input_shape(entry: Mapping[str, Any], *keys: str) -> Any:
     config = entry.get("config")
     shapes = [config.get(key) for key in keys] if isinstance(config, Mapping) else []
     return next((shape for shape in shapes if shape is not None), None)
-
-
-def layer_from_config(cls: "type[_Layer]", config: Any, custom_objects: Mapping[str, Any] | None) -> "_Layer":
-    """The layer of a config that Keras 2 or 3 wrote. Raises ValueError that names it."""
-    with objects.custom_object_scope(custom_objects), objects.refusals_named(cls.__name__, config):
-        own = "_keras_module" not in vars(cls)
-        new, time_major = modern("" if own else cls.__name__, config, inspect.signature(cls).parameters)
-        if time_major and not isinstance(getattr(cls, "time_major", None), bool):
-            raise ValueError("time_major is true, but it is not a recurrent layer")
-        layer = cls(**cls.arguments_of(new))
-    if time_major:
-        layer.time_major = True
-    return layer

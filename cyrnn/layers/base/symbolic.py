@@ -1,23 +1,30 @@
-"""Symbolic tensors: what layers will give, before there are numbers, and the calls that they come from.
+"""Symbolic tensors: what layers will return, before there are numbers, and the calls that they come from.
 
-A layer that is called with symbolic tensors returns such, and notes the call as a `Node`. From the nodes behind some
-outputs `cyrnn.Model` makes a model. Reference: ``keras.KerasTensor`` and Keras' functional API.
+A layer that is called with symbolic tensors returns such, and notes the call as a `Node`. From the nodes that lead to
+some outputs `cyrnn.Model` makes a model. Arithmetic on symbolic tensors is a call too, of an `Operation`: so tensors,
+nodes and operations stand in one module. Reference: ``keras.KerasTensor`` and Keras' functional API.
 """
 
 import inspect
 import itertools
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cyrnn import objects
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape
+from cyrnn.layers.base.array_functions import BINARY, ELEMENTWISE, FUNCTIONS, JOINING, REARRANGING
+from cyrnn.layers.base.names import unique_name
 
 _numbers, _names = itertools.count(), itertools.count()
 
 MOST_ELEMENTS = 1 << 20  # of what is tried out on a layer before there are arrays
+OPERATION_MODULES = ("keras.src.ops", "keras.ops")  # where a config says that operations are
+_NAMED = ("x", "xs", "x1", "x2", "key")  # arguments that a call may name, in their order
 
 
 class KerasTensor:
@@ -46,6 +53,36 @@ class KerasTensor:
 
     __array__ = __bool__ = __float__ = __int__ = __iter__ = __len__ = _refuse
     __array_ufunc__ = None  # NumPy's arithmetic does not know it
+
+    def __add__(self, other: Any) -> "KerasTensor":
+        return applied("Add", self, other)
+
+    def __radd__(self, other: Any) -> "KerasTensor":
+        return applied("Add", other, self)
+
+    def __sub__(self, other: Any) -> "KerasTensor":
+        return applied("Subtract", self, other)
+
+    def __rsub__(self, other: Any) -> "KerasTensor":
+        return applied("Subtract", other, self)
+
+    def __mul__(self, other: Any) -> "KerasTensor":
+        return applied("Multiply", self, other)
+
+    def __rmul__(self, other: Any) -> "KerasTensor":
+        return applied("Multiply", other, self)
+
+    def __truediv__(self, other: Any) -> "KerasTensor":
+        return applied("TrueDivide", self, other)
+
+    def __rtruediv__(self, other: Any) -> "KerasTensor":
+        return applied("TrueDivide", other, self)
+
+    def __neg__(self) -> "KerasTensor":
+        return applied("Negative", self)
+
+    def __getitem__(self, key: Any) -> "KerasTensor":
+        return applied("GetItem", self, key)
 
 
 class Node:
@@ -171,3 +208,129 @@ def specs_that_differ(layer: Any, shape: Any, built_for: Any) -> Iterator[str]:
     pairs = zip(layer.sublayer_shapes(shape), layer.sublayer_shapes(built_for), strict=False)
     for (_, sublayer), (ours, theirs) in zip(layer.sublayers, pairs, strict=False):
         yield from specs_that_differ(sublayer, ours, theirs)
+
+
+class Operation:
+    """An operation of Keras' name `class_name`, with the options of its config: ``operation(*args)``."""
+
+    def __init__(self, class_name: str, name: str, module: str, options: Mapping[str, Any]) -> None:
+        self.class_name = class_name
+        self.name = name
+        self.module = module
+        self.options = dict(options)
+        self._nodes: deque[Node] = deque()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if among(args, kwargs):
+            return call(self, args, kwargs)
+        return self.call(*args, **kwargs)
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The result for arrays; in float32, where NumPy makes float64 of integers."""
+        args, kwargs = self._arranged(args, kwargs), {}
+        result = np.asarray(FUNCTIONS[self.class_name](*args, **kwargs, **self.options))
+        if result.dtype == np.float64 and not any(_dtype(leaf) == "float64" for leaf in nest.leaves((args, kwargs))):
+            return result.astype(self.options.get("dtype", np.float32))
+        return result
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> KerasTensor:
+        """Shape and dtype of the result. Raises ValueError where the shapes do not fit. Nothing large is computed."""
+        args, kwargs = self._arranged(args, kwargs), {}
+        tensors = [leaf for leaf in nest.leaves((args, kwargs)) if hasattr(leaf, "shape")]
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        if self.class_name in REARRANGING:
+            found = [self.call(*(_view(arg, n) for arg in args), **kwargs).shape for n in (2, 3)]
+            shape: Shape = tuple(n if n == m else None for n, m in zip(*found, strict=True))
+            return KerasTensor(shape, str(tensors[0].dtype))
+        if self.class_name in JOINING:
+            dtype = np.result_type(*(np.dtype(tensor.dtype) for tensor in tensors))
+            return KerasTensor(self._joined(shapes), dtype.name)
+        small = nest.mapped(lambda leaf: np.ones((1,), _dtype(leaf)) if hasattr(leaf, "shape") else leaf, list(args))
+        if self.class_name in ELEMENTWISE:
+            return KerasTensor(_broadcast(shapes), self.call(*small, **kwargs).dtype.name)
+        dtype = Operation(self.class_name, self.name, self.module, {}).call(*small).dtype
+        return KerasTensor(self._reduced(shapes[0]), dtype.name)
+
+    def _arranged(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The arguments of a call in their order. Raises ValueError for options of NumPy's functions, and for indices
+        that are neither numbers nor slices: what a file says must not choose where results go, or how large they are.
+        """
+        wanted = 2 if self.class_name in BINARY else 1
+        named = [kwargs[name] for name in _NAMED if name in kwargs]
+        if len(named) != len(kwargs) or len(args) + len(named) != wanted:
+            raise ValueError(
+                f"{self.name!r} ({self.class_name}) takes {wanted} arguments and no options, "
+                f"got {len(args)} and {sorted(kwargs)!r:.200}"
+            )
+        arranged = (*args, *named)
+        if self.class_name == "GetItem":
+            key = arranged[1] if isinstance(arranged[1], (list, tuple)) else [arranged[1]]
+            if not all(type(part) is int or part is None or part is ... or isinstance(part, slice) for part in key):
+                raise ValueError(f"{self.name!r} must be an index of integers and slices, got {arranged[1]!r:.200}")
+        return arranged
+
+    def _joined(self, shapes: list[Shape]) -> Shape:
+        axis, rank = self.options.get("axis", 0), len(shapes[0])
+        if self.class_name == "Stack":
+            axis = axis % (rank + 1)
+            return (*_same(shapes)[:axis], len(shapes), *shapes[0][axis:])
+        lengths = [shape[axis] for shape in shapes]
+        total = None if None in lengths else sum(n for n in lengths if n is not None)
+        rest = _same([(*shape[: axis % rank], *shape[axis % rank + 1 :]) for shape in shapes])
+        return (*rest[: axis % rank], total, *rest[axis % rank :])
+
+    def _reduced(self, shape: Shape) -> Shape:
+        axis, keep = self.options.get("axis"), self.options.get("keepdims", False)
+        axes = range(len(shape)) if axis is None else axis if isinstance(axis, (list, tuple)) else [axis]
+        gone = {range(len(shape))[n] for n in axes}
+        return tuple(1 if axis in gone else n for axis, n in enumerate(shape) if keep or axis not in gone)
+
+    def to_entry(self) -> dict[str, Any]:
+        """The operation in the config of a model, as Keras 3 writes it."""
+        config = {"name": self.name, **self.options}
+        return {
+            "module": self.module,
+            "class_name": self.class_name,
+            "config": config,
+            "registered_name": self.class_name,
+        }
+
+
+def applied(class_name: str, *args: Any, **options: Any) -> Any:
+    """The result of a new operation for symbolic tensors."""
+    name = unique_name(objects.snake_case(class_name))
+    return Operation(class_name, name, f"{OPERATION_MODULES[0]}.numpy", options)(*args)
+
+
+def _dtype(value: Any) -> str | None:
+    return str(value.dtype) if hasattr(value, "dtype") else None
+
+
+def _view(value: Any, any_length: int) -> Any:
+    """An array in the place of a symbolic tensor that takes no memory, with this length where any goes."""
+    if not _is(value):
+        return value
+    return np.broadcast_to(np.zeros((), value.dtype), [any_length if n is None else n for n in value.shape])
+
+
+def _same(shapes: list[Shape]) -> Shape:
+    """What equal shapes have in common, where some may say any length. Raises ValueError."""
+    common = list(shapes[0])
+    for shape in shapes[1:]:
+        if len(shape) != len(common) or any(None not in (n, m) and n != m for n, m in zip(shape, common, strict=True)):
+            raise ValueError(f"arrays of the shapes {shapes[0]} and {shape} cannot be joined")
+        common = [m if n is None else n for n, m in zip(shape, common, strict=True)]
+    return tuple(common)
+
+
+def _broadcast(shapes: list[Shape]) -> Shape:
+    """The shape of an operation element by element. Raises ValueError."""
+    rank = max(len(shape) for shape in shapes)
+    result: list[int | None] = []
+    for lengths in zip(*((1,) * (rank - len(shape)) + tuple(shape) for shape in shapes), strict=True):
+        wider = {n for n in lengths if n != 1}
+        known = wider - {None}
+        if len(known) > 1:
+            raise ValueError(f"arrays of the shapes {shapes} do not fit each other")
+        result.append(known.pop() if known else None if None in wider else 1)
+    return tuple(result)

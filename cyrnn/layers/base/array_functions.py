@@ -1,0 +1,55 @@
+"""The functions of arrays that Keras' operations are, by Keras' names."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
+    "Absolute": np.absolute,
+    "Add": np.add,
+    "Cast": lambda x, dtype: np.asarray(x).astype(dtype),
+    "Divide": np.divide,
+    "Equal": np.equal,
+    "Exp": np.exp,
+    "Greater": np.greater,
+    "GreaterEqual": np.greater_equal,
+    "Less": np.less,
+    "LessEqual": np.less_equal,
+    "LogicalAnd": np.logical_and,
+    "LogicalNot": np.logical_not,
+    "LogicalOr": np.logical_or,
+    "Maximum": np.maximum,
+    "Minimum": np.minimum,
+    "Multiply": np.multiply,
+    "Negative": np.negative,
+    "NotEqual": np.not_equal,
+    "OnesLike": np.ones_like,
+    "Sqrt": np.sqrt,
+    "Square": np.square,
+    "Subtract": np.subtract,
+    "Tanh": np.tanh,
+    "TrueDivide": np.true_divide,
+    "ZerosLike": np.zeros_like,
+}
+REDUCING: dict[str, Callable[..., Any]] = {
+    "All": np.all,
+    "Any": np.any,
+    "Max": np.max,
+    "Mean": np.mean,
+    "Min": np.min,
+    "Sum": np.sum,
+}
+JOINING: dict[str, Callable[..., Any]] = {"Concatenate": np.concatenate, "Stack": np.stack}
+REARRANGING: dict[str, Callable[..., Any]] = {
+    "ExpandDims": np.expand_dims,
+    "Flip": np.flip,
+    "GetItem": lambda x, key: x[tuple(key) if isinstance(key, list) else key],
+    "Squeeze": np.squeeze,
+    "Transpose": np.transpose,
+}
+BINARY = {  # the functions of two arguments; the others take one
+    *("Add", "Divide", "Equal", "GetItem", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalOr"),
+    *("Maximum", "Minimum", "Multiply", "NotEqual", "Subtract", "TrueDivide"),
+}
+FUNCTIONS = ELEMENTWISE | REDUCING | JOINING | REARRANGING

@@ -9,7 +9,6 @@ import functools
 import math
 import operator
 import random
-import threading
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ from numpy.typing import DTypeLike
 
 from cyrnn.configurable import Configurable
 from cyrnn.dtypes import float_dtype
+from cyrnn.locks import ForkSafeLock
 from cyrnn.objects import register
 
 Seed: TypeAlias = "int | SeedGenerator | None"
@@ -31,7 +31,7 @@ class SeedGenerator(Configurable):
     """A seed that changes with every draw.
 
     `seed` is a Python int in 0..2**32-1, or None for a random one out of Python's `random`. ValueError if it
-    is not an int, OverflowError if it is out of range. Threads may share one: no pair is given out twice.
+    is not an int, OverflowError if it is out of range. Threads may share one: no two draws get the same pair.
     """
 
     def __init__(self, seed: int | None = None, name: str | None = None) -> None:
@@ -40,7 +40,7 @@ class SeedGenerator(Configurable):
         self.name = "seed_generator" if name is None else name
         self._initial_seed = seed
         self._state = _pair(make_default_seed() if seed is None else seed)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     @property
     def state(self) -> np.ndarray:
@@ -59,13 +59,6 @@ class SeedGenerator(Configurable):
 
     def get_config(self) -> dict[str, Any]:
         return {"seed": self._initial_seed, "name": self.name}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._lock = threading.Lock()
 
 
 def make_default_seed() -> int:

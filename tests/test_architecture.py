@@ -11,7 +11,7 @@ ROOT = Path(cyrnn.__file__).parent
 
 # From the ground up; a module may import from its own floor and those below it.
 FLOORS = [
-    ["_version"],
+    ["_version", "locks"],
     ["capi", "engine"],
     [
         "objects",

@@ -25,7 +25,7 @@ def test_pairs_follow_keras():
 
 def test_counter_wraps_at_32_bits():
     generator = random.SeedGenerator(5)
-    generator.__setstate__({"_state": np.array([5, 2**32 - 1], np.uint32)})
+    generator._state = np.array([5, 2**32 - 1], np.uint32)
     assert [generator.next().tolist() for _ in range(2)] == [[5, 2**32 - 1], [5, 0]]
 
 

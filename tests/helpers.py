@@ -56,6 +56,10 @@ def errors(actual, truth):
     return np.where(rounded == actual, 0, np.abs(actual - truth) / ulp)
 
 
+# Begins the code of a process that a test interrupts: children of a test run that ignores SIGINT (nohup) ignore it too.
+ANSWERS_SIGINT = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def run_python(code, *arguments, check=True, **environment):
     """Run code in a new interpreter that does not look for modules in the working directory (a source checkout)."""
     kept = {k: v for k, v in os.environ.items() if k not in ("CYRNN_NUM_THREADS", "OMP_NUM_THREADS")}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import ANSWERS_SIGINT
 
 import cyrnn
 from cyrnn import cli
@@ -190,7 +191,8 @@ def test_what_goes_to_a_pipe_is_the_array_alone(sequences):
 
 
 def start(*arguments, **options):
-    command = [sys.executable, "-P", "-m", "cyrnn", "predict", "m.keras", "x.npy", *arguments]
+    code = ANSWERS_SIGINT + "import runpy\nrunpy.run_module('cyrnn', run_name='__main__', alter_sys=True)"
+    command = [sys.executable, "-P", "-c", code, "predict", "m.keras", "x.npy", *arguments]
     return subprocess.Popen(command, **{"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, **options})
 
 

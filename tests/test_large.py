@@ -9,7 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import run_python
+from helpers import ANSWERS_SIGINT, run_python
 
 import cyrnn
 from cyrnn.layers import RNN, Bidirectional, Dense, Embedding, SimpleRNN, UpSampling1D
@@ -169,7 +169,7 @@ except KeyboardInterrupt:
     ],
 )
 def test_ctrl_c(layer, shape, batch_size):
-    code = STOPPED.format(layer=layer, shape=shape, batch_size=batch_size)
+    code = ANSWERS_SIGINT + STOPPED.format(layer=layer, shape=shape, batch_size=batch_size)
     with subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True) as run:
         try:
             assert run.stdout.readline() == "ready\n"

@@ -37,6 +37,16 @@ def register(module: str, *aliases: str) -> Callable[[_Class], _Class]:
     return decorate
 
 
+def is_builtin(cls: type) -> bool:
+    """Whether a class itself, not only a base of it, is one of this package."""
+    return "_keras_module" in vars(cls)
+
+
+def owner(cls: type, name: str) -> type:
+    """The class from which `cls` has this attribute."""
+    return next(base for base in cls.__mro__ if name in vars(base))
+
+
 def is_known(module: str, class_name: Any) -> bool:
     """Whether the allow-list has a class of this name in `module`."""
     return isinstance(class_name, str) and (module, class_name) in _classes
@@ -91,7 +101,7 @@ def serialize(obj: Any) -> Any:
     if obj is None:
         return None
     cls = type(obj)
-    builtin = "_keras_module" in vars(cls)
+    builtin = is_builtin(cls)
     cloned = _cloning.get()
     if cloned is not None and not builtin and not (hasattr(obj, "get_config") and hasattr(obj, "build")):
         return obj if callable(obj) and not hasattr(obj, "call") else copy.deepcopy(obj)  # a function, or a cell

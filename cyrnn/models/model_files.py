@@ -12,7 +12,7 @@ from typing import Any
 from cyrnn._version import __version__
 from cyrnn.layers import RNN, Bidirectional, Layer, Masking
 from cyrnn.layers.base.arguments import Array
-from cyrnn.layers.base.weights import deferred_building
+from cyrnn.layers.base.building import deferred_building
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.serialization import from_envelope
 from cyrnn.saving.atomic import written_at_once

@@ -8,8 +8,8 @@ from typing import Any
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import legacy_config, nest
 from cyrnn.layers.base.arguments import checked_shapes
+from cyrnn.layers.base.building import deferred_building
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.weights import deferred_building
 from cyrnn.models import call_config, functional_config
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.model_files import ModelFile

@@ -115,7 +115,7 @@ def _samples_at_a_time(layer: Any, inputs: list[Array]) -> int:
     size = _ELEMENTS // max(1, sum(array[:1].size for array in inputs))
     if min(size, len(inputs[0])) > _LEAST_SAMPLES and layer.built:  # only then it matters what is between the layers
         shapes = layer.in_structure([(1, *array.shape[1:]) for array in inputs])
-        if not any(part.is_your_own for part in layer.layers_within()):  # they may have to be run to tell their shapes
+        if not any(part.is_custom for part in layer.layers_within()):  # they may have to be run to tell their shapes
             size = min(size, _ELEMENTS // max(1, *_sizes(layer.largest_shapes(shapes))))
     return max(_LEAST_SAMPLES, size)
 

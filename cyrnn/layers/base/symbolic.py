@@ -8,7 +8,7 @@ nodes and operations stand in one module. Reference: ``keras.KerasTensor`` and K
 import inspect
 import itertools
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -196,18 +196,6 @@ def shape_found(found: Shape, given: Sequence[int | None]) -> Shape:
 def common_batch(values: Any) -> int:
     """The batch size that one of the tensors says, or 1."""
     return next((leaf.shape[0] for leaf in nest.leaves(values) if _is(leaf) and leaf.shape and leaf.shape[0]), 1)
-
-
-def specs_that_differ(layer: Any, shape: Any, built_for: Any) -> Iterator[str]:
-    """What is wrong with calling a layer built for one shape with inputs of another: weights of another shape."""
-    if layer.makes_its_own_weights or shape == built_for:
-        return
-    for old, new in zip(layer.weight_specs(built_for), layer.weight_specs(shape), strict=True):
-        if old.shape != new.shape:
-            yield f"the {old.name} of layer {layer.name!r} has shape {old.shape}, inputs {shape} need {new.shape}"
-    pairs = zip(layer.sublayer_shapes(shape), layer.sublayer_shapes(built_for), strict=False)
-    for (_, sublayer), (ours, theirs) in zip(layer.sublayers, pairs, strict=False):
-        yield from specs_that_differ(sublayer, ours, theirs)
 
 
 class Operation:

@@ -1,53 +1,24 @@
-"""The weights of a layer: how they are described, made, kept and replaced.
+"""The weights of a layer: how they are described, kept and replaced.
 
-A weight is a read-only array. It is replaced, never changed, so what was prepared from it can never go stale, and
-whoever is still working with the old one may go on.
+A weight is a read-only array. It is replaced, never changed, so what was prepared from it can never go stale, and a
+call that is still working with the old one may continue.
 """
 
-import contextlib
-import functools
 import itertools
-import os
-import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import constraints, initializers, random, regularizers
-from cyrnn.dtypes import DTypePolicy
-from cyrnn.layers.base.arguments import Array, Shape, checked_bool, checked_shapes
+from cyrnn import constraints, initializers, locks, random, regularizers
+from cyrnn.layers.base.arguments import Array, checked_bool
+from cyrnn.layers.base.dtype_policy import HasDTypePolicy
+from cyrnn.layers.base.sublayers import HasSublayers
 
-_building = threading.RLock()  # a layer is built once, also when several threads call it first
-_writing = threading.RLock()  # of those who replace weights at the same time, none undoes what another did
-
-
-def _renew_locks() -> None:  # in a forked child, the thread that held the old ones is gone
-    global _building, _writing
-    _building, _writing = threading.RLock(), threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
-
-_deferred: ContextVar[bool] = ContextVar("deferred_building", default=False)
-
-
-@contextlib.contextmanager
-def deferred_building(deferred: bool = True) -> Iterator[None]:
-    """Within the block `build` does nothing: whoever makes layers from a file builds them with the file's weights.
-
-    With False it does its work again.
-    """
-    token = _deferred.set(deferred)
-    try:
-        yield
-    finally:
-        _deferred.reset(token)
+_writing = locks.ForkSafeLock()  # of those who replace weights at the same time, none undoes what another did
 
 
 @dataclass(frozen=True)
@@ -80,89 +51,21 @@ class Weight:
         layer.assign({self.name: value})
 
 
-class Weighted:
-    """What holds weights, of its own and those of the layers inside it. A subclass gives `weight_specs`."""
+class Weighted(HasSublayers, HasDTypePolicy):
+    """A layer as the holder of weights: its own, and those of the layers inside it."""
 
     name: str
-    dtype_policy: DTypePolicy
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "build" in vars(cls):
-            cls.build = _built_once(cls.build)  # type: ignore[method-assign]
+    built: Any  # a property of what is built
 
     def __init__(self, trainable: bool) -> None:
         self._trainable = checked_bool("trainable", trainable)
-        self._builds = 0  # under way, one within the other
-        self._built = False
-        self._build_shape: Shape | None = None
         self._specs: dict[str, WeightSpec] = {}
         self._values: Mapping[str, Array] = {}  # replaced as a whole, never changed: readers need no lock
-        self._adds_weights = False  # in a `build` of its own; its attributes then hold the arrays
+        self._adds_weights = False  # in a custom `build`; its attributes then hold the arrays
 
-    # ------------------------------------------------------------ building
-
-    @property
-    def built(self) -> bool:
-        """Whether the weights are there. Within a `build` of a subclass' own they are not, whatever it says."""
-        return self._built
-
-    @built.setter
-    def built(self, value: bool) -> None:
-        self._built = bool(value) and not self._builds
-
-    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
-        """The layer's own weights, in Keras' order, for inputs of this shape (None: any length)."""
-        return []
-
-    @property
-    def sublayers(self) -> "list[tuple[str, Any]]":
-        """Layers inside this one, each once, by the attribute that holds it: alone, or in lists, tuples and dicts."""
-        found: dict[int, tuple[str, Any]] = {}
-        for name, value in list(vars(self).items()):  # a snapshot: other threads may add attributes
-            for layer in _held(value):
-                found.setdefault(id(layer), (name, layer))
-        return list(found.values())
-
-    def layers_within(self) -> "list[Any]":
-        """This layer and all that are in it, each once."""
-        found: dict[int, Any] = {id(self): self}
-        for _, sublayer in self.sublayers:
-            found |= {id(layer): layer for layer in sublayer.layers_within() if id(layer) not in found}
-        return list(found.values())
-
-    def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
-        """The input shape of each of `sublayers`; none if they are built when they are called."""
-        return []
-
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        """Create the weights for inputs of `input_shape`, the batch axis first. A built layer is left as it is.
-
-        A layer of several inputs gets a list of shapes.
-        """
-        shape = checked_shapes("input_shape", input_shape)
-        with _building:
-            if not self.built and not _deferred.get():
-                with _as_before_on_error(self):
-                    self.build_with(shape, None)
-
-    def build_with(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
-        """Build, with own weights of these values instead of the initializers' ones."""
-        self._builds += 1
-        try:
-            self._make_weights(input_shape, values)
-        finally:
-            self._builds -= 1
-        self._build_shape = input_shape
-        self.built = True
-
-    def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
-        specs = self.weight_specs(input_shape)
-        if values is None:
-            values = {spec.name: self._initial_value(spec) for spec in specs}
-            for (_, sublayer), shape in zip(self.sublayers, self.sublayer_shapes(input_shape), strict=False):
-                sublayer.build(shape)
-        self._specs = {**self._specs, **{spec.name: spec for spec in specs}}
+    def _hold(self, specs: Mapping[str, WeightSpec], values: Mapping[str, ArrayLike]) -> None:
+        """Take weights of these specs and values into the layer."""
+        self._specs = {**self._specs, **specs}
         self._values = {**self._values, **{name: self._checked_weight(name, v) for name, v in values.items()}}
 
     def _initial_value(self, spec: WeightSpec) -> ArrayLike:
@@ -182,10 +85,11 @@ class Weighted:
         autocast: bool = True,
         aggregation: str = "none",
     ) -> Array:
-        """For a `build` of your own: a new weight as a read-only array, to be kept in an attribute, alone or in a list.
+        """For a custom `build`: a new weight as a read-only array, to be kept in an attribute, alone or in a list.
 
         Arguments as in Keras: an initializer of None is glorot_uniform, a dtype of None that of the layer's weights;
-        `autocast` and `aggregation` have no effect. What the attribute holds follows `set_weights`.
+        `autocast` and `aggregation` have no effect. `set_weights` replaces the array in the attribute, list or dict
+        that holds it; lists and dicts stay the same objects.
         """
         base = "variable" if name is None else name
         names = (f"{base}_{number}" if number else base for number in itertools.count())
@@ -200,8 +104,7 @@ class Weighted:
         )
         value = self._initial_value(spec)
         self._adds_weights = True
-        self._specs = {**self._specs, spec.name: spec}
-        self._values = {**self._values, spec.name: self._checked_weight(spec.name, value)}
+        self._hold({spec.name: spec}, {spec.name: value})
         return self._values[spec.name]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -215,15 +118,18 @@ class Weighted:
             return self.assign({weight: value})
 
     def _replace(self, values: Mapping[str, Array]) -> None:
-        """Put checked values in the place of others, in the attributes of a layer of your own too."""
+        """Put checked values in the place of others, in the attributes of a custom layer too."""
         with _writing:
             old = self._values
             self._values = {**old, **values}
             if self._adds_weights:
                 new = {id(old[name]): array for name, array in values.items() if name in old}
-                for name, value in list(vars(self).items()):
-                    if name != "_values":
-                        vars(self)[name] = _substituted(value, new)
+                attributes = {name: value for name, value in list(vars(self).items()) if name not in _NO_HOLDERS}
+                seen: set[int] = set()
+                for name, value in attributes.items():
+                    after = _substituted(value, new, seen)
+                    if after is not value:
+                        vars(self)[name] = after
 
     # ------------------------------------------------------------ weights
 
@@ -284,12 +190,6 @@ class Weighted:
         """What the layer's own weights are, those that are trained first."""
         return sorted(self._specs.values(), key=lambda spec: not spec.trainable)
 
-    @property
-    def makes_its_own_weights(self) -> bool:
-        """Whether a user wrote the `build`."""
-        owner = next(cls for cls in type(self).__mro__ if "build" in vars(cls))
-        return owner is not Weighted and "_keras_module" not in vars(owner)
-
     def _weight_slots(self, trainable: bool = False, seen: set[int] | None = None) -> "list[tuple[Weighted, str]]":
         """Where each of `weights` lives; with `trainable`, only where it is not frozen. A shared layer counts once."""
         seen = set() if seen is None else seen
@@ -319,12 +219,11 @@ class Weighted:
         if given.dtype.kind not in "fiub" and not np.can_cast(given.dtype, np.float32):  # bfloat16 is of kind "V"
             raise TypeError(f"weight {name!r} of layer {self.name!r} must be real numbers, got dtype {given.dtype}")
         with np.errstate(over="ignore"):  # what is too large for the dtype is infinite in it
-            array = np.array(given, dtype=dtype, order="C")
+            array = np.asarray(given, dtype)
         expected = array.shape if spec is None else spec.shape
         if array.shape != expected:
             raise ValueError(f"weight {name!r} of layer {self.name!r} has shape {expected}, got {array.shape}")
-        array.flags.writeable = False
-        return array
+        return read_only(array)
 
     def count_params(self) -> int:
         """The number of weights' elements. Raises ValueError before the layer is built."""
@@ -344,61 +243,33 @@ class Weighted:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        for value in self._values.values():  # a copy or an unpickled array has forgotten that it is read-only
-            value.flags.writeable = False
+        # A copied or unpickled array is writeable.
+        self._replace({n: read_only(value) for n, value in self._values.items() if not isinstance(value.base, bytes)})
 
 
-def _built_once(build: Callable[..., None]) -> Callable[..., None]:
-    """A subclass' own `build`, run by one thread alone and only once; the layer counts as built behind it."""
-
-    @functools.wraps(build)
-    def guarded(layer: Weighted, input_shape: Sequence[int | None] | None = None, *args: Any, **kwargs: Any) -> None:
-        shape = None if input_shape is None else checked_shapes("input_shape", input_shape)
-        with _building:
-            if layer.built or _deferred.get():
-                return
-            with _as_before_on_error(layer):
-                layer._builds += 1
-                try:
-                    build(layer, shape, *args, **kwargs)
-                finally:
-                    layer._builds -= 1
-            layer._build_shape = shape or layer._build_shape
-            layer.built = True
-
-    return guarded
+_NO_HOLDERS = ("_values", "_specs", "_noted", "_within")  # attributes that hold no weights of a custom layer
 
 
-@contextlib.contextmanager
-def _as_before_on_error(layer: "Weighted") -> Iterator[None]:
-    """If the block fails, the layer and those in it are as they were: nothing is half built."""
-    before = [(part, part._specs, part._values, part._built, part._build_shape) for part in layer.layers_within()]
-    try:
-        yield
-    except BaseException:
-        for part, specs, values, built, shape in before:
-            part._specs, part._values, part._built, part._build_shape = specs, values, built, shape
-        raise
+def read_only(array: Array) -> Array:
+    """A copy that nothing can make writeable, as `flags.writeable = True` would an array that owns its memory."""
+    return np.ndarray(array.shape, array.dtype, array.tobytes())
 
 
-def _held(value: Any) -> "Iterator[Weighted]":
-    """The layers that a value is, or holds in lists, tuples and dicts."""
-    if isinstance(value, Weighted):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _held(part)
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _held(part)
+def _substituted(value: Any, new: Mapping[int, Array], seen: set[int]) -> Any:
+    """`value` with arrays in the place of others, by identity; in lists and dicts in place, since they are the user's.
 
-
-def _substituted(value: Any, new: Mapping[int, Array]) -> Any:
-    """`value` with arrays in the place of others, by identity; in lists, tuples and dicts too."""
+    A tuple is made anew, and only if it holds one of the arrays.
+    """
     if isinstance(value, np.ndarray):
         return new.get(id(value), value)
-    if type(value) in (list, tuple):
-        return type(value)(_substituted(part, new) for part in value)
-    if type(value) is dict:
-        return {key: _substituted(part, new) for key, part in value.items()}
+    if type(value) not in (list, tuple, dict) or id(value) in seen:
+        return value
+    seen.add(id(value))
+    items = list(value.items()) if type(value) is dict else list(enumerate(value))
+    changed = [(key, after) for key, part in items if (after := _substituted(part, new, seen)) is not part]
+    if type(value) is tuple and changed:
+        replaced = dict(changed)
+        return tuple(replaced.get(key, part) for key, part in items)
+    for key, after in changed:
+        value[key] = after
     return value

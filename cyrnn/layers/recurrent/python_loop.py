@@ -1,5 +1,6 @@
 """The recurrence timestep by timestep in Python, for cells and activations that the engine does not know."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def _selected(kept: Array, new: Array, old: Array) -> Array:
     return np.where(kept.reshape(-1, *(1 for _ in new.shape[1:])), new, old)
 
 
-def _reset_dropout(layers: list[Layer], training: bool) -> None:
+def _reset_dropout(layers: Sequence[Layer], training: bool) -> None:
     """One dropout mask per sequence: none from before, and none left for later."""
     for layer in layers if training else ():
         if isinstance(layer, SimpleRNNCell):

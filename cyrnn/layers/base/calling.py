@@ -1,0 +1,202 @@
+"""How a layer is called, with arrays and with symbolic tensors, and what a call leaves: masks and losses."""
+
+import inspect
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import objects
+from cyrnn.layers.base import nest, symbolic
+from cyrnn.layers.base.arguments import Array, as_array
+from cyrnn.layers.base.building import Buildable, deferred_building
+from cyrnn.layers.base.symbolic import KerasTensor
+
+
+class CallableLayer(Buildable):
+    """A layer as a function of arrays and of symbolic tensors."""
+
+    # Whether a mask is passed on, as `compute_mask` says; else it ends here, with a warning. Custom layers pass masks
+    # on if they have a `compute_mask`.
+    supports_masking: bool = False
+
+    keeps_training_open: ClassVar[bool] = False  # whether a call's `training` may be None
+
+    activity_regularizer: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "compute_mask" in vars(cls) and "supports_masking" not in vars(cls):
+            cls.supports_masking = True
+
+    def __init__(self, trainable: bool) -> None:
+        super().__init__(trainable)
+        self._activity_losses: list[Any] = []  # of the last call
+        self._nodes: deque[symbolic.Node] = deque()  # the calls with symbolic tensors; no list: none holds layers
+        self._called_with: Any = None  # the shape of the first of these
+
+    def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> Any:
+        """``call(inputs, ...)`` with inputs of the layer's dtype, after building it; see the class for the arguments.
+
+        `mask` and `training` are left out where `call` does not take them. Symbolic tensors give symbolic tensors.
+        """
+        if symbolic.among(inputs, args, kwargs):
+            return symbolic.call(self, (inputs, *args), kwargs)
+        x = self.checked_inputs(inputs)
+        if not self.built:
+            self.build(symbolic.shapes_of(x))
+        told = {key: kwargs.pop(key) for key in ("mask", "training") if key in kwargs}
+        outputs = self.call(x, *args, **kwargs, **accepted(type(self).call, **told))
+        if self.is_custom and isinstance(outputs, np.ndarray) and outputs.dtype.kind == "f":
+            outputs = self.returned(outputs)
+        self._record_activity(outputs)
+        return outputs
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether a user wrote the layer, from `Layer` and nothing else of this package."""
+        return type(self).checked_inputs is CallableLayer.checked_inputs and not objects.is_builtin(type(self))
+
+    def call(self, inputs: Array, *args: Any, **kwargs: Any) -> Any:
+        """What the layer computes; inputs are an array of its dtype."""
+        raise NotImplementedError(f"{type(self).__name__} has no `call(inputs, ...)`")
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        """Inputs as an array of the compute dtype, not copied where they are already.
+
+        A layer of your own may have several, in lists, tuples and dicts.
+        """
+        if nest.is_structure(inputs) and self.is_custom:
+            return nest.mapped(lambda part: self.cast(as_array("inputs", part)), inputs)
+        return self.cast(as_array("inputs", inputs))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        """The shape of the output for inputs of `input_shape`; None stands for any length.
+
+        A layer of your own that has no such method is called with zeros, to see what it gives.
+        """
+        if not self.is_custom:
+            return tuple(input_shape)
+        with deferred_building(False):
+            found = self(nest.mapped_shapes(symbolic.zeros_of, input_shape))
+        return nest.mapped(lambda array: symbolic.shape_found(np.shape(array), _first_shape(input_shape)), found)
+
+    def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """What a call with these symbolic tensors gives, as such. The layer is built for them, if it is not yet.
+
+        Raises ValueError and TypeError, as the call with arrays would.
+        """
+        shape = symbolic.shapes_of(inputs)
+        dtype = self.dtype_policy.engine_dtype
+        placeholders = nest.mapped(lambda tensor: symbolic.placeholder(tensor, dtype), inputs)
+        if all(array.size <= symbolic.MOST_ELEMENTS for array in nest.leaves(placeholders)):
+            self.checked_inputs(placeholders)
+        if not self.is_custom:
+            self._build_symbolically(shape)
+            outputs = self.compute_output_shape(shape)
+        elif type(self).compute_output_shape is not CallableLayer.compute_output_shape:
+            with deferred_building(False):
+                self._build_symbolically(shape)
+            outputs = self.compute_output_shape(shape)
+        else:
+            with deferred_building(False):
+                zeros = nest.mapped(symbolic.zeros, [inputs, args, kwargs])
+                found = self(zeros[0], *zeros[1], **zeros[2])
+            given = _first_shape(shape)
+            outputs = nest.mapped(lambda array: symbolic.shape_found(np.shape(array), given), found)
+        returned = self.output_dtype.name
+        return nest.mapped_shapes(lambda shape: KerasTensor(shape, returned), outputs)
+
+    def _build_symbolically(self, shape: Any) -> None:
+        if not self.built and not self._nodes:
+            self.build(shape)
+            self._called_with = shape
+            return
+        built_for = self._called_with if self._build_shape is None else self._build_shape
+        for wrong in () if built_for is None else self.misfits(shape, built_for):
+            raise ValueError(wrong)
+
+    @property
+    def input(self) -> Any:
+        """The symbolic tensors that the layer was called with. Raises AttributeError unless that was once."""
+        node = self._only_node()
+        return node.args[0] if node.args else self.output
+
+    @property
+    def output(self) -> Any:
+        """The symbolic tensors that the layer has given. Raises AttributeError unless it was called with such once."""
+        outputs = self._only_node().outputs
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _only_node(self) -> symbolic.Node:
+        if len(self._nodes) != 1:
+            raise AttributeError(
+                f"layer {self.name!r} was called with symbolic tensors {len(self._nodes)} times, not once"
+            )
+        return self._nodes[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_nodes": deque()}  # the calls are the model's that they belong to
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask that the layer hands on: its input's."""
+        return mask
+
+    def call_and_mask(self, x: Any, mask: Any, training: bool) -> tuple[Any, Any]:
+        """The layer's output, and the mask for the layer behind it; of several inputs, lists."""
+        return self(x, mask=mask, training=training), self.mask_behind(x, mask)
+
+    def mask_behind(self, x: Any, mask: Any) -> Any:
+        """The mask for the layer behind this one."""
+        if self.supports_masking:
+            return self.compute_mask(x, mask)
+        if mask is not None:
+            warnings.warn(f"layer {self.name!r} does not pass the mask on: layers behind it run without", stacklevel=3)
+        return None
+
+    def reset_state(self) -> None:
+        """Set carried states to zeros; nothing to do for a layer that carries none."""
+
+    # ------------------------------------------------------------ losses
+
+    @property
+    def losses(self) -> list[Any]:
+        """Penalties: of the last call's activity first, then one for each regularized trainable weight."""
+        losses = self._all_activity_losses()
+        for layer, name in self._weight_slots(trainable=True):
+            regularizer = layer._specs[name].regularizer
+            if regularizer is not None:
+                losses.append(regularizer(layer._values[name]))
+        return losses
+
+    def _all_activity_losses(self) -> list[Any]:
+        return [loss for layer in self.layers_within() for loss in layer._activity_losses]
+
+    def _record_activity(self, outputs: Any) -> None:
+        """Note the activity penalty of this call's outputs, per sample as Keras does since 3.14."""
+        if self.activity_regularizer is not None:
+            self._activity_losses = [self.activity_regularizer(a) / max(1, len(a)) for a in nest.flatten(outputs)]
+
+
+def _first_shape(shapes: Any) -> Any:
+    """A shape, or the first of several."""
+    found: list[Any] = []
+    nest.mapped_shapes(found.append, shapes)
+    return found[0]
+
+
+_parameters: weakref.WeakKeyDictionary[Callable[..., Any], frozenset[str] | None] = weakref.WeakKeyDictionary()
+
+
+def accepted(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    """Those of the options that the function has parameters for; all, if it takes any keyword."""
+    if function not in _parameters:
+        found = inspect.signature(function).parameters
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in found.values())
+        _parameters[function] = None if takes_all else frozenset(found)
+    names = _parameters[function]
+    return options if names is None else {key: value for key, value in options.items() if key in names}

@@ -1,0 +1,105 @@
+"""Which layers are inside a layer. They are noted when they are assigned, as Keras and torch do."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+from cyrnn import locks
+
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})  # what is known to hold no layers
+_NO_HOLDERS = ("_noted", "_within", "_own_arguments", "_values", "_specs")  # attributes whose layers are not inside
+_noting = locks.ForkSafeLock()
+
+
+class HasSublayers:
+    """A layer as the holder of other layers.
+
+    Attributes are looked at when they are assigned. Lists, tuples and dicts may be filled after that, so they are
+    looked at once more when the layer is built. After it is built, nothing is searched for again: no call does.
+    """
+
+    _revision: ClassVar[int] = 0  # of all layers together: it moves whenever a layer inside another one changes
+
+    _settled: bool = False  # whether the layer is built, and `_noted` is all there is
+    _noted: "Mapping[str, tuple[Self, ...]]" = MappingProxyType({})  # the layers in each attribute that holds some
+    _within: "tuple[int, tuple[Self, ...]] | None" = None  # the rest of `layers_within`, and the revision it is of
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if type(value) not in _PLAIN or name in self._noted:
+            self._note(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._note(name, None)
+
+    def _note(self, name: str, value: Any) -> None:
+        found = () if name in _NO_HOLDERS else tuple(_held(value))
+        if found == self._noted.get(name, ()):  # layers are equal if they are the same
+            return
+        with _noting:
+            rest = {key: layers for key, layers in self._noted.items() if key != name or found}
+            vars(self)["_noted"] = {**rest, name: found} if found else rest
+            _structure_changed()
+
+    def _settle(self, settled: bool) -> None:
+        """Look at all attributes a last time, since the layer is built and its lists and dicts are filled; or again."""
+        with _noting:
+            vars(self).update(_noted=self._found(), _settled=settled)
+            _structure_changed()
+
+    def _found(self) -> "dict[str, tuple[Self, ...]]":
+        """The layers in each attribute that holds some, looked for now."""
+        attributes = list(vars(self).items())  # a snapshot: other threads may add some
+        found = {name: tuple(_held(value)) for name, value in attributes if name not in _NO_HOLDERS}
+        return {name: layers for name, layers in found.items() if layers}
+
+    @property
+    def sublayers(self) -> "list[tuple[str, Any]]":
+        """Layers inside this one, each once, by the attribute that holds it: alone, or in lists, tuples and dicts."""
+        found: dict[int, tuple[str, Any]] = {}
+        for name, layers in (self._noted if self._settled else self._found()).items():
+            for layer in layers:
+                found.setdefault(id(layer), (name, layer))
+        return list(found.values())
+
+    def layers_within(self) -> "tuple[Any, ...]":
+        """This layer and all that are in it, each once, a layer before those that are in it."""
+        known, revision = self._within, HasSublayers._revision
+        if known is not None and known[0] == revision:
+            return self, *known[1]
+        found: dict[int, Any] = {}
+        pending: list[Any] = [self]
+        while pending:
+            layer = pending.pop()
+            if id(layer) not in found:
+                found[id(layer)] = layer
+                pending += [sublayer for _, sublayer in reversed(layer.sublayers)]
+        _, *within = found.values()
+        if all(layer._settled for layer in found.values()):
+            vars(self)["_within"] = (revision, tuple(within))  # without itself: nothing keeps itself alive
+        return self, *within
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_within": None}
+
+
+def _held(value: Any) -> "Iterator[Any]":
+    """The layers that a value is, or holds in lists, tuples and dicts, which may hold themselves."""
+    if isinstance(value, HasSublayers):
+        yield value
+    seen: set[int] = set()
+    pending: list[Any] = [value] if isinstance(value, (list, tuple, dict)) else []
+    while pending:
+        part = pending.pop()
+        if isinstance(part, HasSublayers):
+            yield part
+        elif isinstance(part, (list, tuple, dict)) and id(part) not in seen:
+            seen.add(id(part))
+            inner = list(part.values()) if isinstance(part, dict) else list(part)  # a snapshot, as above
+            pending += [one for one in reversed(inner) if type(one) not in _PLAIN]
+
+
+def _structure_changed() -> None:
+    """What was remembered of structure is out of date. Callers hold the lock."""
+    HasSublayers._revision += 1

@@ -2,13 +2,11 @@
 
 import io
 import os
-import pty
 import re
 import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from cyrnn import cli
 from cyrnn.layers import Dense, SimpleRNN
 
 pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
+posix = pytest.mark.skipif(os.name != "posix", reason="this system has no such signals, terminals and devices")
 X = np.random.default_rng(0).standard_normal((6, 5, 2))
 
 
@@ -179,6 +178,7 @@ def test_a_member_that_lies_about_its_size(sequences, capsys):
     assert code == 2 and "has 720 bytes, the file 480" in err
 
 
+@posix
 def test_what_goes_to_a_pipe_is_the_array_alone(sequences):
     np.save("x.npy", X)
     run = start("-o", "/dev/stdout", stdout=subprocess.PIPE)
@@ -211,6 +211,7 @@ def is_at_work(folder):
     return any(path.stat().st_size > 4096 for path in folder.glob(".cyrnn-*"))
 
 
+@posix
 @pytest.mark.parametrize("output", ["y.npy", "new.npy", "y.npz", "y.csv"])
 @pytest.mark.parametrize(
     ("number", "code", "words"), [(signal.SIGINT, 130, b"cyrnn predict: interrupted\n"), (signal.SIGTERM, 143, b"")]
@@ -231,6 +232,9 @@ def test_stopped(endless, output, number, code, words):
 
 def on_terminal(code, *arguments):
     """What a run writes to a terminal that its stderr is."""
+    import pty
+    import termios
+
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     run = subprocess.Popen([sys.executable, "-P", "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=theirs)
@@ -258,6 +262,7 @@ sys.exit(main(["predict", "m.keras", "x.npy", "-o", "y.npy", "--batch-size", "1"
 """
 
 
+@posix
 @pytest.mark.parametrize("bar", ["tqdm", "none"])
 def test_progress_at_a_terminal(sequences, bar):
     if bar == "tqdm":

@@ -1,4 +1,10 @@
-"""The command line: ``cyrnn demo | info | predict | convert | config``. A wrong call gets one line and exit code 2."""
+"""The command line: ``cyrnn demo | info | predict | convert | config``.
+
+Exit codes: 0 all is well; 1 `info` found something that cannot run here, or `demo` another result than Keras'; 2 a wrong
+call, a wrong file, or a machine without the memory, disk or package that is needed; 70 an error in cyrnn itself; 130
+Ctrl-C, 141 no reader any more, 143 SIGTERM. An error is one line; with CYRNN_DEBUG=1 in the environment it has its
+traceback too.
+"""
 
 import argparse
 import contextlib
@@ -10,10 +16,8 @@ from collections.abc import Iterator, Sequence
 
 import cyrnn
 from cyrnn.cli import convert, info, predict
-from cyrnn.cli.text import printable
+from cyrnn.cli.errors import INTERRUPTED, report
 from cyrnn.demo import run_demo
-
-_LONGEST_ERROR = 2000  # characters
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,32 +25,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        with _ended_by_sigterm(), _until_nobody_reads():
+        with _ended_by_sigterm(), _while_somebody_reads():
             return options.run(options)
-    except Exception as error:  # whatever it is, a person at a terminal gets one line
-        text = " ".join(str(error).split()) or type(error).__name__
-        print(f"cyrnn {options.command}: {printable(text, _LONGEST_ERROR)}", file=sys.stderr)
-        return 2
+    except Exception as error:
+        text, code = report(error)
+        print(f"cyrnn {options.command}: {text}", file=sys.stderr)
+        return code
     except KeyboardInterrupt:
         print(f"cyrnn {options.command}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 @contextlib.contextmanager
-def _until_nobody_reads() -> Iterator[None]:
-    """Within the block, a reader that goes away, as ``head`` does, ends the command without a word."""
+def _while_somebody_reads() -> Iterator[None]:
+    """Within the block, a reader that closes the pipe, as ``head`` does, ends the command without a message."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still in the buffer
         sys.exit(141)  # as a shell has it for SIGPIPE
 
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM is SystemExit with the code that a shell would show, unless somebody handles it."""
+    """Within the block SIGTERM is SystemExit with the code that a shell would show, unless it has a handler already."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return

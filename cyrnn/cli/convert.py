@@ -1,12 +1,15 @@
 """``cyrnn convert IN OUT``: a model from one kind of file into another."""
 
 import argparse
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from cyrnn import saving
+from cyrnn.cli.errors import during
+from cyrnn.cli.outputs import check_target
 from cyrnn.cli.text import printable
 from cyrnn.layers import RNN, Bidirectional, Input, Layer
 from cyrnn.models.sequential import Sequential
@@ -31,12 +34,22 @@ def _convert(options: argparse.Namespace) -> int:
     write = _writer(options.output)
     if options.masks is not None and options.output.suffix != ".onnx":
         raise ValueError(f"--masks is for .onnx files, and {options.output} is none")
-    if options.output.exists() and options.file.exists() and options.output.samefile(options.file):
-        raise ValueError(f"{options.output} is the file to convert: give another name")
-    layer = _read(options.file, options.nonlinearity)
-    write(layer, options.output, **({} if options.masks is None else {"masks": options.masks}))
+    check_target(options.output, {"the file to convert": options.file})
+    with during(f"reading {options.file}"):
+        layer = _read(options.file, options.nonlinearity)
+    with during(f"writing {options.output}"), _naming_options():
+        write(layer, options.output, **({} if options.masks is None else {"masks": options.masks}))
     print(f"{printable(options.output, 500)}: {type(layer).__name__}, {layer.count_params():,} parameters")
     return 0
+
+
+@contextlib.contextmanager
+def _naming_options() -> Iterator[None]:
+    """Within the block, messages name the options of the command line, not the arguments of functions."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace("masks='right-padded'", "--masks right-padded")) from error
 
 
 def _writer(path: Path) -> Callable[..., None]:

@@ -46,16 +46,16 @@ def read_csv(path: Path) -> Array:
 
 def _lines(file: IO[str]) -> Iterator[tuple[int, list[str]]]:
     """The lines that are neither empty nor comments, with their numbers."""
-    begin = next((line for line in file if _tells(line)), "")
+    begin = next((line for line in file if _has_content(line)), "")
     file.seek(0)
     separator = next((character for character in ",\t;" if character in begin), ",")
     reader = csv.reader(file, delimiter=separator, skipinitialspace=True)
     for fields in reader:
-        if fields and _tells(separator.join(fields)):
+        if fields and _has_content(separator.join(fields)):
             yield reader.line_num, fields
 
 
-def _tells(line: str) -> bool:
+def _has_content(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith("#")
 
 
@@ -73,4 +73,4 @@ def write_csv(file: IO[bytes], values: Array) -> None:
     form = _FORMATS.get(rows.dtype.str[1:], "%d" if rows.dtype.kind in "iub" else "%.9g")
     for first in range(0, len(rows), _ROWS_AT_A_TIME):
         part = rows[first : first + _ROWS_AT_A_TIME]
-        np.savetxt(file, part.astype(np.float32) if part.dtype.kind == "V" else part, form, delimiter=",")
+        np.savetxt(file, part, form, delimiter=",")

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cyrnn.cli.errors import during
 from cyrnn.cli.text import print_table, printable
 from cyrnn.models.model_files import ModelFile, model_from_file, read_model_file
 from cyrnn.models.outline import Line, outline
@@ -23,10 +24,11 @@ def add_to(commands: Any) -> None:
 
 
 def _info(options: argparse.Namespace) -> int:
-    arrays = arrays_in(options.file)
-    if arrays is not None:
-        return _print_arrays(options.file, arrays)
-    return _print_model(options.file, read_model_file(options.file))
+    with during(f"reading {options.file}"):
+        arrays = arrays_in(options.file)
+        if arrays is not None:
+            return _print_arrays(options.file, arrays)
+        return _print_model(options.file, read_model_file(options.file))
 
 
 def _print_arrays(path: Path, arrays: list[StoredArray]) -> int:

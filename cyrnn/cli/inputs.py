@@ -18,7 +18,7 @@ _NPY, _ZIP, _HDF5 = b"\x93NUMPY", b"PK", b"\x89HDF"
 
 
 def read_inputs(path: Path, names: list[str], shapes: list[Shape]) -> Any:
-    """An array, or for several inputs a dict of them by name; `shapes` are those that the model says.
+    """An array, or for several inputs a dict of them by name; `shapes` are the model's.
 
     The first bytes decide which of the formats it is, and the end of the name for .csv, which has no such bytes. Raises
     ValueError that names the file, and OSError where there is none.
@@ -59,22 +59,25 @@ def _read_npy(path: Path) -> Array:
     try:
         with path.open("rb") as file:
             return _mapped(file, os.fstat(file.fileno()).st_size)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged header can raise almost anything
         raise ValueError(f"{path} is not a .npy file of numbers: {error}") from None
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
-    found = {}
+    found: dict[str, Array] = {}
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
-                if not info.filename.endswith(".npy"):
+                name = info.filename.removesuffix(".npy")
+                if name == info.filename:
                     raise ValueError(f"it holds {info.filename!r}")
+                if name in found:
+                    raise ValueError(f"it holds {info.filename!r} twice")
                 stored = info.compress_type == zipfile.ZIP_STORED
-                found[info.filename[:-4]] = _mapped_member(file, info) if stored else _unpacked(archive, info)
-    except OSError:
+                found[name] = _mapped_member(file, info) if stored else _unpacked(archive, info)
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # as above
         raise ValueError(f"{path} is not a .npy file, nor a .npz file of numbers: {error}") from None

@@ -1,4 +1,4 @@
-"""A model's outputs into a .npy, .npz or .csv file, through memory maps: they may be larger than memory."""
+"""A model's outputs in a .npy, .npz or .csv file, through memory maps: they may be larger than memory."""
 
 import contextlib
 import math
@@ -7,6 +7,8 @@ import re
 import stat
 import tempfile
 import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,27 +18,60 @@ from numpy.lib import format as npy
 from cyrnn.cli.csv_files import write_csv
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
-from cyrnn.saving.atomic import written_at_once
+from cyrnn.saving.atomic import checked_target, written_at_once
 
 _ENDS = (".npy", ".npz", ".csv")
+
+
+def check_target(path: Path, read: Mapping[str, Path]) -> None:
+    """Raises ValueError if `path` is one of the files to be read, directly or by a link; OSError if it is not writable.
+
+    `read` says what each of these files is, for the message.
+    """
+    for what, file in read.items():
+        if path.exists() and file.exists() and path.samefile(file):
+            link = "" if path.absolute() == file.absolute() else f", {file}, by a link"
+            raise ValueError(f"{path} is {what}{link}: give another name")
+    checked_target(path)
+
+
+def checked_end(path: Path) -> str:
+    """The format of a file: ".npy", ".npz" or ".csv", by the end of its name. Raises ValueError for other ends."""
+    end = path.suffix.lower() or ".npy"
+    if end in _ENDS:
+        return end
+    if path.exists() and not path.is_file():  # a pipe or device has any name
+        return ".npy"
+    raise ValueError(f"{path} must end in one of {', '.join(_ENDS)}")
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """The names as members of an archive can have them, each once: those that come again get a number."""
+    plain = [re.sub(r"[^\w.-]", "_", name) for name in names]  # they come from a file
+    taken, numbers = set(plain), Counter[str]()
+    found: dict[str, None] = {}
+    for name in plain:
+        unique = name
+        while unique in found or (unique != name and unique in taken):
+            numbers[name] += 1
+            unique = f"{name}_{numbers[name]}"
+        found[unique] = None
+    return list(found)
 
 
 class Writer:
     """The file at `path`, for outputs of these names: a block in which it is written; whole, or not at all.
 
-    Raises ValueError where the file cannot hold them, OSError where it cannot be written.
+    The names are the layers', and may come again. Raises ValueError where the file cannot hold the outputs, OSError
+    where it cannot be written.
     """
 
-    def __init__(self, path: Path, names: list[str]) -> None:
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
         self.written: list[str] = []  # what was written, a line each
-        self._path, self._names = path, names
-        self._end = path.suffix.lower() or ".npy"
-        if path.exists() and not path.is_file() and self._end not in _ENDS:
-            self._end = ".npy"  # a pipe or device has any name
-        if self._end not in _ENDS:
-            raise ValueError(f"{path} must end in one of {', '.join(_ENDS)}")
-        if len(names) > 1 and self._end != ".npz":
-            raise ValueError(f"{path} cannot hold the outputs {', '.join(names)}: write a .npz file")
+        self._path, self._names = path, unique_names(names)
+        self._end = checked_end(path)
+        if len(self._names) > 1 and self._end != ".npz":
+            raise ValueError(f"{path} cannot hold the outputs {', '.join(self._names)}: write a .npz file")
         self._in_place = False  # whether the array that is filled is the file itself
         self._blocks = contextlib.ExitStack()
 
@@ -48,12 +83,12 @@ class Writer:
         self._blocks.__exit__(*error)
 
     def arrays(self, shapes: Any, dtypes: list[np.dtype]) -> Any:
-        """Arrays for the outputs, in their structure; None where they are to be made in memory."""
+        """Arrays for the outputs, in their structure; None where `predict` has to make them in memory."""
         wanted = nest.leaves_of_shapes(shapes)
         if not self._is_on_disk() or not all(isinstance(n, int) for shape in wanted for n in shape):
             return None
-        if not all(math.prod(shape) for shape in wanted):
-            return None  # nothing to map
+        if not all(math.prod(shape) for shape in wanted) or any(dtype.kind == "V" for dtype in dtypes):
+            return None  # nothing to map; or bfloat16, which is written as float32
         rest = iter(dtypes)
         return nest.mapped_shapes(lambda shape: self._array(shape, next(rest)), shapes)
 
@@ -73,28 +108,27 @@ class Writer:
         return _mapped(self._blocks.enter_context(tempfile.TemporaryFile(dir=folder)), shape, dtype)
 
     def write(self, result: Any) -> None:
-        """Write what is not yet in the file."""
-        outputs = nest.leaves(result)
+        """Write what is not yet in the file. NumPy has no bfloat16: it becomes float32, which holds the same values."""
+        outputs = [output.astype(np.float32) if output.dtype.kind == "V" else output for output in nest.leaves(result)]
         if self._end == ".npz":
             with zipfile.ZipFile(self._file, "w") as archive:
                 for name, output in zip(self._names, outputs, strict=True):
-                    name = re.sub(r"[^\w.-]", "_", name)  # it comes from a file
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                         npy.write_array(member, output, allow_pickle=False)
                     self.written.append(f"{name} {output.shape} {output.dtype}")
             return
         output = outputs[0]
-        told = f"{output.shape} {output.dtype}"
+        line = f"{output.shape} {output.dtype}"
         if self._end == ".csv":
             write_csv(self._file, output)
-            told += f", as {math.prod(output.shape[1:])} columns" if output.ndim > 2 else ""
+            line += f", as {math.prod(output.shape[1:])} columns" if output.ndim > 2 else ""
         elif not self._in_place:
             np.save(self._file, output)
-        self.written.append(told)
+        self.written.append(line)
 
 
 def _mapped(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> Array:
-    """An array behind what is in the file already, as a memory map. Raises OSError where the disk has not the room."""
+    """An array after the present contents of the file, as a memory map. Raises OSError where the disk is too full."""
     file.flush()
     begin, size = file.tell(), math.prod(shape) * dtype.itemsize
     if hasattr(os, "posix_fallocate"):

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cyrnn.cli.errors import during
 from cyrnn.cli.inputs import read_inputs
-from cyrnn.cli.outputs import Writer
+from cyrnn.cli.outputs import Writer, check_target, checked_end
 from cyrnn.cli.text import printable
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
@@ -17,7 +18,7 @@ from cyrnn.models.functional import Functional
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.saving import load_model
 
-_SOON = 1.0  # seconds: before that nobody wonders
+_SOON = 1.0  # seconds: shorter work needs no progress bar
 
 
 def add_to(commands: Any) -> None:
@@ -34,13 +35,19 @@ def add_to(commands: Any) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    model = load_model(options.model)
-    given = read_inputs(options.input, _input_names(model), _shapes(model))
-    with _naming(options.input):
+    check_target(options.output, {"the model": options.model, "the input": options.input})
+    checked_end(options.output)
+    with during(f"reading {options.model}"):
+        model = load_model(options.model)
+    with during(f"reading {options.input}"), _naming(options.input):
+        given = read_inputs(options.input, _input_names(model), _shapes(model))
         arrays = model.predict_inputs(given)
     _check_shapes(options, model, arrays)
     writer = Writer(options.output, _output_names(model, [array.shape for array in arrays]))
-    with writer:
+    with (
+        during(f"running {options.model} on {options.input} (fewer samples at a time, --batch-size, take less)"),
+        writer,
+    ):
         out = writer.arrays(*_results(model, arrays))
         result = model.predict(
             model.in_structure(arrays),
@@ -50,9 +57,9 @@ def _predict(options: argparse.Namespace) -> int:
             progress=_shown,
         )
         writer.write(result)
-    told = sys.stdout if options.output.is_file() else sys.stderr  # the output itself may be on stdout
+    messages = sys.stdout if options.output.is_file() else sys.stderr  # the output itself may be on stdout
     for line in writer.written:
-        print(f"{printable(options.output, 500)}: {printable(line, 500)}", file=told)
+        print(f"{printable(options.output, 500)}: {printable(line, 500)}", file=messages)
     return 0
 
 
@@ -81,25 +88,20 @@ def _results(model: ModelOfLayers, arrays: list[Array]) -> tuple[Any, list[Any]]
 
 
 def _output_names(model: ModelOfLayers, shapes: list[Any]) -> list[str]:
-    """A name for each output: that of the layer, with a number behind it from the second on."""
+    """For each output the name of the layer that it is from."""
+    if isinstance(model, Functional):
+        return model.output_names
     count = len(nest.leaves_of_shapes(model.compute_output_shape(model.in_structure(shapes))))
-    layers = model.output_names if isinstance(model, Functional) else [model.layers[-1].name] * count
-    names: dict[str, None] = {}
-    for layer in layers:
-        number = 0
-        while (name := f"{layer}_{number}" if number else layer) in names:
-            number += 1
-        names[name] = None
-    return list(names)
+    return [model.layers[-1].name] * count
 
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Within the block, what is wrong with the values names the file that they are from."""
+    """Within the block, a message about the values begins with the file that they are from."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from error
 
 
 def _shown(batches: Iterable[int]) -> Iterable[int]:

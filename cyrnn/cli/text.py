@@ -1,4 +1,4 @@
-"""Text for a terminal, whoever wrote it: nothing in it moves the cursor, and it has an end."""
+"""Text from files, made safe for a terminal: no control characters, and not too long."""
 
 import sys
 from collections.abc import Sequence

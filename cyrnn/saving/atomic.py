@@ -17,15 +17,7 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Links are followed, the mode of a file that is there is kept, and what is no regular file is written to as it is.
     Raises OSError where it cannot be written.
     """
-    path = Path(path)
-    if not path.exists() or path.is_file():  # what /dev/stdout leads to may have no name
-        path = path.resolve()
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write to {path}: it is a directory")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write to {path}: there is no folder {path.parent}")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise PermissionError(f"cannot write to {path}: it is read-only")
+    path = checked_target(path)
     if path.exists() and not path.is_file():
         buffer = io.BytesIO()  # a pipe has no position, which `numpy.save` asks for
         yield buffer
@@ -45,3 +37,21 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
+
+
+def checked_target(path: str | os.PathLike[str]) -> Path:
+    """The file that writing to `path` writes: links are followed. Raises OSError where nothing can be written."""
+    path = Path(path)
+    if not path.exists() or path.is_file():  # what /dev/stdout leads to may have no name
+        path = Path(os.path.realpath(path))
+        if path.is_symlink():  # still
+            raise OSError(f"cannot write to {path}: it is a link that leads to itself")
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write to {path}: it is a directory")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write to {path}: there is no folder {path.parent}")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise PermissionError(f"cannot write to {path}: it is read-only")
+    if not (path.exists() and not path.is_file()) and not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"cannot write to {path}: its folder is read-only")
+    return path

@@ -140,8 +140,8 @@ def test_outputs_whose_names_become_equal_are_all_there(folder, capsys):
         (["../a", "..\\a", "é.b-c"], [".._a", ".._a_1", "é.b-c"]),
     ],
 )
-def test_names_are_unique_after_they_are_made_plain(names, expected):
-    assert outputs.unique_names(names) == expected
+def test_names_are_distinct_after_they_are_made_plain(names, expected):
+    assert outputs.member_names(names) == expected
 
 
 def test_bfloat16_is_written_as_float32(folder, capsys):

@@ -1,8 +1,8 @@
 """The command line: ``cyrnn demo | info | predict | convert | config``.
 
-Exit codes: 0 all is well; 1 `info` found something that cannot run here, or `demo` another result than Keras'; 2 a wrong
-call, a wrong file, or a machine without the memory, disk or package that is needed; 70 an error in cyrnn itself; 130
-Ctrl-C, 141 no reader any more, 143 SIGTERM. An error is one line; with CYRNN_DEBUG=1 in the environment it has its
+Exit codes: 0 all is well; 1 `info` found something that cannot run here, or `demo` another result than Keras'; 2 a
+wrong call, a wrong file, or a machine without the memory, disk or package that is needed; 70 an error in cyrnn itself;
+130 Ctrl-C, 141 no reader any more, 143 SIGTERM. An error is one line; with CYRNN_DEBUG=1 in the environment it has its
 traceback too.
 """
 

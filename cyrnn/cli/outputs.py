@@ -6,8 +6,6 @@ import os
 import re
 import stat
 import tempfile
-import zipfile
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +16,9 @@ from numpy.lib import format as npy
 from cyrnn.cli.csv_files import write_csv
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.names import distinct
 from cyrnn.saving.atomic import checked_target, written_at_once
+from cyrnn.saving.npz import write_npz
 
 _ENDS = (".npy", ".npz", ".csv")
 
@@ -45,18 +45,9 @@ def checked_end(path: Path) -> str:
     raise ValueError(f"{path} must end in one of {', '.join(_ENDS)}")
 
 
-def unique_names(names: Iterable[str]) -> list[str]:
-    """The names as members of an archive can have them, each once: those that come again get a number."""
-    plain = [re.sub(r"[^\w.-]", "_", name) for name in names]  # they come from a file
-    taken, numbers = set(plain), Counter[str]()
-    found: dict[str, None] = {}
-    for name in plain:
-        unique = name
-        while unique in found or (unique != name and unique in taken):
-            numbers[name] += 1
-            unique = f"{name}_{numbers[name]}"
-        found[unique] = None
-    return list(found)
+def member_names(names: Iterable[str]) -> list[str]:
+    """Names from a file as the members of an archive may have them, each once."""
+    return distinct(re.sub(r"[^\w.-]", "_", name) for name in names)
 
 
 class Writer:
@@ -68,7 +59,7 @@ class Writer:
 
     def __init__(self, path: Path, names: Iterable[str]) -> None:
         self.written: list[str] = []  # what was written, a line each
-        self._path, self._names = path, unique_names(names)
+        self._path, self._names = path, member_names(names)
         self._end = checked_end(path)
         if len(self._names) > 1 and self._end != ".npz":
             raise ValueError(f"{path} cannot hold the outputs {', '.join(self._names)}: write a .npz file")
@@ -111,11 +102,9 @@ class Writer:
         """Write what is not yet in the file. NumPy has no bfloat16: it becomes float32, which holds the same values."""
         outputs = [output.astype(np.float32) if output.dtype.kind == "V" else output for output in nest.leaves(result)]
         if self._end == ".npz":
-            with zipfile.ZipFile(self._file, "w") as archive:
-                for name, output in zip(self._names, outputs, strict=True):
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        npy.write_array(member, output, allow_pickle=False)
-                    self.written.append(f"{name} {output.shape} {output.dtype}")
+            named = dict(zip(self._names, outputs, strict=True))
+            write_npz(self._file, named)
+            self.written += [f"{name} {output.shape} {output.dtype}" for name, output in named.items()]
             return
         output = outputs[0]
         line = f"{output.shape} {output.dtype}"

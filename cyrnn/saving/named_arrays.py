@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.names import distinct
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.weight_paths import Place
 
@@ -30,12 +31,11 @@ class Arrays(Protocol):
 
 
 def weight_names(of_a_layer: list[Place]) -> list[list[str]]:
-    """The name of each weight of each place."""
-    found = []
-    for place in of_a_layer:
-        path = re.sub(r"(^|/)layers/", r"\1", place.path)
-        found.append([f"{path}/{spec.name}".removeprefix("/") for spec in place.specs])
-    return found
+    """The name of each weight of each place; no two are equal, also where only `layers` made the difference."""
+    paths = [re.sub(r"(^|/)layers/", r"\1", place.path) for place in of_a_layer]
+    pairs = zip(paths, of_a_layer, strict=True)
+    names = iter(distinct(f"{path}/{spec.name}".removeprefix("/") for path, place in pairs for spec in place.specs))
+    return [[next(names) for _ in place.specs] for place in of_a_layer]
 
 
 def read_arrays(arrays: Arrays, of_a_layer: list[Place]) -> list[dict[str, Array]]:

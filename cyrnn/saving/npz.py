@@ -2,7 +2,8 @@
 
 import io
 import math
-from typing import IO, Any, BinaryIO
+from collections.abc import Mapping
+from typing import IO, Any
 
 import numpy as np
 
@@ -74,6 +75,14 @@ def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return shape, by_columns, dtype
 
 
-def write_npz(file: BinaryIO, arrays: dict[str, Array]) -> None:
+def write_npz(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
     """Write an archive. NumPy has no bfloat16: those arrays become float32, which holds the same values."""
-    np.savez(file, **{name: a.astype(np.float32) if a.dtype.kind == "V" else a for name, a in arrays.items()})  # type: ignore[arg-type]
+    import zipfile
+
+    from numpy.lib import format as npy
+
+    with zipfile.ZipFile(file, "w") as archive:  # `numpy.savez` knows no arrays called "file" or "allow_pickle"
+        for name, array in arrays.items():
+            known = array.astype(np.float32) if array.dtype.kind == "V" else array
+            with archive.open(name + _SUFFIX, "w", force_zip64=True) as member:
+                npy.write_array(member, known, allow_pickle=False)

@@ -4,7 +4,6 @@ A *place* is a layer that may have weights of its own: the layer itself, or one 
 attributes, and in a list of layers by class and number, as Keras' files have it: ``layers/simple_rnn_1/cell``.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike
 from cyrnn import objects
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.weights import WeightSpec
 from cyrnn.saving.errors import ModelFileError
 
@@ -89,17 +89,12 @@ def _collect(found: list[Place], seen: set[int], layer: Layer, shape: Any, path:
 
 
 def _sublayer_paths(layer: Layer) -> list[str]:
-    """The path to each sublayer: its attribute, or in a list of layers the class, numbered."""
-    counts: Counter[str] = Counter()
-    paths = []
+    """The path to each sublayer: its attribute, or in a list of layers the class; numbered where it comes again."""
     sublayers = layer.sublayers
     several = {
         name for name in {name for name, _ in sublayers} if isinstance(getattr(layer, name), (list, tuple, dict))
     }
-    for attribute, sublayer in sublayers:
-        path = attribute
-        if attribute in several:
-            path = f"{attribute}/{objects.snake_case(type(sublayer).__name__)}"
-        paths.append(f"{path}_{counts[path]}" if counts[path] else path)
-        counts[path] += 1
-    return paths
+    return distinct(
+        f"{attribute}/{objects.snake_case(type(sublayer).__name__)}" if attribute in several else attribute
+        for attribute, sublayer in sublayers
+    )

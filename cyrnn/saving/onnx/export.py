@@ -93,7 +93,8 @@ def _written(onnx: Any, model: Layer, opset: int, masks: str | None) -> Any:
     outputs = [replace(x, name=graph.new_name(name)) for name, x in zip(names, results, strict=True)]
     helper = onnx.helper
     for x, output in zip(results, outputs, strict=True):
-        graph.nodes.append(helper.make_node("Identity", [x.name], [output.name], f"{output.name}/Identity"))
+        node_name = graph.new_name(f"{output.name}/Identity")
+        graph.nodes.append(helper.make_node("Identity", [x.name], [output.name], node_name))
     faces = [[described(helper, x, inputs) for x in part] for part in (inputs, outputs)]
     nodes = needed(graph.nodes, [x.name for x in outputs])
     used = {name for node in nodes for name in node.input}

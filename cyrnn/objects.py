@@ -20,6 +20,14 @@ _cloning: ContextVar[dict[str, Any] | None] = ContextVar("cloning", default=None
 _custom: ContextVar[Mapping[str, Any]] = ContextVar("custom_objects", default=MappingProxyType({}))
 
 
+class CodeError(ValueError):
+    """A config holds code, which is never run."""
+
+
+class UnknownNameError(ValueError):
+    """A config names a class or function that is neither built in nor in `custom_objects`."""
+
+
 def snake_case(name: str) -> str:
     """Keras' snake case: ``SimpleRNNCell`` -> ``simple_rnn_cell``, ``L1L2`` -> ``l1l2``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", name).lower()
@@ -93,7 +101,7 @@ def refuse_code(entry: Any) -> None:
     else:
         code = isinstance(entry, (list, tuple)) and len(entry) == 3 and isinstance(entry[0], str)
     if code:
-        raise ValueError("the config holds a lambda as marshalled code, which is never run: name the function instead")
+        raise CodeError("the config holds a lambda as marshalled code, which is never run: name the function instead")
 
 
 def serialize(obj: Any) -> Any:
@@ -166,7 +174,8 @@ def deserialize(envelope: Mapping[str, Any], module: str) -> Any:
         kind, unknown = module.removeprefix("keras.").removesuffix("s"), registered_name or class_name
         what = f"unknown {kind} class" if _name(config) is None else f"{kind} {_name(config)!r} is of the unknown class"
         code = "; the code that a Lambda layer's config holds is never run" if class_name == "Lambda" else ""
-        raise ValueError(f"{what} {unknown!r}: pass it in custom_objects={{{unknown!r}: ...}} if it is yours{code}")
+        error = CodeError if code else UnknownNameError
+        raise error(f"{what} {unknown!r}: pass it in custom_objects={{{unknown!r}: ...}} if it is yours{code}")
     if not isinstance(found, type):
         return found  # a ready object or a function, handed in by the caller
     if not isinstance(config, Mapping) and (class_name, type(config)) != ("Sequential", list):  # as Keras 2 had it
@@ -194,7 +203,9 @@ def plain_value(value: Any) -> Any:
 def _function(config: Any, registered_name: Any) -> Any:
     found = custom_object(registered_name, config)
     if found is None:
-        raise ValueError(f"unknown function {config!r} in the config: pass it in custom_objects={{{config!r}: ...}}")
+        raise UnknownNameError(
+            f"unknown function {config!r} in the config: pass it in custom_objects={{{config!r}: ...}}"
+        )
     return found
 
 
@@ -218,4 +229,5 @@ def get(identifier: Any, module: str) -> Any:
     if callable(found):
         return found
     kind = module.removeprefix("keras.").removesuffix("s")
-    raise ValueError(f"could not interpret the {kind} {identifier!r}: expected None, a name, a dict, or a callable")
+    error = UnknownNameError if isinstance(identifier, str) else ValueError
+    raise error(f"could not interpret the {kind} {identifier!r}: expected None, a name, a dict, or a callable")

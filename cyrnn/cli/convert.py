@@ -2,20 +2,17 @@
 
 import argparse
 import contextlib
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cyrnn import saving
 from cyrnn.cli.errors import during
 from cyrnn.cli.outputs import check_target
 from cyrnn.cli.text import printable
-from cyrnn.layers import RNN, Bidirectional, Input, Layer
-from cyrnn.models.sequential import Sequential
-from cyrnn.saving.contents import arrays_in
-
-_TORCH = re.compile(r"(.*?)(weight|bias)_(ih|hh)(_l\d+(_reverse)?)?", re.DOTALL)
+from cyrnn.saving import interchange
+from cyrnn.saving.file_format import Format
+from cyrnn.saving.opened import opened
+from cyrnn.saving.registry import ends_of
 
 
 def add_to(commands: Any) -> None:
@@ -31,14 +28,16 @@ def add_to(commands: Any) -> None:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    write = _writer(options.output)
-    if options.masks is not None and options.output.suffix != ".onnx":
-        raise ValueError(f"--masks is for .onnx files, and {options.output} is none")
+    target = next((form for form in interchange.WRITTEN if options.output.name.endswith(form.ends)), None)
+    if target is None:
+        raise ValueError(f"{options.output} must end in one of {', '.join(ends_of(interchange.WRITTEN))}")
+    for_writing = _given(options, ["masks"], target, options.output)
     check_target(options.output, {"the file to convert": options.file})
-    with during(f"reading {options.file}"):
-        layer = _read(options.file, options.nonlinearity)
+    with during(f"reading {options.file}"), opened(options.file) as file:
+        source = interchange.recognised(file)
+        layer = interchange.load(file, source, **_given(options, ["nonlinearity"], source, options.file))
     with during(f"writing {options.output}"), _naming_options():
-        write(layer, options.output, **({} if options.masks is None else {"masks": options.masks}))
+        interchange.export(layer, options.output, target, **for_writing)
     print(f"{printable(options.output, 500)}: {type(layer).__name__}, {layer.count_params():,} parameters")
     return 0
 
@@ -52,44 +51,10 @@ def _naming_options() -> Iterator[None]:
         raise ValueError(str(error).replace("masks='right-padded'", "--masks right-padded")) from error
 
 
-def _writer(path: Path) -> Callable[..., None]:
-    """What writes such a file, by the end of its name. Raises ValueError for other ends."""
-    name = path.name
-    writers: dict[str, Callable[..., None]]
-    writers = {".weights.h5": saving.save_weights, ".npz": saving.save_weights, ".safetensors": saving.save_weights}
-    writers |= {".keras": saving.save_model, ".c": saving.export_c, ".onnx": saving.export_onnx}
-    found = next((write for end, write in writers.items() if name.endswith(end)), None)
-    if found is None:
-        raise ValueError(f"{path} must end in one of {', '.join(writers)}")
-    return found
-
-
-def _read(path: Path, nonlinearity: str | None) -> Layer:
-    if path.suffix == ".onnx":
-        layer: Layer = saving.from_onnx(path)
-    else:
-        arrays = arrays_in(path)
-        if arrays is not None:
-            return _read_torch(path, [array.name for array in arrays], nonlinearity)
-        layer = saving.load_model(path)
-    if nonlinearity is not None:
-        raise ValueError(f"--nonlinearity is for files of torch, and {path} says itself what its activations are")
-    return layer
-
-
-def _read_torch(path: Path, names: list[str], nonlinearity: str | None) -> Layer:
-    """The model of a torch RNN. Raises ValueError for other weights: they do not say of which model they are."""
-    matches = [_TORCH.fullmatch(name) for name in names]
-    prefixes = {match[1] for match in matches if match}
-    if not prefixes or path.suffix != ".safetensors":
-        raise ValueError(
-            f"{path} holds weights without a model, which cannot be made of them: convert the model's file"
-        )
-    if len(prefixes) > 1 or not all(matches):
-        others = [name for name, match in zip(names, matches, strict=True) if not match]
-        lost = f"also {', '.join(others[:3])}" if others else f"RNNs called {', '.join(sorted(prefixes))}"
-        raise ValueError(f"{path} holds {lost}, which would be lost: use cyrnn.saving.from_torch(path, prefix=...)")
-    layer = saving.from_torch(path, nonlinearity or "tanh", prefix=prefixes.pop())
-    if isinstance(layer, (RNN, Bidirectional)):  # a model of one layer, as files of models want it
-        return Sequential([Input((None, layer.weights[0].shape[0]), dtype=layer.dtype), layer])
-    return layer
+def _given(options: argparse.Namespace, names: Iterable[str], form: Format, path: Path) -> dict[str, Any]:
+    """Those of the options that were given. Raises ValueError if the format of the file at `path` has no such."""
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    for name in given.keys() - set(form.options):
+        takers = " and ".join(other.name for other in interchange.FORMATS if name in other.options)
+        raise ValueError(f"--{name} is for files of {takers}, and {path} is none")
+    return given

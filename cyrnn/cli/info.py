@@ -1,16 +1,20 @@
 """``cyrnn info FILE``: what a file holds, and what of it cannot run here."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from cyrnn.cli.errors import during
 from cyrnn.cli.text import print_table, printable
-from cyrnn.models.model_files import ModelFile, model_from_file, read_model_file
+from cyrnn.layers.base.layer import Layer
+from cyrnn.models.model import ModelOfLayers
+from cyrnn.models.model_files import model_from_file
 from cyrnn.models.outline import Line, outline
-from cyrnn.saving.contents import StoredArray, arrays_in
-from cyrnn.saving.errors import ModelFileError
-from cyrnn.saving.weight_files import refusals_located
+from cyrnn.saving import interchange
+from cyrnn.saving.errors import ModelFileError, Reason, refusals_located
+from cyrnn.saving.file_format import Format, ModelFile, StoredArray
+from cyrnn.saving.opened import OpenFile, opened
 
 _LONGEST_REASON = 1000  # characters
 _MOST_REASONS = 100
@@ -19,16 +23,38 @@ _MOST_REASONS = 100
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("info", help="show what a file of a model or of weights holds")
-    parser.add_argument("file", metavar="FILE", type=Path, help=".keras, .h5, .weights.h5, .npz or .safetensors")
+    parser.add_argument("file", metavar="FILE", type=Path, help=".keras, .h5, .onnx, .weights.h5, .npz or .safetensors")
     parser.set_defaults(run=_info)
 
 
 def _info(options: argparse.Namespace) -> int:
     with during(f"reading {options.file}"):
-        arrays = arrays_in(options.file)
-        if arrays is not None:
-            return _print_arrays(options.file, arrays)
-        return _print_model(options.file, read_model_file(options.file))
+        with opened(options.file) as file:
+            form = interchange.recognised(file)
+            held = _held(file, form)
+        if isinstance(held, ModelFile):
+            return _print_stored(options.file, held)
+        if isinstance(held, Layer):
+            return _print_translated(options.file, form, held)
+        if isinstance(held, ModelFileError):
+            print(f"{printable(options.file, 500)}: {form.name}")
+            return _print_reasons([str(held)])
+        return _print_arrays(options.file, held)
+
+
+def _held(file: OpenFile, form: Format) -> list[StoredArray] | ModelFile | Layer | ModelFileError:
+    """What a file holds: arrays, a model of Keras that is not made yet, one that is translated, or why it cannot be."""
+    if form.list_arrays is not None:
+        return form.list_arrays(file)
+    if form.read_model is not None:
+        return form.read_model(file)
+    try:
+        with refusals_located(file.path):
+            return interchange.load(file, form)
+    except ModelFileError as error:
+        if error.reason is not Reason.UNSUPPORTED:
+            raise
+        return error
 
 
 def _print_arrays(path: Path, arrays: list[StoredArray]) -> int:
@@ -39,22 +65,22 @@ def _print_arrays(path: Path, arrays: list[StoredArray]) -> int:
     return _print_reasons([f"{printable(a.name)}: {a.refusal}" for a in arrays if a.refusal is not None])
 
 
-def _print_model(path: Path, file: ModelFile) -> int:
+def _print_stored(path: Path, stored: ModelFile) -> int:
+    """A model with its config, which is shown also where the model cannot be made."""
     model, problem = None, None
     try:
         with refusals_located(path):
-            model = model_from_file(file)
+            model = model_from_file(stored)
     except ModelFileError as error:
         problem = error
-    lines = outline(file, model)
+    lines = outline(stored.config, model)
     if not lines and problem is not None:
         raise problem
-    config = file.config.get("config")
+    config = stored.config.get("config")
     name = model.name if model is not None else config.get("name", "?") if isinstance(config, dict) else "?"
-    kind = printable(file.config.get("class_name") if model is None else type(model).__name__)
-    print(f"{printable(path, 500)}: {kind} {printable(repr(name))}, saved by Keras {file.keras_version}")
-    head = ("layer", "class", "output shape", "parameters", "dtype", "connected to")
-    print_table(head, [_row(line) for line in lines], numbers=("parameters",))
+    kind = stored.config.get("class_name") if model is None else type(model).__name__
+    print(f"{printable(path, 500)}: {printable(kind)} {printable(repr(name))}, saved by Keras {stored.keras_version}")
+    _print_layers(lines)
     if model is not None:
         print(f"{model.count_params():,} parameters")
         return 0
@@ -62,6 +88,20 @@ def _print_model(path: Path, file: ModelFile) -> int:
     print(f"{known:,} parameters, without those of layers with a '?'")
     reasons = [line.refusal for line in lines if line.refusal is not None]
     return _print_reasons(reasons or [str(problem)])
+
+
+def _print_translated(path: Path, form: Format, model: Layer) -> int:
+    """A model of a format that is not Keras'."""
+    print(f"{printable(path, 500)}: {type(model).__name__} {printable(repr(model.name))}, read from {form.name}")
+    if isinstance(model, ModelOfLayers):
+        _print_layers(outline(json.loads(model.to_json()), model))
+    print(f"{model.count_params():,} parameters")
+    return 0
+
+
+def _print_layers(lines: list[Line]) -> None:
+    head = ("layer", "class", "output shape", "parameters", "dtype", "connected to")
+    print_table(head, [_row(line) for line in lines], numbers=("parameters",))
 
 
 def _row(line: Line) -> tuple[str, ...]:

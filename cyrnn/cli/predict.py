@@ -16,7 +16,7 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.models.functional import Functional
 from cyrnn.models.model import ModelOfLayers
-from cyrnn.saving import load_model
+from cyrnn.saving.interchange import load_model
 
 _SOON = 1.0  # seconds: shorter work needs no progress bar
 
@@ -24,7 +24,7 @@ _SOON = 1.0  # seconds: shorter work needs no progress bar
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser("predict", help="run a saved model on arrays")
-    parser.add_argument("model", metavar="MODEL", type=Path, help="a .keras or .h5 file")
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a .keras, .h5 or .onnx file")
     parser.add_argument(
         "input", metavar="INPUT", type=Path, help=".npy, .npz (several inputs, by name) or .csv: samples along axis 0"
     )

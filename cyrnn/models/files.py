@@ -1,23 +1,15 @@
-"""Keras' `save`, `save_weights` and `load_weights` of models.
-
-What they do is known one floor up, in `cyrnn.saving`, which hands it in here: imports go down only.
-"""
+"""Keras' `save`, `save_weights` and `load_weights` of models: thin methods over the files floor."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-_provided: dict[str, Callable[[Any, Any], None]] = {}
-
-
-def provide(**functions: Callable[[Any, Any], None]) -> None:
-    """Hand in `save_model`, `save_weights` and `load_weights`, functions of a model and a path."""
-    _provided.update(functions)
+from cyrnn.layers.base.layer import Layer
+from cyrnn.saving.registry import write_model
+from cyrnn.saving.weight_files import load_weights, save_weights
 
 
-class InFiles:
-    """What a model has for files."""
+class InFiles(Layer):
+    """A layer that is a model, as far as files are concerned."""
 
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Write the model to a ``.keras`` file; see `cyrnn.saving.save_model`.
@@ -25,7 +17,7 @@ class InFiles:
         Raises FileExistsError where there is a file and `overwrite` is false.
         """
         _check_free(filepath, overwrite)
-        _provided["save_model"](self, filepath)
+        write_model(self, filepath)
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Write the weights to a ``.weights.h5``, ``.npz`` or ``.safetensors`` file; see `cyrnn.saving.save_weights`.
@@ -33,11 +25,11 @@ class InFiles:
         Raises FileExistsError where there is a file and `overwrite` is false.
         """
         _check_free(filepath, overwrite)
-        _provided["save_weights"](self, filepath)
+        save_weights(self, filepath)
 
     def load_weights(self, filepath: str | os.PathLike[str]) -> None:
         """Take the weights of a file; see `cyrnn.saving.load_weights`."""
-        _provided["load_weights"](self, filepath)
+        load_weights(self, filepath)
 
 
 def _check_free(filepath: str | os.PathLike[str], overwrite: bool) -> None:

@@ -12,7 +12,6 @@ from cyrnn.layers.base.building import deferred_building
 from cyrnn.layers.base.layer import Layer
 from cyrnn.models import call_config, functional_config
 from cyrnn.models.model import ModelOfLayers
-from cyrnn.models.model_files import ModelFile
 from cyrnn.models.sequential import Sequential
 from cyrnn.saving.weight_paths import places
 
@@ -30,9 +29,9 @@ class Line:
     refusal: str | None = None  # why it cannot run here
 
 
-def outline(file: ModelFile, model: ModelOfLayers | None = None) -> list[Line]:
-    """A line for each layer in the file, of the model if it could be made, else of its config; none without layers."""
-    entries = _entries(file.config)
+def outline(envelope: Mapping[str, Any], model: ModelOfLayers | None = None) -> list[Line]:
+    """A line for each layer of a config, of the model if it could be made; none without layers."""
+    entries = _entries(envelope)
     inputs = {_name(entry): _inputs(entry) for entry in entries}
     if model is None:
         return _of_config(entries, inputs)

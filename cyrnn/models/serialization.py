@@ -38,7 +38,7 @@ def from_envelope(
             input_shape = legacy_config.input_shape(envelope)
             if input_shape is not None and isinstance(layer, Layer) and not layer.built:
                 layer.build(input_shape)
-    except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+    except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not a config that makes sense: {type(error).__name__}: {error}") from error
     if not isinstance(layer, Layer):
         raise ValueError(f"expected the config of a layer or model, got that of a {type(layer).__name__}")

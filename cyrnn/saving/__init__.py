@@ -1,16 +1,34 @@
-"""Models and weights in files."""
+"""Models and weights in files. Only names stand here; each is imported when it is first used."""
 
-from cyrnn.models import files
-from cyrnn.models.model_files import load_model, save_model
-from cyrnn.saving.c.export import export_c
-from cyrnn.saving.errors import ModelFileError
-from cyrnn.saving.onnx.export import export_onnx
-from cyrnn.saving.onnx.importer import from_onnx
-from cyrnn.saving.torch import from_torch
-from cyrnn.saving.weight_files import load_weights, save_weights
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cyrnn.models.model_files import load_model, save_model
+    from cyrnn.saving.c.export import export_c
+    from cyrnn.saving.errors import ModelFileError, Reason
+    from cyrnn.saving.onnx.export import export_onnx
+    from cyrnn.saving.onnx.importer import from_onnx
+    from cyrnn.saving.torch import from_torch
+    from cyrnn.saving.weight_files import load_weights, save_weights
+
+_MODULES = {
+    "ModelFileError": "cyrnn.saving.errors",
+    "Reason": "cyrnn.saving.errors",
+    "export_c": "cyrnn.saving.c.export",
+    "export_onnx": "cyrnn.saving.onnx.export",
+    "from_onnx": "cyrnn.saving.onnx.importer",
+    "from_torch": "cyrnn.saving.torch",
+    "load_model": "cyrnn.models.model_files",
+    "load_weights": "cyrnn.saving.weight_files",
+    "save_model": "cyrnn.models.model_files",
+    "save_weights": "cyrnn.saving.weight_files",
+}
+_SUBMODULES = ("c", "keras", "onnx", "torch")
 
 __all__ = [
     "ModelFileError",
+    "Reason",
     "export_c",
     "export_onnx",
     "from_onnx",
@@ -21,4 +39,15 @@ __all__ = [
     "save_weights",
 ]
 
-files.provide(save_model=save_model, save_weights=save_weights, load_weights=load_weights)
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"cyrnn.saving.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'cyrnn.saving' has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_SUBMODULES})

@@ -5,13 +5,16 @@ The name is the path in Keras' weights files without `layers`, then the weight's
 """
 
 import re
-from typing import Protocol
+from collections.abc import Callable
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.names import distinct
-from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.errors import ModelFileError, Reason
+from cyrnn.saving.file_format import Format, StoredArray
+from cyrnn.saving.opened import OpenFile
 from cyrnn.saving.weight_paths import Place
 
 
@@ -30,6 +33,29 @@ class Arrays(Protocol):
         ...
 
 
+def array_format(
+    name: str,
+    ends: tuple[str, ...],
+    sniff: Callable[[OpenFile], bool],
+    arrays_in: Callable[[OpenFile], Arrays],
+    write: Callable[[BinaryIO, dict[str, Array]], None],
+) -> Format:
+    """The format of files that hold arrays by name, from what finds the arrays in a file, and writes some."""
+
+    def listed(file: OpenFile) -> list[StoredArray]:
+        stored = arrays_in(file)
+        return [StoredArray(name, stored.shape(name), stored.dtype_name(name)) for name in stored.names]
+
+    return Format(
+        name=name,
+        ends=ends,
+        sniff=sniff,
+        read_weights=lambda file, of_a_layer: read_arrays(arrays_in(file), of_a_layer),
+        write_weights=lambda file, of_a_layer: write(file, named_arrays(of_a_layer)),
+        list_arrays=listed,
+    )
+
+
 def weight_names(of_a_layer: list[Place]) -> list[list[str]]:
     """The name of each weight of each place; no two are equal, also where only `layers` made the difference."""
     paths = [re.sub(r"(^|/)layers/", r"\1", place.path) for place in of_a_layer]
@@ -46,19 +72,23 @@ def read_arrays(arrays: Arrays, of_a_layer: list[Place]) -> list[dict[str, Array
     if stored and all(re.fullmatch(r"arr_\d{1,9}", name) for name in stored):  # as `numpy.savez` calls them
         in_order = sorted(stored, key=lambda name: int(name[4:]))
         if len(in_order) != len(expected):
-            raise ModelFileError(f"the layer has {len(expected)} weights, the file {len(in_order)} arrays")
+            raise ModelFileError(
+                f"the layer has {len(expected)} weights, the file {len(in_order)} arrays", Reason.MISMATCH
+            )
         stored = dict(zip(expected, in_order, strict=True))
     missing = [name for name in expected if name not in stored]
     if missing or len(stored) != len(expected):
         unknown = sorted(set(stored) - set(expected))
-        raise ModelFileError(f"the file has no {missing[:5]}, and the layer no {unknown[:5]}")
+        raise ModelFileError(f"the file has no {missing[:5]}, and the layer no {unknown[:5]}", Reason.MISMATCH)
     values: list[dict[str, Array]] = []
     for place, own in zip(of_a_layer, names, strict=True):
         found = {}
         for name, spec in zip(own, place.specs, strict=True):
             shape = arrays.shape(stored[name])
             if shape != spec.shape:
-                raise ModelFileError(f"{place.described(spec)} has shape {spec.shape}, the file has {shape}")
+                raise ModelFileError(
+                    f"{place.described(spec)} has shape {spec.shape}, the file has {shape}", Reason.MISMATCH
+                )
             found[spec.name] = arrays.read(stored[name])
             place.check_kind(spec, found[spec.name].dtype)
         values.append(found)

@@ -9,6 +9,8 @@ import numpy as np
 
 from cyrnn.layers.base.arguments import Array
 from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.named_arrays import array_format
+from cyrnn.saving.opened import OpenFile
 from cyrnn.saving.zipped import Members
 
 _SUFFIX = ".npy"
@@ -20,8 +22,6 @@ class Npz:
 
     def __init__(self, members: Members) -> None:
         self._members = members
-        if not all(name.endswith(_SUFFIX) for name in members.names):
-            raise ModelFileError("it is a zip archive, but neither a .keras file nor a .npz file")
 
     @property
     def names(self) -> list[str]:
@@ -51,6 +51,8 @@ def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype
     """What the header of a .npy file says: shape, order, dtype."""
     try:
         return npy_header(file)
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged header can raise almost anything
         raise ModelFileError(f"the array {name!r} is not a sound .npy file: {error}") from None
 
@@ -86,3 +88,10 @@ def write_npz(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
             known = array.astype(np.float32) if array.dtype.kind == "V" else array
             with archive.open(name + _SUFFIX, "w", force_zip64=True) as member:
                 npy.write_array(member, known, allow_pickle=False)
+
+
+def _sniff(file: OpenFile) -> bool:
+    return file.is_zip and all(name.endswith(_SUFFIX) for name in file.members.names)
+
+
+NPZ = array_format("NumPy", (".npz",), _sniff, lambda file: Npz(file.members), write_npz)

@@ -12,7 +12,8 @@ import numpy as np
 
 from cyrnn.layers.base.arguments import Array
 from cyrnn.saving.errors import ModelFileError
-from cyrnn.saving.named_arrays import from_bfloat16
+from cyrnn.saving.named_arrays import array_format, from_bfloat16
+from cyrnn.saving.opened import OpenFile
 
 _LARGEST_HEADER = 16 << 20  # bytes; a real one has a hundred for each array
 _NUMBERS: dict[str, np.dtype[Any]] = {
@@ -106,3 +107,15 @@ def write_safetensors(file: BinaryIO, arrays: dict[str, Array]) -> None:
     for array in arrays.values():
         bits = array.view(f"u{array.itemsize}")
         file.write(bits.astype(f"<u{array.itemsize}", copy=False).tobytes())
+
+
+def _sniff(file: OpenFile) -> bool:
+    return file.beginning[8:9] == b"{"
+
+
+def tensors_in(file: OpenFile) -> SafeTensors:
+    """The arrays in an open file. Raises ModelFileError if it is damaged."""
+    return file.parsed(SafeTensors)
+
+
+SAFETENSORS = array_format("safetensors", (".safetensors",), _sniff, tensors_in, write_safetensors)

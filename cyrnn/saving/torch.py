@@ -6,16 +6,17 @@ torch multiplies from the left, so its matrices are Keras' transposed; and it ha
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cyrnn.layers import Bidirectional, Input, Layer, SimpleRNN, SimpleRNNCell
+from cyrnn.layers import RNN, Bidirectional, Input, Layer, SimpleRNN, SimpleRNNCell
 from cyrnn.layers.base.arguments import Array
 from cyrnn.models.sequential import Sequential
-from cyrnn.saving.errors import ModelFileError
-from cyrnn.saving.safetensors import SafeTensors
-from cyrnn.saving.weight_files import content, refusals_located
+from cyrnn.saving.errors import ModelFileError, Reason
+from cyrnn.saving.opened import OpenFile, opened
+from cyrnn.saving.safetensors import SAFETENSORS, tensors_in
 
 
 def from_torch(
@@ -122,13 +123,46 @@ def _as_array(name: str, value: Any) -> Array:
 
 
 def _of_file(path: str | os.PathLike[str], prefix: str) -> dict[str, Array]:
-    with refusals_located(path):
-        everything = content(path)
-        if everything[8:9] != b"{":
-            raise ModelFileError("it is not a .safetensors file; pickles (.pt, .pth) are never run")
-        tensors = SafeTensors(everything)
-        return {name: tensors.read(name) for name in tensors.names if _belongs(name, prefix)}
+    with opened(path) as file:
+        if not SAFETENSORS.sniff(file):
+            raise ModelFileError(
+                "it is not a .safetensors file; pickles (.pt, .pth) are never run", Reason.UNKNOWN_FORMAT
+            )
+        return _of_tensors(file, prefix)
+
+
+def _of_tensors(file: OpenFile, prefix: str) -> dict[str, Array]:
+    tensors = tensors_in(file)
+    return {name: tensors.read(name) for name in tensors.names if _belongs(name, prefix)}
 
 
 def _some(source: Any) -> str:
     return f"its names are {', '.join(list(map(str, source))[:8])}" if isinstance(source, Mapping) else str(source)
+
+
+# ------------------------------------------------------------ among the file formats
+
+_NAMES = re.compile(r"(.*?)(weight|bias)_(ih|hh)(_l\d+(_reverse)?)?", re.DOTALL)
+
+
+def _sniff(file: OpenFile) -> bool:
+    return SAFETENSORS.sniff(file) and any(map(_NAMES.fullmatch, tensors_in(file).names))
+
+
+def _load(file: OpenFile, nonlinearity: str = "tanh") -> Layer:
+    """The model of an RNN that is alone in a file. Raises ValueError for weights beside it, which would be lost."""
+    names = tensors_in(file).names
+    matches = [_NAMES.fullmatch(name) for name in names]
+    prefixes = {match[1] for match in matches if match}
+    if len(prefixes) > 1 or not all(matches):
+        others = [name for name, match in zip(names, matches, strict=True) if not match]
+        lost = f"also {', '.join(others[:3])}" if others else f"RNNs called {', '.join(sorted(prefixes))}"
+        raise ValueError(f"the file holds {lost}, which would be lost: use cyrnn.saving.from_torch(path, prefix=...)")
+    prefix = prefixes.pop()
+    layer = from_torch(_of_tensors(file, prefix), nonlinearity, prefix=prefix)
+    if isinstance(layer, (RNN, Bidirectional)):  # a model of one layer, as files of models want it
+        return Sequential([Input((None, layer.weights[0].shape[0]), dtype=layer.dtype), layer])
+    return layer
+
+
+TORCH = replace(SAFETENSORS, name="torch", sniff=_sniff, write_weights=None, load=_load, options=("nonlinearity",))

@@ -16,7 +16,7 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.weights import WeightSpec
-from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.errors import ModelFileError, Reason
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Place:
         """Raises ModelFileError unless a weight may come from a file as numbers of this dtype: floats, or its own."""
         if dtype.kind != "f" and (spec.dtype is None or dtype.kind != spec.dtype.kind):
             expected = "a float type" if spec.dtype is None else str(spec.dtype)
-            raise ModelFileError(f"{self.described(spec)} must be of {expected}, the file has {dtype}")
+            raise ModelFileError(f"{self.described(spec)} must be of {expected}, the file has {dtype}", Reason.MISMATCH)
 
     def values(self) -> list[Array]:
         """The weights of a built layer, in the order of `specs`."""

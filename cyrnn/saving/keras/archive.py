@@ -1,14 +1,14 @@
 """The .keras archive: a zip of config.json, metadata.json and model.weights.h5 (Keras 3, and 2 from 2.12 on)."""
 
 import json
-import os
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from cyrnn.saving import zipped
-from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.errors import ModelFileError, Reason
+from cyrnn.saving.zipped import Members
 
 CONFIG, METADATA, WEIGHTS, PICKLED_WEIGHTS = "config.json", "metadata.json", "model.weights.h5", "model.weights.npz"
+NAMES = frozenset((CONFIG, METADATA, WEIGHTS, PICKLED_WEIGHTS))
 _MOST_JSON = 8 << 20  # bytes; a real config has some kilobytes per layer
 
 
@@ -21,27 +21,28 @@ class Archive:
     weights: bytes
 
 
-def read_archive(path: str | os.PathLike[str]) -> Archive:
-    """The contents of the file at `path`. Raises ModelFileError, or OSError where there is no such file."""
-    with zipped.opened(path, ".keras file") as members:
-        for name in (CONFIG, METADATA):
-            if name not in members.names:
-                raise ModelFileError(f"the archive holds no {name!r}: it is not a .keras file of Keras")
-            if members.size(name) > _MOST_JSON:
-                raise ModelFileError(f"{name!r} has {members.size(name)} bytes, more than {_MOST_JSON}")
-        if WEIGHTS not in members.names and PICKLED_WEIGHTS in members.names:
-            raise ModelFileError(f"{PICKLED_WEIGHTS!r} holds pickles, which are never run; save with {WEIGHTS!r}")
-        return Archive(
-            config=parsed(members.read(CONFIG), CONFIG),
-            metadata=parsed(members.read(METADATA), METADATA),
-            weights=members.read(WEIGHTS),
+def read_archive(members: Members) -> Archive:
+    """The contents of a .keras file. Raises ModelFileError if it is none of Keras."""
+    for name in (CONFIG, METADATA):
+        if name not in members.names:
+            raise ModelFileError(f"the archive holds no {name!r}: it is not a .keras file of Keras")
+        if members.size(name) > _MOST_JSON:
+            raise _too_long(name, members.size(name))
+    if WEIGHTS not in members.names and PICKLED_WEIGHTS in members.names:
+        raise ModelFileError(
+            f"{PICKLED_WEIGHTS!r} holds pickles, which are never run; save with {WEIGHTS!r}", Reason.CODE
         )
+    return Archive(
+        config=parsed(members.read(CONFIG), CONFIG),
+        metadata=parsed(members.read(METADATA), METADATA),
+        weights=members.read(WEIGHTS),
+    )
 
 
 def parsed(text: str | bytes, what: str) -> dict[str, Any]:
     """A JSON object. Raises ModelFileError if `text` is none, or larger than a config can be."""
     if len(text) > _MOST_JSON:
-        raise ModelFileError(f"{what!r} has {len(text)} bytes, more than {_MOST_JSON}")
+        raise _too_long(what, len(text))
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -49,6 +50,10 @@ def parsed(text: str | bytes, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelFileError(f"{what!r} must hold a JSON object, got {type(value).__name__}")
     return value
+
+
+def _too_long(what: str, size: int) -> ModelFileError:
+    return ModelFileError(f"{what!r} has {size} bytes, more than {_MOST_JSON}", Reason.TOO_LARGE)
 
 
 def write_archive(file: BinaryIO, members: dict[str, bytes]) -> None:

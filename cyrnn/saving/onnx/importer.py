@@ -12,11 +12,11 @@ from cyrnn.layers import Input, Layer, Permute
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.functional import Functional
-from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.errors import ModelFileError, Reason, refusals_located
 from cyrnn.saving.onnx.export import needed_onnx
 from cyrnn.saving.onnx.graph import needed, new_name
 from cyrnn.saving.onnx.values import DIRECTIONS, Signal, Sizes, Value, array_of, dtype_named
-from cyrnn.saving.weight_files import content, refusals_located
+from cyrnn.saving.opened import OpenFile, opened
 from cyrnn.saving.weight_paths import fill, places
 
 _OWN_DOMAINS = ("", "ai.onnx")
@@ -39,16 +39,23 @@ def from_onnx(source: Any) -> Functional:
     """
     onnx = needed_onnx()
     if isinstance(source, onnx.ModelProto):
-        with refusals_located("the ONNX model"):
+        with refusals_located("the ONNX model", Reason.UNSUPPORTED):
             return _model(source)
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"source must be a path or an onnx.ModelProto, got {source!r:.100}")
-    with refusals_located(source):
-        stored = content(source)
-        try:
-            proto = onnx.load_model_from_string(stored)
-        except Exception as error:  # protobuf has errors of its own, which differ from version to version
-            raise ModelFileError(f"it is not a sound ONNX file ({type(error).__name__})") from None
+    with opened(source) as file:
+        return read(file)
+
+
+def read(file: OpenFile) -> Functional:
+    """The model in an open ONNX file."""
+    try:
+        proto = needed_onnx().load_model_from_string(file.content)
+    except MemoryError:
+        raise
+    except Exception as error:  # protobuf has errors of its own, which differ from version to version
+        raise ModelFileError(f"it is not a sound ONNX file ({type(error).__name__})", Reason.DAMAGED) from None
+    with refusals_located(file.path, Reason.UNSUPPORTED):
         return _model(proto)
 
 
@@ -56,7 +63,10 @@ def _model(proto: Any) -> Functional:
     """The model, whether its sequences have the batch first or the timesteps."""
     versions = [entry.version for entry in proto.opset_import if entry.domain in _OWN_DOMAINS]
     if not proto.graph.node or len(versions) != 1 or versions[0] < _OLDEST_OPSET:
-        raise ModelFileError(f"it must hold a graph of ONNX's operators from opset {_OLDEST_OPSET} on, got {versions}")
+        raise ModelFileError(
+            f"it must hold a graph of ONNX's operators from opset {_OLDEST_OPSET} on, got {versions}",
+            Reason.UNSUPPORTED if versions else Reason.DAMAGED,
+        )
     if proto.functions:
         raise ModelFileError(f"it defines operators of its own, such as {proto.functions[0].name!r:.100}")
     if proto.graph.sparse_initializer:

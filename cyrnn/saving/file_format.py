@@ -1,0 +1,82 @@
+"""What a file format is: how its files are recognised, and what can be done with them.
+
+A module of a format ends in a `Format`; `cyrnn.saving.registry` lists them.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.layer import Layer
+from cyrnn.saving.opened import OpenFile
+from cyrnn.saving.weight_paths import Place
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model's config, the version of Keras that wrote it, and a way to its weights, which are not read yet."""
+
+    config: Mapping[str, Any]
+    keras_version: str
+    weights: Callable[[list[Place]], list[dict[str, Array]]]
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in a file; `refusal` says why it cannot be read, if it cannot."""
+
+    name: str
+    shape: tuple[int, ...] | None
+    dtype: str
+    refusal: str | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of elements; 0 where it is not known."""
+        return 0 if self.shape is None else math.prod(self.shape)
+
+    @property
+    def shape_text(self) -> str:
+        return "?" if self.shape is None else str(self.shape)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file. A capability that is None is one that the format does not have.
+
+    Parameters
+    ----------
+    name : str
+        What messages call it.
+    ends : tuple of str
+        How the names of such files end, as ``.weights.h5``. They decide what is written; what is read is recognised by
+        its contents.
+    sniff : callable
+        Whether an open file is one. It looks at `OpenFile.beginning` first, and reads more only where that fits. Raises
+        ModelFileError for a file that is one and is damaged.
+    read_weights, write_weights : callable, optional
+        The weights of a layer, by the paths of its parts, from a file; and into a stream.
+    read_model, write_model : callable, optional
+        A model's config and weights, from a file; and a layer that is a model, into a stream.
+    list_arrays : callable, optional
+        The arrays in a file of weights without a model, none of them read.
+    load, export : callable, optional
+        The layer or model in a file, and one into the file of a path, for formats that are not Keras': what they hold
+        is translated, layer by layer. Both may take the keyword arguments in `options`.
+    options : tuple of str
+        The keyword arguments of `load` and `export`.
+    """
+
+    name: str
+    ends: tuple[str, ...]
+    sniff: Callable[[OpenFile], bool]
+    read_weights: Callable[[OpenFile, list[Place]], list[dict[str, Array]]] | None = None
+    write_weights: Callable[[BinaryIO, list[Place]], None] | None = None
+    read_model: Callable[[OpenFile], ModelFile] | None = None
+    write_model: Callable[[BinaryIO, Layer], None] | None = None
+    list_arrays: Callable[[OpenFile], list[StoredArray]] | None = None
+    load: Callable[..., Layer] | None = None
+    export: Callable[..., None] | None = None
+    options: tuple[str, ...] = ()

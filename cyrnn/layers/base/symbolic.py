@@ -8,8 +8,8 @@ nodes and operations stand in one module. Reference: ``keras.KerasTensor`` and K
 import inspect
 import itertools
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -25,6 +25,22 @@ _numbers, _names = itertools.count(), itertools.count()
 MOST_ELEMENTS = 1 << 20  # of what is tried out on a layer before there are arrays
 OPERATION_MODULES = ("keras.src.ops", "keras.ops")  # where a config says that operations are
 _NAMED = ("x", "xs", "x1", "x2", "key")  # arguments that a call may name, in their order
+
+
+class SymbolicallyCallable(Protocol):
+    """What a node notes as called: a layer or an operation."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def _nodes(self) -> "deque[Node]": ...
+
+    @property
+    def call(self) -> Callable[..., Any]: ...
+
+    @property
+    def compute_output_spec(self) -> Callable[..., Any]: ...
 
 
 class KerasTensor:
@@ -92,9 +108,14 @@ class Node:
     masks_beside_states = False
 
     def __init__(
-        self, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], outputs: Any, noted: bool = True
+        self,
+        layer: SymbolicallyCallable,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        outputs: Any,
+        noted: bool = True,
     ) -> None:
-        self.layer = layer
+        self.layer: Any = layer  # a layer or an operation
         self.number = next(_numbers)  # of two calls the later one has the greater
         self.args = args
         self.kwargs = dict(kwargs)
@@ -128,21 +149,21 @@ def among(*values: Any) -> bool:
     return False
 
 
-def call(layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def call(layer: SymbolicallyCallable, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """The symbolic tensors that ``layer(*args, **kwargs)`` gives: checked, built, and noted as a node.
 
     Raises ValueError and TypeError as the call with arrays would.
     """
     _check_arguments(layer, args, kwargs)
-    told = {
+    given = {
         key: value for key, value in kwargs.items() if not (value is None or (key == "training" and value is False))
     }
-    outputs = layer.compute_output_spec(*args, **told)
-    Node(layer, args, told, outputs)
+    outputs = layer.compute_output_spec(*args, **given)
+    Node(layer, args, given, outputs)
     return outputs
 
 
-def _check_arguments(layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+def _check_arguments(layer: SymbolicallyCallable, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     try:
         inspect.signature(layer.call).bind(*args, **{key: kwargs[key] for key in kwargs.keys() - {"mask", "training"}})
     except TypeError as error:

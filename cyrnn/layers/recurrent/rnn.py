@@ -18,7 +18,7 @@ from cyrnn.layers.base.engine_layer import run_together
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.layers.recurrent import cell_protocol
-from cyrnn.layers.recurrent.python_loop import walk
+from cyrnn.layers.recurrent.python_loop import run_cell
 from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
 from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
 from cyrnn.layers.recurrent.states import Carried, checked_and_called
@@ -177,14 +177,23 @@ class RNN(Carried, Predicts, Layer):
         if cells is None:
             leaves = nest.flatten(self.get_initial_state(len(x))) if states is None else states
             begin = nest.pack(self.get_initial_state(1), leaves)
-            walked, after = walk(self, x, begin, keep, training)
-            return walked, nest.flatten(after)
+            output, after = run_cell(
+                self.cell,
+                x,
+                begin,
+                keep,
+                training,
+                go_backwards=self.go_backwards,
+                return_sequences=self.return_sequences,
+                zero_output_for_mask=self.zero_output_for_mask,
+            )
+            return output, nest.flatten(after)
         stages = self._stages(cells, x, states, keep, training, into)
         yield from calls_of(stages, cells[0].cast(x), masked=keep is not None)
         wanted = stages if self.return_state or self.stateful else []
-        output = stages[-1].output
-        assert output is not None  # all stages have been called
-        return output, [stage.state for stage in wanted if stage.state is not None]
+        last_output = stages[-1].output
+        assert last_output is not None  # all stages have been called
+        return last_output, [stage.state for stage in wanted if stage.state is not None]
 
     def _stages(
         self,

@@ -1,15 +1,18 @@
 """The states of a recurrent layer: which it begins a call with, and those that a stateful one carries between calls."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn.dtypes import DTypePolicy
 from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array, as_array, checked_rows
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.sublayers import HasSublayers
 from cyrnn.layers.recurrent import cell_protocol
 
 
@@ -107,8 +110,45 @@ class Carried(Layer):
         return None if self.states is None else len(nest.flatten(self.states)[0])
 
 
+class SequenceLayer(Protocol):
+    """What a call of `RNN` and of `Bidirectional` needs of the layer."""
+
+    return_sequences: bool
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def time_major(self) -> bool: ...
+
+    @property
+    def built(self) -> bool: ...
+
+    @property
+    def dtype_policy(self) -> DTypePolicy: ...
+
+    @property
+    def _nodes(self) -> deque[symbolic.Node]: ...
+
+    @property
+    def compute_output_spec(self) -> Callable[..., Any]: ...
+
+    @property
+    def call(self) -> Callable[..., Any]: ...
+
+    def build(self, input_shape: Any) -> None: ...
+
+    def layers_within(self) -> tuple[Any, ...]: ...
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array: ...
+
+    def checked_call(self, sequences: Array, initial_state: Any, mask: ArrayLike | None) -> Any: ...
+
+    def _record_activity(self, outputs: Any) -> None: ...
+
+
 def checked_and_called(
-    layer: Any, sequences: ArrayLike, initial_state: Any, mask: Any, training: bool, count: int = 1
+    layer: SequenceLayer, sequences: ArrayLike, initial_state: Any, mask: Any, training: bool, count: int = 1
 ) -> Any:
     """A call of a recurrent layer that returns `count` outputs: nothing is made or moved if it fails.
 
@@ -117,8 +157,8 @@ def checked_and_called(
     if symbolic.among(sequences, initial_state, mask):
         if initial_state is not None:
             _check_symbolic_states(layer, sequences, initial_state)
-        told = {"initial_state": initial_state, "mask": mask, "training": training}
-        return symbolic.call(layer, (sequences,), told)
+        given = {"initial_state": initial_state, "mask": mask, "training": training}
+        return symbolic.call(layer, (sequences,), given)
     x = layer.checked_inputs(sequences)
     if layer.time_major and mask is not None:
         mask = np.asarray(mask).swapaxes(0, 1)
@@ -135,7 +175,7 @@ def checked_and_called(
     return parts if isinstance(result, tuple) else parts[0]
 
 
-def _check_symbolic_states(layer: Any, sequences: Any, initial_state: Any) -> None:
+def _check_symbolic_states(layer: SequenceLayer, sequences: Any, initial_state: Any) -> None:
     """Raises what a call with arrays of these shapes would say of the states."""
     batch, dtype = symbolic.common_batch((sequences, initial_state)), layer.dtype_policy.engine_dtype
     x, states = nest.mapped(lambda tensor: symbolic.placeholder(tensor, dtype, batch), [sequences, initial_state])
@@ -143,7 +183,7 @@ def _check_symbolic_states(layer: Any, sequences: Any, initial_state: Any) -> No
 
 
 @contextlib.contextmanager
-def states_as_before_on_error(layer: Layer) -> Iterator[None]:
+def states_as_before_on_error(layer: HasSublayers | SequenceLayer) -> Iterator[None]:
     """If the block fails, no state that the layer or one within it carries has moved."""
     carriers = [
         part for part in layer.layers_within() if getattr(part, "stateful", False) and isinstance(part, Carried)

@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn.dtypes import DTypePolicy
 from cyrnn.engine.plan import Plan
 from cyrnn.engine.runner import Runner
 from cyrnn.layers.base import nest
@@ -140,9 +141,34 @@ class CastingStepper(Stepper):
         return out
 
 
-def stepper_of(layer: Any, batch_size: int, initial_state: Any) -> Stepper:
+class Steppable(Protocol):
+    """What a stepper needs of a recurrent layer."""
+
+    go_backwards: bool
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def built(self) -> bool: ...
+
+    @property
+    def dtype_policy(self) -> DTypePolicy: ...
+
+    @property
+    def engine_cells(self) -> list[SimpleRNNCell] | None: ...
+
+    @property
+    def begins_with_zeros(self) -> bool: ...
+
+    def get_initial_state(self, batch_size: int) -> list[Any]: ...
+
+    def checked_states(self, name: str, states: Any, batch: int) -> list[Array]: ...
+
+
+def stepper_of(layer: Steppable, batch_size: int, initial_state: Any) -> Stepper:
     """What `RNN.stepper` makes. Raises ValueError for layers that are not built, or that the engine does not run."""
-    cells: list[SimpleRNNCell] | None = layer.engine_cells
+    cells = layer.engine_cells
     rows = checked_int("batch_size", batch_size)
     if rows > sys.maxsize:
         raise ValueError(f"batch_size must be positive, and its states must fit in memory; got {rows}")

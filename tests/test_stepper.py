@@ -93,6 +93,28 @@ def test_the_output_may_be_the_inputs_memory():
         np.testing.assert_array_equal(block, layer(x)[:, t])
 
 
+@pytest.mark.parametrize("shift", [-14, -5, -1, 1, 3, 5, 14])
+def test_the_output_may_overlap_the_input(shift):
+    layer = built(SimpleRNN(5, return_sequences=True))
+    x = sequences(3, 4, 5)
+    stepper, memory = layer.stepper(3), np.empty(45, np.float32)
+    for t in range(4):
+        block, out = memory[15:30].reshape(3, 5), memory[15 + shift : 30 + shift].reshape(3, 5)
+        block[:] = x[:, t]
+        stepper.step(block, out=out)
+        np.testing.assert_array_equal(out, layer(x)[:, t])
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (1, 4), (4,)])
+def test_a_stepper_begins_with_a_copy_of_its_initial_state(shape):
+    layer = built(SimpleRNN(4))
+    begin = np.ones(shape, np.float32)
+    stepper = layer.stepper(2, initial_state=begin)
+    begin[:] = 7
+    stepper.reset()
+    np.testing.assert_array_equal(stepper.state, np.ones((2, 4)))
+
+
 def test_initial_state_and_state():
     layer = built(RNN([SimpleRNNCell(4), SimpleRNNCell(3)], return_sequences=True, return_state=True))
     x, begin = sequences(2, 6, 5), [rng.standard_normal((2, 4)), rng.standard_normal((2, 3))]

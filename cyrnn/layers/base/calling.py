@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import objects
+from cyrnn import activations, objects
 from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array, as_array
 from cyrnn.layers.base.building import Buildable, deferred_building
@@ -60,6 +60,14 @@ class CallableLayer(Buildable):
     def is_custom(self) -> bool:
         """Whether a user wrote the layer, from `Layer` and nothing else of this package."""
         return type(self).checked_inputs is CallableLayer.checked_inputs and not objects.is_builtin(type(self))
+
+    @property
+    def runs_custom_code(self) -> bool:
+        """Whether a call runs code of the user: that of a custom layer or activation, in the layer or one within."""
+        return any(
+            not objects.is_builtin(type(part)) or activations.engine_name(getattr(part, "activation", None)) is None
+            for part in self.layers_within()
+        )
 
     def call(self, inputs: Array, *args: Any, **kwargs: Any) -> Any:
         """What the layer computes; inputs are an array of its dtype."""

@@ -1,7 +1,7 @@
 """Batch inference: a layer or model over any number of samples, in bounded memory."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ import numpy as np
 from cyrnn.engine import threads
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, check_out, checked_int
+from cyrnn.layers.base.batched_output import BatchedOutput
+from cyrnn.layers.base.memory import check_apart, overlap
 
 # Without a batch_size: as many samples at a time as make about this many elements, of the input or of a layer's output,
 # whichever has more. Enough work for all cores, and a few tens of megabytes for what is between the layers.
@@ -19,7 +21,7 @@ Progress = bool | Callable[[Iterable[int]], Iterable[int]]
 
 
 class Predicts:
-    """What `predict` needs from a layer: that it can be called, and says shape and dtype of its output."""
+    """What `predict` needs from a layer: that it can be called, and the shape and dtype of its output."""
 
     def predict(
         self,
@@ -31,18 +33,43 @@ class Predicts:
         progress: Progress = False,
         verbose: Any = None,
     ) -> Any:
-        """The output for x (samples, ...), computed batch by batch in bounded memory.
+        """Compute the output for all samples, batch by batch in bounded memory.
 
-        x : an array; for a model of several inputs a list or dict of them, with as many samples in each. Memory maps of
-            any dtype and strides may be larger than memory: no more than a batch is converted at a time
-        batch_size : samples at a time; None chooses by the size of a sample, in the input and between the layers
-        num_threads : at most so many threads; None is `cyrnn.get_num_threads()`
-        out : array of the output's shape and dtype, such as a memory map, that the result is written to and returned;
-            for several outputs a list, tuple or dict of arrays, as the model returns them
-        progress : True shows a progress bar (needs tqdm); or what to do so with, as ``tqdm.tqdm``
-        verbose : Keras' argument; accepted, changes nothing
+        Parameters
+        ----------
+        x : array (samples, ...), or a list or dict of arrays
+            For a model of several inputs a list or dict of them, with as many samples in each. Memory maps of any
+            dtype and strides may be larger than memory: no more than a batch is converted at a time.
+        batch_size : int, optional
+            Samples at a time. None chooses by the size of a sample, in the input and between the layers.
+        num_threads : int, optional
+            The most threads to use. None is `cyrnn.get_num_threads()`.
+        out : array, or a list, tuple or dict of arrays, optional
+            Arrays of the outputs' shapes and dtypes, such as memory maps, that the outputs are written to. They have
+            the structure in which the model returns its outputs, and overlap neither x, nor each other, nor weights.
+        progress : bool or callable, default False
+            True shows a progress bar (needs tqdm). A callable, such as ``tqdm.tqdm``, gets the iterable of batches and
+            returns one that yields the same.
+        verbose : optional
+            Accepted as in Keras, changes nothing.
 
-        Ctrl-C ends it between batches and within them; `out` is then filled in part.
+        Returns
+        -------
+        array, or a structure of arrays
+            For each output the rows that all batches returned, one batch after the other; `out` if it was given. These
+            are as many rows as samples, unless a layer changes the number of rows. Then the outputs of all batches are
+            kept and joined at the end, as Keras does.
+
+        Raises
+        ------
+        ValueError
+            For inputs that do not fit; for batches whose outputs cannot be joined; and for an `out` that the outputs
+            do not fit exactly. The number of rows that a custom layer returns is checked at each batch, before it is
+            written.
+
+        Notes
+        -----
+        Ctrl-C ends it between batches and within them. After it, or an error, `out` may be filled in part.
 
         With a stateful layer each batch begins with the states that the one before left, row by row; the number of
         samples must be a multiple of its rows.
@@ -54,7 +81,7 @@ class Predicts:
         return [as_array("x", x)]
 
     def in_structure(self, parts: list[Any]) -> Any:
-        """What a call takes, or its shapes, of the parts for each of these arrays."""
+        """The argument of a call, or its shapes, made of the parts for each of these arrays."""
         return parts[0]
 
     def output_dtypes(self: Any, count: int) -> list[np.dtype]:
@@ -62,7 +89,7 @@ class Predicts:
         return [self.output_dtype] * count
 
     def largest_shapes(self: Any, shapes: Any) -> list[Any]:
-        """The shapes of what the layers give each other for inputs of these shapes: what a batch takes memory for."""
+        """The shapes of all arrays between the layers for inputs of these shapes: a batch takes memory for them."""
         return [self.compute_output_shape(shapes)]
 
     def stateful_rows(self) -> int | None:
@@ -82,17 +109,23 @@ def _predict(layer: Any, x: Any, batch_size: int | None, num_threads: int | None
             f"layer {layer.name!r} has the batch on its second axis: call it, predict() cuts the first one"
         )
     samples, size = counts[0], _batch_size(layer, inputs, batch_size)
-    results: list[Array] = [] if out is None else _checked_out(layer, out, [array.shape for array in inputs])
+    outputs: list[BatchedOutput] = []
+    if out is not None:
+        outputs = [BatchedOutput(layer.name, samples, array) for array in _checked_out(layer, out, inputs)]
     with threads.using(num_threads):
-        for first in _progress(range(0, max(1, samples), size), progress):
-            batch = layer.in_structure([array[first : first + size] for array in inputs])
+        for first in _each(range(0, max(1, samples), size), progress):
+            last = min(first + size, samples)
+            batch = layer.in_structure([array[first:last] for array in inputs])
             part = layer(batch, training=False) if layer.keeps_training_open else layer(batch)
-            parts = nest.leaves(part)
-            if not results:
-                results = [np.empty((samples, *values.shape[1:]), values.dtype) for values in parts]
-            for result, values in zip(results, parts, strict=True):
-                result[first : first + len(values)] = values
-    return nest.filled(part, results)
+            parts = [np.asarray(values) for values in nest.leaves(part)]
+            outputs = outputs or [BatchedOutput(layer.name, samples) for _ in parts]
+            if len(parts) != len(outputs):
+                raise ValueError(f"layer {layer.name!r} must return {len(outputs)} arrays each time, got {len(parts)}")
+            for output, values in zip(outputs, parts, strict=True):
+                output.check(values, first, last)
+            for output, values in zip(outputs, parts, strict=True):
+                output.append(values, last - first)
+    return nest.filled(part, [output.whole() for output in outputs])
 
 
 def _batch_size(layer: Any, inputs: list[Array], batch_size: int | None) -> int:
@@ -115,7 +148,7 @@ def _samples_at_a_time(layer: Any, inputs: list[Array]) -> int:
     size = _ELEMENTS // max(1, sum(array[:1].size for array in inputs))
     if min(size, len(inputs[0])) > _LEAST_SAMPLES and layer.built:  # only then it matters what is between the layers
         shapes = layer.in_structure([(1, *array.shape[1:]) for array in inputs])
-        if not any(part.is_custom for part in layer.layers_within()):  # they may have to be run to tell their shapes
+        if not any(part.is_custom for part in layer.layers_within()):  # these may be run to find their shapes
             size = min(size, _ELEMENTS // max(1, *_sizes(layer.largest_shapes(shapes))))
     return max(_LEAST_SAMPLES, size)
 
@@ -125,23 +158,41 @@ def _sizes(shapes: Any) -> list[int]:
     return [math.prod(1 if n is None else n for n in shape) for shape in nest.leaves_of_shapes(shapes)]
 
 
-def _checked_out(layer: Any, out: Any, input_shapes: list[Any]) -> list[Array]:
-    """The arrays for the outputs, in their order. Raises ValueError unless the whole result can be written to them.
+def _checked_out(layer: Any, out: Any, inputs: list[Array]) -> list[Array]:
+    """The arrays for the outputs, in their order. Nothing has been computed yet.
 
-    Nothing has been computed yet.
+    Raises ValueError unless the whole result can be written to them. How many rows custom layers return is only known
+    when they are called.
     """
-    shapes = layer.compute_output_shape(layer.in_structure(input_shapes))
+    samples = len(inputs[0])
+    shapes = layer.compute_output_shape(layer.in_structure([(None, *array.shape[1:]) for array in inputs]))
     wanted = nest.leaves_of_shapes(shapes)
-    if not all(isinstance(n, int) for shape in wanted for n in shape):
+    if not all(shape and all(isinstance(n, int) for n in shape[1:]) for shape in wanted):
         raise ValueError(f"out cannot be given where the output's shape is not known before: {shapes}")
     if not nest.is_shape(shapes) and _form(out) != _form(nest.mapped_shapes(str, shapes)):
         raise ValueError(f"out must hold an array for each output, of the shapes {shapes}, in their structure")
     arrays = [out] if nest.is_shape(shapes) else nest.leaves(out)
+    custom = layer.runs_custom_code
     for array, shape, dtype in zip(arrays, wanted, layer.output_dtypes(len(wanted)), strict=True):
-        check_out(array, shape, dtype)
-    if any(np.may_share_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i]):
+        known = shape[0] is None and not custom
+        rows = samples if known or not isinstance(array, np.ndarray) or array.ndim == 0 else len(array)
+        check_out(array, (rows, *shape[1:]), dtype)
+    if any(overlap(a, b) for i, a in enumerate(arrays) for b in arrays[:i]):
         raise ValueError("out must hold arrays that do not overlap")
+    for array in arrays:
+        check_apart("out", array, {"x": inputs, **_kept_arrays(layer)})
     return arrays
+
+
+def _kept_arrays(layer: Any) -> dict[str, list[Array]]:
+    """The weights and states of the layer and those in it, by what messages call them."""
+    kept: dict[str, list[Array]] = {}
+    for part in layer.layers_within():
+        kept[f"the weights of layer {part.name!r}"] = list(part._values.values())
+        kept[f"the states of layer {part.name!r}"] = [
+            state for state in nest.flatten(getattr(part, "states", None)) if isinstance(state, np.ndarray)
+        ]
+    return kept
 
 
 def _form(structure: Any) -> list[Any]:
@@ -151,7 +202,19 @@ def _form(structure: Any) -> list[Any]:
     return [form for part in structure for form in _form(part)] if nest.is_nested(structure) else [None]
 
 
-def _progress(batches: Iterable[int], wanted: Progress) -> Iterable[int]:
+def _each(batches: range, progress: Progress) -> Iterator[int]:
+    """The first samples of the batches, shown by `progress`. Raises ValueError if that leaves out or moves a batch."""
+    shown = iter(_shown(batches, progress))
+    for first in batches:
+        if next(shown, None) != first:
+            raise ValueError(
+                f"progress must yield all that it gets, in this order, but not the batch of sample {first}"
+            )
+        yield first
+    next(shown, None)  # so that it can show that all is done
+
+
+def _shown(batches: Iterable[int], wanted: Progress) -> Iterable[int]:
     if callable(wanted):
         return wanted(batches)
     if not wanted:

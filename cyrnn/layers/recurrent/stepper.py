@@ -188,7 +188,7 @@ def stepper_of(layer: Steppable, batch_size: int, initial_state: Any) -> Stepper
     states = None if layer.begins_with_zeros else layer.get_initial_state(rows)
     if initial_state is not None:
         states = layer.checked_states("initial_state", initial_state, rows)
-    beginning = None if states is None else [np.ascontiguousarray(state, dtype) for state in nest.flatten(states)]
+    beginning = None if states is None else [np.array(state, dtype, order="C") for state in nest.flatten(states)]
     casts = (policy.engine_dtype, policy.compute_dtype)
     kind = Stepper if casts == (dtype, dtype) else CastingStepper
     return kind(list(plans), rows, list(weights), beginning, casts)

@@ -161,7 +161,10 @@ def checked_shape(shape: Shape) -> tuple[int, ...]:
 
 
 def checked_dtype(dtype: DTypeLike | None) -> np.dtype:
-    """`dtype` as NumPy's, None as float32: ValueError unless it is a dtype of numbers under its full name."""
+    """`dtype` as NumPy's, None as float32: ValueError unless it is a dtype of numbers under its full name.
+
+    Byte orders do not count: what is made here is in this machine's.
+    """
     wanted = "float32" if dtype is None else dtype
     if isinstance(wanted, type):
         wanted = _PYTHON_DTYPES.get(wanted, wanted)
@@ -171,4 +174,4 @@ def checked_dtype(dtype: DTypeLike | None) -> np.dtype:
         found = None
     if found is None or found.kind in "OSUMm" or (isinstance(wanted, str) and found.name != wanted):
         raise ValueError(f"dtype must be the name of a dtype such as 'float32', got {dtype!r}")
-    return found
+    return found.newbyteorder("=")

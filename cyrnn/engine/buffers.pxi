@@ -31,7 +31,7 @@ cdef class _Buffers:
         cdef Py_buffer *view = &self.views[self.count]
         PyObject_GetBuffer(array, view, PyBUF_STRIDED_RO | PyBUF_FORMAT | (PyBUF_WRITABLE if written else 0))
         self.count += 1
-        cdef bint fits = view.ndim == shape.ndim and view.format[0] == kind and view.format[1] == 0
+        cdef bint fits = view.ndim == shape.ndim and is_of_kind(view.format, kind)
         cdef int axis
         for axis in range(view.ndim if fits else 0):
             fits = fits and (shape.axes[axis] == any_length or shape.axes[axis] == view.shape[axis])

@@ -3,6 +3,18 @@ from libcpp.memory cimport shared_ptr
 
 from cyrnn.engine.contract cimport Prepared
 
+cdef extern from *:
+    """
+    /* Whether items of this struct format are numbers of one kind in native byte order, which a format may spell. */
+    static inline int is_of_kind(const char *format, char kind) {
+        const unsigned short one = 1;
+        const char native = *reinterpret_cast<const char *>(&one) ? '<' : '>';
+        const char *items = format + (*format == native || *format == '=' || *format == '@');
+        return items[0] == kind && items[1] == 0;
+    }
+    """
+    bint is_of_kind(const char *format, char kind) noexcept nogil
+
 
 @cython.final
 cdef class Plan:

@@ -53,6 +53,7 @@ cdef class Plan:
         dtype = numpy.asarray(kernel).dtype
         if dtype not in (numpy.float32, numpy.float64):
             raise TypeError(f"kernel must be float32 or float64, got {dtype}")
+        dtype = dtype.newbyteorder("=")  # which does not spell its byte order, and so neither does what is made of it
         kernel = numpy.asarray(kernel, order="C")
         if kernel.ndim != 2:
             raise ValueError(f"kernel must have shape (features, units), got {kernel.shape}")

@@ -13,7 +13,7 @@ from cyrnn.capi cimport (
     CYRNN_BUSY, CYRNN_NO_MEMORY, CYRNN_OK, CYRNN_OUT_OF_RANGE, cyrnn_api, cyrnn_model, cyrnn_status,
 )
 from cyrnn.engine.contract cimport Prepared, c_api, make_model
-from cyrnn.engine.plan cimport Plan
+from cyrnn.engine.plan cimport Plan, is_of_kind
 
 cdef const cyrnn_api *c = c_api()
 api = PyCapsule_New(<void *> c, "cyrnn.capi.api", NULL)
@@ -187,7 +187,7 @@ cdef bint take(Py_buffer *view, array, ptrdiff_t rows, ptrdiff_t columns, bint s
     cdef char kind = c"f" if single else c"d"
     cdef bint fits = (
         view.ndim == 2 and view.shape[0] == rows and view.shape[1] == columns
-        and view.format[0] == kind and view.format[1] == 0
+        and is_of_kind(view.format, kind)
         and (columns < 2 or view.strides[1] == item) and (rows < 2 or view.strides[0] == columns * item)
         and <uintptr_t> view.buf % <uintptr_t> item == 0
     )

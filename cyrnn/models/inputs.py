@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import Array, Shape, as_array
+from cyrnn.layers.base.arguments import Array, Shape, as_array, in_native_order
 from cyrnn.layers.base.symbolic import KerasTensor
 
 
@@ -106,5 +106,5 @@ def _fits(shape: Shape, wanted: Shape) -> bool:
 def _converted(array: Array, dtype: np.dtype) -> Array:
     """In the dtype of the input, but integers stay as wide as they are: none may become another."""
     if array.dtype == dtype or (array.dtype.kind in "iu" and dtype.kind in "iu"):
-        return array
+        return in_native_order(array)
     return array.astype(dtype)

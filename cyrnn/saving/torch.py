@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn.layers import RNN, Bidirectional, Input, Layer, SimpleRNN, SimpleRNNCell
-from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.arguments import Array, in_native_order
 from cyrnn.models.sequential import Sequential
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.opened import OpenFile, opened
@@ -119,7 +119,7 @@ def _as_array(name: str, value: Any) -> Array:
     array = np.asarray(value.float() if str(getattr(value, "dtype", "")) == "torch.bfloat16" else value)
     if array.dtype.kind != "f":
         raise TypeError(f"{name} must be an array of floats, got dtype {array.dtype}")
-    return array
+    return in_native_order(array)
 
 
 def _of_file(path: str | os.PathLike[str], prefix: str) -> dict[str, Array]:

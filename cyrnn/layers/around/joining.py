@@ -7,7 +7,7 @@ import numpy as np
 
 from cyrnn import objects
 from cyrnn.layers.around.merging import Masks, Merge, input_shapes, over_elements
-from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis
+from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, in_native_order
 
 
 @objects.register("keras.layers")
@@ -23,7 +23,8 @@ class Concatenate(Merge):
     def checked_inputs(self, inputs: Any) -> Any:
         self.check_count("inputs", inputs)
         arrays = [as_array(f"inputs[{n}]", part) for n, part in enumerate(inputs)]
-        return arrays if all(array.dtype.kind in "iub" for array in arrays) else [self.cast(a) for a in arrays]
+        whole = all(array.dtype.kind in "iub" for array in arrays)
+        return [in_native_order(array) if whole else self.cast(array) for array in arrays]
 
     def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
         return np.concatenate(inputs, axis=self.axis)

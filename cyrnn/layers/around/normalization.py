@@ -14,6 +14,7 @@ from cyrnn.layers.base.arguments import (
     checked_axis,
     checked_axis_argument,
     checked_number,
+    in_native_order,
     known_axis,
 )
 from cyrnn.layers.base.layer import Layer
@@ -116,7 +117,7 @@ class LayerNormalization(Affine):
         self.axis = self.axes
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
-        array = as_array("inputs", inputs)
+        array = in_native_order(as_array("inputs", inputs))
         return array if array.dtype == np.float64 else self.cast(array)  # Keras casts the result, not the inputs
 
     def call(self, inputs: Array) -> Array:

@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
-from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axes, checked_data_format, checked_sizes
+from cyrnn.layers.base.arguments import (
+    Array,
+    Shape,
+    as_array,
+    checked_axes,
+    checked_data_format,
+    checked_sizes,
+    in_native_order,
+)
 from cyrnn.layers.base.layer import Layer
 
 _SEQUENCES = "batch, timesteps, features"
@@ -19,7 +27,7 @@ class Moving(Layer):
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         array = as_array("inputs", inputs)
-        return array if array.dtype.kind in "iub" else self.returned(array)
+        return in_native_order(array) if array.dtype.kind in "iub" else self.returned(array)
 
     def call(self, inputs: Array) -> Array:
         self.compute_output_shape(inputs.shape)

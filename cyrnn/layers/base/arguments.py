@@ -1,9 +1,12 @@
 """How arguments are checked: each function gives the value in one form, or raises an error that names the argument."""
 
+import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+_NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
@@ -14,13 +17,24 @@ class LengthError(ValueError, IndexError):
 
 
 def as_array(name: str, value: ArrayLike) -> Array:
-    """`value` as an array of numbers: a view where its owner allows one. Raises TypeError or ValueError."""
+    """`value` as an array of numbers: a view where its owner allows one. Raises TypeError or ValueError.
+
+    A dtype that spells this machine's byte order, as those of zarr do, becomes the plain one, also by a view.
+    """
     if value is None or isinstance(value, (list, tuple, str, bytes, int, float, complex)):
         raise ValueError(f"{name} must be an array, got {type(value).__name__}")
     array = np.asarray(value)
     if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float32):  # bfloat16 is of kind "V"
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
-    return array
+    return in_native_order(array) if array.dtype.byteorder == _NATIVE_ORDER else array
+
+
+def in_native_order(array: Array) -> Array:
+    """`array` in this machine's byte order, which its dtype does not spell: a copy only where it is in another."""
+    if array.dtype.byteorder in "=|":
+        return array
+    plain = array.dtype.newbyteorder("=")
+    return array.view(plain) if array.dtype.isnative else array.astype(plain)
 
 
 def checked_mask(mask: ArrayLike, batch: int, timesteps: int) -> Array:
@@ -156,9 +170,14 @@ def checked_rows(name: str, rows: int | ArrayLike | None, count: int) -> Array:
     return given
 
 
-def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Raises ValueError unless `out` is an array that a result of this shape and dtype can be written to."""
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype, any_order: bool = False) -> None:
+    """Raises ValueError unless `out` is an array that a result of this shape and dtype can be written to.
+
+    With `any_order` the byte order does not count.
+    """
+    found = getattr(out, "dtype", None)
+    found = found.newbyteorder("=") if any_order and isinstance(found, np.dtype) else found
+    if not isinstance(out, np.ndarray) or out.shape != shape or found != dtype:
         got = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
         raise ValueError(f"out must be an array of shape {shape} and dtype {dtype}, got {got}")
     if not out.flags.writeable:

@@ -176,7 +176,7 @@ def _checked_out(layer: Any, out: Any, inputs: list[Array]) -> list[Array]:
     for array, shape, dtype in zip(arrays, wanted, layer.output_dtypes(len(wanted)), strict=True):
         known = shape[0] is None and not custom
         rows = samples if known or not isinstance(array, np.ndarray) or array.ndim == 0 else len(array)
-        check_out(array, (rows, *shape[1:]), dtype)
+        check_out(array, (rows, *shape[1:]), dtype, any_order=True)
     if any(overlap(a, b) for i, a in enumerate(arrays) for b in arrays[:i]):
         raise ValueError("out must hold arrays that do not overlap")
     for array in arrays:

@@ -21,8 +21,9 @@ DIRECTIVES = {
 }
 
 # No errno and no traps from floating point, so that selects can be vectorised; nothing more is loosened.
-CXX_FLAGS = ["-std=c++17", "-O3", "-Wall", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
-if os.environ.get("CYRNN_SANITIZE"):  # e.g. CYRNN_SANITIZE=address,undefined
+CXX_FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
+if os.environ.get("CYRNN_SANITIZE"):  # such as CYRNN_SANITIZE=address,undefined
     COMPILE_FLAGS = LINK_FLAGS = [f"-fsanitize={os.environ['CYRNN_SANITIZE']}", "-g", "-fno-omit-frame-pointer"]
 else:  # stripped; and on Windows with the C++ runtime within, which nobody has there
     STRIPPED = {"darwin": ["-Wl,-x"], "win32": ["-s", "-static"]}
@@ -48,11 +49,11 @@ def extension(name: str, *sources: str) -> Extension:
     return Extension(
         f"cyrnn.engine.{name}",
         [path, *(f"cyrnn/engine/{source}" for source in sources)],
-        include_dirs=["cyrnn/engine", "cyrnn/capi"],
-        depends=[str(header) for kind in ("hpp", "h", "pxi") for header in sorted(Path("cyrnn").glob(f"*/*.{kind}"))],
+        include_dirs=["cyrnn/engine", "cyrnn/engine/include"],
+        depends=[str(path) for kind in ("hpp", "h", "pxi") for path in sorted(Path("cyrnn/engine").rglob(f"*.{kind}"))],
         language="c++",
         define_macros=MACROS,
-        extra_compile_args=CXX_FLAGS + COMPILE_FLAGS,
+        extra_compile_args=CXX_FLAGS + WARNINGS + COMPILE_FLAGS,
         extra_link_args=LINK_FLAGS,
     )
 

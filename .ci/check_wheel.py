@@ -8,7 +8,8 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[1]
 PROMISED = {path.relative_to(SOURCES).as_posix() for path in SOURCES.glob("cyrnn/**/*.py")} | {
-    "cyrnn/__init__.pxd", "cyrnn/capi/__init__.pxd", "cyrnn/capi/cyrnn.h", "cyrnn/py.typed",
+    "cyrnn/__init__.pxd", "cyrnn/capi/__init__.pxd", "cyrnn/engine/capi.pxd", "cyrnn/engine/include/cyrnn.h",
+    "cyrnn/py.typed",
     "cyrnn/data/LICENSE-digits.md", "cyrnn/data/digits.keras", "cyrnn/data/digits.npz",
     *(f"cyrnn/engine/{name}.{kind}" for name in ("engine_blas", "plan", "runner") for kind in ("pyi", "so")),
 }  # fmt: skip

@@ -12,7 +12,7 @@ ROOT = Path(cyrnn.__file__).parent
 # From the ground up; a module may import from its own floor and those below it.
 FLOORS = [
     ["_version", "locks"],
-    ["capi", "engine"],
+    ["engine"],
     [
         "objects",
         "dtypes",
@@ -26,7 +26,7 @@ FLOORS = [
         "layers",
     ],
     ["models", "saving"],
-    ["config", "demo", "cli", "__init__", "__main__"],
+    ["capi", "config", "demo", "cli", "__init__", "__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -14,6 +14,7 @@ import pytest
 from helpers import run_python
 
 import cyrnn
+from cyrnn import engine
 from cyrnn.layers import RNN, SimpleRNN, SimpleRNNCell
 
 NATIVE = Path(__file__).parent / "native"
@@ -276,9 +277,23 @@ def test_header_table_and_declarations_name_the_same_functions():
     table = header[header.index("typedef struct cyrnn_api {") : header.index("} cyrnn_api;")]
     names = re.findall(r"\(\*(\w+)\)\(", table)
     assert list(C) == names
-    declared = (Path(cyrnn.get_include()) / "__init__.pxd").read_text()
+    declared = (Path(engine.__file__).parent / "capi.pxd").read_text()
     assert re.findall(r"\(\*(\w+)\)\(", declared) == names
     assert ctypes.c_size_t.from_address(cyrnn.capi.api_address).value == 16 + 8 * len(names)
+
+
+@pytest.mark.parametrize("table", [cyrnn.capi.functions, cyrnn.capi.addresses])
+def test_a_table_is_the_callers_own(table):
+    names = list(table())
+    given = table()
+    given["step_f32"] = None
+    given.clear()
+    assert list(table()) == names and table()["step_f32"]
+
+
+def test_a_function_of_the_table_is_the_callers_own():
+    cyrnn.capi.functions()["status_text"].restype = ctypes.c_int
+    assert cyrnn.capi.functions()["status_text"](0) == b"ok"
 
 
 def test_capsules_own_what_they_hold():

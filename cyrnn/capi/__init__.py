@@ -1,14 +1,14 @@
-"""cyrnn from other compiled code: where `cyrnn.h` lies, and its table of functions.
+"""cyrnn from other compiled code: the folder of `cyrnn.h`, and its table of functions.
 
 C and C++ find the table by the capsule `api` (``cyrnn_import()`` of the header does), Cython with ``from cyrnn cimport
 cyrnn_import``; ctypes and numba through `functions`, cffi and others through `addresses`.
 """
 
 import ctypes
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cyrnn import engine
 from cyrnn.engine.runner import api, api_address
 
 __all__ = ["addresses", "api", "api_address", "functions", "get_include"]
@@ -55,21 +55,33 @@ class _Table(ctypes.Structure):
 
 
 def get_include() -> str:
-    """The folder of ``cyrnn.h``, for a compiler's include path."""
-    return str(Path(__file__).parent)
+    """The folder of ``cyrnn.h``, for the include path of a compiler.
+
+    Returns
+    -------
+    str
+    """
+    return str(Path(engine.__file__).parent / "include")
 
 
-@cache
 def addresses() -> dict[str, int]:
-    """The address of each function of ``struct cyrnn_api``, by its name."""
+    """The address of each function of ``struct cyrnn_api``.
+
+    Returns
+    -------
+    dict of str to int
+        By the name of the function; a new dict in each call.
+    """
     table = _Table.from_address(api_address)
     return {name: getattr(table, name) for name in _PROTOTYPES}
 
 
-@cache
 def functions() -> dict[str, Any]:
-    """Each function of ``struct cyrnn_api`` as a ctypes function: pointers are addresses, statuses ints.
+    """Each function of ``struct cyrnn_api`` as a ctypes function, which numba calls from compiled code without the GIL.
 
-    numba calls them from compiled code without the GIL.
+    Returns
+    -------
+    dict of str to ctypes function
+        By the name of the function; a new dict of new functions in each call. Pointers are addresses, statuses are ints.
     """
     return {name: ctypes.CFUNCTYPE(*_PROTOTYPES[name])(address) for name, address in addresses().items()}

@@ -3,7 +3,7 @@ from libc.stdint cimport uint8_t
 from libcpp cimport bool
 from libcpp.memory cimport shared_ptr
 
-from cyrnn.capi cimport cyrnn_api, cyrnn_model
+from cyrnn.engine.capi cimport cyrnn_api, cyrnn_model
 
 ctypedef fused real:
     float

@@ -1,6 +1,6 @@
 cimport cython
 
-from cyrnn.capi cimport cyrnn_model, cyrnn_runner
+from cyrnn.engine.capi cimport cyrnn_model, cyrnn_runner
 
 
 cdef class Runner:

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uintptr_t
 from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
-from cyrnn.capi cimport (
+from cyrnn.engine.capi cimport (
     CYRNN_BUSY, CYRNN_NO_MEMORY, CYRNN_OK, CYRNN_OUT_OF_RANGE, cyrnn_api, cyrnn_model, cyrnn_status,
 )
 from cyrnn.engine.contract cimport Prepared, c_api, make_model

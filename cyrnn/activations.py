@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cyrnn import activation_formulas as formulas
 from cyrnn import objects
+from cyrnn.arrays import to_numpy
 from cyrnn.engine import plan
 
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
@@ -43,7 +44,7 @@ class Activation:
 
 def _floats(x: ArrayLike) -> tuple[NDArray[Any], np.dtype[Any]]:
     """A new array of numbers that the engine can compute with, and the dtype of the result."""
-    array = np.asarray(x)
+    array = to_numpy("x", x)
     dtype = array.dtype
     if dtype.kind != "f":
         if dtype.kind not in "iub" and not np.can_cast(dtype, np.float32):

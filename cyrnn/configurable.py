@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
+from cyrnn.arrays import to_numpy
 
 
 class Configurable:
@@ -55,7 +56,7 @@ def number(name: str, value: Any) -> float:
 
 def weight_array(weight: ArrayLike) -> np.ndarray:
     """`weight` as a floating array: its own dtype if it has one, else float32 as in Keras."""
-    array = np.asarray(weight)
+    array = to_numpy("the weight", weight)
     if hasattr(weight, "dtype") and array.dtype.kind not in "biu":
         return array
     return array.astype(np.float32)

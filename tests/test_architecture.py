@@ -14,6 +14,7 @@ FLOORS = [
     ["_version", "locks"],
     ["engine"],
     [
+        "arrays",
         "objects",
         "dtypes",
         "configurable",

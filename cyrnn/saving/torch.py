@@ -39,11 +39,18 @@ def from_torch(
     several layers a Sequential of these. Inputs are (batch, timesteps, features): torch's with batch_first. Weights are
     float64 if those of the source are, else float32; the two biases are added in float64.
 
-    Raises ValueError for weights that are missing, are of another module, or do not fit together; ModelFileError for a
-    damaged file. Files of pickles (.pt, .pth) are not read: pass the `state_dict()`, or save it as .safetensors.
+    Raises ValueError for weights that are missing, are of another module, or do not fit together; TypeError for another
+    source, such as the module itself; ModelFileError for a damaged file. Files of pickles (.pt, .pth) are not read:
+    pass the `state_dict()`, or save it as .safetensors.
     """
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+    if not isinstance(source, (Mapping, str, os.PathLike)):
+        hint = ": pass its state_dict()" if hasattr(source, "state_dict") else ""
+        raise TypeError(
+            "source must be a state_dict, another mapping of names to arrays, or the path of a .safetensors file, "
+            f"got {type(source).__name__}{hint}"
+        )
     if isinstance(source, Mapping):
         arrays = {name: _as_array(name, value) for name, value in source.items() if _belongs(name, prefix)}
     else:

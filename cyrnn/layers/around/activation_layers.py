@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, regularizers
+from cyrnn.arrays import to_numpy
 from cyrnn.layers.base.arguments import (
     Array,
     Shape,
@@ -195,7 +196,7 @@ class Softmax(Layer):
         axes = [checked_axis(self.name, inputs.shape, n) for n in np.atleast_1d(np.array(self.axis, int)).tolist()]
         if mask is None:
             return self.returned(activations.softmax(inputs, axis=axes))
-        keep = np.asarray(mask)
+        keep = to_numpy("mask", mask)
         keep = keep if keep.dtype == bool else keep > 0.5
         ends = zip(reversed(keep.shape), reversed(inputs.shape), strict=False)
         if keep.ndim > inputs.ndim or any(n not in (1, m) for n, m in ends):

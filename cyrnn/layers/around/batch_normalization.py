@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import initializers, objects
+from cyrnn.arrays import to_numpy
 from cyrnn.layers.around.normalization import Affine, affine_config
 from cyrnn.layers.base.arguments import Array, Shape, checked_axis, checked_number, known_axis
 from cyrnn.layers.base.weights import Weight, WeightSpec
@@ -80,7 +81,7 @@ class BatchNormalization(Affine):
 
     def call(self, inputs: Array, mask: ArrayLike | None = None, training: bool = False) -> Array:
         self._check_shape(inputs.shape)
-        keep = None if mask is None else np.asarray(mask).astype(bool, copy=False)
+        keep = None if mask is None else to_numpy("mask", mask).astype(bool, copy=False)
         if keep is not None and keep.shape != inputs.shape[:-1]:
             raise ValueError(f"mask of {self.name!r} must have shape {inputs.shape[:-1]}, got {keep.shape}")
         if training and self.trainable and inputs.size:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
+from cyrnn.arrays import to_numpy
 from cyrnn.layers.base.arguments import Array, Shape, as_array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import WeightSpec
@@ -52,7 +53,7 @@ class Merge(Layer):
     def checked_masks(self, masks: Any) -> list[Array | None]:
         """A list of bool arrays and None. Raises ValueError."""
         self.check_count("mask", masks)
-        return [None if mask is None else np.asarray(mask).astype(bool, copy=False) for mask in masks]
+        return [None if mask is None else to_numpy("mask", mask).astype(bool, copy=False) for mask in masks]
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = input_shapes(self, input_shape)

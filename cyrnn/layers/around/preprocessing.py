@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import initializers, objects
+from cyrnn.arrays import to_numpy
 from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, checked_axis_argument, known_axis
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import Weight, WeightSpec
@@ -20,7 +21,7 @@ class _OfData(Layer):
     supports_masking = True
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
-        return self.cast(as_array("inputs", np.asarray(inputs)))
+        return self.cast(as_array("inputs", to_numpy("inputs", inputs)))
 
 
 @objects.register("keras.layers")
@@ -48,7 +49,8 @@ class Normalization(_OfData):
         self.axis = (axes,) if isinstance(axes, int) else tuple(axes)
         if (mean is None) != (variance is None):
             raise ValueError(f"give both mean and variance, or none; got {mean!r} and {variance!r}")
-        shapes = [np.asarray(values).shape for values in (mean, variance)]
+        given = {"mean": mean, "variance": variance}
+        shapes = [to_numpy(name, values).shape for name, values in given.items()]
         if shapes[0] != shapes[1] or len(shapes[0]) > len(self.axis):
             raise ValueError(
                 f"mean and variance must have the same shape, of at most {len(self.axis)} axes; "
@@ -133,7 +135,7 @@ class Rescaling(_OfData):
     def __init__(self, scale: ArrayLike, offset: ArrayLike = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for name, value in (("scale", scale), ("offset", offset)):
-            if np.asarray(value).dtype.kind not in "fiub":
+            if to_numpy(name, value).dtype.kind not in "fiub":
                 raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}")
         self.scale, self.offset = scale, offset
 

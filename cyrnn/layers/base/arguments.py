@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cyrnn.arrays import to_numpy
+
 _NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
 
 Array = NDArray[Any]
@@ -23,7 +25,7 @@ def as_array(name: str, value: ArrayLike) -> Array:
     """
     if value is None or isinstance(value, (list, tuple, str, bytes, int, float, complex)):
         raise ValueError(f"{name} must be an array, got {type(value).__name__}")
-    array = np.asarray(value)
+    array = value if type(value) is np.ndarray else to_numpy(name, value)
     if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float32):  # bfloat16 is of kind "V"
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     return in_native_order(array) if array.dtype.byteorder == _NATIVE_ORDER else array
@@ -39,10 +41,7 @@ def in_native_order(array: Array) -> Array:
 
 def checked_mask(mask: ArrayLike, batch: int, timesteps: int) -> Array:
     """A mask as a bool array (batch, timesteps), True for keep. Raises ValueError for other shapes, or no numbers."""
-    try:
-        array = np.asarray(mask)
-    except ValueError as error:
-        raise ValueError(f"mask must be an array (batch, timesteps): {error}") from None
+    array = to_numpy("mask", mask)
     if array.dtype.kind not in "biuf" and not np.can_cast(array.dtype, np.float32):
         raise ValueError(f"mask must be an array of bools or numbers, got dtype {array.dtype}")
     if array.shape == (batch, timesteps, 1):

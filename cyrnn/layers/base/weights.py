@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import constraints, initializers, locks, random, regularizers
+from cyrnn.arrays import to_numpy
 from cyrnn.layers.base.arguments import Array, checked_bool, in_native_order
 from cyrnn.layers.base.dtype_policy import HasDTypePolicy
 from cyrnn.layers.base.sublayers import HasSublayers
@@ -215,7 +216,7 @@ class Weighted(HasSublayers, HasDTypePolicy):
     def _checked_weight(self, name: str, value: ArrayLike) -> Array:
         spec = self._specs.get(name)
         dtype = self.dtype_policy.variable_dtype if spec is None or spec.dtype is None else spec.dtype
-        given = np.asarray(value)
+        given = to_numpy(f"weight {name!r} of layer {self.name!r}", value)
         if given.dtype.kind not in "fiub" and not np.can_cast(given.dtype, np.float32):  # bfloat16 is of kind "V"
             raise TypeError(f"weight {name!r} of layer {self.name!r} must be real numbers, got dtype {given.dtype}")
         with np.errstate(over="ignore"):  # what is too large for the dtype is infinite in it

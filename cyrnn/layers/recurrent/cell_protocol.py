@@ -29,9 +29,13 @@ def state_sizes(cell: Any) -> list[Any]:
 
 
 def output_size(cell: Any) -> int:
-    """The width of the cell's output: its `output_size`, else that of its first state."""
+    """The width of the cell's output: its `output_size`, else that of its first state. Raises ValueError."""
     size = getattr(cell, "output_size", None)
-    return state_sizes(cell)[0] if size is None else int(size)
+    if size is None:
+        return state_sizes(cell)[0]
+    if isinstance(size, bool) or not hasattr(size, "__index__"):
+        raise ValueError(f"output_size of the cell {cell!r} must be an integer, got {size!r}")
+    return size.__index__()
 
 
 def zero_states(cell: Any, batch: int, dtype: DTypeLike) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cyrnn import activations
+from cyrnn import activations, objects
 from cyrnn.layers import (
     RNN,
     Activation,
@@ -48,6 +48,7 @@ _REFUSED = {
 }
 _RECURRENT = (RNN, SimpleRNNCell, StackedRNNCells)
 _KNOWN: tuple[type, ...] = (*_RECURRENT, Sequential, TimeDistributed, Dense, Activation, Dropout)
+_EXPORTABLE = "SimpleRNN, RNN of SimpleRNNCells, Dense, Activation, Dropout, and TimeDistributed of the last three"
 
 
 def export_c(layer: Layer, path: str | os.PathLike[str], *, name: str | None = None) -> None:
@@ -177,6 +178,8 @@ def _checked_kind(layer: Any, owner: Any) -> type:
     ways = ("__call__", "call", "call_and_mask")
     kind = next((known for known in _KNOWN if isinstance(layer, known)), None)
     if kind is None or any(getattr(type(layer), way) is not getattr(kind, way) for way in ways):
+        if isinstance(layer, Layer) and objects.is_builtin(type(layer)):
+            raise _refuse(layer, f"there is no C code for this class, only for {_EXPORTABLE}", owner)
         raise _refuse(layer, "its class is not one of cyrnn's, and C cannot run what it does", owner)
     if not layer.built:
         raise _refuse(layer, "it is not built yet: call it or build(input_shape) first", owner)

@@ -53,7 +53,7 @@ class Step:
             return layer.call_and_mask(first, mask, training)  # type: ignore[arg-type]
         told = {"mask": mask} if self.alone or self.mask is not None else {}
         rest, options = _filled(self.node.args[1:], values), _filled(self.options, values)
-        output = layer(first, *rest, **options, **told, training=training)
+        output = layer.inner_call(first, *rest, **options, **told, training=training)
         return output, layer.mask_behind(first, mask)
 
     def run_specs(self, known: dict[KerasTensor, KerasTensor]) -> None:

@@ -12,12 +12,11 @@ from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array, Shape
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.symbolic import KerasTensor, Node
-from cyrnn.layers.recurrent.states import states_as_before_on_error
 from cyrnn.models import functional_config
 from cyrnn.models.executor import Step, Values
 from cyrnn.models.graph import Graph, begun_with
 from cyrnn.models.inputs import Feed
-from cyrnn.models.model import ModelOfLayers, owned
+from cyrnn.models.model import ModelOfLayers
 
 _KEPT_SPECS = 15  # a nested model is asked for the same few shapes again and again
 
@@ -132,16 +131,14 @@ class Functional(ModelOfLayers):
     # ------------------------------------------------------------ calling
 
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        if symbolic.among(inputs, mask):
-            return symbolic.call(self, (inputs,), {"training": training, "mask": mask})
-        with states_as_before_on_error(self):
-            return owned(self.call(inputs, training, mask), inputs)
+        return super().__call__(inputs, training=training, mask=mask)
 
     def checked_inputs(self, inputs: Any) -> Any:
-        """The arrays for the inputs: alone, or in a list in their order. Raises ValueError and TypeError that name
-        the input."""
-        arrays = self._feed.arrays(inputs)
-        return arrays[0] if len(arrays) == 1 else arrays
+        """The arrays for the inputs, in their structure. Raises ValueError and TypeError that name the input."""
+        return self.in_structure(self._feed.arrays(inputs))
+
+    def call_checked(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return self.call(x, training, mask)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         return self.call_and_mask(inputs, mask, training)[0]

@@ -2,23 +2,9 @@
 
 from typing import Any, ClassVar
 
-import numpy as np
-
-from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.models.files import InFiles
-
-
-def owned(outputs: Any, inputs: Any) -> Any:
-    """The outputs of a model for its caller: a view of an input, as layers give that only move numbers, is copied."""
-    given = [part for part in nest.leaves(inputs) if isinstance(part, np.ndarray)]
-
-    def own(output: Any) -> Any:
-        shared = isinstance(output, np.ndarray) and any(np.may_share_memory(output, part) for part in given)
-        return output.copy() if shared else output
-
-    return nest.mapped(own, outputs)
 
 
 class ModelOfLayers(InFiles, Predicts, Layer):

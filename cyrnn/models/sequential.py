@@ -11,8 +11,7 @@ from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base.arguments import Array, Shape
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.symbolic import KerasTensor
-from cyrnn.layers.recurrent.states import states_as_before_on_error
-from cyrnn.models.model import ModelOfLayers, owned
+from cyrnn.models.model import ModelOfLayers
 
 
 @objects.register("keras")
@@ -110,8 +109,7 @@ class Sequential(ModelOfLayers):
         return self.layers[0].checked_inputs(inputs) if self.layers else super().checked_inputs(inputs)
 
     def __call__(self, inputs: ArrayLike, mask: ArrayLike | None = None, training: bool = False) -> Any:
-        with states_as_before_on_error(self):
-            return owned(super().__call__(inputs, mask=mask, training=training), inputs)
+        return super().__call__(inputs, mask=mask, training=training)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
         return self.call_and_mask(inputs, mask, training)[0]

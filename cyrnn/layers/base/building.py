@@ -90,6 +90,10 @@ class Buildable(Weighted):
                 sublayer.build(shape)
         self._hold({spec.name: spec for spec in specs}, values)
 
+    def _set_by_build(self) -> dict[str, Any]:
+        """The attributes that building sets, by name: a build that fails puts these values back."""
+        return {"_specs": self._specs, "_values": self._values, "_build_shape": self._build_shape}
+
     @property
     def makes_its_own_weights(self) -> bool:
         """Whether the `build` is a custom one."""
@@ -142,11 +146,11 @@ def _built_once(build: Callable[..., None]) -> Callable[..., None]:
 @contextlib.contextmanager
 def _as_before_on_error(layer: Buildable) -> Iterator[None]:
     """If the block fails, the layer and those in it are as they were: nothing is half built."""
-    before = [(part, part._specs, part._values, part._built, part._build_shape) for part in layer.layers_within()]
+    before = [(part, part._built, part._set_by_build()) for part in layer.layers_within()]
     try:
         yield
     except BaseException:
-        for part, specs, values, built, shape in before:
-            part._specs, part._values, part._build_shape = specs, values, shape
+        for part, built, attributes in before:
+            vars(part).update(attributes)
             part.built = built
         raise

@@ -14,6 +14,8 @@ from cyrnn import activations, objects
 from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array, as_array
 from cyrnn.layers.base.building import Buildable, deferred_building
+from cyrnn.layers.base.carried import carried_states, put_back
+from cyrnn.layers.base.memory import owned
 from cyrnn.layers.base.symbolic import KerasTensor
 
 
@@ -27,6 +29,7 @@ class CallableLayer(Buildable):
     keeps_training_open: ClassVar[bool] = False  # whether a call's `training` may be None
 
     activity_regularizer: Any
+    states: Any = None  # that the layer carries from call to call
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -40,13 +43,47 @@ class CallableLayer(Buildable):
         self._called_with: Any = None  # the shape of the first of these
 
     def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> Any:
-        """``call(inputs, ...)`` with inputs of the layer's dtype, after building it; see the class for the arguments.
+        """Call the layer; see its class for the arguments. Symbolic tensors give symbolic tensors.
 
-        `mask` and `training` are left out where `call` does not take them. Symbolic tensors give symbolic tensors.
+        Parameters
+        ----------
+        inputs : array, or a structure of arrays
+            They are cast to the dtype that the layer computes in. The first inputs build the layer.
+        *args, **kwargs
+            Further arguments of `call`. `mask` and `training` are left out where `call` does not take them.
+
+        Returns
+        -------
+        array, or a structure of arrays
+            The caller's own: they share no memory with inputs, weights, states, or each other.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument does not fit. Carried states are then as they were.
         """
         if symbolic.among(inputs, args, kwargs):
             return symbolic.call(self, (inputs, *args), kwargs)
         x = self.checked_inputs(inputs)
+        before = carried_states(self)
+        try:
+            outputs = self.call_checked(x, *args, **kwargs)
+        except BaseException:
+            put_back(before)
+            raise
+        return owned(outputs, x, self.runs_custom_code)
+
+    def inner_call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """A call from a model or another layer: the outputs may be memory of the inputs, and nothing is copied for it.
+
+        It is the call itself where a user wrote that.
+        """
+        if not type(self).__call__.__module__.startswith("cyrnn."):
+            return self(inputs, *args, **kwargs)
+        return self.call_checked(self.checked_inputs(inputs), *args, **kwargs)
+
+    def call_checked(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As `inner_call`, with inputs that `checked_inputs` has returned."""
         if not self.built:
             self.build(symbolic.shapes_of(x))
         told = {key: kwargs.pop(key) for key in ("mask", "training") if key in kwargs}
@@ -55,6 +92,11 @@ class CallableLayer(Buildable):
             outputs = self.returned(outputs)
         self._record_activity(outputs)
         return outputs
+
+    @property
+    def carries_states(self) -> bool:
+        """Whether the next call begins with the `states` that one leaves."""
+        return False
 
     @property
     def is_custom(self) -> bool:
@@ -156,7 +198,7 @@ class CallableLayer(Buildable):
 
     def call_and_mask(self, x: Any, mask: Any, training: bool) -> tuple[Any, Any]:
         """The layer's output, and the mask for the layer behind it; of several inputs, lists."""
-        return self(x, mask=mask, training=training), self.mask_behind(x, mask)
+        return self.inner_call(x, mask=mask, training=training), self.mask_behind(x, mask)
 
     def mask_behind(self, x: Any, mask: Any) -> Any:
         """The mask for the layer behind this one."""

@@ -1,15 +1,68 @@
-"""Which arrays have memory in common, or bytes of a file."""
+"""Whose memory an array is: what a call returns is its caller's own, what is written is not read meanwhile."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 
 _MOST_WORK = 10_000  # steps of NumPy's exact search for a common byte; where it takes more, arrays count as overlapping
+
+
+def owned(outputs: Any, inputs: Any, copied: bool) -> Any:
+    """Make the outputs of a call its caller's own: writeable, and in memory of which no one else has a part.
+
+    Parameters
+    ----------
+    outputs : array, or a structure of arrays
+        What a layer has computed. Layers that only move numbers may return memory of their inputs, or one array twice.
+    inputs : array, or a structure of arrays
+        The arrays that the layer read.
+    copied : bool
+        Whether to copy all outputs: where code of the user computed them, their memory may be anything.
+
+    Returns
+    -------
+    array, or a structure of arrays
+        As `outputs`, with copies for arrays of memory that is the inputs', another output's, or not NumPy's; for
+        read-only arrays; and for parts of larger arrays, which would keep all of them in memory.
+    """
+    taken = {id(_owner(part)) for part in nest.leaves(inputs) if isinstance(part, np.ndarray)}
+    return _owned(outputs, taken, copied)
+
+
+def _owned(outputs: Any, taken: set[int], copied: bool) -> Any:
+    if isinstance(outputs, np.ndarray):
+        owner = _owner(outputs)
+        if copied or id(owner) in taken or not _is_all_of(outputs, owner):
+            owner = outputs = np.array(outputs, order="C")
+        taken.add(id(owner))
+        return outputs
+    if isinstance(outputs, dict):
+        return {key: _owned(part, taken, copied) for key, part in outputs.items()}
+    if isinstance(outputs, (list, tuple)):
+        parts = [_owned(part, taken, copied) for part in outputs]
+        if isinstance(outputs, tuple) and hasattr(outputs, "_fields"):
+            return type(outputs)(*parts)  # a named tuple
+        return parts if isinstance(outputs, list) else tuple(parts)
+    return outputs
+
+
+def _owner(array: Array) -> Array:
+    """The array whose memory, or view of memory that is not NumPy's, an array is or shows a part of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _is_all_of(array: Array, owner: Array) -> bool:
+    """Whether an array may be written to, and has all the memory that its owner has allocated."""
+    return array.flags.writeable and owner.flags.owndata and array.nbytes == owner.nbytes and type(array) is np.ndarray
 
 
 def check_apart(name: str, written: Array, read: Mapping[str, Iterable[Array]]) -> None:

@@ -10,6 +10,7 @@ from cyrnn.engine import threads
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, check_out, checked_int
 from cyrnn.layers.base.batched_output import BatchedOutput
+from cyrnn.layers.base.carried import states_as_before_on_error
 from cyrnn.layers.base.memory import check_apart, overlap
 
 # Without a batch_size: as many samples at a time as make about this many elements, of the input or of a layer's output,
@@ -69,7 +70,8 @@ class Predicts:
 
         Notes
         -----
-        Ctrl-C ends it between batches and within them. After it, or an error, `out` may be filled in part.
+        Ctrl-C ends it between batches and within them. After it, or an error, carried states are as they were, but
+        `out` may be filled in part.
 
         With a stateful layer each batch begins with the states that the one before left, row by row; the number of
         samples must be a multiple of its rows.
@@ -112,11 +114,12 @@ def _predict(layer: Any, x: Any, batch_size: int | None, num_threads: int | None
     outputs: list[BatchedOutput] = []
     if out is not None:
         outputs = [BatchedOutput(layer.name, samples, array) for array in _checked_out(layer, out, inputs)]
-    with threads.using(num_threads):
+    with threads.using(num_threads), states_as_before_on_error(layer):
         for first in _each(range(0, max(1, samples), size), progress):
             last = min(first + size, samples)
             batch = layer.in_structure([array[first:last] for array in inputs])
-            part = layer(batch, training=False) if layer.keeps_training_open else layer(batch)
+            options = {"training": False} if layer.keeps_training_open else {}
+            part = layer.inner_call(batch, **options)
             parts = [np.asarray(values) for values in nest.leaves(part)]
             outputs = outputs or [BatchedOutput(layer.name, samples) for _ in parts]
             if len(parts) != len(outputs):

@@ -16,13 +16,13 @@ from cyrnn.layers.base.engine_layer import run_together
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.layers.recurrent.rnn import RNN
-from cyrnn.layers.recurrent.states import checked_and_called
+from cyrnn.layers.recurrent.sequence_layer import SequenceLayer
 
 MERGE_MODES = ("sum", "mul", "ave", "concat", None)
 
 
 @objects.register("keras.layers")
-class Bidirectional(Predicts, Layer):
+class Bidirectional(Predicts, SequenceLayer):
     """A recurrent layer in both directions: ``layer(sequences, initial_state=None, mask=None, training=False)``.
 
     Parameters
@@ -90,15 +90,9 @@ class Bidirectional(Predicts, Layer):
 
     # ------------------------------------------------------------ calling
 
-    def __call__(
-        self,
-        sequences: ArrayLike,
-        initial_state: Any = None,
-        mask: ArrayLike | None = None,
-        training: bool = False,
-    ) -> Any:
-        count = 2 if self.merge_mode is None else 1
-        return checked_and_called(self, sequences, initial_state, mask, training, count)
+    @property
+    def outputs_of_sequences(self) -> int:
+        return 2 if self.merge_mode is None else 1
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         return self.forward_layer.checked_inputs(inputs)
@@ -133,7 +127,7 @@ class Bidirectional(Predicts, Layer):
                 layer._record_activity(result)
         else:
             returned = [
-                layer(sequences, initial_state=states, mask=keep, training=training)
+                layer.inner_call(sequences, initial_state=states, mask=keep, training=training)
                 for layer, (states, keep) in zip(layers, arguments, strict=True)
             ]
         results = [result if isinstance(result, tuple) else (result,) for result in returned]

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
-from cyrnn.layers.base.layer import accepted
+from cyrnn.layers.base.layer import Layer, accepted
 
 
 def check_cell(cell: Any) -> None:
@@ -54,7 +54,9 @@ def begins_with_zeros(cell: Any) -> bool:
 
 
 def entry(cell: Any) -> Callable[..., Any]:
-    """What to call: the cell itself, or its `call` where it cannot be called."""
+    """What to call: the cell itself, as a layer calls another; or its `call` where it cannot be called."""
+    if isinstance(cell, Layer):
+        return cell.inner_call
     return cell if callable(cell) else cell.call
 
 

@@ -19,15 +19,16 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.layers.recurrent import cell_protocol
 from cyrnn.layers.recurrent.python_loop import run_cell
+from cyrnn.layers.recurrent.sequence_layer import SequenceLayer
 from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
 from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
-from cyrnn.layers.recurrent.states import Carried, checked_and_called
+from cyrnn.layers.recurrent.states import Carried
 from cyrnn.layers.recurrent.stepper import Stepper, stepper_of
 from cyrnn.layers.recurrent.wavefront import Stage, calls_of
 
 
 @objects.register("keras.layers")
-class RNN(Carried, Predicts, Layer):
+class RNN(Carried, Predicts, SequenceLayer):
     """A recurrent layer: ``rnn(sequences, initial_state=None, mask=None, training=False)``.
 
     Parameters
@@ -121,7 +122,19 @@ class RNN(Carried, Predicts, Layer):
                 outputs = plan.forward(sequences, self.return_sequences, self.go_backwards, threads.get_num_threads)
                 if outputs is not None:
                     return outputs
-        return checked_and_called(self, sequences, initial_state, mask, training)
+        return super().__call__(sequences, initial_state, mask, training)
+
+    def inner_call(
+        self,
+        inputs: ArrayLike,
+        initial_state: Any = None,
+        mask: ArrayLike | None = None,
+        training: bool = False,
+    ) -> Any:
+        ours = type(self).__call__ is RNN.__call__
+        if ours and self._takes_the_short_way() and self.cell.whole_plan() is not None:
+            return self(inputs, initial_state, mask, training)  # whose output is new memory, and is not copied
+        return super().inner_call(inputs, initial_state=initial_state, mask=mask, training=training)
 
     def _takes_the_short_way(self) -> bool:
         """Whether a call without states, mask and training is one call of a plan, and nothing else."""

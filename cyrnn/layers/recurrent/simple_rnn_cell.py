@@ -14,10 +14,8 @@ from numpy.typing import ArrayLike
 from cyrnn import activations, constraints, initializers, objects, random, regularizers
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
-from cyrnn.layers.base import symbolic
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
 from cyrnn.layers.base.engine_layer import PlannedLayer
-from cyrnn.layers.base.layer import accepted
 from cyrnn.layers.base.weights import Weight, WeightSpec
 
 
@@ -125,32 +123,32 @@ class SimpleRNNCell(PlannedLayer):
     # ------------------------------------------------------------ one step
 
     def __call__(self, sequence: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:
-        if not training and type(self).call is SimpleRNNCell.call and self.activity_regularizer is None:
-            output = self._step_the_short_way(sequence, states)
-            if output is not None:
-                return output, [output] if isinstance(states, (list, tuple)) else output
-        if symbolic.among(sequence, states):
-            return symbolic.call(self, (sequence, states), {"training": training})
-        x = self.checked_inputs(sequence)
-        if x.ndim != 2:
-            raise ValueError(f"sequence must have shape (batch, features), got {x.shape}")
-        if not self.built:
-            self.build(x.shape)
-        # A subclass' own `call` may have no use for `training`.
-        result = self.call(x, states, **accepted(type(self).call, training=training))
-        self._record_activity(result)
-        return result
+        result = None if training else self._called_the_short_way(sequence, states)
+        return super().__call__(sequence, states, training=training) if result is None else result
 
-    def _step_the_short_way(self, sequence: Any, states: Any) -> Array | None:
-        """The output, where it takes one call of the plan and arrays that fit; else None."""
+    def inner_call(self, inputs: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:
+        ours = type(self).__call__ is SimpleRNNCell.__call__
+        result = self._called_the_short_way(inputs, states) if ours and not training else None
+        return super().inner_call(inputs, states, training=training) if result is None else result
+
+    def _called_the_short_way(self, sequence: Any, states: Any) -> tuple[Array, Any] | None:
+        """Output and states, where it takes one call of the plan and arrays that fit; else None."""
+        if type(self).call is not SimpleRNNCell.call or self.activity_regularizer is not None:
+            return None
         plan = self.whole_plan()
         if plan is None or plan.dtype != self.dtype_policy.compute_dtype:
             return None
-        if isinstance(states, (list, tuple)):
-            if not states:
-                return None
-            states = states[0]
-        return plan.step(sequence, states, threads.get_num_threads)
+        listed = isinstance(states, (list, tuple))
+        if listed and not states:
+            return None
+        output = plan.step(sequence, states[0] if listed else states, threads.get_num_threads)
+        return None if output is None else _with_state(output, listed)
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        x = super().checked_inputs(inputs)
+        if x.ndim != 2:
+            raise ValueError(f"sequence must have shape (batch, features), got {x.shape}")
+        return x
 
     def call(self, sequence: Array, states: Any, training: bool = False) -> tuple[Array, Any]:
         plan = self.plan()
@@ -169,8 +167,7 @@ class SimpleRNNCell(PlannedLayer):
             state=output,
         )
         engine.run([call], threads.get_num_threads())
-        output = self.returned(self.activated(output))
-        return output, [output] if listed else output
+        return _with_state(self.returned(self.activated(output)), listed)
 
     def checked_state(self, state: ArrayLike, batch: int) -> Array:
         """A state as a contiguous (batch, units) array in the engine's dtype; (1, units) and (units,) are repeated."""
@@ -249,3 +246,9 @@ class SimpleRNNCell(PlannedLayer):
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
         }
+
+
+def _with_state(output: Array, listed: bool) -> tuple[Array, Any]:
+    """The output and the new state, equal to it: a copy, so that writing to one leaves the other as it is."""
+    state = output.copy()
+    return output, [state] if listed else state

@@ -1,18 +1,13 @@
 """The states of a recurrent layer: which it begins a call with, and those that a stateful one carries between calls."""
 
-import contextlib
-from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn.dtypes import DTypePolicy
-from cyrnn.layers.base import nest, symbolic
+from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, checked_rows
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.sublayers import HasSublayers
 from cyrnn.layers.recurrent import cell_protocol
 
 
@@ -22,6 +17,13 @@ class Carried(Layer):
     cell: Any
     stateful: bool
     states: list[Any] | None
+
+    @property
+    def carries_states(self) -> bool:
+        return self.stateful
+
+    def _set_by_build(self) -> dict[str, Any]:
+        return {**super()._set_by_build(), "states": self.states}
 
     def get_initial_state(self, batch_size: int) -> list[Any]:
         """The states of a call without `initial_state`: zeros (batch_size, size), or what the cell says.
@@ -108,93 +110,3 @@ class Carried(Layer):
 
     def stateful_rows(self) -> int | None:
         return None if self.states is None else len(nest.flatten(self.states)[0])
-
-
-class SequenceLayer(Protocol):
-    """What a call of `RNN` and of `Bidirectional` needs of the layer."""
-
-    return_sequences: bool
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def time_major(self) -> bool: ...
-
-    @property
-    def built(self) -> bool: ...
-
-    @property
-    def dtype_policy(self) -> DTypePolicy: ...
-
-    @property
-    def _nodes(self) -> deque[symbolic.Node]: ...
-
-    @property
-    def compute_output_spec(self) -> Callable[..., Any]: ...
-
-    @property
-    def call(self) -> Callable[..., Any]: ...
-
-    def build(self, input_shape: Any) -> None: ...
-
-    def layers_within(self) -> tuple[Any, ...]: ...
-
-    def checked_inputs(self, inputs: ArrayLike) -> Array: ...
-
-    def checked_call(self, sequences: Array, initial_state: Any, mask: ArrayLike | None) -> Any: ...
-
-    def _record_activity(self, outputs: Any) -> None: ...
-
-
-def checked_and_called(
-    layer: SequenceLayer, sequences: ArrayLike, initial_state: Any, mask: Any, training: bool, count: int = 1
-) -> Any:
-    """A call of a recurrent layer that returns `count` outputs: nothing is made or moved if it fails.
-
-    Time and batch change places for a layer that has the time first. Symbolic tensors give symbolic tensors.
-    """
-    if symbolic.among(sequences, initial_state, mask):
-        if initial_state is not None:
-            _check_symbolic_states(layer, sequences, initial_state)
-        given = {"initial_state": initial_state, "mask": mask, "training": training}
-        return symbolic.call(layer, (sequences,), given)
-    x = layer.checked_inputs(sequences)
-    if layer.time_major and mask is not None:
-        mask = np.asarray(mask).swapaxes(0, 1)
-    if not layer.built:  # what is wrong is said before anything is made
-        layer.checked_call(x, initial_state, mask)
-        layer.build(np.shape(sequences))
-    with states_as_before_on_error(layer):
-        result = layer.call(x, initial_state, mask=mask, training=training)
-        layer._record_activity(result)
-    if not (layer.time_major and layer.return_sequences):
-        return result
-    parts = result if isinstance(result, tuple) else (result,)
-    parts = (*(output.swapaxes(0, 1) for output in parts[:count]), *parts[count:])
-    return parts if isinstance(result, tuple) else parts[0]
-
-
-def _check_symbolic_states(layer: SequenceLayer, sequences: Any, initial_state: Any) -> None:
-    """Raises what a call with arrays of these shapes would say of the states."""
-    batch, dtype = symbolic.common_batch((sequences, initial_state)), layer.dtype_policy.engine_dtype
-    x, states = nest.mapped(lambda tensor: symbolic.placeholder(tensor, dtype, batch), [sequences, initial_state])
-    layer.checked_call(layer.checked_inputs(x), states, None)
-
-
-@contextlib.contextmanager
-def states_as_before_on_error(layer: HasSublayers | SequenceLayer) -> Iterator[None]:
-    """If the block fails, no state that the layer or one within it carries has moved."""
-    carriers = [
-        part for part in layer.layers_within() if getattr(part, "stateful", False) and isinstance(part, Carried)
-    ]
-    before = [part.states for part in carriers]
-    try:
-        yield
-    except BaseException:
-        for part, states in zip(carriers, before, strict=True):
-            if states is None:  # built in the block
-                part.reset_state()
-            else:
-                part.states = states
-        raise

@@ -1,0 +1,69 @@
+"""How a layer over sequences is called: with an initial state and a mask, which are checked before anything is made."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn.layers.base import nest, symbolic
+from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.layer import Layer
+
+
+class SequenceLayer(Layer):
+    """Base of `RNN` and `Bidirectional`. Sequences are (batch, timesteps, ...), or time-major where a layer says so."""
+
+    return_sequences: bool
+
+    @property
+    def time_major(self) -> bool:
+        """Whether sequences, masks and outputs are (timesteps, batch, ...), as a config of Keras 2 may say."""
+        return False
+
+    @property
+    def outputs_of_sequences(self) -> int:
+        """How many outputs come before the states."""
+        return 1
+
+    def checked_call(self, sequences: Array, initial_state: Any, mask: ArrayLike | None) -> Any:
+        """The arguments of a call, checked. Raises ValueError and TypeError before anything is made or moved."""
+        raise NotImplementedError(f"{type(self).__name__} has no `checked_call`")
+
+    def __call__(
+        self,
+        sequences: ArrayLike,
+        initial_state: Any = None,
+        mask: ArrayLike | None = None,
+        training: bool = False,
+    ) -> Any:
+        return super().__call__(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def call_checked(self, x: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        if self.time_major and mask is not None:
+            mask = np.asarray(mask).swapaxes(0, 1)
+        if not self.built:  # errors come before anything is made
+            self.checked_call(x, initial_state, mask)
+            self.build((x.shape[1], x.shape[0], *x.shape[2:]) if self.time_major else x.shape)
+        result = self.call(x, initial_state, mask=mask, training=training)
+        self._record_activity(result)
+        if not (self.time_major and self.return_sequences):
+            return result
+        parts, count = result if isinstance(result, tuple) else (result,), self.outputs_of_sequences
+        parts = (*(output.swapaxes(0, 1) for output in parts[:count]), *parts[count:])
+        return parts if isinstance(result, tuple) else parts[0]
+
+    def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        initial_state = args[0] if args else kwargs.get("initial_state")
+        if initial_state is not None:
+            self._check_symbolic_states(inputs, initial_state)
+        return super().compute_output_spec(inputs, *args, **kwargs)
+
+    def _check_symbolic_states(self, sequences: Any, initial_state: Any) -> None:
+        """Raises the errors of a call with states of these shapes."""
+        batch, dtype = symbolic.common_batch((sequences, initial_state)), self.dtype_policy.engine_dtype
+        x, states = nest.mapped(lambda tensor: symbolic.placeholder(tensor, dtype, batch), [sequences, initial_state])
+        self.checked_call(self.checked_inputs(x), states, None)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None], initial_state_shape: Any = None) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no `compute_output_shape`")

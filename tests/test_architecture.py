@@ -1,82 +1,230 @@
-"""The house: four floors, and imports go down only."""
+"""The house: rooms on floors. Imports go down only, and nowhere in a circle.
+
+Everything counts as an import: at the top of a module, inside a function, under ``if TYPE_CHECKING``, ``cimport``,
+``#include``, ``extern from``, and a string that names a module, as lazy tables hold them.
+"""
 
 import ast
+import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
 from helpers import run_python
 
 import cyrnn
 
 ROOT = Path(cyrnn.__file__).parent
 
-# From the ground up; a module may import from its own floor and those below it.
+# From the ground up. A room is a module or a package with all that is in it, if no other room names it more closely.
+# Rooms on one floor do not know each other.
 FLOORS = [
-    ["_version", "locks"],
+    ["_version", "locks", "arrays"],
     ["engine"],
-    [
-        "arrays",
-        "objects",
-        "dtypes",
-        "configurable",
-        "random",
-        "initializers",
-        "regularizers",
-        "constraints",
-        "activation_formulas",
-        "activations",
-        "layers",
-    ],
-    ["models", "saving"],
-    ["capi", "config", "demo", "cli", "__init__", "__main__"],
+    ["objects", "activation_formulas"],
+    ["dtypes", "configurable"],
+    ["random"],
+    ["initializers", "regularizers", "constraints", "activations"],
+    ["layers.base"],
+    ["layers.recurrent"],
+    ["layers.around"],
+    ["layers"],
+    ["saving"],  # the files: they know layers and their weights by path, never a model
+    ["models"],
+    ["saving.onnx", "saving.c", "saving.torch"],
+    ["saving.interchange"],
+    ["saving.__init__", "capi", "config"],
+    ["__init__"],
+    ["demo"],
+    ["cli"],
+    ["__main__"],
 ]
-FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+MOST_LINES = 400  # of a file
+MOST_FILES = 20  # of a folder, that can be seen at one look; the engine's are of several kinds
 
 
-def modules():
-    for path in sorted([*ROOT.rglob("*.py"), *ROOT.rglob("*.pyx")]):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        yield path, parts[0]
+def python_name(path):
+    """``layers/base/nest.py`` -> ``layers.base.nest``; a package is called ``layers.base.__init__``."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
-def imported(path):
-    """The first-level names below cyrnn that a module imports: cyrnn.layers.base.layer -> layers."""
-    if path.suffix == ".pyx":
-        lines = [line.split() for line in path.read_text().splitlines() if line.strip().startswith(("from", "import"))]
-        targets = [word for words in lines for word in words[1:2]]
-    else:
-        targets = []
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                targets += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module == "cyrnn":
-                targets += [f"cyrnn.{alias.name}" for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: imports are absolute"
-                targets.append(node.module)
-    for target in targets:
-        first, _, rest = target.partition(".")
-        if first == "cyrnn":
-            yield rest.partition(".")[0] or "__init__"
+def files():
+    return sorted(path for kind in ("py", "pyx", "pxd", "hpp", "cpp", "h", "pxi") for path in ROOT.rglob(f"*.{kind}"))
 
 
-def test_every_module_has_its_floor():
-    assert {name for _, name in modules()} == set(FLOOR)
+MODULES = {python_name(path): path for path in files() if path.suffix in (".py", ".pyx", ".pxd")}
+SOURCES = {path.name: path for path in files() if path.suffix in (".hpp", ".cpp", ".h", ".pxi")}
+GENERATED = {f"{Path(name.rpartition('.')[2])}.cpp" for name, path in MODULES.items() if path.suffix == ".pyx"}
+
+
+def module_named(dotted):
+    """The module of ours that ``cyrnn.layers.base.nest`` names, or None."""
+    first, _, rest = dotted.partition(".")
+    name = rest or "__init__"
+    return next((found for found in (name, f"{name}.__init__") if first == "cyrnn" and found in MODULES), None)
+
+
+def docstrings(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield node.value
+
+
+def imported_by_python(path):
+    tree = ast.parse(path.read_text())
+    prose = set(docstrings(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if module_named(inner) else node.module
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose:
+            yield node.value if re.fullmatch(r"cyrnn(\.\w+)+", node.value) else ""
+
+
+def imported_by_cython(path):
+    code = re.sub(r'(?s:""".*?""")|#.*', "", path.read_text())
+    for where, names in re.findall(r"^\s*from ([\w.]+) c?import (.+)", code, re.MULTILINE):
+        for name in re.findall(r"\w+", names) or [""]:
+            inner = f"{where}.{name}"
+            yield inner if module_named(inner) else where
+    yield from re.findall(r"^\s*c?import ([\w.]+)", code, re.MULTILINE)
+
+
+def included(path):
+    pattern = r'^#include "([\w./]+)"|^cdef extern from "([\w./]+)"|^include "([\w./]+)"'
+    return re.findall(pattern, path.read_text(), re.MULTILINE)
+
+
+def arrows():
+    """(from, to): names of modules, or of C and C++ files."""
+    for path in files():
+        if path.name in GENERATED:
+            continue
+        ours = python_name(path) if path.suffix in (".py", ".pyx", ".pxd") else path.name
+        if path.suffix in (".py", ".pyx", ".pxd"):
+            found = imported_by_python(path) if path.suffix == ".py" else imported_by_cython(path)
+            for target in map(module_named, found):
+                if target is not None and target != ours:
+                    yield ours, target
+        for names in included(path):
+            name = Path(next(filter(None, names))).name
+            if name in SOURCES and name != ours:
+                yield ours, name
+
+
+ARROWS = sorted(set(arrows()))
+
+
+def room_of(name):
+    """The room of a module, or of a C or C++ file."""
+    if name in SOURCES:
+        name = ".".join(SOURCES[name].relative_to(ROOT).parts[:-1])
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        if ".".join(parts[:length]) in FLOOR:
+            return ".".join(parts[:length])
+    return None
+
+
+def test_every_module_has_its_room():
+    assert [name for name in MODULES if room_of(name) is None] == []
+    rooms = {room_of(name) for name in MODULES} | {room_of(name) for name in SOURCES}
+    assert rooms == set(FLOOR)
+
+
+def test_the_arrows_are_seen():
+    """A guard of this file: each way of importing that there is in the house is among the arrows."""
+    assert len(ARROWS) > 300
+    for arrow in [
+        ("layers.base.layer", "layers.base.calling"),
+        ("engine.plan", "engine.contract"),
+        ("engine.plan", "engine.engine_blas"),  # inside a function
+        ("recurrence.hpp", "contract.hpp"),
+        ("engine.contract", "contract.hpp"),
+    ]:
+        assert arrow in ARROWS
 
 
 def test_imports_go_down_only():
-    arrows = [(path, name, target) for path, name in modules() for target in imported(path)]
-    assert len(arrows) > 50
-    for path, name, target in arrows:
-        target = target if target in FLOOR else "__init__"  # `from cyrnn import Sequential` and the like
-        assert FLOOR[target] <= FLOOR[name], f"{path.relative_to(ROOT)} ({name}) imports {target}, which is above it"
+    up = [
+        f"{ours} imports {theirs}"
+        for ours, theirs in ARROWS
+        if room_of(ours) != room_of(theirs) and FLOOR[room_of(ours)] <= FLOOR[room_of(theirs)]
+    ]
+    assert up == []
+
+
+def test_no_circles():
+    graph = {}
+    for ours, theirs in ARROWS:
+        graph.setdefault(ours, set()).add(theirs)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
+
+
+def test_no_class_is_changed_from_another_module():
+    """No arrow is hidden by setting attributes of what was imported."""
+    for path in MODULES.values():
+        if path.suffix != ".py":
+            continue
+        tree = ast.parse(path.read_text())
+        nodes = list(ast.walk(tree))
+        foreign = {
+            alias.asname or alias.name
+            for node in nodes
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cyrnn")
+            for alias in node.names
+            if alias.name[:1].isupper()
+        }
+        targets = [t for node in nodes if isinstance(node, ast.Assign) for t in node.targets]
+        changed = [t.value for t in targets if isinstance(t, ast.Attribute)]
+        changed += [
+            node.args[0]
+            for node in nodes
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setattr"
+        ]
+        names = {node.id for node in changed if isinstance(node, ast.Name)}
+        assert not names & foreign, f"{python_name(path)} changes {names & foreign}"
+
+
+def test_what_a_function_needs_of_a_layer_is_typed():
+    """No circle is hidden by `Any`: a function that works on a layer, model or RNN says which protocol it needs."""
+    untyped = []
+    for name, path in MODULES.items():
+        if path.suffix == ".py" and name.startswith(("layers", "models")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    untyped += [
+                        f"{name}.{node.name}({argument.arg}: Any)"
+                        for argument in (*node.args.args, *node.args.kwonlyargs)
+                        if argument.arg in ("self", "layer", "model", "rnn", "stepper")
+                        and isinstance(argument.annotation, ast.Name)
+                        and argument.annotation.id == "Any"
+                    ]
+    assert untyped == []
+
+
+def test_files_and_folders_have_the_size_of_a_screen():
+    for path in files():
+        if path.name not in GENERATED:
+            assert len(path.read_text().splitlines()) <= MOST_LINES, path
+    for folder in {path.parent for path in files()} - {ROOT / "engine"}:
+        assert len([path for path in files() if path.parent == folder]) <= MOST_FILES, folder
 
 
 def test_layers_know_no_pointers_and_the_engine_no_options():
-    for path, name in modules():
+    for name, path in MODULES.items():
         text = path.read_text()
-        if name == "layers":
+        if name.startswith("layers"):
             assert "ctypes" not in text and "cython" not in text.lower(), path
-        if name == "engine" and path.suffix == ".pyx":
+        if name.startswith("engine") and path.suffix == ".pyx":
             assert "return_sequences" not in text and "stateful" not in text, path
 
 

@@ -82,6 +82,6 @@ def functions() -> dict[str, Any]:
     Returns
     -------
     dict of str to ctypes function
-        By the name of the function; a new dict of new functions in each call. Pointers are addresses, statuses are ints.
+        By the name of the function; a new dict of new functions in each call. Pointers are addresses, statuses ints.
     """
     return {name: ctypes.CFUNCTYPE(*_PROTOTYPES[name])(address) for name, address in addresses().items()}

@@ -7,7 +7,7 @@ calls in a circle, is a ValueError that names the layer.
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from cyrnn import objects
 from cyrnn.layers.around.core import InputLayer
@@ -22,7 +22,25 @@ from cyrnn.models.model import ModelOfLayers
 # ------------------------------------------------------------ writing
 
 
-def written(model: Any, nodes_of_all: Iterable[Node]) -> dict[str, Any]:
+class GraphModel(Protocol):
+    """What a config tells of a model."""
+
+    name: str
+
+    @property
+    def trainable(self) -> bool: ...
+
+    @property
+    def operations(self) -> list[Any]: ...
+
+    @property
+    def input(self) -> Any: ...
+
+    @property
+    def output(self) -> Any: ...
+
+
+def written(model: GraphModel, nodes_of_all: Iterable[Node]) -> dict[str, Any]:
     """The config of a model, as Keras 3 writes it."""
     calls: dict[Any, list[Node]] = {layer: [] for layer in model.operations}
     for node in sorted(nodes_of_all, key=lambda node: node.number):
@@ -58,7 +76,7 @@ def written(model: Any, nodes_of_all: Iterable[Node]) -> dict[str, Any]:
     }
 
 
-def _counted_from(layer: Any) -> int:
+def _counted_from(layer: object) -> int:
     """The number of a layer's first call, where a config of Keras 3 names inputs and outputs of the model."""
     return layer.first_call if isinstance(layer, ModelOfLayers) else 0
 
@@ -192,7 +210,7 @@ def _counted_from_zero(leaf: Any, layers: Mapping[str, Any]) -> Any:
     return leaf
 
 
-def _old_first_number(layer: Any) -> int:
+def _old_first_number(layer: object) -> int:
     """The number of the first call of a layer, as Keras 2 counted: models that know their input begin with 1."""
     return 1 if isinstance(layer, ModelOfLayers) and layer.input_shape is not None else 0
 
@@ -226,7 +244,7 @@ def _make(layers: Mapping[str, Any], calls: list[_Call], given: dict[str, list[l
         raise ValueError(f"layer {stuck.owner!r} waits for a tensor that nobody can give: the calls go in a circle")
 
 
-def _made(layer: Any, call: _Call, given: dict[str, list[list[KerasTensor]]]) -> None:
+def _made(layer: Layer | Operation, call: _Call, given: dict[str, list[list[KerasTensor]]]) -> None:
     def tensor(leaf: Any) -> Any:
         if not isinstance(leaf, Reference):
             return leaf

@@ -71,7 +71,7 @@ def _input_shape(model: ModelOfLayers, envelope: Mapping[str, Any]) -> Any:
     return tuple(shape) if isinstance(shape, list) else shape
 
 
-def save_model(model: Any, path: str | os.PathLike[str]) -> None:
+def save_model(model: object, path: str | os.PathLike[str]) -> None:
     """Write a built model to a ``.keras`` file that Keras 3 opens, at once and whole. Needs h5py.
 
     Custom functions and classes are in the file by name: a reader needs them as `custom_objects`. So is the

@@ -100,7 +100,7 @@ def _of_config(entries: list[Mapping[str, Any]], inputs: dict[str, list[str]]) -
     return lines
 
 
-def _describe(line: Line, layer: Any, input_shape: Any) -> None:
+def _describe(line: Line, layer: object, input_shape: Any) -> None:
     """Fill in the output shape and the parameters of a layer that was made, as far as its input's shape is known."""
     if not isinstance(layer, Layer):
         line.parameters = 0 if layer is not None else None

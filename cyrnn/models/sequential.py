@@ -47,7 +47,7 @@ class Sequential(ModelOfLayers):
         """The shape of the output, where that of the input is known."""
         return None if self.input_shape is None else self.compute_output_shape(self.input_shape)
 
-    def add(self, layer: Any) -> None:
+    def add(self, layer: Layer | KerasTensor) -> None:
         """Append a layer, or begin with an `Input`."""
         self._append(layer)
         self.built = False
@@ -62,7 +62,7 @@ class Sequential(ModelOfLayers):
         self.built = self.built and bool(self.layers)
         return layer
 
-    def _append(self, layer: Any) -> None:
+    def _append(self, layer: object) -> None:
         if isinstance(layer, KerasTensor) and layer.node is not None and isinstance(layer.node.layer, InputLayer):
             layer = layer.node.layer
         if not isinstance(layer, Layer):

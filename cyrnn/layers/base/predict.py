@@ -11,6 +11,7 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, check_out, checked_int
 from cyrnn.layers.base.batched_output import BatchedOutput
 from cyrnn.layers.base.carried import states_as_before_on_error
+from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.memory import check_apart, overlap
 
 # Without a batch_size: as many samples at a time as make about this many elements, of the input or of a layer's output,
@@ -21,7 +22,7 @@ _LEAST_SAMPLES = 32
 Progress = bool | Callable[[Iterable[int]], Iterable[int]]
 
 
-class Predicts:
+class Predicts(Layer):
     """What `predict` needs from a layer: that it can be called, and the shape and dtype of its output."""
 
     def predict(
@@ -86,11 +87,11 @@ class Predicts:
         """The argument of a call, or its shapes, made of the parts for each of these arrays."""
         return parts[0]
 
-    def output_dtypes(self: Any, count: int) -> list[np.dtype]:
+    def output_dtypes(self, count: int) -> list[np.dtype]:
         """The dtypes of `count` outputs."""
         return [self.output_dtype] * count
 
-    def largest_shapes(self: Any, shapes: Any) -> list[Any]:
+    def largest_shapes(self, shapes: Any) -> list[Any]:
         """The shapes of all arrays between the layers for inputs of these shapes: a batch takes memory for them."""
         return [self.compute_output_shape(shapes)]
 
@@ -99,7 +100,9 @@ class Predicts:
         return None
 
 
-def _predict(layer: Any, x: Any, batch_size: int | None, num_threads: int | None, out: Any, progress: Progress) -> Any:
+def _predict(
+    layer: Predicts, x: Any, batch_size: int | None, num_threads: int | None, out: Any, progress: Progress
+) -> Any:
     inputs = layer.predict_inputs(x)
     if any(array.ndim == 0 for array in inputs):
         raise ValueError("x must have a batch axis, got an array of shape ()")
@@ -131,7 +134,7 @@ def _predict(layer: Any, x: Any, batch_size: int | None, num_threads: int | None
     return nest.filled(part, [output.whole() for output in outputs])
 
 
-def _batch_size(layer: Any, inputs: list[Array], batch_size: int | None) -> int:
+def _batch_size(layer: Predicts, inputs: list[Array], batch_size: int | None) -> int:
     """The number of samples at a time. Raises ValueError before anything is computed, so that no state moves."""
     rows, samples = layer.stateful_rows(), len(inputs[0])
     wanted = None if batch_size is None else checked_int("batch_size", batch_size)
@@ -147,7 +150,7 @@ def _batch_size(layer: Any, inputs: list[Array], batch_size: int | None) -> int:
     return _samples_at_a_time(layer, inputs) if wanted is None else wanted
 
 
-def _samples_at_a_time(layer: Any, inputs: list[Array]) -> int:
+def _samples_at_a_time(layer: Predicts, inputs: list[Array]) -> int:
     size = _ELEMENTS // max(1, sum(array[:1].size for array in inputs))
     if min(size, len(inputs[0])) > _LEAST_SAMPLES and layer.built:  # only then it matters what is between the layers
         shapes = layer.in_structure([(1, *array.shape[1:]) for array in inputs])
@@ -161,7 +164,7 @@ def _sizes(shapes: Any) -> list[int]:
     return [math.prod(1 if n is None else n for n in shape) for shape in nest.leaves_of_shapes(shapes)]
 
 
-def _checked_out(layer: Any, out: Any, inputs: list[Array]) -> list[Array]:
+def _checked_out(layer: Predicts, out: Any, inputs: list[Array]) -> list[Array]:
     """The arrays for the outputs, in their order. Nothing has been computed yet.
 
     Raises ValueError unless the whole result can be written to them. How many rows custom layers return is only known
@@ -187,7 +190,7 @@ def _checked_out(layer: Any, out: Any, inputs: list[Array]) -> list[Array]:
     return arrays
 
 
-def _kept_arrays(layer: Any) -> dict[str, list[Array]]:
+def _kept_arrays(layer: Layer) -> dict[str, list[Array]]:
     """The weights and states of the layer and those in it, by what messages call them."""
     kept: dict[str, list[Array]] = {}
     for part in layer.layers_within():

@@ -28,7 +28,7 @@ def first_version_that_reads(model: Layer) -> str:
     return "3.16.0" if passing_on == {False} else "3.6.0"
 
 
-def _has_mask_beside_states(layer: Any) -> bool:
+def _has_mask_beside_states(layer: object) -> bool:
     """Whether a recurrent layer is called with states and a mask, as in Keras 2: Keras 3 forgets the mask then."""
     nodes = layer._nodes if isinstance(layer, (RNN, Bidirectional)) else ()
     return any(node.masks_beside_states and len(node.inputs) > 1 for node in nodes)

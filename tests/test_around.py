@@ -212,6 +212,17 @@ def test_merges_as_functions(name):
     np.testing.assert_array_equal(found, getattr(layers, name.capitalize())(**options)([X, INPUTS["y"]]))
 
 
+@pytest.mark.parametrize("layer", [layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Minimum])
+def test_functions_of_merges_have_names_and_can_be_pickled(layer):
+    function = getattr(layers, layer.__name__.lower())
+    assert function.__name__ == layer.__name__.lower() and layer.__name__ in function.__doc__
+    assert pickle.loads(pickle.dumps(function)) is function
+    symbolic = function([cyrnn.Input((3,)), cyrnn.Input((3,))], name="mine")
+    assert type(symbolic.node.layer) is layer and symbolic.node.layer.name == "mine"
+    with pytest.raises(ValueError, match="wrong"):
+        function([X, X], wrong=1)
+
+
 def test_a_copy_is_the_same_layer():
     layer = layers.BatchNormalization(renorm=True)
     layer(X)

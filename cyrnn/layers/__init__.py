@@ -11,16 +11,19 @@ from cyrnn.layers.around.dropout import (
     GaussianNoise,
     SpatialDropout1D,
 )
-from cyrnn.layers.around.joining import Concatenate, Dot, concatenate, dot
 from cyrnn.layers.around.merging import (
     Add,
     Average,
+    Concatenate,
+    Dot,
     Maximum,
     Minimum,
     Multiply,
     Subtract,
     add,
     average,
+    concatenate,
+    dot,
     maximum,
     minimum,
     multiply,

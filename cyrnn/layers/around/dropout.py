@@ -1,4 +1,4 @@
-"""Layers that disturb their inputs in training, and in inference give them back. Reference: Keras 3.
+"""Layers that disturb their inputs in training, and return them unchanged in inference. Reference: Keras 3.
 
 The random numbers are those of Keras' NumPy backend.
 """
@@ -15,7 +15,7 @@ from cyrnn.layers.base.layer import Layer
 
 
 class Disturbing(Layer):
-    """Base: a subclass has `disturbed`, the layer in training; `strength` is the argument that is 0 for no noise."""
+    """Base: a subclass has `disturbed`, for training; `strength` names the argument that is 0 for no noise."""
 
     supports_masking = True
     strength = "rate"
@@ -43,9 +43,8 @@ class Disturbing(Layer):
         return {**super().get_config(), self.strength: getattr(self, self.strength), "seed": self.seed}
 
 
-@objects.register("keras.layers")
-class Dropout(Disturbing):
-    """In training, zeros a share `rate` of the inputs and scales up the others; in inference, the identity."""
+class NoiseShaped(Disturbing):
+    """Base: `noise_shape` is the shape of the noise, which is broadcast to the inputs; None there is their length."""
 
     def __init__(
         self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
@@ -53,11 +52,23 @@ class Dropout(Disturbing):
         super().__init__(rate, seed, **kwargs)
         self.noise_shape = _checked_noise_shape(noise_shape)
 
-    def disturbed(self, inputs: Array) -> Array:
-        return _dropped(inputs, _noise_axes(self.noise_shape, inputs), self.rate, self.seed_generator)
+    def noise_axes(self, inputs: Array) -> tuple[int, ...]:
+        """The lengths of the noise's axes. Raises ValueError unless it has as many as the inputs."""
+        axes = self.noise_shape or (None,) * inputs.ndim
+        if len(axes) != inputs.ndim:
+            raise ValueError(f"noise_shape {axes} must have as many axes as the inputs, got shape {inputs.shape}")
+        return tuple(n if axis is None else axis for axis, n in zip(axes, inputs.shape, strict=True))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "noise_shape": _listed(self.noise_shape)}
+        return {**super().get_config(), "noise_shape": None if self.noise_shape is None else list(self.noise_shape)}
+
+
+@objects.register("keras.layers")
+class Dropout(NoiseShaped):
+    """In training, zeros a share `rate` of the inputs and scales up the others; in inference, the identity."""
+
+    def disturbed(self, inputs: Array) -> Array:
+        return _dropped(inputs, self.noise_axes(inputs), self.rate, self.seed_generator)
 
 
 @objects.register("keras.layers")
@@ -111,24 +122,15 @@ class GaussianNoise(Disturbing):
 
 
 @objects.register("keras.layers")
-class AlphaDropout(Disturbing):
+class AlphaDropout(NoiseShaped):
     """In training, sets a share `rate` of the inputs to where SELU saturates, and keeps mean and variance."""
-
-    def __init__(
-        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(rate, seed, **kwargs)
-        self.noise_shape = _checked_noise_shape(noise_shape)
 
     def disturbed(self, inputs: Array) -> Array:
         _check_below_1(self.name, self.rate)
-        kept = random.uniform(_noise_axes(self.noise_shape, inputs), seed=self.seed_generator) >= self.rate
+        kept = random.uniform(self.noise_axes(inputs), seed=self.seed_generator) >= self.rate
         saturated = -1.6732632423543772 * 1.0507009873554805
         factor = ((1 - self.rate) * (1 + self.rate * saturated**2)) ** -0.5
         return np.where(kept, inputs, saturated) * factor - factor * saturated * self.rate
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "noise_shape": _listed(self.noise_shape)}
 
 
 @objects.register("keras.layers")
@@ -161,14 +163,6 @@ def _check_below_1(layer: str, rate: float) -> None:
         raise ValueError(f"layer {layer!r} cannot be trained with a rate of 1: its noise would be without bounds")
 
 
-def _noise_axes(noise_shape: tuple[int | None, ...] | None, inputs: Array) -> tuple[int, ...]:
-    """The shape of the noise: where `noise_shape` says None, it is as long as the inputs."""
-    axes = noise_shape or (None,) * inputs.ndim
-    if len(axes) != inputs.ndim:
-        raise ValueError(f"noise_shape {axes} must have as many axes as the inputs, got shape {inputs.shape}")
-    return tuple(n if axis is None else axis for axis, n in zip(axes, inputs.shape, strict=True))
-
-
 def _checked_noise_shape(shape: Any) -> tuple[int | None, ...] | None:
     """None, or positive ints and None in a list or tuple. Raises ValueError."""
     if shape is None:
@@ -176,7 +170,3 @@ def _checked_noise_shape(shape: Any) -> tuple[int | None, ...] | None:
     if not isinstance(shape, (list, tuple)) or any(n is not None and (type(n) is not int or n < 1) for n in shape):
         raise ValueError(f"noise_shape must be a list of positive integers and None, got {shape!r}")
     return tuple(shape)
-
-
-def _listed(shape: tuple[int | None, ...] | None) -> list[int | None] | None:
-    return None if shape is None else list(shape)

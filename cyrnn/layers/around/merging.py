@@ -1,6 +1,7 @@
-"""Layers of several inputs, and those of them that work on each element. Reference: Keras 3.
+"""Layers that merge several inputs: element by element, end to end, or by products. Reference: Keras 3.
 
-They are called with a list of arrays, and built with a list of shapes; a mask is a list of masks, or None for none.
+They are called with a list of arrays, and built with a list of shapes; a mask is a list of masks, with None for an
+input that has none.
 """
 
 import functools
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from cyrnn import objects
 from cyrnn.arrays import to_numpy
-from cyrnn.layers.base.arguments import Array, Shape, as_array
+from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, in_native_order
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import WeightSpec
 
@@ -20,10 +21,10 @@ Masks = Sequence[ArrayLike | None] | None
 
 
 class Merge(Layer):
-    """Base: a subclass has `merged`. Inputs of fewer axes than others get axes of length 1 behind the batch."""
+    """Base: a subclass has `merged`. Inputs of fewer axes than others get axes of length 1 after the batch axis."""
 
     supports_masking = True
-    masks_as_in_keras2 = False  # every mask must keep, those of no input count as that; values do not depend on them
+    masks_as_in_keras2 = False  # keep where all masks keep (no mask keeps all); masks do not change values
     inputs_wanted: int | None = None  # None: any number but 0
 
     def checked_inputs(self, inputs: Any) -> Any:
@@ -47,7 +48,7 @@ class Merge(Layer):
         return self.returned(self.merged(inputs, [None] * len(inputs) if unmasked else self.checked_masks(mask)))
 
     def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
-        """What becomes of arrays whose shapes fit."""
+        """The output, for inputs whose shapes fit together."""
         raise NotImplementedError
 
     def checked_masks(self, masks: Any) -> list[Array | None]:
@@ -82,7 +83,7 @@ class Merge(Layer):
 
 
 class Elementwise(Merge):
-    """Base of those that apply `operation` to two arrays after the other, and take no notice of masks."""
+    """Base of layers that fold `operation` over their inputs and ignore masks."""
 
     operation: Callable[[Array, Array], Array]
 
@@ -117,7 +118,7 @@ class Average(Elementwise):
 
 @objects.register("keras.layers")
 class Multiply(Merge):
-    """The product of the inputs. What a mask leaves out counts as 1; where all masks leave it out, there are zeros."""
+    """The product of the inputs. Masked elements count as 1; where all inputs are masked, the output is 0."""
 
     def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
         parts = _same_rank(inputs)
@@ -130,7 +131,7 @@ class Multiply(Merge):
 
 
 class Extreme(Merge):
-    """Base of Maximum and Minimum: what a mask leaves out is replaced by what the other inputs have there."""
+    """Base of Maximum and Minimum: masked elements do not take part, unless all inputs are masked there."""
 
     operation: Callable[[Array, Array], Array]
 
@@ -161,34 +162,138 @@ class Minimum(Extreme):
     operation = np.minimum
 
 
-def add(inputs: Any, **kwargs: Any) -> Any:
-    """``Add(**kwargs)(inputs)``"""
-    return Add(**kwargs)(inputs)
+@objects.register("keras.layers")
+class Concatenate(Merge):
+    """The inputs end to end along `axis`; on all other axes their lengths are equal. Integers stay integers."""
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+            raise TypeError(f"axis must be an integer, got {axis!r}")
+        self.axis = axis.__index__()
+
+    def checked_inputs(self, inputs: Any) -> Any:
+        self.check_count("inputs", inputs)
+        arrays = [as_array(f"inputs[{n}]", part) for n, part in enumerate(inputs)]
+        whole = all(array.dtype.kind in "iub" for array in arrays)
+        return [in_native_order(array) if whole else self.cast(array) for array in arrays]
+
+    def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
+        return np.concatenate(inputs, axis=self.axis)
+
+    def returned(self, array: Array) -> Array:
+        return array if array.dtype.kind in "iub" else super().returned(array)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        shapes = input_shapes(self, input_shape)
+        axis = checked_axis(self.name, shapes[0], self.axis)
+        if any(len(shape) != len(shapes[0]) for shape in shapes):
+            raise ValueError(f"inputs of {self.name!r} must have the same number of axes, got {shapes}")
+        lengths: list[int | None] = []
+        for number, on_axis in enumerate(zip(*shapes, strict=True)):
+            known = {n for n in on_axis if n is not None}
+            if number == axis:
+                lengths.append(None if None in on_axis else sum(n for n in on_axis if n is not None))
+            elif len(known) > 1:
+                raise ValueError(f"inputs of {self.name!r} must have equal lengths but on axis {axis}, got {shapes}")
+            else:
+                lengths.append(known.pop() if known else None)
+        return tuple(lengths)
+
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> Any:
+        """The masks end to end along `axis`, all True for an input without a mask; None if no input has one."""
+        if mask is None or all(part is None for part in mask):
+            return None
+        masks = self.checked_masks(mask)
+        if len(masks) != len(inputs):
+            raise ValueError(f"mask of {self.name!r} must hold {len(inputs)} masks, got {len(masks)}")
+        shapes = [np.shape(part) for part in inputs]
+        keeps = [
+            np.ones(shape, bool) if keep is None else over_elements(self.name, keep, shape)
+            for keep, shape in zip(masks, shapes, strict=True)
+        ]
+        together = np.concatenate(keeps, axis=self.axis)
+        return (np.all if self.masks_as_in_keras2 else np.any)(together, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis}
 
 
-def subtract(inputs: Any, **kwargs: Any) -> Any:
-    """``Subtract(**kwargs)(inputs)``"""
-    return Subtract(**kwargs)(inputs)
+@objects.register("keras.layers")
+class Dot(Merge):
+    """Sums of products of two inputs along an axis of each: (batch, ..., ...). It passes no mask on.
+
+    axes : the axis of both, or of each; not the batch
+    normalize : divide by the Euclidean norm along these axes first
+    """
+
+    inputs_wanted = 2
+
+    def __init__(self, axes: int | Sequence[int], normalize: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(axes, (int, list, tuple)):
+            raise TypeError(f"axes must be an integer or a list of two, got {axes!r}")
+        pair = axes if isinstance(axes, (list, tuple)) else [axes, axes]
+        if len(pair) != 2 or not all(isinstance(axis, int) for axis in pair):
+            raise ValueError(f"axes must be an integer or a list of two, got {axes!r}")
+        self.axes = list(pair) if isinstance(axes, (list, tuple)) else axes
+        self.normalize = bool(normalize)
+
+    def _axes(self, shapes: Sequence[Shape]) -> tuple[int, int]:
+        pair = self.axes if isinstance(self.axes, list) else [self.axes, self.axes]
+        a, b = (checked_axis(self.name, shape, axis) for shape, axis in zip(shapes, pair, strict=True))
+        if 0 in (a, b):
+            raise ValueError(f"axes of {self.name!r} must not be that of the batch, got {self.axes!r}")
+        return a, b
+
+    def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
+        a, b = self._axes([part.shape for part in inputs])
+        if self.normalize:
+            inputs = [_normalized(part, axis) for part, axis in zip(inputs, (a, b), strict=True)]
+        x, y = np.moveaxis(inputs[0], a, -1), np.moveaxis(inputs[1], b, 1)
+        batch, *rows, length = x.shape
+        product = x.reshape(batch, int(np.prod(rows)), length) @ y.reshape(batch, length, int(np.prod(y.shape[2:])))
+        return product.reshape(batch, *(rows + list(y.shape[2:]) or [1]))
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        shapes = input_shapes(self, input_shape)
+        a, b = self._axes(shapes)
+        batches = {shape[0] for shape in shapes} - {None}
+        if len(batches) > 1 or len({shapes[0][a], shapes[1][b]} - {None}) > 1:
+            raise ValueError(f"inputs of {self.name!r} must fit on axes {self.axes!r} and in the batch, got {shapes}")
+        rest = [n for shape, axis in zip(shapes, (a, b), strict=True) for n in (*shape[1:axis], *shape[axis + 1 :])]
+        return (batches.pop() if batches else None, *(rest or [1]))
+
+    def compute_mask(self, inputs: Any, mask: Masks = None) -> None:
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axes": self.axes, "normalize": self.normalize}
 
 
-def average(inputs: Any, **kwargs: Any) -> Any:
-    """``Average(**kwargs)(inputs)``"""
-    return Average(**kwargs)(inputs)
+def _function_of(layer: type[Merge]) -> Callable[..., Any]:
+    """Keras' function of the layer's name in lower case."""
+
+    def merge(inputs: Any, **kwargs: Any) -> Any:
+        return layer(**kwargs)(inputs)
+
+    merge.__name__ = merge.__qualname__ = layer.__name__.lower()
+    merge.__doc__ = f"``{layer.__name__}(**kwargs)(inputs)``"
+    return merge
 
 
-def multiply(inputs: Any, **kwargs: Any) -> Any:
-    """``Multiply(**kwargs)(inputs)``"""
-    return Multiply(**kwargs)(inputs)
+add, subtract, average = map(_function_of, (Add, Subtract, Average))
+multiply, maximum, minimum = map(_function_of, (Multiply, Maximum, Minimum))
 
 
-def maximum(inputs: Any, **kwargs: Any) -> Any:
-    """``Maximum(**kwargs)(inputs)``"""
-    return Maximum(**kwargs)(inputs)
+def concatenate(inputs: Any, axis: int = -1, **kwargs: Any) -> Any:
+    """``Concatenate(axis, **kwargs)(inputs)``"""
+    return Concatenate(axis, **kwargs)(inputs)
 
 
-def minimum(inputs: Any, **kwargs: Any) -> Any:
-    """``Minimum(**kwargs)(inputs)``"""
-    return Minimum(**kwargs)(inputs)
+def dot(inputs: Any, axes: int | Sequence[int] = -1, **kwargs: Any) -> Any:
+    """``Dot(axes, **kwargs)(inputs)``"""
+    return Dot(axes, **kwargs)(inputs)
 
 
 def input_shapes(layer: Merge, shapes: Any) -> list[Shape]:
@@ -215,7 +320,7 @@ def _same_rank(inputs: list[Array]) -> list[Array]:
 def _masks_over_elements(
     layer: str, parts: list[Array], inputs: list[Array], masks: list[Array | None]
 ) -> list[Array | None]:
-    """Each mask over its input's elements; as in Keras, that of an input that got more axes does not count."""
+    """Each mask, broadcast to its input's elements; as in Keras, the mask of an input that got more axes is ignored."""
     return [
         None if mask is None or part.ndim != x.ndim else over_elements(layer, mask, x.shape)
         for part, x, mask in zip(parts, inputs, masks, strict=True)
@@ -223,8 +328,14 @@ def _masks_over_elements(
 
 
 def over_elements(layer: str, mask: Array, shape: tuple[int, ...]) -> Array:
-    """(batch, timesteps) over (batch, timesteps, ...). Raises ValueError."""
+    """A mask (batch, timesteps), broadcast to (batch, timesteps, ...). Raises ValueError."""
     try:
         return np.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
     except ValueError:
         raise ValueError(f"mask of {layer!r} must fit inputs of shape {shape}, got {mask.shape}") from None
+
+
+def _normalized(x: Array, axis: int) -> Array:
+    with np.errstate(divide="ignore"):
+        factor = 1 / np.sqrt(np.sum(np.square(x), axis=axis, keepdims=True))
+    return x * np.minimum(factor, x.dtype.type(1e7))

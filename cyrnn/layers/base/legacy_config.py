@@ -71,7 +71,9 @@ def _renamed(config: dict[str, Any], known: Container[str]) -> dict[str, Any]:
 
 def _sequential(config: Any) -> dict[str, Any]:
     """Up to Keras 2.2.2 the config is the list of layers. The first layer may say what an InputLayer says since."""
-    new = {"layers": config} if isinstance(config, (list, tuple)) else dict(config)
+    if not isinstance(config, (Mapping, list, tuple)):
+        raise ValueError(f"the config of a Sequential must be a dict, or a list of layers, got {config!r:.200}")
+    new = dict(config) if isinstance(config, Mapping) else {"layers": config}
     entries = new.get("layers")
     if not isinstance(entries, (list, tuple)):
         raise ValueError("the config of a Sequential must hold a list of layers")

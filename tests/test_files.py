@@ -1,6 +1,8 @@
 """Files that Keras 1, 2 and 3 and torch wrote, as recorded by golden/make_files.py, and those that cyrnn writes."""
 
 import json
+import os
+import stat
 import zipfile
 from pathlib import Path
 
@@ -9,7 +11,16 @@ import pytest
 
 import cyrnn
 from cyrnn.layers import Bidirectional, Dense, Embedding, Input, SimpleRNN, SimpleRNNCell
-from cyrnn.saving import ModelFileError, from_torch, load_model, load_weights, save_model, save_weights
+from cyrnn.saving import (
+    ModelFileError,
+    from_torch,
+    interchange,
+    load_model,
+    load_weights,
+    registry,
+    save_model,
+    save_weights,
+)
 from cyrnn.saving.keras import hdf5
 
 FILES = Path(__file__).parent / "golden" / "files"
@@ -252,6 +263,45 @@ def test_what_is_there_stays_if_writing_fails(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk is full"):
         save_model(small_model(), path)
     assert path.read_bytes() == b"precious" and [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+@pytest.mark.thread_unsafe(reason="watches what the process tells the system")
+@pytest.mark.parametrize("name", ["m.keras", "w.weights.h5", "w.npz", "w.safetensors", "m.c", "m.onnx"])
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, name):
+    """So that it is whole or not there after a crash of the machine; the folder's names are written last."""
+    if name == "m.onnx":
+        pytest.importorskip("onnx", reason="needs onnx: pip install '.[test-onnx]'")
+    path, synced, real = tmp_path / name, [], os.fsync
+    path.write_bytes(b"precious")
+    path.chmod(0o640)
+
+    def fsync(handle):
+        facts = os.fstat(handle)
+        synced.append((stat.S_ISDIR(facts.st_mode), facts.st_size, stat.S_IMODE(facts.st_mode), path.read_bytes()))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    model = cyrnn.Sequential([Input((None, 3)), SimpleRNN(4), Dense(2)])
+    interchange.export(model, path, registry.by_name(path, interchange.WRITTEN))
+    content = path.read_bytes()
+    (of_folder, size, mode, before), *rest = synced
+    assert not of_folder and size == len(content) and mode == 0o640 and before == b"precious" != content
+    if hasattr(os, "O_DIRECTORY"):
+        assert [(of_folder, now) for of_folder, _, _, now in rest] == [(True, content)]
+
+
+@pytest.mark.thread_unsafe(reason="changes what the process tells the system")
+def test_a_disk_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "w.npz"
+    path.write_bytes(b"precious")
+
+    def fail(handle):
+        raise OSError("the disk has gone")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk has gone"):
+        save_weights(small_model(), path)
+    assert path.read_bytes() == b"precious" and [p.name for p in tmp_path.iterdir()] == ["w.npz"]
 
 
 @pytest.mark.parametrize("name", ["keras1.h5", "keras2.h5"])

@@ -14,8 +14,9 @@ from typing import BinaryIO
 def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends; if it fails, what was there stays.
 
-    Links are followed, the mode of a file that is there is kept, and what is no regular file is written to as it is.
-    Raises OSError where it cannot be written.
+    That holds when the machine crashes, too: the new file is on the disk before it gets the name. Links are followed,
+    the mode of a file that is there is kept, and what is no regular file is written to as it is. Raises OSError where
+    it cannot be written.
     """
     path = checked_target(path)
     if path.exists() and not path.is_file():
@@ -31,12 +32,27 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        if mode is not None:
-            new.chmod(mode)
+            if mode is not None:
+                new.chmod(mode)
+            file.flush()
+            os.fsync(file.fileno())
         new.replace(path)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where the system can. If it fails, a crash may bring the old file back."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
+    with contextlib.suppress(OSError):  # some file systems have no such thing
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def checked_target(path: str | os.PathLike[str]) -> Path:

@@ -44,6 +44,7 @@ class Functional(ModelOfLayers):
     _registered_name = "Functional"
     supports_masking = True
     keeps_training_open = True
+    takes_one_input = False  # it says itself how inputs must come
     first_call = 1  # Keras counts one that nobody made
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool = True) -> None:

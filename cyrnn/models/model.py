@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from cyrnn.layers.base.carried import states_as_before_on_error
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.models.files import InFiles
@@ -42,18 +43,23 @@ class ModelOfLayers(InFiles, Predicts, Layer):
 
     @property
     def stateful(self) -> bool:
-        """Whether a layer carries states between calls."""
-        return any(getattr(layer, "stateful", False) for layer in self.layers)
+        """Whether a layer, also one in another, carries states between calls."""
+        return any(part.carries_states for part in self.layers_within())
 
     def stateful_rows(self) -> int | None:
-        rows = (layer.stateful_rows() for layer in self.layers if isinstance(layer, Predicts))
+        rows = (part.stateful_rows() for part in self.layers_within()[1:] if isinstance(part, Predicts))
         return next((count for count in rows if count is not None), None)
 
     def reset_state(self) -> None:
-        """Set the states of all stateful layers to zeros."""
-        for layer in self.layers:
-            if getattr(layer, "stateful", False):
-                layer.reset_state()
+        """Set the states of all stateful layers to what their cells begin with, zeros mostly. Others are left alone."""
+        with states_as_before_on_error(self):
+            for part in self.layers_within()[1:]:
+                if getattr(part, "stateful", False):
+                    part.reset_state()
+
+    def reset_states(self) -> None:
+        """Keras 2's name of `reset_state`."""
+        self.reset_state()
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask of the output, for several a structure of masks; the layers are run for it."""

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from cyrnn import objects
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base.arguments import Array, Shape
-from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.layer import Layer, required_arguments
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.model import ModelOfLayers
 
@@ -26,9 +26,8 @@ class Sequential(ModelOfLayers):
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
-        self._names: set[str] = set()
         for layer in layers or ():
-            self._append(layer)
+            self._layers = self._with(layer)
         self._build_from_input()
 
     @property
@@ -48,33 +47,54 @@ class Sequential(ModelOfLayers):
         return None if self.input_shape is None else self.compute_output_shape(self.input_shape)
 
     def add(self, layer: Layer | KerasTensor) -> None:
-        """Append a layer, or begin with an `Input`."""
-        self._append(layer)
-        self.built = False
-        self._build_from_input()
+        """Append a layer, or begin with an `Input`.
+
+        Parameters
+        ----------
+        layer : Layer or the result of `Input`
+            A layer that takes one input. It is built, if the model has an Input.
+
+        Raises
+        ------
+        ValueError
+            If it is not a layer, has the name of another one, needs states or other arguments, or does not fit what
+            the layer before it returns. The model is then as it was.
+        """
+        before = self._layers, self.built
+        self._layers, self.built = self._with(layer), False
+        try:
+            self._build_from_input()
+        except BaseException:
+            self._layers, self.built = before
+            raise
 
     def pop(self) -> Layer:
-        """Remove the last layer, and return it."""
+        """Remove the last layer and return it. Raises ValueError if there is none."""
         if not self.layers:
             raise ValueError(f"model {self.name!r} has no layers")
-        layer = self._layers.pop()
-        self._names.discard(layer.name)
+        *rest, last = self._layers
+        self._layers = rest
         self.built = self.built and bool(self.layers)
-        return layer
+        return last
 
-    def _append(self, layer: object) -> None:
+    def _with(self, layer: object) -> list[Layer]:
+        """The layers with one more. Raises ValueError if it cannot be one."""
         if isinstance(layer, KerasTensor) and layer.node is not None and isinstance(layer.node.layer, InputLayer):
             layer = layer.node.layer
         if not isinstance(layer, Layer):
             raise ValueError(f"layers must hold cyrnn layers, got {layer!r}")
         if isinstance(layer, InputLayer) and self._layers:
             raise ValueError("an Input must be the first of the layers")
-        if layer.name in self._names:
+        if any(layer.name == other.name for other in self._layers):
             raise ValueError(f"layers must have different names, got {layer.name!r} twice")
-        if not self._layers and layer.first_input_shape is not None:
-            self._layers.append(InputLayer(layer.first_input_shape))
-        self._names.add(layer.name)
-        self._layers.append(layer)
+        others = required_arguments(layer.call)[1:]
+        if others:
+            raise ValueError(
+                f"layers of a Sequential must take one input, got {layer.name!r} ({type(layer).__name__}), whose call "
+                f"needs {', '.join(others)} too{': an RNN runs a cell' if 'states' in others else ''}"
+            )
+        begin = not self._layers and layer.first_input_shape is not None
+        return [*self._layers, *([InputLayer(layer.first_input_shape)] if begin else []), layer]
 
     def _build_from_input(self) -> None:
         first = self._layers[0] if self._layers else None
@@ -82,18 +102,22 @@ class Sequential(ModelOfLayers):
             self.build(first.batch_shape)
 
     def shapes_behind_layers(self) -> list[Any]:
-        shapes = [*self.sublayer_shapes(self.input_shape or ()), self.output_shape]
-        return shapes[1:]
+        return self._shapes(self.input_shape or ())[1:]
 
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
-        shapes = []
+        return self._shapes(input_shape)[:-1]
+
+    def _shapes(self, shape: Any) -> list[Any]:
+        """The shape of the input, and of the output of each layer. Raises ValueError where a layer cannot follow."""
+        shapes = [shape]
         for layer in self.layers:
-            shapes.append(input_shape)
-            input_shape = layer.compute_output_shape(input_shape)
+            layer.check_input_count(shape)
+            shape = layer.compute_output_shape(shape)
+            shapes.append(shape)
         return shapes
 
     def largest_shapes(self, shapes: Any) -> list[Any]:
-        return [*self.sublayer_shapes(shapes)[1:], self.compute_output_shape(shapes)]
+        return self._shapes(shapes)[1:]
 
     def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
         first = self._layers[0] if self._layers else None
@@ -122,14 +146,15 @@ class Sequential(ModelOfLayers):
     # ------------------------------------------------------------ shapes and config
 
     @property
+    def takes_one_input(self) -> bool:
+        return bool(self.layers) and self.layers[0].takes_one_input
+
+    @property
     def output_dtype(self) -> np.dtype:
         return self.layers[-1].output_dtype if self.layers else super().output_dtype
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        shape: Any = tuple(input_shape)
-        for layer in self.layers:
-            shape = layer.compute_output_shape(shape)
-        return shape
+        return self._shapes(tuple(input_shape))[-1]
 
     def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), "layers": [objects.serialize(layer) for layer in self._layers]}

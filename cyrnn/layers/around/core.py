@@ -11,7 +11,7 @@ from cyrnn import activations, constraints, initializers, objects, regularizers
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
 from cyrnn.layers.base import operations, symbolic
-from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_int, checked_shape
+from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_int, checked_shape, known_axis
 from cyrnn.layers.base.engine_layer import PlannedLayer
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.symbolic import KerasTensor
@@ -228,9 +228,10 @@ class Dense(PlannedLayer):
         self.bias_constraint = constraints.get(bias_constraint)
 
     def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
-        features = input_shape[-1] if input_shape else None
-        if features is None:
-            raise ValueError(f"layer {self.name!r} needs to know the last axis of its input, got shape {input_shape}")
+        if len(input_shape) < 2:
+            expected = f"(batch, ..., {', '.join(map(str, input_shape)) or 'features'})"
+            raise ValueError(f"inputs of {self.name!r} must have shape {expected}, got {input_shape}")
+        features = known_axis(self.name, input_shape, -1)
         kernel = WeightSpec(
             "kernel",
             (features, self.units),

@@ -26,6 +26,7 @@ class Merge(Layer):
     supports_masking = True
     masks_as_in_keras2 = False  # keep where all masks keep (no mask keeps all); masks do not change values
     inputs_wanted: int | None = None  # None: any number but 0
+    takes_one_input = False
 
     def checked_inputs(self, inputs: Any) -> Any:
         self.check_count("inputs", inputs)

@@ -116,6 +116,9 @@ class LayerNormalization(Affine):
         super().build_with(input_shape, values)
         self.axis = self.axes
 
+    def _set_by_build(self) -> dict[str, Any]:
+        return {**super()._set_by_build(), "axis": self.axis}
+
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         array = in_native_order(as_array("inputs", inputs))
         return array if array.dtype == np.float64 else self.cast(array)  # Keras casts the result, not the inputs

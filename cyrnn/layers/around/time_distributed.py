@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 from cyrnn import activations, objects
 from cyrnn.layers.around.activation_layers import Activation
 from cyrnn.layers.around.core import Dense, Embedding
+from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array
-from cyrnn.layers.base.layer import Layer, accepted
+from cyrnn.layers.base.layer import Layer, accepted, required_arguments
 
 ROW_BY_ROW = (
     Activation,
@@ -31,6 +32,9 @@ class TimeDistributed(Layer):
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         if not isinstance(layer, Layer):
             raise ValueError(f"layer must be a layer, got {layer!r}")
+        others = required_arguments(layer.call)[1:]
+        if others:
+            raise ValueError(f"layer must take the input alone, got {layer.name!r}, whose call needs {others} too")
         super().__init__(**kwargs)
         self.layer = layer
 
@@ -65,8 +69,10 @@ class TimeDistributed(Layer):
         return self.returned(np.stack(outputs, axis=1))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
-        batch, *rest = self.layer.compute_output_shape(_of_a_timestep(tuple(input_shape)))
-        return (batch, input_shape[1], *rest)
+        shape = self.layer.compute_output_shape(_of_a_timestep(tuple(input_shape)))
+        if not nest.is_shape(shape):
+            raise ValueError(f"layer {self.layer.name!r} in {self.name!r} must return one array, got shapes {shape}")
+        return (shape[0], input_shape[1], *shape[1:])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer": objects.serialize(self.layer)}

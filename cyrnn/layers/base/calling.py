@@ -111,6 +111,26 @@ class CallableLayer(Buildable):
             for part in self.layers_within()
         )
 
+    @property
+    def takes_one_input(self) -> bool:
+        """Whether `inputs` must be one array, not a list, tuple or dict of them."""
+        return not self.is_custom
+
+    def check_input_count(self, shapes: Any) -> None:
+        """Check that inputs of these shapes are as many as the layer takes.
+
+        Raises
+        ------
+        ValueError
+            If there are several, and the layer takes one.
+        """
+        if self.takes_one_input and not nest.is_shape(shapes):
+            found, argument = nest.leaves_of_shapes(shapes), required_arguments(self.call)[0]
+            raise ValueError(
+                f"layer {self.name!r} expects 1 input, but received {len(found)} tensor{'s' * (len(found) != 1)}: "
+                f"{argument} must be an array, got {type(shapes).__name__} of the shapes {found}"
+            )
+
     def call(self, inputs: Array, *args: Any, **kwargs: Any) -> Any:
         """What the layer computes; inputs are an array of its dtype."""
         raise NotImplementedError(f"{type(self).__name__} has no `call(inputs, ...)`")
@@ -131,8 +151,7 @@ class CallableLayer(Buildable):
         """
         if not self.is_custom:
             return tuple(input_shape)
-        with deferred_building(False):
-            found = self(nest.mapped_shapes(symbolic.zeros_of, input_shape))
+        found = self._tried_with(nest.mapped_shapes(symbolic.zeros_of, input_shape))
         return nest.mapped(lambda array: symbolic.shape_found(np.shape(array), _first_shape(input_shape)), found)
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -141,6 +160,7 @@ class CallableLayer(Buildable):
         Raises ValueError and TypeError, as the call with arrays would.
         """
         shape = symbolic.shapes_of(inputs)
+        self.check_input_count(shape)
         dtype = self.dtype_policy.engine_dtype
         placeholders = nest.mapped(lambda tensor: symbolic.placeholder(tensor, dtype), inputs)
         if all(array.size <= symbolic.MOST_ELEMENTS for array in nest.leaves(placeholders)):
@@ -153,13 +173,21 @@ class CallableLayer(Buildable):
                 self._build_symbolically(shape)
             outputs = self.compute_output_shape(shape)
         else:
-            with deferred_building(False):
-                zeros = nest.mapped(symbolic.zeros, [inputs, args, kwargs])
-                found = self(zeros[0], *zeros[1], **zeros[2])
+            zeros = nest.mapped(symbolic.zeros, [inputs, args, kwargs])
+            found = self._tried_with(zeros[0], *zeros[1], **zeros[2])
             given = _first_shape(shape)
             outputs = nest.mapped(lambda array: symbolic.shape_found(np.shape(array), given), found)
         returned = self.output_dtype.name
         return nest.mapped_shapes(lambda shape: KerasTensor(shape, returned), outputs)
+
+    def _tried_with(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The outputs for inputs that only show their shapes: the layer is built, and no state moves."""
+        before = carried_states(self)
+        try:
+            with deferred_building(False):
+                return self(inputs, *args, **kwargs)
+        finally:
+            put_back(before)
 
     def _build_symbolically(self, shape: Any) -> None:
         if not self.built and not self._nodes:
@@ -204,7 +232,7 @@ class CallableLayer(Buildable):
         """The mask for the layer behind this one."""
         if self.supports_masking:
             return self.compute_mask(x, mask)
-        if mask is not None:
+        if any(part is not None for part in nest.leaves(mask)):
             warnings.warn(f"layer {self.name!r} does not pass the mask on: layers behind it run without", stacklevel=3)
         return None
 
@@ -250,3 +278,10 @@ def accepted(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
         _parameters[function] = None if takes_all else frozenset(found)
     names = _parameters[function]
     return options if names is None else {key: value for key, value in options.items() if key in names}
+
+
+def required_arguments(function: Callable[..., Any]) -> list[str]:
+    """The names of the arguments that a method cannot be called without, in order."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind in kinds]

@@ -4,11 +4,11 @@ import warnings
 from typing import Any
 
 from cyrnn import dtypes, objects, regularizers
-from cyrnn.layers.base.calling import CallableLayer, accepted
+from cyrnn.layers.base.calling import CallableLayer, accepted, required_arguments
 from cyrnn.layers.base.config import Configurable
 from cyrnn.layers.base.names import unique_name
 
-__all__ = ["Layer", "accepted"]
+__all__ = ["Layer", "accepted", "required_arguments"]
 
 
 class Layer(CallableLayer, Configurable):

@@ -170,8 +170,8 @@ def _checked_out(layer: Predicts, out: Any, inputs: list[Array]) -> list[Array]:
     Raises ValueError unless the whole result can be written to them. How many rows custom layers return is only known
     when they are called.
     """
-    samples = len(inputs[0])
-    shapes = layer.compute_output_shape(layer.in_structure([(None, *array.shape[1:]) for array in inputs]))
+    samples, batch = len(inputs[0]), layer.stateful_rows()
+    shapes = layer.compute_output_shape(layer.in_structure([(batch, *array.shape[1:]) for array in inputs]))
     wanted = nest.leaves_of_shapes(shapes)
     if not all(shape and all(isinstance(n, int) for n in shape[1:]) for shape in wanted):
         raise ValueError(f"out cannot be given where the output's shape is not known before: {shapes}")
@@ -180,7 +180,7 @@ def _checked_out(layer: Predicts, out: Any, inputs: list[Array]) -> list[Array]:
     arrays = [out] if nest.is_shape(shapes) else nest.leaves(out)
     custom = layer.runs_custom_code
     for array, shape, dtype in zip(arrays, wanted, layer.output_dtypes(len(wanted)), strict=True):
-        known = shape[0] is None and not custom
+        known = shape[0] == batch and not custom
         rows = samples if known or not isinstance(array, np.ndarray) or array.ndim == 0 else len(array)
         check_out(array, (rows, *shape[1:]), dtype, any_order=True)
     if any(overlap(a, b) for i, a in enumerate(arrays) for b in arrays[:i]):

@@ -125,6 +125,25 @@ def test_forward_in_chunks_has_the_bits_of_a_call(dtype, batch):
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("engine_name", ["simd", "blas"])
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_forward_refuses_outputs_that_share_memory_with_x(monkeypatch, engine_name, batch):
+    monkeypatch.setenv("CYRNN_ENGINE", engine_name)
+    rnn = built(RNN([SimpleRNNCell(20), SimpleRNNCell(8)], return_sequences=True))
+    stepper, count = rnn.stepper(batch), batch * 7 * 8
+    memory = rng.standard_normal(3 * count).astype("f")
+    before, x = memory.copy(), memory[count : 2 * count]
+    for first in (1, count - 8, count, count + 1, 2 * count - 1):
+        status = C["forward_f32"](stepper.address, 7, pointer(x), pointer(memory[first:]))
+        assert status_name(status) == "OVERLAP", first
+    np.testing.assert_array_equal(memory, before)
+    assert not any(state.any() for state in stepper.state)
+    for first in (0, 2 * count):  # side by side
+        stepper.reset()
+        assert C["forward_f32"](stepper.address, 7, pointer(x), pointer(memory[first:])) == 0
+        np.testing.assert_array_equal(memory[first:][:count].reshape(batch, 7, 8), rnn(x.reshape(batch, 7, 8)))
+
+
 class Info(ctypes.Structure):
     _fields_ = [
         ("struct_size", ctypes.c_size_t),
@@ -153,13 +172,31 @@ def test_info(monkeypatch):
     stepper = built(SimpleRNN(4)).stepper()
     assert C["model_info"](stepper.model_address, ctypes.addressof(info)) == 0
     assert (info.dtype, info.layers, info.real_time) == (0, 1, 0)
-    later = (ctypes.c_uint8 * 128)(*[0xAA] * 128)  # of a consumer that was compiled with a later header
-    Info.from_buffer(later).struct_size = 128
-    assert C["model_info"](stepper.model_address, ctypes.addressof(later)) == 0
-    assert Info.from_buffer(later).struct_size == ctypes.sizeof(Info)
-    assert not any(later[ctypes.sizeof(Info) :])
-    info = Info(struct_size=8)
-    assert status_name(C["model_info"](stepper.model_address, ctypes.addressof(info))) == "WRONG_STRUCT"
+
+
+FULL = ctypes.sizeof(Info)
+
+
+@pytest.mark.parametrize("size", [FULL, FULL + 1, 128, 1023])
+def test_info_fills_what_it_knows_and_nothing_beyond(size):
+    """A consumer that was compiled with a later header has a larger struct, and learns how much of it is filled."""
+    stepper = built(SimpleRNN(4)).stepper()
+    memory = (ctypes.c_uint8 * 8192)(*[0xAA] * 8192)
+    info = Info.from_buffer(memory)
+    info.struct_size = size
+    assert C["model_info"](stepper.model_address, ctypes.addressof(memory)) == 0
+    assert (info.struct_size, info.features, info.units, info.layers, info.reserved) == (FULL, 8, 4, 1, 0)
+    assert set(memory[FULL:]) == {0xAA}
+
+
+@pytest.mark.parametrize("size", [0, 8, FULL - 4, FULL - 1, 1024, 4096, 2**32, 0xAAAAAAAAAAAAAAAA, 2**64 - 1])
+def test_a_size_that_nobody_set_is_refused(size):
+    stepper = built(SimpleRNN(4)).stepper()
+    memory = (ctypes.c_uint8 * 8192)(*[0xAA] * 8192)
+    Info.from_buffer(memory).struct_size = size
+    before = bytes(memory)
+    assert status_name(C["model_info"](stepper.model_address, ctypes.addressof(memory))) == "WRONG_STRUCT"
+    assert bytes(memory) == before
 
 
 STATUSES = {
@@ -168,6 +205,7 @@ STATUSES = {
     "OUT_OF_RANGE": b"a batch, row, layer or number of timesteps is out of range",
     "MEMORY_TOO_SMALL": b"the memory is smaller than runner_size says",
     "WRONG_STRUCT": b"struct_size is not set to the size of the struct",
+    "OVERLAP": b"x and outputs share memory",
 }
 
 
@@ -176,8 +214,8 @@ def status_name(status):
 
 
 def test_every_status_has_a_text():
-    texts = [C["status_text"](status) for status in range(8)]
-    assert len(set(texts)) == 8
+    texts = [C["status_text"](status) for status in range(9)]
+    assert len(set(texts)) == 9
     assert C["status_text"](-1) == C["status_text"](99) == b"not a status of cyrnn"
 
 
@@ -206,6 +244,7 @@ def test_wrong_calls_get_a_status():
         ],
         "OUT_OF_RANGE": [
             ("forward_f32", runner, -1, pointer(x), pointer(out)),
+            ("forward_f32", runner, 2**62, pointer(x), pointer(out)),
             ("get_state_f32", runner, 2, 0, 2, pointer(out)),
             ("get_state_f32", runner, -1, 0, 2, pointer(out)),
             ("set_state_f32", runner, 0, 1, 2, None),

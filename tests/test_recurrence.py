@@ -1,10 +1,12 @@
 """The engine against the float64 oracle, over shapes, strides, dtypes and flags."""
 
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ISAS, assert_close, weights
+from helpers import ISAS, assert_close, run_python, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import recurrence
@@ -250,6 +252,139 @@ def test_outputs_may_be_part_of_a_larger_array():
     assert np.array_equal(last[:, 5:], expected[:, -1]) and np.all(last[:, :5] == 7)
     with pytest.raises(ValueError, match="outputs must be contiguous along its last axis"):
         plan.call(X, outputs=np.zeros((2, 5, 8), "f4")[:, :, ::2])
+
+
+MEMORY = 200  # elements; x lies in their middle
+
+
+def shared(**arrays):
+    """Arrays (batch 2, timesteps 5, 4 wide) that begin at these elements of the same memory; and that memory."""
+    memory = np.arange(MEMORY, dtype="f4")
+    shapes = {"x": (2, 5, 4), "outputs": (2, 5, 4), "input_dropout": (2, 4), "recurrent_dropout": (2, 4)}
+    parts = {}
+    for name, first in arrays.items():
+        shape = shapes.get(name, (2, 4))
+        parts[name] = memory[first : first + np.prod(shape)].reshape(shape)
+    return parts, memory
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"x": 80, "outputs": 80},
+        {"x": 80, "outputs": 119},
+        {"x": 80, "outputs": 41},
+        {"x": 80, "last_output": 100},
+        {"x": 80, "state": 73},
+        {"x": 80, "initial_state": 0, "outputs": 7},
+        {"x": 80, "initial_state": 0, "state": 1},
+        {"x": 80, "input_dropout": 0, "outputs": 4},
+        {"x": 80, "recurrent_dropout": 0, "state": 0},
+        {"x": 80, "outputs": 0, "last_output": 36},
+        {"x": 80, "outputs": 0, "state": 36},
+        {"x": 80, "last_output": 0, "state": 0},
+    ],
+)
+def test_arrays_to_fill_that_share_memory_are_refused(arrays, engine_name):
+    parts, memory = shared(**arrays)
+    plan = Plan(np.ones((4, 4), "f4"), np.ones((4, 4), "f4"), None, "linear", engine=engine_name)
+    with pytest.raises(ValueError, match="must have memory of its own, but shares some with") as caught:
+        plan.call(**parts)
+    assert any(name in str(caught.value) for name in list(arrays)[1:])
+    np.testing.assert_array_equal(memory, np.arange(MEMORY))
+
+
+def test_a_mask_in_the_memory_of_the_outputs_is_refused():
+    outputs = np.zeros((2, 5, 4), "f4")
+    mask = outputs.view(bool)[..., 0]
+    with pytest.raises(ValueError, match="outputs must have memory of its own, but shares some with mask"):
+        Plan(K, R, B, "tanh").call(X, mask=mask, outputs=outputs)
+    with pytest.raises(ValueError, match="outputs must have memory of its own, but shares some with x"):
+        Plan(R, R, B, "tanh").call(outputs[::-1, ::-1], outputs=outputs[:, ::-1])
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+@pytest.mark.parametrize("batch", [1, 2, 40])
+def test_arrays_beside_and_between_each_other_are_right(batch, engine_name):
+    rng = np.random.default_rng(8)
+    plan = Plan(*weights(rng, 4, 4), "tanh", engine=engine_name)
+    x, begin = rng.standard_normal((batch, 5, 4)).astype("f4"), rng.standard_normal((batch, 4)).astype("f4")
+    expected, expected_state = run(plan, x, initial_state=begin)
+    between = np.full((batch, 5, 12), np.nan, "f4")  # x, outputs and the last output in the same lines of memory
+    between[:, :, :4] = x
+    state = begin.copy()  # where the initial state is
+    call = plan.call(
+        between[:, :, :4], initial_state=state, outputs=between[:, :, 4:8], last_output=between[:, 2, 8:], state=state
+    )
+    engine.run([call])
+    np.testing.assert_array_equal(between[:, :, :4], x)
+    np.testing.assert_array_equal(between[:, :, 4:8], expected)
+    np.testing.assert_array_equal(between[:, 2, 8:], expected[:, -1])
+    np.testing.assert_array_equal(state, expected_state)
+    assert np.isnan(between[:, [0, 1, 3, 4], 8:]).all()
+
+
+def test_a_bias_within_what_is_activated_is_refused():
+    z = np.ones((3, 4), "f4")
+    with pytest.raises(ValueError, match="bias must have memory of its own, but shares some with z"):
+        engine.activate("relu", z, z[1])
+    assert np.all(z == 1)
+
+
+RESIDENT = """
+import sys
+from pathlib import Path
+import numpy as np
+from cyrnn.engine import engine_blas, plan
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+features, units = 1024, 1024
+kernel, recurrent_kernel = np.ones((features, units), "f4"), np.ones((units, units), "f4")
+plan.Plan(kernel[:, :1], recurrent_kernel[:1, :1], None, "tanh", engine="blas")
+before = resident()
+made = [plan.Plan(kernel, recurrent_kernel, None, "tanh", engine="blas") for _ in range(8)]
+print(engine_blas.core, (resident() - before) / 8 / (kernel.nbytes + recurrent_kernel.nbytes))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this system has no /proc")
+@pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
+def test_the_blas_engine_keeps_the_weights_once_where_it_reads_them_once(core):
+    found, copies = run_python(RESIDENT, OPENBLAS_CORETYPE=core).stdout.split()
+    if found != core:
+        pytest.skip(f"this machine's BLAS has no kernels for {core}: it uses those for {found}")
+    assert round(float(copies)) == (1 if core == "SkylakeX" else 2)
+
+
+AGREES = """
+import sys
+import numpy as np
+from helpers import assert_close, weights
+from reference import recurrence
+from cyrnn.engine import engine_blas, plan
+
+rng = np.random.default_rng(0)
+for dtype in ("float32", "float64"):
+    for batch, features, units in [(1, 3, 5), (2, 8, 8), (9, 7, 33), (40, 64, 31), (3, 0, 4)]:
+        kernel, recurrent_kernel, bias = weights(rng, features, units, dtype)
+        x = rng.standard_normal((batch, 4, features)).astype(dtype)
+        outputs = np.full((batch, 4, units), np.nan, dtype)
+        made = plan.Plan(kernel, recurrent_kernel / 2, bias, "tanh", engine="blas")
+        plan.run([made.call(x, outputs=outputs)])
+        assert_close(outputs, recurrence(x, kernel, recurrent_kernel / 2, bias)[0])
+print(engine_blas.core)
+"""
+
+
+@pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
+def test_both_products_of_the_blas_engine_agree_with_the_oracle(core):
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}){AGREES}"
+    found = run_python(code, OPENBLAS_CORETYPE=core).stdout.strip()
+    if found != core:
+        pytest.skip(f"this machine's BLAS has no kernels for {core}: it uses those for {found}")
 
 
 def test_read_only_outputs_are_refused():

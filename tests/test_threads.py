@@ -178,32 +178,6 @@ def test_layers_made_in_threads_have_names_of_their_own():
     assert sorted(names) == sorted(["scaling2", *(f"scaling2_{n}" for n in range(1, 800))])
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_computes_and_its_parent_goes_on(engine):
-    code = """
-import os, sys, threading
-import numpy as np
-import cyrnn
-cyrnn.set_num_threads(4)
-layer = cyrnn.layers.SimpleRNN(64, return_sequences=True)
-x = np.random.default_rng(0).standard_normal((300, 10, 32)).astype("float32")
-expected = layer(x)
-stop = threading.Event()
-busy = threading.Thread(target=lambda: [layer(x) for _ in iter(stop.is_set, True)])  # forks meet a busy pool
-busy.start()
-for _ in range(20):
-    child = os.fork()
-    if child == 0:
-        ok = all(np.array_equal(layer(x), expected) for _ in range(3))
-        os._exit(0 if ok else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert np.array_equal(layer(x), expected)
-stop.set()
-busy.join()
-"""
-    run_python(code)
-
-
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
 def test_a_long_call_answers_an_interrupt_and_the_layer_works_on(engine):
     class Interrupted(Exception):
@@ -256,95 +230,6 @@ def test_a_call_answers_an_interrupt_while_only_others_have_work(idle):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_fork_during_the_main_threads_blas_call_waits_for_it_and_not_longer():
-    code = """
-import os, threading, time
-import numpy as np
-import cyrnn
-layer = cyrnn.layers.SimpleRNN(256)
-x = np.random.default_rng(0).standard_normal((64, 1, 64)).astype("float32")
-layer(x)
-times = []
-def fork():
-    time.sleep(0.2)
-    start = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if np.isfinite(layer(x)).all() else 1)
-    times.append(time.monotonic() - start)
-    times.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-def call():
-    start = time.monotonic()
-    layer(np.broadcast_to(x, (64, timesteps, 64)))
-    return time.monotonic() - start
-timesteps = 200
-timesteps = int(timesteps * 0.7 / max(1e-3, min(call(), call())))
-forking = threading.Thread(target=fork)
-forking.start()
-took = call()
-forking.join()
-print(times[1], times[0] < took + 0.5, times[0])
-"""
-    result = run_python(code, CYRNN_ENGINE="blas")
-    assert result.stdout.split()[:2] == ["0", "True"], result.stdout
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_forks_and_steps_of_the_blas_engine_do_not_wait_for_each_other():
-    code = """
-import os, threading
-import numpy as np
-import cyrnn
-layers = [cyrnn.layers.SimpleRNN(32), cyrnn.layers.Bidirectional(cyrnn.layers.SimpleRNN(16))]
-x = np.zeros((2, 3, 8), "f4")
-for layer in layers:
-    layer(x)
-stepper, x_t, stop = layers[0].stepper(2), x[:, 0].copy(), threading.Event()
-busy = [threading.Thread(target=lambda: [stepper.step(x_t) for _ in iter(stop.is_set, True)]),
-        threading.Thread(target=lambda: [layers[1](x) for _ in iter(stop.is_set, True)])]
-for thread in busy:
-    thread.start()
-for _ in range(50):
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if np.isfinite(layers[1](x)).all() else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-stop.set()
-for thread in busy:
-    thread.join()
-print("ok")
-"""
-    assert run_python(code, CYRNN_ENGINE="blas").stdout == "ok\n"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_child_forked_from_within_a_call_does_not_wait_for_threads_it_has_not():
-    code = """
-import os, signal, sys
-import numpy as np
-import cyrnn
-cyrnn.set_num_threads(2)
-layer = cyrnn.layers.SimpleRNN(128)
-x = np.broadcast_to(np.float32(1), (64, 20_000, 32))
-layer(x[:, :5])
-child = None
-def handler(*_):
-    global child
-    child = child if child is not None else os.fork()
-signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, 0.15)
-try:
-    layer(x)
-except RuntimeError as error:
-    assert child == 0 and "forked in the middle" in str(error), (child, error)
-if child == 0:
-    os._exit(0 if np.isfinite(layer(x[:, :5])).all() else 1)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    assert run_python(code, CYRNN_ENGINE="simd").stdout == "0\n"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="files that shrink fault in this way on Linux")

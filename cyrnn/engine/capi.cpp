@@ -1,8 +1,11 @@
 // The functions of cyrnn.h: arguments checked, then the runner's own.
 #include "capi.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <new>
 
 #include "runner.hpp"
@@ -21,7 +24,8 @@ std::ptrdiff_t units_of(const Prepared &layer) { return layer.single ? layer.f32
 // For as long as a function uses a runner, so that two threads cannot.
 class Taken {
 public:
-    explicit Taken(cyrnn_runner &runner) : runner(runner), was_free(!runner.busy.exchange(true, std::memory_order_acquire)) {}
+    explicit Taken(cyrnn_runner &runner_)
+        : runner(runner_), was_free(!runner_.busy.exchange(true, std::memory_order_acquire)) {}
     ~Taken() {
         if (was_free) runner.busy.store(false, std::memory_order_release);
     }
@@ -42,16 +46,21 @@ const char *status_text(Status status) noexcept {
     case CYRNN_NO_MEMORY: return "there is no memory left";
     case CYRNN_BUSY: return "another thread is using the runner";
     case CYRNN_WRONG_STRUCT: return "struct_size is not set to the size of the struct";
+    case CYRNN_OVERLAP: return "x and outputs share memory";
     }
     return "not a status of cyrnn";
 }
 
 // ---------------------------------------------------------------- models
 
+// Of the first cyrnn_info that there was; and so far above any that there will be that it is no size but what happened to
+// be in the memory.
+constexpr std::size_t smallest_info = offsetof(cyrnn_info, reserved) + sizeof(std::int32_t), absurd_info = 1024;
+
 Status model_info(const cyrnn_model *model, cyrnn_info *info) noexcept {
     if (!model || !info) return CYRNN_NULL_ARGUMENT;
     const std::size_t size = info->struct_size;
-    if (size < offsetof(cyrnn_info, reserved)) return CYRNN_WRONG_STRUCT;
+    if (size < smallest_info || size >= absurd_info) return CYRNN_WRONG_STRUCT;
     const Prepared &first = *model->layers.front();
     cyrnn_info known{};
     known.struct_size = size < sizeof known ? size : sizeof known;
@@ -60,8 +69,7 @@ Status model_info(const cyrnn_model *model, cyrnn_info *info) noexcept {
     known.dtype = first.single ? CYRNN_FLOAT32 : CYRNN_FLOAT64;
     known.layers = static_cast<std::int32_t>(model->layers.size());
     known.real_time = model->real_time;
-    std::memset(info, 0, size);
-    std::memcpy(info, &known, known.struct_size);
+    std::memcpy(info, &known, known.struct_size);  // what a later header has beyond it stays as it is
     return CYRNN_OK;
 }
 
@@ -187,10 +195,19 @@ template <class T> Status step(cyrnn_runner *runner, const T *x, T *output) noex
     return CYRNN_OK;
 }
 
+template <class T> bool share(const T *a, std::int64_t a_count, const T *b, std::int64_t b_count) {
+    const std::less<const T *> before;  // which orders pointers into different arrays too
+    return a_count > 0 && b_count > 0 && before(a, b + b_count) && before(b, a + a_count);
+}
+
 template <class T> Status forward(cyrnn_runner *runner, std::int64_t timesteps, const T *x, T *outputs) noexcept {
     if (!runner || (!x && timesteps > 0)) return CYRNN_NULL_ARGUMENT;
     if (!holds<T>(*runner->model)) return CYRNN_WRONG_DTYPE;
-    if (timesteps < 0 || timesteps > PTRDIFF_MAX) return CYRNN_OUT_OF_RANGE;
+    const std::int64_t features = runner->model->layers.front()->template weights<T>().features;
+    const std::int64_t units = runner->model->layers.back()->template weights<T>().units, batch = runner->batch;
+    const std::int64_t most = PTRDIFF_MAX / std::ptrdiff_t(sizeof(T)) / batch / std::max<std::int64_t>({features, units, 1});
+    if (timesteps < 0 || timesteps > most) return CYRNN_OUT_OF_RANGE;
+    if (outputs && share<T>(x, batch * timesteps * features, outputs, batch * timesteps * units)) return CYRNN_OVERLAP;
     const Taken taken(*runner);
     if (!taken.was_free) return CYRNN_BUSY;
     Run<T>(*runner).forward(static_cast<std::ptrdiff_t>(timesteps), x, outputs);

@@ -1,4 +1,4 @@
-# The face of cyrnn.h for Cython; the comments are there.
+# The declarations of cyrnn.h for Cython; the comments are there.
 from libc.stdint cimport int32_t, int64_t
 
 
@@ -14,6 +14,7 @@ cdef extern from "cyrnn.h" nogil:
         CYRNN_NO_MEMORY
         CYRNN_BUSY
         CYRNN_WRONG_STRUCT
+        CYRNN_OVERLAP
 
     enum:
         CYRNN_ABI_VERSION

@@ -90,6 +90,7 @@ struct Engine {
     void (*end)();    // after its last
     Product<float> f32;
     Product<double> f64;
+    bool transposed = false;  // whether `step` reads kernels_t
 };
 
 }  // namespace cyrnn

@@ -63,6 +63,7 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         void (*end)() noexcept nogil
         Product[float] f32
         Product[double] f64
+        bool transposed
 
 
 cdef extern from "prepared.hpp" namespace "cyrnn" nogil:

@@ -15,14 +15,18 @@ from cyrnn.engine.blas cimport multiply, multiply_row, multiply_t
 from cyrnn.engine.contract cimport Engine, Load, Step, Weights, real
 
 cdef extern from "blas_threads.hpp" namespace "cyrnn" nogil:
-    void control_blas_threads(void *get, void *set)
+    void control_blas_threads(void *get, void *set, int (*has_gil)() noexcept nogil)
     void wait_before_fork()
+    void end_of_fork()
     void hold_blas_threads()
     void release_blas_threads()
 
 cdef extern from "transpose.hpp" namespace "cyrnn" nogil:
     void transpose(const float *a, ptrdiff_t rows, ptrdiff_t columns, float *b, ptrdiff_t b_stride)
     void transpose(const double *a, ptrdiff_t rows, ptrdiff_t columns, double *b, ptrdiff_t b_stride)
+
+cdef extern from "Python.h":
+    int PyGILState_Check() noexcept nogil
 
 cdef extern from *:
     """
@@ -35,11 +39,7 @@ cdef extern from *:
 
 # OpenBLAS packs both operands of a product, and the weights, packed anew at each timestep, are by far the larger one.
 # It packs its right-hand operand faster, so for a few rows h' := (x . W)' takes 0.7 of the time of h := x . W. Its
-# AVX-512 kernels have a path without packing, for h := x . W alone.
-cdef bint transposed_product = True
-
-# Batches of fewer rows go row by row through gemv.
-cdef ptrdiff_t gemm_rows = 8
+# AVX-512 kernels have a path without packing, for h := x . W alone. So there are two steps; one is chosen at import.
 
 
 cdef void step(const Weights[real] *weights, const Step[real] *step, real *workspace) noexcept nogil:
@@ -47,9 +47,32 @@ cdef void step(const Weights[real] *weights, const Step[real] *step, real *works
 
     One product for x and h: the products of several x_t at once would have other bits than those of single steps.
     """
-    cdef ptrdiff_t row, rows = step.rows, features = weights.features, units = weights.units, depth = weights.depth
+    cdef ptrdiff_t row, rows = step.rows, units = weights.units, depth = weights.depth
+    cdef real *inputs = workspace
+    cdef real *product = workspace + rows * depth
+    if not simple_step(weights, step, inputs):  # a leading dimension is an int, the caller's stride need not be one
+        multiply(<int> rows, <int> units, <int> depth, inputs, <int> depth, weights.kernels, <int> units,
+                 product, <int> units)
+        for row in range(rows):
+            memcpy(step.out + row * step.out_stride, product + row * units, units * sizeof(real))
+    weights.activate(step.out, step.out_stride, weights.bias, rows, units)
+
+
+cdef void step_transposed(const Weights[real] *weights, const Step[real] *step, real *workspace) noexcept nogil:
+    """The same by way of ([x, h] . kernels)'"""
+    cdef ptrdiff_t rows = step.rows, units = weights.units, depth = weights.depth
     cdef real *inputs = workspace
     cdef real *turned = workspace + rows * depth
+    if not simple_step(weights, step, inputs):
+        multiply_t(<int> rows, <int> units, <int> depth, inputs, <int> depth, weights.kernels_t, <int> depth,
+                   turned, <int> rows)
+        transpose(turned, units, rows, step.out, step.out_stride)
+    weights.activate(step.out, step.out_stride, weights.bias, rows, units)
+
+
+cdef inline bint simple_step(const Weights[real] *weights, const Step[real] *step, real *inputs) noexcept nogil:
+    """inputs := [x, h]; and out := inputs . kernels, where that is no product of matrices. Whether it is not."""
+    cdef ptrdiff_t row, rows = step.rows, features = weights.features, units = weights.units, depth = weights.depth
     for row in range(rows):
         memcpy(inputs + row * depth, step.x + row * step.x_stride, features * sizeof(real))
         memcpy(inputs + row * depth + features, step.h + row * step.h_stride, (depth - features) * sizeof(real))
@@ -58,16 +81,7 @@ cdef void step(const Weights[real] *weights, const Step[real] *step, real *works
             memset(step.out + row * step.out_stride, 0, units * sizeof(real))
     elif rows == 1:
         multiply_row(<int> units, <int> depth, inputs, weights.kernels, <int> units, step.out)
-    elif transposed_product:
-        multiply_t(<int> rows, <int> units, <int> depth, inputs, <int> depth, weights.kernels_t, <int> depth,
-                   turned, <int> rows)
-        transpose(turned, units, rows, step.out, step.out_stride)
-    else:  # a leading dimension is an int, the caller's stride need not be one
-        multiply(<int> rows, <int> units, <int> depth, inputs, <int> depth, weights.kernels, <int> units,
-                 turned, <int> units)
-        for row in range(rows):
-            memcpy(step.out + row * step.out_stride, turned + row * units, units * sizeof(real))
-    weights.activate(step.out, step.out_stride, weights.bias, rows, units)
+    return depth == 0 or rows == 1
 
 
 cdef ptrdiff_t workspace(const Weights[real] *weights, ptrdiff_t rows) noexcept nogil:
@@ -76,7 +90,18 @@ cdef ptrdiff_t workspace(const Weights[real] *weights, ptrdiff_t rows) noexcept 
 
 
 cdef ptrdiff_t slice_rows(const Load *load) noexcept nogil:
-    """Slices of about 32 rows, in large batches 64: smaller ones pack the weights too often, larger are too few"""
+    return slice_rows_from(4, load)
+
+
+cdef ptrdiff_t slice_rows_transposed(const Load *load) noexcept nogil:
+    return slice_rows_from(8, load)
+
+
+cdef inline ptrdiff_t slice_rows_from(ptrdiff_t gemm_rows, const Load *load) noexcept nogil:
+    """Batches of fewer rows than gemm_rows pass row by row through gemv.
+
+    Else slices of about 32 rows, in large batches 64: smaller ones pack the weights too often, larger are too few.
+    """
     cdef ptrdiff_t batch = load.batch
     cdef ptrdiff_t target = 32 if batch < 1024 else 64
     cdef ptrdiff_t slices = max(1, (batch + target // 2) // target)
@@ -125,8 +150,12 @@ def _before_fork():
         wait_before_fork()
 
 
+def _after_fork():
+    end_of_fork()
+
+
 def _control():
-    global core, gemm_rows, version, threads_controlled, transposed_product
+    global core, version, threads_controlled
     library = _library()
     get, set_ = _openblas(library, "get_num_threads"), _openblas(library, "set_num_threads")
     parallel = _openblas(library, "get_parallel")
@@ -134,15 +163,12 @@ def _control():
     threads_controlled = get is not None and set_ is not None and (parallel is None or parallel() != openmp)
     if threads_controlled:
         control_blas_threads(<void *> <size_t> ctypes.cast(get, ctypes.c_void_p).value,
-                             <void *> <size_t> ctypes.cast(set_, ctypes.c_void_p).value)
+                             <void *> <size_t> ctypes.cast(set_, ctypes.c_void_p).value, PyGILState_Check)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(before=_before_fork)
+            os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
     if get is not None:
         core = _text(_openblas(library, "get_corename"))
         version = " ".join(_text(_openblas(library, "get_config")).split()[:2])
-    if core in ("SkylakeX", "Cooperlake", "SapphireRapids"):
-        gemm_rows = 4
-        transposed_product = False
 
 
 version = "unknown"
@@ -150,11 +176,12 @@ core = "unknown"            # the CPU that OpenBLAS chose its kernels for
 threads_controlled = False  # can BLAS be held to one thread?
 _control()
 
-blas_engine.slice_rows = slice_rows
 blas_engine.begin = hold_blas_threads
 blas_engine.end = release_blas_threads
 blas_engine.f32.workspace = workspace[float]
-blas_engine.f32.step = step[float]
 blas_engine.f64.workspace = workspace[double]
-blas_engine.f64.step = step[double]
+blas_engine.transposed = core not in ("SkylakeX", "Cooperlake", "SapphireRapids")
+blas_engine.slice_rows = slice_rows_transposed if blas_engine.transposed else slice_rows
+blas_engine.f32.step = step_transposed[float] if blas_engine.transposed else step[float]
+blas_engine.f64.step = step_transposed[double] if blas_engine.transposed else step[double]
 engine = PyCapsule_New(&blas_engine, "cyrnn.engine.Engine", NULL)

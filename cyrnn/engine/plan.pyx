@@ -82,7 +82,8 @@ cdef class Plan:
             kernels = kernels_t = None
         else:
             prepared.engine = blas_functions()
-            kernels_t, panels = numpy.ascontiguousarray(kernels.T), None
+            kernels_t = numpy.ascontiguousarray(kernels.T) if prepared.engine.transposed else None
+            panels = None
         if self.single:
             fill_weights[float](prepared, &prepared.f32, features, units, depth, kernels, kernels_t, panels, bias)
             prepared.f32.activate = simd.activate_f32[index]
@@ -99,13 +100,14 @@ cdef class Plan:
         x, and the mask (batch, timesteps; bool), may have any strides. All other arrays are of the plan's dtype:
         initial_state and state (batch, units), input_dropout (batch, features) and recurrent_dropout (batch, units) as
         factors, C-contiguous; outputs (batch, timesteps, units) in processing order and last_output (batch, units),
-        contiguous along units. What is filled may not overlap what is read; but state may be initial_state. Raises
-        ValueError for a wrong shape, dtype or layout.
+        contiguous along units. Raises ValueError for a wrong shape, dtype or layout, and where an array to fill shares
+        memory with another one; but state may be initial_state.
         """
         cdef Call call = Call.__new__(Call)
         call.plan = self
         fill(call, x, initial_state, mask, zero_output_for_mask, go_backwards, input_dropout, recurrent_dropout,
              outputs, last_output, state)
+        call.check_apart()
         return call
 
     def forward(self, x, bint all_timesteps, bint go_backwards, get_num_threads):
@@ -144,7 +146,7 @@ cdef class Plan:
 
 
 def run(list calls, int num_threads=1):
-    """Run calls that do not wait for each other's results, together on at most `num_threads` threads.
+    """Run calls, of which none reads or fills what another one fills, together on at most `num_threads` threads.
 
     Raises ValueError for num_threads < 1, MemoryError without scratch space, and what a signal handler raises.
     """
@@ -284,7 +286,7 @@ cdef int fill_job(Call owner, JobOf[real] *job, x, initial_state, mask, bint zer
     job.prepared = owner.plan.prepared.get()
     cdef ptrdiff_t features = owner.plan.features, units = owner.plan.units
     cdef char kind = b"f" if real is float else b"d"
-    cdef Py_buffer *view = owner.take("x", x, shaped(3, any_length, any_length, features), kind)
+    cdef Py_buffer *view = owner.take(b"x", x, shaped(3, any_length, any_length, features), kind)
     cdef ptrdiff_t item = view.itemsize
     cdef ptrdiff_t batch = view.shape[0], timesteps = view.shape[1]
     job.call.batch, job.call.timesteps = batch, timesteps
@@ -293,7 +295,7 @@ cdef int fill_job(Call owner, JobOf[real] *job, x, initial_state, mask, bint zer
     job.call.x_feature = view.strides[2] // item
     job.call.mask = NULL
     if mask is not None and timesteps > 0:
-        view = owner.take("mask", mask, shaped(2, batch, timesteps), b"?")
+        view = owner.take(b"mask", mask, shaped(2, batch, timesteps), b"?")
         job.call.mask = <const uint8_t *> view.buf
         job.call.mask_batch, job.call.mask_time = view.strides[0], view.strides[1]
     if go_backwards and timesteps > 0:  # the last timestep first: a sign, not a copy
@@ -304,18 +306,18 @@ cdef int fill_job(Call owner, JobOf[real] *job, x, initial_state, mask, bint zer
             job.call.mask_time = -job.call.mask_time
     cdef Shape row = shaped(2, batch, units)
     job.call.zero_output_for_mask = zero_output_for_mask
-    job.call.initial_state = <const real *> owner.take_contiguous("initial_state", initial_state, row, kind)
+    job.call.initial_state = <const real *> owner.take_contiguous(b"initial_state", initial_state, row, kind)
     job.call.input_dropout = <const real *> owner.take_contiguous(
-        "input_dropout", input_dropout, shaped(2, batch, features), kind)
+        b"input_dropout", input_dropout, shaped(2, batch, features), kind)
     job.call.recurrent_dropout = <const real *> owner.take_contiguous(
-        "recurrent_dropout", recurrent_dropout, row, kind)
+        b"recurrent_dropout", recurrent_dropout, row, kind)
     cdef ptrdiff_t strides[2]
-    job.call.outputs = <real *> owner.take_rows("outputs", outputs, shaped(3, batch, timesteps, units), kind, strides)
+    job.call.outputs = <real *> owner.take_rows(b"outputs", outputs, shaped(3, batch, timesteps, units), kind, strides)
     if job.call.outputs != NULL:
         job.call.outputs_batch, job.call.outputs_time = strides[0], strides[1]
-    job.call.last_output = <real *> owner.take_rows("last_output", last_output, row, kind, strides)
+    job.call.last_output = <real *> owner.take_rows(b"last_output", last_output, row, kind, strides)
     job.call.last_output_batch = strides[0] if job.call.last_output != NULL else 0
-    job.call.state = <real *> owner.take_contiguous("state", state, row, kind, True)
+    job.call.state = <real *> owner.take_contiguous(b"state", state, row, kind, True)
     return 0
 
 
@@ -333,8 +335,9 @@ cdef int activate_typed(uintptr_t function, z, bias, real *unused=NULL) except -
     cdef _Buffers buffers = _Buffers()
     cdef char kind = b"f" if real is float else b"d"
     cdef ptrdiff_t rows = z.shape[0], units = z.shape[1]
-    cdef real *z_ = <real *> buffers.take_contiguous("z", z, shaped(2, rows, units), kind, True)
-    cdef const real *bias_ = <const real *> buffers.take_contiguous("bias", bias, shaped(1, units), kind)
+    cdef real *z_ = <real *> buffers.take_contiguous(b"z", z, shaped(2, rows, units), kind, True)
+    cdef const real *bias_ = <const real *> buffers.take_contiguous(b"bias", bias, shaped(1, units), kind)
+    buffers.check_apart()
     with nogil:
         (<void (*)(real *, ptrdiff_t, const real *, ptrdiff_t, ptrdiff_t) noexcept nogil> function)(
             z_, units, bias_, rows, units)

@@ -105,12 +105,12 @@ private:
     }
 
     // Takes indices of this generation until none is left; returns how many it did.
-    std::uint32_t work(const Job &job, std::uint32_t generation, int worker) {
+    std::uint32_t work(const Job &mine, std::uint32_t generation, int worker) {
         std::uint32_t done = 0;
         std::uint64_t seen = ticket.load(std::memory_order_acquire);
-        while (generation_of(seen) == generation && index_of(seen) < job.count) {
+        while (generation_of(seen) == generation && index_of(seen) < mine.count) {
             if (!ticket.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) continue;
-            job.body(job.self, index_of(seen), worker);
+            mine.body(mine.self, index_of(seen), worker);
             ++done;
             seen = ticket.load(std::memory_order_acquire);
         }

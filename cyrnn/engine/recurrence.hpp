@@ -22,9 +22,9 @@ public:
         return elements * std::ptrdiff_t(sizeof(T)) + rows * std::ptrdiff_t(sizeof(std::ptrdiff_t)) + rows;
     }
 
-    Recurrence(const Product<T> &product, const Weights<T> &weights, const Sequences<T> &call, std::ptrdiff_t first,
+    Recurrence(const Product<T> &product_, const Weights<T> &weights_, const Sequences<T> &call_, std::ptrdiff_t first_,
                std::ptrdiff_t last, void *scratch)
-        : product(product), weights(weights), call(call), first(first), rows(last - first),
+        : product(product_), weights(weights_), call(call_), first(first_), rows(last - first_),
           features(weights.features), units(weights.units), live(static_cast<std::ptrdiff_t *>(scratch)),
           now(reinterpret_cast<T *>(live + rows)), then(now + rows * units), picked_h(then + rows * units),
           result(picked_h + rows * units), picked_x(result + rows * units), projection(picked_x + rows * features),

@@ -12,14 +12,14 @@
 #include "prepared.hpp"
 #include "recurrence.hpp"
 
-// Plans one behind the other, as the cells of a stack are.
+// Plans in sequence, as the cells of a stack are.
 struct cyrnn_model {
     std::vector<std::shared_ptr<const cyrnn::Prepared>> layers;
     bool real_time;
     std::atomic<std::ptrdiff_t> holders{1};
 };
 
-// At the head of its block; behind it the states, for each layer h_t and where h_{t+1} goes (batch, units), and the scratch.
+// At the head of its block; after it the states, for each layer h_t and where h_{t+1} goes (batch, units), and the scratch.
 struct cyrnn_runner {
     cyrnn_model *model;
     std::ptrdiff_t batch;
@@ -36,7 +36,7 @@ namespace cyrnn {
 
 template <class T> class Run {
 public:
-    explicit Run(cyrnn_runner &runner) : runner(runner), layers(runner.model->layers) {}
+    explicit Run(cyrnn_runner &runner_) : runner(runner_), layers(runner_.model->layers) {}
 
     void step(const T *x, T *output) {
         const std::ptrdiff_t batch = runner.batch;
@@ -97,7 +97,7 @@ public:
 
 private:
     struct Begun {
-        explicit Begun(const Engine &engine) : engine(engine) { engine.begin(); }
+        explicit Begun(const Engine &engine_) : engine(engine_) { engine.begin(); }
         ~Begun() { engine.end(); }
         const Engine &engine;
     };

@@ -24,7 +24,7 @@ constexpr double least_parallel_work = 1e7;
 
 class Interruption {
 public:
-    explicit Interruption(bool (*interrupted)()) : interrupted(interrupted) {}
+    explicit Interruption(bool (*interrupted_)()) : interrupted(interrupted_) {}
     Stop for_worker(int worker) { return {worker == 0 ? ask_outside : ask_flag, this}; }
     bool happened() const { return flag.load(std::memory_order_relaxed); }
 
@@ -93,11 +93,11 @@ private:
 
 class Slices {
 public:
-    Slices(const Job *const *jobs, std::ptrdiff_t count, int threads, bool (*interrupted)())
-        : threads(threads), interruption(interrupted) {
+    Slices(const Job *const *jobs, std::ptrdiff_t count, int most_threads, bool (*interrupted)())
+        : threads(most_threads), interruption(interrupted) {
         double work = 0;
         for (std::ptrdiff_t i = 0; i < count; ++i) work += jobs[i]->work();
-        if (work < least_parallel_work) this->threads = threads = 1;
+        if (work < least_parallel_work) threads = 1;
         parts.reserve(static_cast<std::size_t>(count));
         for (std::ptrdiff_t i = 0; i < count; ++i) {
             const std::ptrdiff_t batch = jobs[i]->batch();

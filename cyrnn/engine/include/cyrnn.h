@@ -47,13 +47,14 @@ enum { /* a cyrnn_status; later versions may have more of them */
     CYRNN_MEMORY_TOO_SMALL = 4, /* less than runner_size says */
     CYRNN_NO_MEMORY = 5,
     CYRNN_BUSY = 6,            /* another thread is using the runner */
-    CYRNN_WRONG_STRUCT = 7     /* struct_size is not set */
+    CYRNN_WRONG_STRUCT = 7,    /* struct_size is not set to the size of the struct */
+    CYRNN_OVERLAP = 8          /* x and outputs share memory */
 };
 
 enum { CYRNN_FLOAT32 = 0, CYRNN_FLOAT64 = 1 }; /* cyrnn_info.dtype */
 
 typedef struct cyrnn_info {
-    size_t struct_size; /* set it to sizeof(cyrnn_info) before the call; after it: how much of that is known */
+    size_t struct_size; /* set it to sizeof(cyrnn_info) before the call; after it: how many bytes are filled in */
     int64_t features;   /* of an input row */
     int64_t units;      /* of an output row: those of the last layer */
     int32_t dtype;
@@ -83,12 +84,12 @@ typedef struct cyrnn_api {
     cyrnn_status (*runner_destroy)(cyrnn_runner *runner); /* CYRNN_BUSY, and it lives on, while a thread uses it */
     cyrnn_status (*runner_batch)(const cyrnn_runner *runner, int64_t *batch);
 
-    /* One timestep: x (batch, features), output (batch, units); they may be the same memory. */
+    /* One timestep: x (batch, features), output (batch, units); they may share memory: x is read first. */
     cyrnn_status (*step_f32)(cyrnn_runner *runner, const float *x, float *output);
     cyrnn_status (*step_f64)(cyrnn_runner *runner, const double *x, double *output);
 
     /* Many, from the runner's state on: x (batch, timesteps, features), outputs (batch, timesteps, units) or NULL. The
-     * outputs have the bits of as many steps. x and outputs may not overlap. */
+     * outputs have the bits of as many steps. CYRNN_OVERLAP, and no step is made, if x and outputs share memory. */
     cyrnn_status (*forward_f32)(cyrnn_runner *runner, int64_t timesteps, const float *x, float *outputs);
     cyrnn_status (*forward_f64)(cyrnn_runner *runner, int64_t timesteps, const double *x, double *outputs);
 

@@ -13,6 +13,7 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.models import call_config, functional_config
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.sequential import Sequential
+from cyrnn.saving.errors import CAUSED_BY_CONTENTS
 from cyrnn.saving.weight_paths import places
 
 
@@ -39,7 +40,7 @@ def outline(envelope: Mapping[str, Any], model: ModelOfLayers | None = None) -> 
         begin = Line("input", "Input", model.input_shape, 0)
         shapes = model.shapes_behind_layers()
         return [begin, *(_of_layer(layer, shape) for layer, shape in zip(model.layers, shapes, strict=True))]
-    told, classes = _told_shapes(entries), {_name(entry): str(entry.get("class_name")) for entry in entries}
+    stored, classes = _stored_shapes(entries), {_name(entry): str(entry.get("class_name")) for entry in entries}
     shapes_of = dict(zip(model.layers, model.shapes_behind_layers(), strict=True))
     lines = []
     for operation in getattr(model, "operations", model.layers):
@@ -47,7 +48,7 @@ def outline(envelope: Mapping[str, Any], model: ModelOfLayers | None = None) -> 
             line = _of_layer(operation, shapes_of[operation])
         else:
             name = operation.name
-            line = Line(name, classes.get(name, type(operation).__name__), told.get(name), 0)
+            line = Line(name, classes.get(name, type(operation).__name__), stored.get(name), 0)
         line.inputs = inputs.get(line.name, [])
         lines.append(line)
     return lines
@@ -62,7 +63,7 @@ def _of_layer(layer: Layer, shape: Any) -> Line:
 
 
 def _entries(envelope: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The entries of the layers, as far as they look like such."""
+    """The entries of the layers, without what cannot be one."""
     try:
         config = legacy_config.modern(str(envelope.get("class_name")), envelope.get("config"))[0]
     except ValueError:
@@ -72,8 +73,8 @@ def _entries(envelope: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _of_config(entries: list[Mapping[str, Any]], inputs: dict[str, list[str]]) -> list[Line]:
-    """Each layer is made, not built, to see whether it can be; its shapes are those that the config tells."""
-    told = _told_shapes(entries)
+    """Each layer is made, not built, to see whether it can be; its shapes are those in the config."""
+    stored = _stored_shapes(entries)
     in_a_row = not any(inputs.values())
     lines: list[Line] = []
     before: Any = None  # the shape that a layer in a row gets
@@ -84,7 +85,7 @@ def _of_config(entries: list[Mapping[str, Any]], inputs: dict[str, list[str]]) -
         try:
             with deferred_building():
                 layer = functional_config.layer_of(entry, name)
-        except Exception as error:  # whatever is wrong with one layer, the others are shown
+        except CAUSED_BY_CONTENTS as error:  # the other layers are shown all the same
             text = str(error) or type(error).__name__
             line.refusal = text if repr(name) in text else f"layer {name!r}: {text}"
         build_config = entry.get("build_config")
@@ -93,9 +94,9 @@ def _of_config(entries: list[Mapping[str, Any]], inputs: dict[str, list[str]]) -
             if in_a_row and lines and lines[-1].shape is None:
                 lines[-1].shape = _shape(before)
         elif not in_a_row:
-            before = next((told[name] for name in line.inputs if name in told), None)
+            before = next((stored[name] for name in line.inputs if name in stored), None)
         _describe(line, layer, before)
-        line.shape = before = line.shape if line.shape is not None else told.get(name)
+        line.shape = before = line.shape if line.shape is not None else stored.get(name)
         lines.append(line)
     return lines
 
@@ -115,12 +116,12 @@ def _describe(line: Line, layer: object, input_shape: Any) -> None:
                 specs = [spec for place in places(layer, shape) for spec in place.specs]
                 line.parameters = sum(math.prod(spec.shape) for spec in specs)
                 line.shape = layer.compute_output_shape(shape)
-    except Exception:  # it is only not known
+    except CAUSED_BY_CONTENTS:  # it stays unknown
         return
 
 
-def _told_shapes(entries: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The shapes of first outputs, as the calls of Keras 3 that take them tell; and those of inputs."""
+def _stored_shapes(entries: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The shapes of first outputs, as calls in Keras 3's form have them; and those of inputs."""
     shapes: dict[str, Any] = {}
     pending: list[Any] = [entry.get("inbound_nodes") for entry in entries]
     while pending:
@@ -151,7 +152,7 @@ def _inputs(entry: Mapping[str, Any]) -> list[str]:
                 read: Any = [call_config.read(node.get(key)) for key in ("args", "kwargs")]
             else:
                 read = call_config.read_old(node)
-        except Exception:  # a call of a form that nobody knows: whoever makes the model says so
+        except CAUSED_BY_CONTENTS:  # making the model says what is wrong with the call
             continue
         found = (leaf for leaf in nest.leaves(read) if isinstance(leaf, call_config.Reference))
         names |= dict.fromkeys(reference.layer for reference in found)
@@ -174,7 +175,7 @@ def _dtype(entry: Mapping[str, Any]) -> str:
 
 
 def _shape(shape: Any) -> Any:
-    """Shapes as tuples, also several of them; None where it is nothing of that kind."""
+    """Shapes as tuples, also several of them; None where it is no shape."""
     try:
         return checked_shapes("shape", shape)
     except (ValueError, RecursionError):

@@ -12,11 +12,24 @@ from cyrnn.layers.base import legacy_config
 
 
 def from_json(text: str | bytes, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The layer or model that `text` describes: what `layer.to_json()` gives, or Keras writes.
+    """The layer or model that JSON text describes, with newly initialised weights.
 
-    It is built if the text says for which input, with newly initialised weights. Classes and functions of your own are
-    looked up in `custom_objects`, by registered name or class name. Raises ValueError for text that is not such a
-    config, or names anything unknown.
+    Parameters
+    ----------
+    text : str or bytes
+        What `layer.to_json()` returns, or Keras writes.
+    custom_objects : mapping of str to class or function, optional
+        Custom classes and functions by registered name or class name. Others come from a fixed list.
+
+    Returns
+    -------
+    Layer
+        The layer or model, built if the text says for which input.
+
+    Raises
+    ------
+    ValueError
+        The text is not the config of a layer, or names a class or function that is not known.
     """
     try:
         envelope = json.loads(text)
@@ -28,7 +41,7 @@ def from_json(text: str | bytes, custom_objects: Mapping[str, Any] | None = None
 def from_envelope(
     envelope: Any, custom_objects: Mapping[str, Any] | None = None, keras_version: str | None = None
 ) -> Any:
-    """As `from_json`, from parsed JSON; `keras_version` is that of its writer, where it does not say so itself."""
+    """As `from_json`, from parsed JSON; `keras_version` is that of its writer, if the config does not have it."""
     if not isinstance(envelope, Mapping):
         raise ValueError(f"expected a JSON object with 'class_name' and 'config', got {type(envelope).__name__}")
     version = str(envelope.get("keras_version") or keras_version)

@@ -9,6 +9,10 @@ from cyrnn import objects
 
 _LONGEST_MESSAGE = 1000  # characters; names in a file may have millions
 
+# What the contents of a file may cause. A MemoryError is not among them: it says nothing of the file, whose sizes are
+# checked before anything is allocated.
+CAUSED_BY_CONTENTS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
 
 class Reason(enum.StrEnum):
     """Why a file is refused.
@@ -96,12 +100,11 @@ def reason_of(error: BaseException, otherwise: Reason | None = None) -> Reason |
 def refusals_located(path: str | os.PathLike[str], otherwise: Reason | None = None) -> Iterator[None]:
     """Within the block, what a file's contents cause is a ModelFileError that names the file.
 
-    `otherwise` is the reason where the error has none. A MemoryError stays one: it says nothing of the file, whose
-    sizes are checked before anything is allocated.
+    `otherwise` is the reason where the error has none.
     """
     try:
         yield
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+    except CAUSED_BY_CONTENTS as error:
         text = str(error)[:_LONGEST_MESSAGE] or type(error).__name__
         located = text if os.fspath(path) in text else f"{os.fspath(path)}: {text}"
         raise ModelFileError(located, reason_of(error, otherwise)) from error

@@ -13,10 +13,12 @@ import numpy as np
 
 from cyrnn.layers import RNN, Bidirectional, Input, Layer, SimpleRNN, SimpleRNNCell
 from cyrnn.layers.base.arguments import Array, in_native_order
+from cyrnn.layers.base.building import deferred_building
 from cyrnn.models.sequential import Sequential
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.opened import OpenFile, opened
 from cyrnn.saving.safetensors import SAFETENSORS, tensors_in
+from cyrnn.saving.weight_paths import fill, places
 
 
 def from_torch(
@@ -68,10 +70,13 @@ def from_torch(
     if return_state and len(ends_of_layers) > 1:
         raise ValueError("return_state=True needs a single layer: a Sequential returns one output")
     layers: list[Layer] = []
+    layer: Layer
     values: list[Array] = []
     for directions in ends_of_layers:
         own = [weight for end in directions for weight in _keras_weights(weights, end)]
         values += own
+        if len(own) not in (2 * len(directions), 3 * len(directions)):
+            raise ValueError(f"both directions of a layer must have biases or none, {' and '.join(directions)} differ")
         layer = SimpleRNN(
             len(own[1]),
             use_bias=len(own) == 3 * len(directions),
@@ -81,12 +86,16 @@ def from_torch(
         )
         layers.append(layer if len(directions) == 1 else Bidirectional(layer, dtype=options["dtype"]))
     shape = (None, None, len(values[0]))
-    return _filled(layers[0] if len(layers) == 1 else Sequential([Input(shape[1:]), *layers]), shape, values)
+    with deferred_building():
+        layer = layers[0] if len(layers) == 1 else Sequential([Input(shape[1:]), *layers])
+    return _filled(layer, shape, values)
 
 
 def _filled(layer: Layer, input_shape: tuple[int | None, ...], values: list[Array]) -> Layer:
-    layer.build(input_shape)
-    layer.set_weights(values)
+    """The layer, built with these weights: initial ones are not made."""
+    rest = iter(values)
+    of_a_layer = places(layer, input_shape)
+    fill(of_a_layer, [{spec.name: next(rest) for spec in place.specs} for place in of_a_layer])
     return layer
 
 

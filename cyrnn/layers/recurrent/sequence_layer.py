@@ -60,7 +60,7 @@ class SequenceLayer(Layer):
         return super().compute_output_spec(inputs, *args, **kwargs)
 
     def _check_symbolic_states(self, sequences: Any, initial_state: Any) -> None:
-        """Raises the errors of a call with states of these shapes."""
+        """Raises the errors of a call with states of these shapes, unless these would be huge."""
         sizes = [size for part in self.layers_within() for size in nest.flatten(getattr(part, "state_size", ()))]
         if any(isinstance(size, int) and size > symbolic.MOST_ELEMENTS for size in sizes):
             return  # the config of a file may name any number; its weights are compared with it before they are made

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cyrnn import activation_formulas as formulas
 from cyrnn import objects
-from cyrnn.arrays import to_numpy
+from cyrnn.arrays import quietly, to_numpy
 from cyrnn.engine import plan
 
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
@@ -27,6 +27,7 @@ class Activation:
         self.name = self.__name__ = name
         self.__signature__ = formulas.signature(name)
 
+    @quietly
     def __call__(self, x: ArrayLike, *parameters: Any, **named: Any) -> NDArray[Any]:
         if parameters or named:
             return _computed(self.name, x, parameters, named)
@@ -59,15 +60,16 @@ def _computed(name: str, x: ArrayLike, parameters: tuple[Any, ...], named: Mappi
     others = formulas.bound(name, parameters, named, dtype)
     if not others and name in plan.ACTIVATIONS:
         return formulas.activated(name, z).astype(dtype, copy=False)
-    with np.errstate(all="ignore"):  # as the engine: NaN and infinity are answers
-        return np.asarray(formulas.FORMULAS[name](z, **others)).astype(dtype, copy=False)
+    return np.asarray(formulas.FORMULAS[name](z, **others)).astype(dtype, copy=False)
 
 
+@quietly
 def glu(x: ArrayLike, axis: int = -1) -> NDArray[Any]:
     """The first half of x along the axis, times the sigmoid of the second half."""
     return _computed("glu", x, (axis,), {})
 
 
+@quietly
 def threshold(x: ArrayLike, threshold: float, default_value: float) -> NDArray[Any]:
     """x where it is above the threshold, `default_value` elsewhere."""
     return _computed("threshold", x, (threshold, default_value), {})

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
-from cyrnn.arrays import to_numpy
+from cyrnn.arrays import converted, to_numpy
 
 
 class Configurable:
@@ -59,4 +59,4 @@ def weight_array(weight: ArrayLike) -> np.ndarray:
     array = to_numpy("the weight", weight)
     if hasattr(weight, "dtype") and array.dtype.kind not in "biu":
         return array
-    return array.astype(np.float32)
+    return converted(array, np.float32)

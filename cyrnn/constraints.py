@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn.arrays import quietly
 from cyrnn.configurable import Configurable, lookup, number, weight_array
 from cyrnn.objects import register, serialize
 
@@ -37,6 +38,7 @@ class Constraint(Configurable):
 class NonNeg(Constraint):
     """``max(w, 0)``; NaN stays NaN."""
 
+    @quietly
     def __call__(self, w: ArrayLike) -> np.ndarray:
         return np.asarray(np.maximum(weight_array(w), 0))
 
@@ -62,6 +64,7 @@ class MaxNorm(_NormConstraint):
         self.max_value = number("max_value", max_value)
         super().__init__(axis)
 
+    @quietly
     def __call__(self, w: ArrayLike) -> np.ndarray:
         w = weight_array(w)
         norms = self._norms(w)
@@ -75,6 +78,7 @@ class MaxNorm(_NormConstraint):
 class UnitNorm(_NormConstraint):
     """``w / (1e-7 + norm)``: every norm 1."""
 
+    @quietly
     def __call__(self, w: ArrayLike) -> np.ndarray:
         w = weight_array(w)
         return np.asarray(w / (EPSILON + self._norms(w)))
@@ -99,6 +103,7 @@ class MinMaxNorm(_NormConstraint):
         self.rate = number("rate", rate)
         super().__init__(axis)
 
+    @quietly
     def __call__(self, w: ArrayLike) -> np.ndarray:
         w = weight_array(w)
         norms = self._norms(w)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from cyrnn import objects, random
-from cyrnn.arrays import to_numpy
+from cyrnn.arrays import quietly, to_numpy
 from cyrnn.configurable import Configurable, lookup, number
 from cyrnn.objects import register, serialize
 from cyrnn.random import SeedGenerator, Shape, checked_dtype, checked_shape
@@ -87,6 +87,7 @@ class Constant(Initializer):
         initializer._exact_shape = True
         return initializer
 
+    @quietly
     def __call__(self, shape: Shape, dtype: DTypeLike = "float32") -> np.ndarray:
         shape, expected = checked_shape(shape), np.shape(self.value)
         if self._exact_shape and shape != expected:
@@ -108,6 +109,7 @@ class Identity(Initializer):
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = number("gain", gain)
 
+    @quietly
     def __call__(self, shape: Shape, dtype: DTypeLike = "float32") -> np.ndarray:
         shape, dtype = checked_shape(shape), checked_dtype(dtype)
         if len(shape) != 2:
@@ -331,6 +333,7 @@ class Orthogonal(RandomInitializer):
         self.gain = number("gain", gain)
         super().__init__(seed)
 
+    @quietly
     def __call__(self, shape: Shape, dtype: DTypeLike = "float32") -> np.ndarray:
         shape, dtype = checked_shape(shape), checked_dtype(dtype)
         if len(shape) < 2:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cyrnn.arrays import quietly
 from cyrnn.configurable import Configurable
 from cyrnn.dtypes import float_dtype
 from cyrnn.locks import ForkSafeLock
@@ -88,6 +89,7 @@ def _shared_generator() -> SeedGenerator:
     return SeedGenerator()
 
 
+@quietly
 def normal(
     shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: DTypeLike | None = None, seed: Seed = None
 ) -> np.ndarray:
@@ -97,6 +99,7 @@ def normal(
     return np.random.default_rng(draw_seed(seed)).normal(mean, stddev, shape).astype(dtype, copy=False)
 
 
+@quietly
 def uniform(
     shape: Shape, minval: float = 0.0, maxval: float = 1.0, dtype: DTypeLike | None = None, seed: Seed = None
 ) -> np.ndarray:
@@ -109,6 +112,7 @@ def uniform(
     return np.random.default_rng(draw_seed(seed)).uniform(minval, maxval, shape).astype(dtype, copy=False)
 
 
+@quietly
 def truncated_normal(
     shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: DTypeLike | None = None, seed: Seed = None
 ) -> np.ndarray:
@@ -129,6 +133,7 @@ def truncated_normal(
     return np.concatenate(kept)[:size].astype(dtype, copy=False).reshape(shape)
 
 
+@quietly
 def dropout_mask(shape: Shape, rate: float, seed: Seed = None, dtype: DTypeLike | None = None) -> np.ndarray:
     """Inverted dropout: an array to multiply with, ``1 / (1 - rate)`` where an entry is kept and 0 where not.
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn.arrays import quietly
 from cyrnn.configurable import Configurable, lookup, weight_array
 from cyrnn.objects import register, serialize
 
@@ -39,6 +40,7 @@ class L1(Regularizer):
     def __init__(self, l1: float | None = 0.01) -> None:
         self.l1 = _factor("l1", 0.01 if l1 is None else l1)
 
+    @quietly
     def __call__(self, x: ArrayLike) -> Any:
         return self.l1 * np.sum(np.abs(weight_array(x)))
 
@@ -53,6 +55,7 @@ class L2(Regularizer):
     def __init__(self, l2: float | None = 0.01) -> None:
         self.l2 = _factor("l2", 0.01 if l2 is None else l2)
 
+    @quietly
     def __call__(self, x: ArrayLike) -> Any:
         return self.l2 * np.sum(np.square(weight_array(x)))
 
@@ -68,6 +71,7 @@ class L1L2(Regularizer):
         self.l1 = _factor("l1", 0.0 if l1 is None else l1)
         self.l2 = _factor("l2", 0.0 if l2 is None else l2)
 
+    @quietly
     def __call__(self, x: ArrayLike) -> Any:
         x = weight_array(x)
         penalty = x.dtype.type(0)
@@ -95,18 +99,18 @@ class OrthogonalRegularizer(Regularizer):
             raise ValueError(f"mode must be 'rows' or 'columns', got {mode!r}")
         self.mode = mode
 
+    @quietly
     def __call__(self, x: ArrayLike) -> Any:
         x = weight_array(x)
         if x.ndim != 2:
             raise ValueError(f"OrthogonalRegularizer needs a weight of two axes, got shape {x.shape}")
         rows = (x if self.mode == "rows" else x.T).astype(np.promote_types(x.dtype, np.float32), copy=False)
         count = len(rows)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inverse_norms = 1.0 / np.sqrt(np.sum(np.square(rows), axis=1, keepdims=True))
-            unit = rows * np.minimum(inverse_norms, 1.0 / 1e-7)  # (count, n), each of norm 1
-            cosines = (unit @ unit.T) * (1.0 - np.eye(count, dtype=rows.dtype))  # (count, count)
-            pairs = count * (count - 1.0) / 2.0
-            return x.dtype.type(self.factor * 0.5 * np.sum(np.abs(cosines)) / pairs)
+        inverse_norms = 1.0 / np.sqrt(np.sum(np.square(rows), axis=1, keepdims=True))
+        unit = rows * np.minimum(inverse_norms, 1.0 / 1e-7)  # (count, n), each of norm 1
+        cosines = (unit @ unit.T) * (1.0 - np.eye(count, dtype=rows.dtype))  # (count, count)
+        pairs = count * (count - 1.0) / 2.0
+        return x.dtype.type(self.factor * 0.5 * np.sum(np.abs(cosines)) / pairs)
 
     def get_config(self) -> dict[str, Any]:
         return {"factor": self.factor, "mode": self.mode}

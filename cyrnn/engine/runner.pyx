@@ -118,7 +118,8 @@ cdef class Runner:
 
         Raises ValueError for another shape, or rows and layers that are not there; TypeError for other numbers.
         """
-        state = numpy.asarray(state).astype(self.dtype, order="C", casting="same_kind", copy=False)
+        with numpy.errstate(all="ignore"):  # what is too large for the dtype becomes infinite
+            state = numpy.asarray(state).astype(self.dtype, order="C", casting="same_kind", copy=False)
         state = numpy.require(state, None, ["C", "A"])
         cdef ptrdiff_t units = self.units_of(layer)
         if state.ndim != 2 or state.shape[1] != units or not 0 <= first_row <= self.batch_size - len(state):

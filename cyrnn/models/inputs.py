@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from cyrnn.arrays import converted, to_integers
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape, as_array, in_native_order
 from cyrnn.layers.base.symbolic import KerasTensor
@@ -29,7 +30,7 @@ class Feed:
     def arrays(self, given: Any) -> list[Any]:
         """As `views`, in the dtypes of the inputs."""
         pairs = zip(self.tensors, self.views(given), strict=True)
-        return [None if array is None else _converted(array, np.dtype(tensor.dtype)) for tensor, array in pairs]
+        return [None if array is None else _converted(tensor, array) for tensor, array in pairs]
 
     def specs(self, given: Any) -> list[Any]:
         """What of `given`, shapes or symbolic tensors, is for which input. Raises ValueError where axes differ."""
@@ -103,8 +104,9 @@ def _fits(shape: Shape, wanted: Shape) -> bool:
     return len(shape) == len(wanted) and all(m is None or n == m for n, m in pairs)
 
 
-def _converted(array: Array, dtype: np.dtype) -> Array:
+def _converted(tensor: KerasTensor, array: Array) -> Array:
     """In the dtype of the input, but integers stay as wide as they are: none may become another."""
+    dtype = np.dtype(tensor.dtype)
     if array.dtype == dtype or (array.dtype.kind in "iu" and dtype.kind in "iu"):
         return in_native_order(array)
-    return array.astype(dtype)
+    return to_integers(f"input {tensor.name!r}", array, dtype) if dtype.kind in "iu" else converted(array, dtype)

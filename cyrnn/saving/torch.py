@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn.arrays import quietly
 from cyrnn.layers import RNN, Bidirectional, Input, Layer, SimpleRNN, SimpleRNNCell
 from cyrnn.layers.base.arguments import Array, in_native_order
 from cyrnn.layers.base.building import deferred_building
@@ -21,6 +22,7 @@ from cyrnn.saving.safetensors import SAFETENSORS, tensors_in
 from cyrnn.saving.weight_paths import fill, places
 
 
+@quietly
 def from_torch(
     source: Mapping[str, Any] | str | os.PathLike[str],
     nonlinearity: str = "tanh",

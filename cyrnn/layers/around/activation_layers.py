@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, regularizers
-from cyrnn.arrays import to_numpy
+from cyrnn.arrays import quietly, to_numpy
 from cyrnn.layers.base.arguments import (
     Array,
     Shape,
@@ -141,6 +141,7 @@ class PReLU(Layer):
         shape = tuple(1 if axis in shared else known_axis(self.name, input_shape, axis) for axis in axes)
         return [WeightSpec("alpha", shape, self.alpha_initializer, self.alpha_regularizer, self.alpha_constraint)]
 
+    @quietly
     def call(self, inputs: Array) -> Array:
         shape, expected = inputs.shape[1:], self.alpha.shape
         shared = [axis - 1 for axis in self.shared_axes or ()]
@@ -192,6 +193,7 @@ class Softmax(Layer):
         self.axis = checked_axis_argument(axis)
         self.built = True
 
+    @quietly
     def call(self, inputs: Array, mask: ArrayLike | None = None) -> Array:
         axes = [checked_axis(self.name, inputs.shape, n) for n in np.atleast_1d(np.array(self.axis, int)).tolist()]
         if mask is None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import initializers, objects
-from cyrnn.arrays import to_numpy
+from cyrnn.arrays import quietly, to_numpy
 from cyrnn.layers.around.normalization import Affine, affine_config
 from cyrnn.layers.base.arguments import Array, Shape, checked_axis, checked_number, known_axis
 from cyrnn.layers.base.weights import Weight, WeightSpec
@@ -79,6 +79,7 @@ class BatchNormalization(Affine):
             *(WeightSpec(name, shape, initializer, trainable=False) for name, initializer in statistics.items()),
         ]
 
+    @quietly
     def call(self, inputs: Array, mask: ArrayLike | None = None, training: bool = False) -> Array:
         self._check_shape(inputs.shape)
         keep = None if mask is None else to_numpy("mask", mask).astype(bool, copy=False)
@@ -157,6 +158,7 @@ class BatchNormalization(Affine):
         return dict(config)
 
 
+@quietly
 def _root_of(initializer: Callable[..., ArrayLike], shape: tuple[int, ...], dtype: str | None = None) -> ArrayLike:
     """Standard deviations where `initializer` makes variances."""
     return np.sqrt(initializer(shape, dtype=dtype))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, regularizers
+from cyrnn.arrays import converted, quietly
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
 from cyrnn.layers.base import operations, symbolic
@@ -94,6 +95,7 @@ class Masking(Layer):
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
         return self.returned(np.where(self.compute_mask(inputs)[..., None], inputs, inputs.dtype.type(0)))
 
+    @quietly
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """(batch, timesteps), True where some feature differs from `mask_value`."""
         if isinstance(inputs, KerasTensor):
@@ -153,15 +155,22 @@ class Embedding(Layer):
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         indices = as_array("inputs", inputs)
-        return indices if indices.dtype.kind in "iu" else indices.astype(np.int64)
+        if indices.dtype.kind in "iu":
+            return indices
+        self._check_range(indices)  # of NaN each kind of processor makes another integer
+        return converted(indices, np.int64)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
-        if inputs.size and not 0 <= inputs.min() <= inputs.max() < self.input_dim:
+        self._check_range(inputs)
+        return self.returned(self.embeddings[inputs])
+
+    def _check_range(self, indices: Array) -> None:
+        """Raises ValueError for an index outside of the table, without its fraction if it has one; and for NaN."""
+        if indices.size and not (indices.min() > -1 and indices.max() < self.input_dim):
             raise ValueError(
                 f"inputs of {self.name!r} must be indices from 0 to {self.input_dim - 1}, "
-                f"got {inputs.min()} to {inputs.max()}"
+                f"got {indices.min()} to {indices.max()}"
             )
-        return self.returned(self.embeddings[inputs])
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Where the index is not 0, with `mask_zero`; else None."""

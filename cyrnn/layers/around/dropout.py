@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn import objects, random, regularizers
+from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array, checked_axes, checked_rate
 from cyrnn.layers.base.layer import Layer
 
@@ -30,6 +31,7 @@ class Disturbing(Layer):
         self.seed_generator = random.SeedGenerator(seed)
         self.built = True
 
+    @quietly
     def call(self, inputs: Array, training: bool = False) -> Array:
         if not training or getattr(self, self.strength) == 0:
             return self.returned(inputs)

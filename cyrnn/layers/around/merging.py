@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
-from cyrnn.arrays import to_numpy
+from cyrnn.arrays import quietly, to_numpy
 from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, in_native_order
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import WeightSpec
@@ -43,6 +43,7 @@ class Merge(Layer):
         self.compute_output_shape(input_shape)  # raises where shapes do not fit
         return []
 
+    @quietly
     def call(self, inputs: Any, mask: Masks = None) -> Array:
         self.compute_output_shape([part.shape for part in inputs])
         unmasked = mask is None or self.masks_as_in_keras2
@@ -337,6 +338,5 @@ def over_elements(layer: str, mask: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _normalized(x: Array, axis: int) -> Array:
-    with np.errstate(divide="ignore"):
-        factor = 1 / np.sqrt(np.sum(np.square(x), axis=axis, keepdims=True))
+    factor = 1 / np.sqrt(np.sum(np.square(x), axis=axis, keepdims=True))
     return x * np.minimum(factor, x.dtype.type(1e7))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import constraints, initializers, objects, regularizers
+from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import (
     Array,
     Shape,
@@ -123,8 +124,11 @@ class LayerNormalization(Affine):
         array = in_native_order(as_array("inputs", inputs))
         return array if array.dtype == np.float64 else self.cast(array)  # Keras casts the result, not the inputs
 
+    @quietly
     def call(self, inputs: Array) -> Array:
         axes, shape = tuple(self.axes), self.weights_shape(inputs.shape, self.axes)
+        if not inputs.size:
+            return self.returned(inputs.copy())
         mean = inputs.mean(axes, keepdims=True)
         centered = inputs - mean
         variance = np.mean(np.square(centered), axes, keepdims=True)
@@ -159,11 +163,11 @@ class UnitNormalization(Layer):
         self.axis = checked_axis_argument(axis)
         self.built = True
 
+    @quietly
     def call(self, inputs: Array) -> Array:
         self.compute_output_shape(inputs.shape)
         axes = tuple(self.axis) if isinstance(self.axis, list) else self.axis
-        with np.errstate(divide="ignore"):
-            factor = 1 / np.sqrt(np.sum(np.square(inputs), axis=axes, keepdims=True))
+        factor = 1 / np.sqrt(np.sum(np.square(inputs), axis=axes, keepdims=True))
         return self.returned(inputs * np.minimum(factor, inputs.dtype.type(1e12)))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:

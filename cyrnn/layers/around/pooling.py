@@ -8,6 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
+from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array, Shape, checked_axes, checked_data_format, checked_mask, checked_sizes
 from cyrnn.layers.base.layer import Layer
 
@@ -52,6 +53,7 @@ class GlobalAveragePooling1D(_Global):
 
     supports_masking = True
 
+    @quietly
     def call(self, inputs: Array, mask: ArrayLike | None = None) -> Array:
         self.checked_shape(inputs.shape)
         axis, count = self.steps_axis, np.asarray(inputs.shape[self.steps_axis], inputs.dtype)
@@ -60,8 +62,7 @@ class GlobalAveragePooling1D(_Global):
             keep = np.expand_dims(keep, 3 - axis)
             inputs = np.where(keep, inputs, inputs.dtype.type(0))
             count = keep.sum(axis, dtype=inputs.dtype, keepdims=self.keepdims)
-        with np.errstate(invalid="ignore"):
-            return self.returned(inputs.sum(axis, keepdims=self.keepdims) / count)
+        return self.returned(inputs.sum(axis, keepdims=self.keepdims) / count)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         return None
@@ -156,6 +157,7 @@ class AveragePooling1D(_Windows):
     count what is there. Masks end here, unused.
     """
 
+    @quietly
     def call(self, inputs: Array) -> Array:
         totals = self.windows(inputs, 0).sum(-1)
         return self.returned(totals / self.windows(np.ones_like(inputs), 0).sum(-1))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import initializers, objects
-from cyrnn.arrays import to_numpy
+from cyrnn.arrays import quietly, to_numpy
 from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, checked_axis_argument, known_axis
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import Weight, WeightSpec
@@ -73,6 +73,7 @@ class Normalization(_OfData):
     def _axes(self, shape: Shape) -> list[int]:
         return sorted(checked_axis(self.name, shape, axis) for axis in self.axis)
 
+    @quietly
     def _given(self, shape: tuple[Any, ...]) -> list[Array]:
         """The constructor's mean and variance, in this shape."""
         arrays = [
@@ -85,11 +86,14 @@ class Normalization(_OfData):
                 f"mean and variance of {self.name!r} must fit the shape {shape}, got {arrays[0].shape}"
             ) from None
 
+    @quietly
     def adapt(self, data: ArrayLike) -> None:
-        """Take mean and variance from an array of samples, in place of the weights."""
+        """Set the weights to mean and variance of `data`, an array of samples. Raises ValueError for an empty one."""
         if self.input_mean is not None:
             raise ValueError(f"layer {self.name!r} was made with a mean and variance: it cannot adapt")
         samples = self.checked_inputs(data)
+        if not samples.size:
+            raise ValueError(f"data for {self.name!r} must hold at least one number, got shape {samples.shape}")
         self.build(samples.shape)
         self._check_lengths(samples.shape)
         others = tuple(n for n in range(samples.ndim) if n not in self._axes(samples.shape))
@@ -105,6 +109,7 @@ class Normalization(_OfData):
             )
         return lengths
 
+    @quietly
     def statistics(self, shape: Shape) -> tuple[Array, Array]:
         """Mean and standard deviation of each place on `axis`, for inputs of this shape. Raises ValueError."""
         lengths = self._check_lengths(shape)
@@ -112,6 +117,7 @@ class Normalization(_OfData):
         mean, variance = (array.astype(self.dtype_policy.engine_dtype, copy=False) for array in found)
         return mean, np.maximum(np.sqrt(variance), variance.dtype.type(_LEAST_STDDEV))
 
+    @quietly
     def call(self, inputs: Array) -> Array:
         kept = self._axes(inputs.shape)
         shape = [n if axis in kept else 1 for axis, n in enumerate(inputs.shape)]
@@ -139,6 +145,7 @@ class Rescaling(_OfData):
                 raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}")
         self.scale, self.offset = scale, offset
 
+    @quietly
     def call(self, inputs: Array) -> Array:
         scale, offset = (np.asarray(value, inputs.dtype) for value in (self.scale, self.offset))
         try:

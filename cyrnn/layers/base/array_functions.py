@@ -5,6 +5,12 @@ from typing import Any
 
 import numpy as np
 
+
+def _mean(x: Any, **options: Any) -> Any:
+    """As `numpy.mean`, but the mean of nothing is NaN without a warning."""
+    return np.mean(x, **options) if np.size(x) else np.sum(x, **options) + np.nan
+
+
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Absolute": np.absolute,
     "Add": np.add,
@@ -36,7 +42,7 @@ REDUCING: dict[str, Callable[..., Any]] = {
     "All": np.all,
     "Any": np.any,
     "Max": np.max,
-    "Mean": np.mean,
+    "Mean": _mean,
     "Min": np.min,
     "Sum": np.sum,
 }

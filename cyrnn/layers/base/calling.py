@@ -184,7 +184,7 @@ class CallableLayer(Buildable):
         """The outputs for inputs that only show their shapes: the layer is built, and no state moves."""
         before = carried_states(self)
         try:
-            with deferred_building(False):
+            with deferred_building(False), np.errstate(all="ignore"):  # these values are not the user's
                 return self(inputs, *args, **kwargs)
         finally:
             put_back(before)

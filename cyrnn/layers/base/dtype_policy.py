@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn.arrays import converted
 from cyrnn.dtypes import DTypePolicy
 from cyrnn.layers.base.arguments import Array
 
@@ -16,12 +17,11 @@ class HasDTypePolicy:
     def cast(self, array: Array) -> Array:
         """`array` in the dtype that the engine computes in, aligned."""
         dtype = self.dtype_policy.engine_dtype
-        return array if array.dtype == dtype and array.flags.aligned else np.require(array, dtype, "A")
+        return array if array.dtype == dtype and array.flags.aligned else np.require(converted(array, dtype), None, "A")
 
     def returned(self, array: Array) -> Array:
         """A result in the dtype that the layer returns."""
-        dtype = self.dtype_policy.compute_dtype
-        return array if array.dtype == dtype else array.astype(dtype)
+        return converted(array, self.dtype_policy.compute_dtype)
 
     @property
     def compute_dtype(self) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from cyrnn import objects
+from cyrnn.arrays import quietly
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape
 from cyrnn.layers.base.array_functions import BINARY, ELEMENTWISE, FUNCTIONS, JOINING, REARRANGING
@@ -234,6 +235,7 @@ class Operation:
             return call(self, args, kwargs)
         return self.call(*args, **kwargs)
 
+    @quietly
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The result for arrays; in float32, where NumPy makes float64 of integers."""
         args, kwargs = self._arranged(args, kwargs), {}

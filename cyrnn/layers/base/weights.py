@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import constraints, initializers, locks, random, regularizers
-from cyrnn.arrays import to_numpy
+from cyrnn.arrays import converted, to_numpy
 from cyrnn.layers.base.arguments import Array, checked_bool, in_native_order
 from cyrnn.layers.base.dtype_policy import HasDTypePolicy
 from cyrnn.layers.base.sublayers import HasSublayers
@@ -219,8 +219,7 @@ class Weighted(HasSublayers, HasDTypePolicy):
         given = to_numpy(f"weight {name!r} of layer {self.name!r}", value)
         if given.dtype.kind not in "fiub" and not np.can_cast(given.dtype, np.float32):  # bfloat16 is of kind "V"
             raise TypeError(f"weight {name!r} of layer {self.name!r} must be real numbers, got dtype {given.dtype}")
-        with np.errstate(over="ignore"):  # what is too large for the dtype is infinite in it
-            array = in_native_order(np.asarray(given, dtype))
+        array = in_native_order(converted(given, dtype))
         expected = array.shape if spec is None else spec.shape
         if array.shape != expected:
             raise ValueError(f"weight {name!r} of layer {self.name!r} has shape {expected}, got {array.shape}")

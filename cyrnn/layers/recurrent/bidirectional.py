@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
+from cyrnn.arrays import quietly
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape
 from cyrnn.layers.base.engine_layer import run_together
@@ -160,6 +161,7 @@ class Bidirectional(Predicts, SequenceLayer):
         forward, backward = merged[..., :width], merged[..., width:]
         return [forward, backward[:, ::-1] if self.return_sequences else backward]
 
+    @quietly
     def _merged(self, forward: Array, backward: Array) -> tuple[Array, ...]:
         if self.merge_mode is None:
             return forward, np.ascontiguousarray(backward)

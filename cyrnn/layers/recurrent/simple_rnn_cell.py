@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, random, regularizers
+from cyrnn.arrays import converted
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
@@ -176,7 +177,7 @@ class SimpleRNNCell(PlannedLayer):
             if array.shape not in ((1, self.units), (self.units,)):
                 raise ValueError(f"states must have shape {(batch, self.units)}, got {array.shape}")
             array = np.broadcast_to(array, (batch, self.units))
-        return np.require(array, self.dtype_policy.engine_dtype, ["C", "A"])
+        return np.require(converted(array, self.dtype_policy.engine_dtype), None, ["C", "A"])
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Array]:
         """``[zeros (batch_size, units)]``. Raises TypeError without a batch size."""

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn.arrays import converted, quietly
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, checked_rows
 from cyrnn.layers.base.layer import Layer
@@ -58,7 +59,7 @@ class Carried(Layer):
             array, shape = as_array(name, state), (batch, *like.shape[1:])
             if array.shape not in (shape, (1, *shape[1:]), shape[1:]):
                 raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-            checked.append(np.broadcast_to(array, shape).astype(like.dtype, copy=False))
+            checked.append(converted(np.broadcast_to(array, shape), like.dtype))
         return checked
 
     def begin_carrying(self, batch: int) -> None:
@@ -75,6 +76,7 @@ class Carried(Layer):
         """Whether a call without `initial_state` begins with zeros, so that nobody has to make them."""
         return type(self).get_initial_state is Carried.get_initial_state and cell_protocol.begins_with_zeros(self.cell)
 
+    @quietly
     def carry(self, states: list[Any]) -> None:
         """Keep copies of these states for the next call, in the dtype of the weights."""
         dtype = self.dtype_policy.variable_dtype
@@ -101,7 +103,7 @@ class Carried(Layer):
             new = self.checked_states("states", states, len(rows))
         changed = [state.copy() for state in carried]
         for state, values in zip(changed, new, strict=True):
-            state[rows] = values
+            state[rows] = converted(values, state.dtype)
         self.states = nest.pack(self.states, changed)
 
     def reset_states(self, states: Any = None, batch_index: int | ArrayLike | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn.arrays import converted, quietly
 from cyrnn.dtypes import DTypePolicy
 from cyrnn.engine.plan import Plan
 from cyrnn.engine.runner import Runner
@@ -45,6 +46,7 @@ class Stepper(Runner):
 
     # ------------------------------------------------------------ stepping
 
+    @quietly
     def converted(self, x_t: ArrayLike) -> Array:
         return np.require(as_array("x_t", x_t).astype(self._casts[0], copy=False), self.dtype, ["C", "A"])
 
@@ -81,6 +83,7 @@ class Stepper(Runner):
             for place, row in enumerate(which):
                 self.set_state(layer, values[place : place + 1], int(row) % self.batch_size)
 
+    @quietly
     def _get(self) -> list[Array]:
         return [self.get_state(layer).astype(self._casts[1], copy=False) for layer in range(len(self.plans))]
 
@@ -88,6 +91,7 @@ class Stepper(Runner):
         for layer, state in enumerate(states):
             self.set_state(layer, state)
 
+    @quietly
     def _checked(self, state: Any, rows: int) -> list[Array]:
         """One array (rows, units) for each cell; (1, units) and (units,) are repeated. Raises ValueError."""
         given = nest.flatten(state)
@@ -134,7 +138,7 @@ class CastingStepper(Stepper):
     def step(self, x_t: ArrayLike, out: Array | None = None) -> Array:
         if out is not None:
             check_out(out, (self.batch_size, self.plans[-1].units), self._casts[1])
-        output = super().step(self.converted(x_t)).astype(self._casts[1], copy=False)
+        output = converted(super().step(self.converted(x_t)), self._casts[1])
         if out is None:
             return output
         out[...] = output

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn import activations, objects
+from cyrnn.arrays import quietly
 from cyrnn.layers import (
     RNN,
     Activation,
@@ -51,6 +52,7 @@ _KNOWN: tuple[type, ...] = (*_RECURRENT, Sequential, TimeDistributed, Dense, Act
 _EXPORTABLE = "SimpleRNN, RNN of SimpleRNNCells, Dense, Activation, Dropout, and TimeDistributed of the last three"
 
 
+@quietly
 def export_c(layer: Layer, path: str | os.PathLike[str], *, name: str | None = None) -> None:
     """Write a layer or model with its weights as one C99 file, which needs a C compiler and <math.h> alone.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from cyrnn import layers
 from cyrnn._version import __version__
+from cyrnn.arrays import quietly
 from cyrnn.layers import Bidirectional, Embedding, Layer, Masking, TimeDistributed
 from cyrnn.layers.around.merging import Merge
 from cyrnn.layers.base import nest
@@ -40,6 +41,7 @@ class Call:
     told: bool = True  # whether the layer itself gets it too
 
 
+@quietly
 def export_onnx(
     model: Layer, path: str | os.PathLike[str], *, opset: int = DEFAULT_OPSET, masks: str | None = None
 ) -> None:

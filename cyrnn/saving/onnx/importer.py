@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn.arrays import quietly
 from cyrnn.layers import Input, Layer, Permute
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.symbolic import KerasTensor
@@ -23,6 +24,7 @@ _OWN_DOMAINS = ("", "ai.onnx")
 _OLDEST_OPSET = 7
 
 
+@quietly
 def from_onnx(source: Any) -> Functional:
     """The model in an ONNX file of RNN operators and layers around them. Needs the package onnx.
 

@@ -8,7 +8,7 @@ from cyrnn._version import __version__
 
 try:
     import cyrnn.engine.plan  # noqa: F401  (the compiled part, named in the error if it is missing)
-    from cyrnn import activations, capi, constraints, initializers, layers, random, regularizers, saving
+    from cyrnn import activations, capi, constraints, initializers, layers, models, random, regularizers, saving
 except ModuleNotFoundError as error:
     if error.name != "cyrnn.engine.plan":
         raise
@@ -21,8 +21,7 @@ from cyrnn.capi import get_include
 from cyrnn.config import show_config
 from cyrnn.engine.threads import get_num_threads, set_num_threads
 from cyrnn.layers import Input, Layer
-from cyrnn.models.functional import Functional as Model
-from cyrnn.models.sequential import Sequential
+from cyrnn.models import Model, Sequential
 from cyrnn.models.serialization import from_json
 
 __all__ = [
@@ -39,6 +38,7 @@ __all__ = [
     "get_num_threads",
     "initializers",
     "layers",
+    "models",
     "random",
     "regularizers",
     "saving",

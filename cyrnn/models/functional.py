@@ -1,55 +1,176 @@
-"""Functional: a model of any graph of layers. Reference: ``keras.Model``, Keras 3."""
+"""Model: the class of all models, to subclass; and Functional: a model of any graph of layers.
+
+``Model(inputs, outputs)`` makes a Functional, so the two stand in one module. Reference: ``keras.Model``, Keras 3.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cyrnn import objects
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest, symbolic
-from cyrnn.layers.base.arguments import Array, Shape
+from cyrnn.layers.base.arguments import Array, Shape, as_array
+from cyrnn.layers.base.building import Buildable
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models import functional_config
 from cyrnn.models.executor import Step, Values
-from cyrnn.models.graph import Graph, begun_with
+from cyrnn.models.graph import Graph, begun_with, branches, checked_tensors, connections, output_shapes
 from cyrnn.models.inputs import Feed
 from cyrnn.models.model import ModelOfLayers
+from cyrnn.models.summary import Row
 
 _KEPT_SPECS = 15  # a nested model is asked for the same few shapes again and again
 
 
-@objects.register("keras.src.models.functional")
-@objects.register("keras.layers", "Model")  # as a layer of another model; Model is its name in older files
-class Functional(ModelOfLayers):
-    """The model that leads from `inputs` to `outputs`: ``model(inputs, training=None, mask=None)``, `predict`.
+class Model(ModelOfLayers):
+    """The class of all models: ``Model(inputs, outputs)`` makes one of a graph of layers, a `Functional`.
+
+    A subclass makes its layers in its constructor, and calls them in ``call(inputs, ...)``, whose result is the
+    model's. Layers that its attributes hold, alone or in lists, tuples and dicts, are its `layers`; its config is its
+    constructor's arguments, if it has no `get_config`.
 
     Parameters
     ----------
-    inputs, outputs : a symbolic tensor, or several in lists, tuples and dicts. Inputs are what `cyrnn.Input` gives, or
-        what a layer has given on the way from there; outputs what layers return that were called with them. A layer
-        may be called several times, and then shares its weights
+    inputs, outputs : symbolic tensor, or several in lists, tuples and dicts
+        The ends of a graph; see `Functional`. The constructor of a subclass passes neither of them on.
+    name : str, optional
+        Without "/"; default: the snake case of the class, numbered.
+    trainable : bool, default True
+        Whether the weights are in `trainable_weights`.
+    dtype : str or policy, optional
+        The dtype policy of a subclass: what its inputs of floating numbers are cast to.
 
-    Call
-    ----
-    inputs : arrays in the structure of `inputs`; or in a dict by the names of the inputs, or a list in their order
-    training : None leaves it to the calls that the graph is made of: ``Dropout(0.1)(x, training=True)``
-    mask : a mask (batch, timesteps) or None for each input
-    Returns arrays in the structure of `outputs`. Masks flow from the layers that make them through the others, as in
-    Keras. Raises ValueError for inputs that do not fit; carried states are then as they were.
+    Raises
+    ------
+    TypeError
+        If the constructor of a subclass passes inputs and outputs on, or one of them is missing.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        graph = len(args) >= 2 or (len(args) == 1 and "outputs" in kwargs) or {"inputs", "outputs"} <= kwargs.keys()
+        made: Any = Functional if cls is Model and graph else cls
+        return super().__new__(made, *args, **kwargs)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if args or "inputs" in kwargs or "outputs" in kwargs:
+            raise TypeError(
+                f"{type(self).__name__} must be given both inputs and outputs, or neither: "
+                "Model(inputs, outputs) makes a model of a graph. A class whose constructor passes them on is a "
+                "subclass of cyrnn.models.Functional"
+            )
+        super().__init__(**kwargs)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers that the attributes hold, in the order of their assignment."""
+        return [layer for _, layer in self.sublayers]
+
+    def sublayer_paths(self) -> list[str]:
+        """Where Keras has the layers of a subclass: it goes through the attributes by name, and `layers` is one."""
+        paths = super().sublayer_paths()
+        if not self.is_custom:
+            return paths
+        in_layers = distinct(f"layers/{objects.snake_case(type(layer).__name__)}" for layer in self.layers)
+        triples = zip(self.sublayers, paths, in_layers, strict=True)
+        return [path if name < "layers" and name[0] != "_" else other for (name, _), path, other in triples]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """A new model of this config; of a graph, if `Model` itself is asked for one."""
+        return (
+            Functional.from_config(config, custom_objects)
+            if cls is Model
+            else super().from_config(config, custom_objects)
+        )
+
+    @property
+    def is_custom(self) -> bool:
+        return type(self).checked_inputs is Model.checked_inputs and not objects.is_builtin(type(self))
+
+    def checked_inputs(self, inputs: Any) -> Any:
+        """Inputs as arrays, in the structure in which they come: floating numbers in the dtype of the model."""
+        arrays = nest.mapped(lambda part: as_array("inputs", part), inputs)
+        return nest.mapped(lambda array: array if array.dtype.kind in "iub" else self.cast(array), arrays)
+
+    @property
+    def makes_its_own_weights(self) -> bool:
+        return self.is_custom or super().makes_its_own_weights
+
+    def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
+        super()._make_weights(input_shape, values)
+        if self.is_custom:
+            self.compute_output_shape(input_shape)  # by a call, which builds the layers
+
+    def call_checked(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.built or not self.is_custom or type(self).build is not Buildable.build:
+            return super().call_checked(x, *args, **kwargs)
+        outputs = self.computed(x, *args, **kwargs)  # the first call builds the layers
+        self._build_shape = symbolic.shapes_of(x)
+        self.built = True
+        return outputs
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask of the output, for several outputs a structure of masks; a model of layers runs them for it."""
+        return super().compute_mask(inputs, mask) if self.is_custom else self.call_and_mask(inputs, mask, False)[1]
+
+    def predict_inputs(self, x: Any) -> list[Array]:
+        return [as_array("x", part) for part in nest.leaves(x)] if self.is_custom else super().predict_inputs(x)
+
+    def in_structure(self, parts: list[Any], like: Any = None) -> Any:
+        return nest.filled(like, parts) if nest.is_structure(like) else parts[0]
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        shape = self._build_shape
+        return None if shape is None else {"input_shape": nest.mapped_shapes(list, shape)}
+
+
+@objects.register("keras.src.models.functional")
+@objects.register("keras.layers", "Model")  # as a layer of another model; Model is its name in older files
+class Functional(Model):
+    """A model of a graph: it computes `outputs` from `inputs`. ``cyrnn.Model(inputs, outputs)`` makes one.
+
+    Called as ``model(inputs, training=None, mask=None)``:
+
+    - inputs: arrays in the structure of `inputs`; or in a dict by the names of the inputs, or in a list in their order
+    - training: None leaves it to the calls that the graph is made of, such as ``Dropout(0.1)(x, training=True)``
+    - mask: a mask (batch, timesteps) or None for each input
+
+    The model returns arrays in the structure of `outputs`. Masks flow from the layers that make them through the
+    others, as in Keras. It raises ValueError for inputs that do not fit; carried states are then as they were.
+
+    Parameters
+    ----------
+    inputs : symbolic tensor, or several in lists, tuples and dicts
+        What `cyrnn.Input` returns, or what a layer has returned on the way from there.
+    outputs : symbolic tensor, or several in lists, tuples and dicts
+        What layers return that were called with the inputs. A layer may be called several times: its calls share its
+        weights.
+    name : str, optional
+        Without "/"; default: "functional", numbered.
+    trainable : bool, default True
+        Whether the weights are in `trainable_weights`.
+
+    Raises
+    ------
+    ValueError
+        If the outputs depend on other tensors than the inputs, or two layers have one name.
     """
 
     _registered_name = "Functional"
     supports_masking = True
     keeps_training_open = True
-    takes_one_input = False  # it says itself how inputs must come
+    takes_one_input = False  # its own errors say how inputs must come
     first_call = 1  # Keras counts one that nobody made
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
-        given, wanted = _checked_tensors("inputs", inputs), _checked_tensors("outputs", outputs)
+        given, wanted = checked_tensors("inputs", inputs), checked_tensors("outputs", outputs)
         if len(set(given)) < len(given):
             raise ValueError(f"inputs must be different from each other, got {given}")
         new = {tensor: _new_input(tensor) for tensor in given if not isinstance(_layer_of(tensor), InputLayer)}
@@ -75,18 +196,27 @@ class Functional(ModelOfLayers):
         return [layer for layer in self._operations if isinstance(layer, Layer)]
 
     @property
+    def sublayers(self) -> list[tuple[str, Layer]]:
+        return [("layers", layer) for layer in self.layers]
+
+    @property
     def operations(self) -> list[Any]:
         """The layers, and the operations between them."""
         return list(self._operations)
 
     @property
+    def calls(self) -> list[Node]:
+        """The calls of layers and operations that the graph is made of, in the order in which they were made."""
+        return sorted((node for node in self._calls if node.inputs), key=lambda node: node.number)
+
+    @property
     def input(self) -> Any:
-        """The inputs, as they were given."""
+        """The inputs, in their structure."""
         return self._inputs_struct
 
     @property
     def output(self) -> Any:
-        """The outputs, as they were given."""
+        """The outputs, in their structure."""
         return self._outputs_struct
 
     @property
@@ -96,7 +226,7 @@ class Functional(ModelOfLayers):
 
     @property
     def output_names(self) -> list[str]:
-        """For each output the name of the layer that gives it."""
+        """For each output the name of the layer that returns it."""
         return [_layer_of(tensor).name for tensor in self.outputs]
 
     @property
@@ -118,10 +248,17 @@ class Functional(ModelOfLayers):
     def described(self) -> dict[str, Any]:
         return {"parameters": self.count_params()} if self.built else {"built": False}
 
-    def shapes_behind_layers(self) -> list[Any]:
-        first = {node.layer: node for node in sorted(self._calls, key=lambda node: -node.number)}
-        shapes = [[tensor.shape for tensor in first[layer].outputs] for layer in self.layers]
-        return [found[0] if len(found) == 1 else found for found in shapes]
+    def output_shapes_of_layers(self) -> list[Any]:
+        shapes = output_shapes(self._calls)
+        return [shapes[layer] for layer in self.layers]
+
+    @property
+    def branches(self) -> bool:
+        return branches(self._calls)
+
+    def rows(self) -> list[Row]:
+        shapes, inputs = output_shapes(self._calls), connections(self._calls)
+        return [Row(layer, shapes[layer], inputs=inputs[layer]) for layer in self._operations]
 
     def sublayer_shapes(self, input_shape: Shape) -> list[Any]:
         """The shapes that each layer is first called with in this graph; they do not depend on `input_shape`."""
@@ -179,7 +316,7 @@ class Functional(ModelOfLayers):
             step.run_specs(known)
         return [tensor.shape for tensor in known.values()]
 
-    def in_structure(self, parts: list[Any]) -> Any:
+    def in_structure(self, parts: list[Any], like: Any = None) -> Any:
         return nest.filled(self._inputs_struct, parts)
 
     # ------------------------------------------------------------ shapes and config
@@ -239,23 +376,12 @@ class Functional(ModelOfLayers):
 
 
 def _layer_of(tensor: KerasTensor) -> Any:
-    """The layer or operation that gives a tensor."""
-    assert tensor.node is not None  # see `_checked_tensors`
+    """The layer or operation that returned a tensor."""
+    assert tensor.node is not None  # see `checked_tensors`
     return tensor.node.layer
 
 
-def _checked_tensors(name: str, structure: Any) -> list[KerasTensor]:
-    """The symbolic tensors in a structure, all of which layers have given. Raises ValueError."""
-    tensors = nest.leaves(structure)
-    for tensor in tensors:
-        if not isinstance(tensor, KerasTensor) or tensor.node is None:
-            raise ValueError(f"{name} must be symbolic tensors that layers have returned, got {tensor!r:.200}")
-    if not tensors:
-        raise ValueError(f"{name} must hold at least one symbolic tensor, got {structure!r}")
-    return tensors
-
-
 def _new_input(tensor: KerasTensor) -> KerasTensor:
-    """An input in the place of what a layer gives."""
+    """An input that takes the place of what a layer returned."""
     output: KerasTensor = InputLayer(batch_shape=tensor.shape, dtype=tensor.dtype).output
     return output

@@ -1,4 +1,4 @@
-"""The graph behind symbolic tensors: which calls lead from some of them to others, and in which order."""
+"""The graph of a model: which calls lead from some symbolic tensors to others, and in which order."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ class Graph:
     """
 
     def __init__(self, inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]) -> None:
-        ordered, first_seen = _behind(outputs)
+        ordered, first_seen = _leading_to(outputs)
         depths, layer_depths = _depths(ordered)
         for tensor in inputs:
             node = _node(tensor)
@@ -49,19 +49,30 @@ class Graph:
         return found
 
 
+def checked_tensors(name: str, structure: Any) -> list[KerasTensor]:
+    """The symbolic tensors in a structure, all of which layers have returned. Raises ValueError."""
+    tensors = nest.leaves(structure)
+    for tensor in tensors:
+        if not isinstance(tensor, KerasTensor) or tensor.node is None:
+            raise ValueError(f"{name} must be symbolic tensors that layers have returned, got {tensor!r:.200}")
+    if not tensors:
+        raise ValueError(f"{name} must hold at least one symbolic tensor, got {structure!r}")
+    return tensors
+
+
 def begun_with(
     inputs: Sequence[KerasTensor], new: Mapping[KerasTensor, KerasTensor], outputs: Sequence[KerasTensor]
 ) -> dict[KerasTensor, KerasTensor]:
-    """The calls behind `outputs` again, with `new` tensors in the place of some; for each tensor the one in its place.
+    """Repeat the calls that lead to `outputs`, with `new` tensors in the place of some inputs.
 
-    The calls are not noted by their layers.
+    Returns for each tensor the one that takes its place. The layers do not note these calls.
     """
     place: dict[Any, Any] = {tensor: new.get(tensor, tensor) for tensor in inputs}
 
     def placed(leaf: Any) -> Any:
         return place[leaf] if type(leaf) is KerasTensor else leaf
 
-    for node in _behind(outputs, frozenset(inputs))[0]:
+    for node in _leading_to(outputs, frozenset(inputs))[0]:
         if not node.inputs:
             place |= {tensor: tensor for tensor in node.outputs}
             continue
@@ -73,16 +84,48 @@ def begun_with(
     return place
 
 
+def output_shapes(nodes: Iterable[Node]) -> dict[Any, Any]:
+    """The output shapes of layers and operations in their first calls; lists where there are several outputs."""
+    found: dict[Any, Any] = {}
+    for node in sorted(nodes, key=lambda node: node.number):
+        shapes = [tensor.shape for tensor in node.outputs]
+        found.setdefault(node.layer, shapes[0] if len(shapes) == 1 else shapes)
+    return found
+
+
+def branches(nodes: Sequence[Node]) -> bool:
+    """Whether the calls do not simply follow each other: one has several inputs, or two have one depth or layer."""
+    depths = Counter(_depths(nodes)[0].values())
+    layers = Counter(node.layer for node in nodes)
+    return any(len(node.inputs) > 1 for node in nodes) or max(depths.values()) > 1 or max(layers.values()) > 1
+
+
+def connections(nodes: Iterable[Node]) -> dict[Any, list[str]]:
+    """For each layer or operation the outputs that its calls take, as ``name[call][output]``."""
+    inputs: dict[Any, list[str]] = defaultdict(list)
+    numbers: dict[Node, int] = {}
+    calls: Counter[Any] = Counter()
+    for node in sorted(nodes, key=lambda node: node.number):
+        numbers[node] = calls[node.layer]
+        calls[node.layer] += 1
+        for tensor in node.inputs:
+            source = _node(tensor)
+            inputs[node.layer].append(f"{source.layer.name}[{numbers[source]}][{tensor.tensor_index}]")
+    return inputs
+
+
 def _node(tensor: KerasTensor) -> Node:
     if tensor.node is None:
         raise ValueError(f"{tensor} comes from no call of a layer")
     return tensor.node
 
 
-def _behind(outputs: Sequence[KerasTensor], known: Collection[KerasTensor] = ()) -> tuple[list[Node], dict[Any, int]]:
-    """All nodes behind `outputs`, each after those that it depends on; and when each layer was first seen, as in Keras.
+def _leading_to(
+    outputs: Sequence[KerasTensor], known: Collection[KerasTensor] = ()
+) -> tuple[list[Node], dict[Any, int]]:
+    """All nodes that lead to `outputs`, each after those that it depends on; and when each layer was first seen.
 
-    What gives a `known` tensor is left out, where nothing else of it is needed.
+    A node that only returns `known` tensors is left out.
 
     Depth first, without recursion: a model may be thousands of layers deep. Nodes only ever refer to older ones, so
     there are no cycles.

@@ -1,17 +1,19 @@
-"""What the models have in common: layers, of which they are made."""
+"""What all models have: layers, a summary of them, states, and files."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from cyrnn.layers.base.carried import states_as_before_on_error
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.models.files import InFiles
+from cyrnn.models.summary import Row, rows_in_range, show, summary
 
 
 class ModelOfLayers(InFiles, Predicts, Layer):
-    """A model by its `layers`, which a subclass gives."""
+    """Base of all models. A subclass has `layers`."""
 
-    first_call: ClassVar[int] = 0  # its number, where the config of a model around it names inputs and outputs
+    first_call: ClassVar[int] = 0  # the number of its first call, where the config of a model around it counts them
 
     @property
     def layers(self) -> list[Layer]:
@@ -20,15 +22,32 @@ class ModelOfLayers(InFiles, Predicts, Layer):
 
     @property
     def input_shape(self) -> Any:
-        """The shape of the input, batch axis first; for several a list."""
-        raise NotImplementedError(f"{type(self).__name__} has no `input_shape`")
+        """The shape of the input, batch axis first; for several inputs a list. None if it is not known."""
+        return self._build_shape
 
-    def shapes_behind_layers(self) -> list[Any]:
-        """What each of `layers` gives, where it is called first: a shape, or a list of several."""
-        raise NotImplementedError(f"{type(self).__name__} has no shapes")
+    def output_shapes_of_layers(self) -> list[Any]:
+        """For each of `layers` the shape of its output, or a list of several, in its first call; None if not known."""
+        return [_output_shape(layer) for layer in self.layers]
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """The layer of this name, or at this index of `layers`. Raises ValueError if there is none."""
+        """One of the layers.
+
+        Parameters
+        ----------
+        name : str, optional
+            The name of the layer.
+        index : int, optional
+            Or its index in `layers`.
+
+        Returns
+        -------
+        Layer
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer, or if both or neither of the arguments are given.
+        """
         if (name is None) == (index is None):
             raise ValueError(f"give name or index, one of them; got {name!r} and {index!r}")
         found = [layer for layer in self.layers if layer.name == name] if index is None else self.layers[index:][:1]
@@ -37,9 +56,61 @@ class ModelOfLayers(InFiles, Predicts, Layer):
             raise ValueError(f"model {self.name!r} has no layer {name if index is None else index!r}, only {known}")
         return found[0]
 
+    # ------------------------------------------------------------ summary
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Sequence[str] | None = None,
+    ) -> None:
+        """Print a table of the layers with their output shapes and parameters, as Keras does.
+
+        Parameters
+        ----------
+        line_length : int, optional
+            Characters of a line; default: 88, for a graph that branches 108, but at most those of the terminal.
+        positions : sequence of float, optional
+            Where the columns end, as parts of a line; the last is 1.
+        print_fn : callable, optional
+            Called once with the text, instead of writing it to the standard output.
+        expand_nested : bool, default False
+            Whether to list the layers of models in this one too.
+        show_trainable : bool, default False
+            Whether to add a column that says which layers are trainable.
+        layer_range : sequence of two str, optional
+            Names of layers, or patterns of them: list only the layers from the first to the second.
+
+        Raises
+        ------
+        ValueError
+            If the columns do not fit in a line, or no layer has a name of `layer_range`.
+        """
+        text = summary(
+            self.name,
+            [row for top in rows_in_range(self.rows(), layer_range) for row in _expanded(top, expand_nested)],
+            self.weights,
+            self.trainable_weights,
+            connected=self.branches,
+            show_trainable=show_trainable,
+            line_length=line_length,
+            positions=positions,
+        )
+        (show if print_fn is None else print_fn)(text)
+
     @property
-    def sublayers(self) -> list[tuple[str, Layer]]:
-        return [("layers", layer) for layer in self.layers]
+    def branches(self) -> bool:
+        """Whether the summary says which layers are connected, because they do not simply follow each other."""
+        return False
+
+    def rows(self) -> list[Row]:
+        """The layers as rows of the summary."""
+        return [Row(layer, shape) for layer, shape in zip(self.layers, self.output_shapes_of_layers(), strict=True)]
+
+    # ------------------------------------------------------------ states
 
     @property
     def stateful(self) -> bool:
@@ -61,6 +132,17 @@ class ModelOfLayers(InFiles, Predicts, Layer):
         """Keras 2's name of `reset_state`."""
         self.reset_state()
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """The mask of the output, for several a structure of masks; the layers are run for it."""
-        return self.call_and_mask(inputs, mask, False)[1]
+
+def _output_shape(layer: Layer) -> Any:
+    """The shape of the output for the input that a layer is built for; None if that is not known."""
+    try:
+        return None if layer._build_shape is None else layer.compute_output_shape(layer._build_shape)
+    except (NotImplementedError, TypeError, ValueError):  # it may need more than the shape of its input
+        return None
+
+
+def _expanded(row: Row, nested: bool) -> list[Row]:
+    if not nested or not isinstance(row.layer, ModelOfLayers):
+        return [row]
+    inner = [Row(part.layer, part.shape, row.level + 1, part.inputs) for part in row.layer.rows()]
+    return [row, *(found for part in inner for found in _expanded(part, nested))]

@@ -7,7 +7,7 @@ from typing import Any
 from cyrnn.layers import Layer
 from cyrnn.layers.base.building import deferred_building
 from cyrnn.models.model import ModelOfLayers
-from cyrnn.models.serialization import from_envelope
+from cyrnn.models.serialization import from_envelope, from_json
 from cyrnn.saving.errors import ModelFileError, Reason, reason_of
 from cyrnn.saving.file_format import ModelFile
 from cyrnn.saving.opened import opened
@@ -66,6 +66,8 @@ def _input_shape(model: ModelOfLayers, envelope: Mapping[str, Any]) -> Any:
     config, shape = envelope.get("config"), model.input_shape
     if shape is None and isinstance(config, Mapping):
         shape = config.get("build_input_shape")
+    if shape is None and isinstance(build_config := envelope.get("build_config"), Mapping):  # of a custom class
+        shape = build_config.get("input_shape")
     if not isinstance(shape, (list, tuple, dict)):
         raise ValueError("the model was saved before it was built: the file does not say what its input looks like")
     return tuple(shape) if isinstance(shape, list) else shape
@@ -98,3 +100,29 @@ def save_model(model: object, path: str | os.PathLike[str]) -> None:
     if not isinstance(model, ModelOfLayers):
         raise ValueError(f"layer {model.name!r} is not a model: put it into a Sequential, or use save_weights")
     write_model(model, path)
+
+
+def model_from_json(json_string: str | bytes, custom_objects: Mapping[str, Any] | None = None) -> ModelOfLayers:
+    """The model that a text describes, as ``model.to_json()`` of cyrnn or Keras returns it.
+
+    Parameters
+    ----------
+    json_string : str or bytes
+        The config of a model as JSON.
+    custom_objects : mapping of str to class or function, optional
+        Custom classes and functions by the names that the text has for them.
+
+    Returns
+    -------
+    Sequential, Functional or a custom model
+        With new weights, if the text says what its input looks like; else not built.
+
+    Raises
+    ------
+    ValueError
+        The text is no such config, describes a layer that is not a model, or names anything unknown.
+    """
+    model = from_json(json_string, custom_objects)
+    if not isinstance(model, ModelOfLayers):
+        raise ValueError(f"json_string must describe a model, got that of a {type(model).__name__}")
+    return model

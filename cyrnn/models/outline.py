@@ -38,10 +38,10 @@ def outline(envelope: Mapping[str, Any], model: ModelOfLayers | None = None) -> 
         return _of_config(entries, inputs)
     if isinstance(model, Sequential):
         begin = Line("input", "Input", model.input_shape, 0)
-        shapes = model.shapes_behind_layers()
+        shapes = model.output_shapes_of_layers()
         return [begin, *(_of_layer(layer, shape) for layer, shape in zip(model.layers, shapes, strict=True))]
     stored, classes = _stored_shapes(entries), {_name(entry): str(entry.get("class_name")) for entry in entries}
-    shapes_of = dict(zip(model.layers, model.shapes_behind_layers(), strict=True))
+    shapes_of = dict(zip(model.layers, model.output_shapes_of_layers(), strict=True))
     lines = []
     for operation in getattr(model, "operations", model.layers):
         if operation in shapes_of:

@@ -11,16 +11,30 @@ from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base.arguments import Array, Shape
 from cyrnn.layers.base.layer import Layer, required_arguments
 from cyrnn.layers.base.symbolic import KerasTensor
-from cyrnn.models.model import ModelOfLayers
+from cyrnn.models.functional import Model
 
 
 @objects.register("keras")
 @objects.register("keras.layers")  # as a layer of another model
-class Sequential(ModelOfLayers):
-    """A model of layers in a row: ``model(inputs, mask=None, training=False)``, `predict`, `layers`.
+class Sequential(Model):
+    """A model of layers in a row: each is called with what the one before it returns.
 
-    A first `Input` gives the shape, so that the model is built at once; else the first call does. Masks flow from
-    the layers that make them (Masking, Embedding with `mask_zero`) through the others, as in Keras' releases.
+    Called as ``model(inputs, mask=None, training=False)``. Masks flow from the layers that make them (Masking, or
+    Embedding with `mask_zero`) through the others, as in Keras' releases.
+
+    Parameters
+    ----------
+    layers : iterable of Layer, optional
+        Layers that take one input. If the first is an `Input`, the model is built at once, else by its first call.
+    trainable : bool, default True
+        Whether the weights are in `trainable_weights`.
+    name : str, optional
+        Without "/"; default: "sequential", numbered.
+
+    Raises
+    ------
+    ValueError
+        If a layer does not fit what the one before it returns; see `add`.
     """
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
@@ -34,6 +48,15 @@ class Sequential(ModelOfLayers):
     def layers(self) -> list[Layer]:
         """The layers, without the Input."""
         return [layer for layer in self._layers if not isinstance(layer, InputLayer)]
+
+    @property
+    def all_layers(self) -> list[Layer]:
+        """The layers, the Input before them if there is one."""
+        return list(self._layers)
+
+    @property
+    def sublayers(self) -> list[tuple[str, Layer]]:
+        return [("layers", layer) for layer in self.layers]
 
     @property
     def input_shape(self) -> Shape | None:
@@ -101,8 +124,8 @@ class Sequential(ModelOfLayers):
         if isinstance(first, InputLayer) and len(self._layers) > 1:
             self.build(first.batch_shape)
 
-    def shapes_behind_layers(self) -> list[Any]:
-        return self._shapes(self.input_shape or ())[1:]
+    def output_shapes_of_layers(self) -> list[Any]:
+        return [None] * len(self.layers) if self.input_shape is None else self._shapes(self.input_shape)[1:]
 
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
         return self._shapes(input_shape)[:-1]

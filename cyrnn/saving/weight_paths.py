@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import objects
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.weights import WeightSpec
 from cyrnn.saving.errors import ModelFileError, Reason
 
@@ -81,20 +79,8 @@ def _collect(found: list[Place], seen: set[int], layer: Layer, shape: Any, path:
     specs = layer.own_specs if layer.built else layer.weight_specs(shape)
     found.append(Place(layer, path, sorted(specs, key=lambda spec: not spec.trainable), frozen, shape))
     shapes: Sequence[Any] = () if shape is None else layer.sublayer_shapes(shape)
-    paths = _sublayer_paths(layer)
+    paths = layer.sublayer_paths()
     if len(shapes) != len(paths):
         shapes = [None] * len(paths)  # the layers in it must be built
     for (_, sublayer), inner_shape, name in zip(layer.sublayers, shapes, paths, strict=True):
         _collect(found, seen, sublayer, inner_shape, f"{path}/{name}" if path else name, frozen)
-
-
-def _sublayer_paths(layer: Layer) -> list[str]:
-    """The path to each sublayer: its attribute, or in a list of layers the class; numbered where it comes again."""
-    sublayers = layer.sublayers
-    several = {
-        name for name in {name for name, _ in sublayers} if isinstance(getattr(layer, name), (list, tuple, dict))
-    }
-    return distinct(
-        f"{attribute}/{objects.snake_case(type(sublayer).__name__)}" if attribute in several else attribute
-        for attribute, sublayer in sublayers
-    )

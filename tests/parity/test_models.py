@@ -239,3 +239,134 @@ def test_the_config_of_a_sequential_has_the_keys_of_keras():
         assert {**mine, "config": None} == {**other, "config": None}
         forgotten, too_new = {"seed"}, {"quantization_config"}  # by Keras in a SimpleRNN; null, for Keras before 3.12
         assert set(mine["config"]) - forgotten == set(other["config"]) - too_new
+
+
+# ------------------------------------------------------------ summaries, subclasses, states
+
+
+def subclass(module):
+    """A class of models of Keras or cyrnn, with layers in an attribute, a list and a dict."""
+    layers = module.layers
+
+    class Custom(module.Model):
+        def __init__(self, units=4, **kwargs):
+            super().__init__(**kwargs)
+            self.rnn = layers.RNN([layers.SimpleRNNCell(units), layers.SimpleRNNCell(3)], name="rnn")
+            self.heads = [layers.Dense(3, activation="relu", name="a"), layers.Dropout(0.5, name="b")]
+            self.last = layers.Dense(2, name="c")
+            self._private = layers.Dense(2, name="d")
+            self.by_name = {"e": layers.Dense(3, name="e"), "f": layers.Dense(2, name="f")}
+            self.Upper, self.zuletzt = layers.Dense(2, name="g"), layers.Dense(2, name="h")
+
+        def call(self, inputs, training=False):
+            x = self.rnn(inputs)
+            for layer in [*self.heads, self.by_name["f"], self.by_name["e"], self.last]:
+                x = layer(x, training=training) if layer is self.heads[1] else layer(x)
+            return self.zuletzt(self.Upper(self._private(x)))
+
+    return Custom
+
+
+def in_a_row(module):
+    layers = module.layers
+    name = "a_name_of_a_layer_that_does_not_fit_in_its_column"
+    inner = module.Sequential([layers.Dense(200, name=name), layers.Dropout(0.1, name="drop")], name="inner")
+    both = layers.Bidirectional(layers.SimpleRNN(4, return_sequences=True), merge_mode=None, name="both")
+    frozen = layers.BatchNormalization(name="norm", trainable=False)
+    return module.Sequential([module.Input((6, 3)), inner, frozen, both], name="row")
+
+
+def branching(module):
+    layers, begin = module.layers, module.Input((6, 3), name="begin")
+    output, state = layers.SimpleRNN(3, return_state=True, name="rnn")(begin)
+    shared = layers.Dense(2, name="shared")
+    a, b = shared(output), shared(state)
+    return module.Model(begin, [a, layers.Add(name="add")([a, b])], name="graph")
+
+
+def around_a_graph(module):
+    begin = module.Input((6, 3), name="begin")
+    part = branching(module)(begin)[0]
+    return module.Model(begin, module.layers.Dense(1, name="end")(part), name="around")
+
+
+def called(module):
+    model = subclass(module)(name="custom")
+    model(np.ones((2, 6, 3), "float32"))
+    return model
+
+
+SUMMED_UP = {
+    "row": in_a_row,
+    "branching": branching,
+    "around": around_a_graph,
+    "custom": called,
+    "not called": lambda module: subclass(module)(name="custom"),
+    "not built": lambda module: module.Sequential([module.layers.Dense(2, name="dense")], name="model"),
+    "empty": lambda module: module.Sequential(name="model"),
+}
+SUMMARY_OPTIONS = [
+    {},
+    {"line_length": 60},
+    {"line_length": 110},
+    {"expand_nested": True},
+    {"show_trainable": True, "line_length": 97},
+    {"positions": [0.5, 0.7, 1.0]},
+    {"layer_range": (".*n", ".*o")},
+    {"line_length": 9},
+]
+
+
+@pytest.mark.parametrize("options", SUMMARY_OPTIONS, ids=str)
+@pytest.mark.parametrize("model", SUMMED_UP)
+def test_summaries(monkeypatch, model, options):
+    monkeypatch.setenv("COLUMNS", "120")
+    texts = []
+    for module in (cyrnn, keras):
+        made = SUMMED_UP[model](module)
+        try:
+            assert made.summary(print_fn=lambda text, **_: texts.append(text), **options) is None
+        except (ValueError, IndexError):  # Keras lacks a position for the fourth column
+            texts.append("refused")
+    assert texts[0] == texts[1]
+
+
+def test_a_subclass_with_the_weights_and_files_of_keras(tmp_path):
+    ours, theirs = (subclass(module) for module in (cyrnn, keras))
+    model, x = theirs(name="custom"), inputs(MASKED["Masking"])  # its config forgets what another `units` was
+    expected = model.predict(x, verbose=0)
+    model.save(tmp_path / "m.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    loaded = load_model(tmp_path / "m.keras", custom_objects={"Custom": ours})
+    assert_same(loaded.predict(x), expected, tolerance=1e-5)
+    built = ours()
+    built.build((None, TIMESTEPS, 3))
+    built.load_weights(tmp_path / "m.weights.h5")
+    np.testing.assert_array_equal(built.predict(x), loaded.predict(x))
+    assert [w.shape for w in built.weights] == [tuple(w.shape) for w in model.weights]
+
+    loaded.set_weights([weight * 0.5 for weight in loaded.get_weights()])
+    loaded.save(tmp_path / "ours.keras")
+    loaded.save_weights(tmp_path / "ours.weights.h5")
+    again = keras.models.load_model(tmp_path / "ours.keras", custom_objects={"Custom": theirs})
+    assert_same(loaded.predict(x), again.predict(x, verbose=0), tolerance=1e-5)
+    model.load_weights(tmp_path / "ours.weights.h5")
+    assert_same(loaded.predict(x), model.predict(x, verbose=0), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("stateful", [False, True])
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize("kind", ["SimpleRNN", "Bidirectional"])
+def test_resets_of_a_layer(kind, built, stateful):
+    outcomes = []
+    for module in (cyrnn, keras):
+        layer = module.layers.SimpleRNN(3, stateful=stateful)
+        layer = module.layers.Bidirectional(layer) if kind == "Bidirectional" else layer
+        if built:
+            layer(np.ones((2, 4, 3), "float32"))
+        for reset in (layer.reset_state, layer.reset_states):
+            try:
+                outcomes.append(reset())
+            except AttributeError:
+                outcomes.append("refused")
+    assert outcomes[:2] == outcomes[2:]

@@ -86,6 +86,10 @@ class CallableLayer(Buildable):
         """As `inner_call`, with inputs that `checked_inputs` has returned."""
         if not self.built:
             self.build(symbolic.shapes_of(x))
+        return self.computed(x, *args, **kwargs)
+
+    def computed(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """What `call` returns, in the dtype of the layer."""
         told = {key: kwargs.pop(key) for key in ("mask", "training") if key in kwargs}
         outputs = self.call(x, *args, **kwargs, **accepted(type(self).call, **told))
         if self.is_custom and isinstance(outputs, np.ndarray) and outputs.dtype.kind == "f":

@@ -83,8 +83,8 @@ class Predicts(Layer):
         """The arrays that `predict` cuts into batches."""
         return [as_array("x", x)]
 
-    def in_structure(self, parts: list[Any]) -> Any:
-        """The argument of a call, or its shapes, made of the parts for each of these arrays."""
+    def in_structure(self, parts: list[Any], like: Any = None) -> Any:
+        """The argument of a call, or its shapes, made of the parts for each of these arrays; `like` is the whole x."""
         return parts[0]
 
     def output_dtypes(self, count: int) -> list[np.dtype]:
@@ -120,7 +120,7 @@ def _predict(
     with threads.using(num_threads), states_as_before_on_error(layer):
         for first in _each(range(0, max(1, samples), size), progress):
             last = min(first + size, samples)
-            batch = layer.in_structure([array[first:last] for array in inputs])
+            batch = layer.in_structure([array[first:last] for array in inputs], x)
             options = {"training": False} if layer.keeps_training_open else {}
             part = layer.inner_call(batch, **options)
             parts = [np.asarray(values) for values in nest.leaves(part)]

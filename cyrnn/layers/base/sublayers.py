@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
-from cyrnn import locks
+from cyrnn import locks, objects
+from cyrnn.layers.base.names import distinct
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})  # what is known to hold no layers
 _NO_HOLDERS = ("_noted", "_within", "_own_arguments", "_values", "_specs")  # attributes whose layers are not inside
@@ -62,6 +63,19 @@ class HasSublayers:
             for layer in layers:
                 found.setdefault(id(layer), (name, layer))
         return list(found.values())
+
+    def sublayer_paths(self) -> list[str]:
+        """Where files have the weights of each of `sublayers`: under its attribute; in a list of layers by its class.
+
+        Names that come again are numbered.
+        """
+        sublayers = self.sublayers
+        names = {name for name, _ in sublayers}
+        several = {name for name in names if isinstance(getattr(self, name), (list, tuple, dict))}
+        return distinct(
+            f"{name}/{objects.snake_case(type(layer).__name__)}" if name in several else name
+            for name, layer in sublayers
+        )
 
     def layers_within(self) -> "tuple[Any, ...]":
         """This layer and all that are in it, each once, a layer before those that are in it."""

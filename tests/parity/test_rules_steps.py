@@ -33,14 +33,22 @@ def test_a_step_is_the_activation_of_two_products_and_the_bias(dtype, use_bias):
         np.testing.assert_array_equal(output, state)
 
 
-def test_a_bare_state_comes_back_as_the_output_itself_and_a_listed_one_in_a_list():
-    for cell in pair("SimpleRNNCell"):
+def test_a_bare_state_comes_back_bare_and_a_listed_one_in_a_list():
+    """In Keras the state is the output itself; ours is a copy, which in-place work on the output leaves alone."""
+    ours, theirs = pair("SimpleRNNCell")
+    for cell in (ours, theirs):
         output, state = cell(X[:, 0], H)
-        assert state is output
+        assert np.array_equal(state, output)
+        assert (state is output) == (cell is theirs)
         for form in ([H], (H,)):
             output, states = cell(X[:, 0], form)
             assert isinstance(states, list) and len(states) == 1
-            assert states[0] is output
+            assert np.array_equal(states[0], output)
+            assert (states[0] is output) == (cell is theirs)
+    output, [state] = ours(X[:, 0], [H])
+    kept = state.copy()
+    output *= 0
+    assert np.array_equal(state, kept)
 
 
 @pytest.mark.parametrize("form", [list, tuple])

@@ -97,7 +97,8 @@ def get(identifier: Any) -> Callable[..., Any]:
         found = objects.custom_object(identifier) or _BY_NAME.get(identifier)
         if found is None:
             _refuse_for_layers(_NOT_OF_A_LAYER.get(identifier))
-            raise ValueError(f"unknown activation {identifier!r}: expected one of {', '.join(sorted(_BY_NAME))}")
+            known = ", ".join(sorted(_BY_NAME))
+            raise objects.UnknownNameError(f"unknown activation {identifier!r}: expected one of {known}")
         return found
     if isinstance(identifier, Mapping):
         return deserialize(identifier)

@@ -12,9 +12,11 @@ import numpy as np
 
 from cyrnn.cli.csv_files import read_csv
 from cyrnn.layers.base.arguments import Array, Shape
+from cyrnn.saving.keras import hdf5
 from cyrnn.saving.npz import npy_header
+from cyrnn.saving.opened import opened
 
-_NPY, _ZIP, _HDF5 = b"\x93NUMPY", b"PK", b"\x89HDF"
+_NPY = b"\x93NUMPY"
 
 
 def read_inputs(path: Path, names: list[str], shapes: list[Shape]) -> Any:
@@ -23,15 +25,13 @@ def read_inputs(path: Path, names: list[str], shapes: list[Shape]) -> Any:
     The first bytes decide which of the formats it is, and the end of the name for .csv, which has no such bytes. Raises
     ValueError that names the file, and OSError where there is none.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise ValueError(f"{path} is not a regular file")
-    with path.open("rb") as file:
-        begin = file.read(8)
+    with opened(path) as file:
+        begin, is_zip = file.beginning, file.is_zip
     if begin.startswith(_NPY):
         return _only_one(path, names, _read_npy(path))
-    if begin.startswith(_ZIP):
+    if is_zip:
         return _chosen(path, names, _read_npz(path))
-    if path.suffix.lower() == ".csv" and not begin.startswith(_HDF5):
+    if path.suffix.lower() == ".csv" and not begin.startswith(hdf5.SIGNATURE):
         return _only_one(path, names, _in_shape(path, read_csv(path), shapes[0]))
     raise ValueError(f"{path} is not a .npy file, nor .npz, nor .csv")
 

@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 
 from cyrnn.layers.base.arguments import Array
-from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.named_arrays import array_format
 from cyrnn.saving.opened import OpenFile
 from cyrnn.saving.zipped import Members
@@ -39,7 +39,10 @@ class Npz:
         with self._members.opened(name + _SUFFIX) as file:
             shape, by_columns, dtype = _header(file, name)
             if dtype.kind not in "fiu":
-                raise ModelFileError(f"the array {name!r} must be of numbers, the file has {dtype}")
+                raise ModelFileError(
+                    f"the array {name!r} must be of numbers, the file has {dtype}",
+                    Reason.CODE if dtype.hasobject else Reason.MISMATCH,
+                )
             stored, size = self._members.size(name + _SUFFIX) - file.tell(), math.prod(shape) * dtype.itemsize
             if stored != size:
                 raise ModelFileError(f"the array {name!r} of shape {shape} and type {dtype} has {stored} bytes")

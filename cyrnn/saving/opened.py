@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, TypeVar
 from cyrnn.saving.errors import ModelFileError, Reason, refusals_located
 from cyrnn.saving.zipped import SIGNATURES, Members
 
-_BEGINNING = 16  # bytes, by which all formats can be told apart
+_BEGINNING = 16  # bytes, of which no two formats have the same
 _Parsed = TypeVar("_Parsed")
 
 

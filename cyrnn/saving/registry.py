@@ -21,7 +21,7 @@ FORMATS: tuple[Format, ...] = (WEIGHTS_H5, ARCHIVE, MODEL_H5, NPZ, SAFETENSORS)
 
 
 def recognised(file: OpenFile, formats: Iterable[Format]) -> Format | None:
-    """The format of an open file, whatever its name; None if it is none of these."""
+    """The format of an open file, by its contents alone; None if it is none of these."""
     return next((form for form in formats if form.sniff(file)), None)
 
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeGuard
 import numpy as np
 
 from cyrnn.layers.base.arguments import Array
-from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.named_arrays import array_format, from_bfloat16
 from cyrnn.saving.opened import OpenFile
 
@@ -30,7 +30,8 @@ class SafeTensors:
     def __init__(self, content: bytes) -> None:
         size = struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else len(content)
         if size > min(_LARGEST_HEADER, len(content) - 8):
-            raise ModelFileError(f"it is not a sound .safetensors file: its header would have {size} bytes")
+            reason = Reason.TOO_LARGE if _LARGEST_HEADER < size <= len(content) else Reason.DAMAGED
+            raise ModelFileError(f"it is not a sound .safetensors file: its header would have {size} bytes", reason)
         self._data = memoryview(content)[8 + size :]
         try:
             header = json.loads(content[8 : 8 + size], object_pairs_hook=_each_once)
@@ -64,7 +65,7 @@ class SafeTensors:
         if kind == "BF16":
             return from_bfloat16(np.frombuffer(self._data[begin:end], "<u2").reshape(shape))
         if kind not in _NUMBERS:
-            raise ModelFileError(f"the array {name!r} must be of numbers, the file has {kind}")
+            raise ModelFileError(f"the array {name!r} must be of numbers, the file has {kind}", Reason.MISMATCH)
         return np.frombuffer(self._data[begin:end], _NUMBERS[kind]).reshape(shape)
 
 

@@ -33,19 +33,38 @@ def from_torch(
 ) -> Layer:
     """The layer that computes what a ``torch.nn.RNN`` or ``torch.nn.RNNCell`` of these weights does.
 
-    source : its `state_dict()`, or any mapping of names to arrays; or the path of a .safetensors file of that
-    nonlinearity : as torch was told: "tanh" or "relu"
-    prefix : what stands before the names, as ``"encoder.rnn."`` in the weights of a larger module
-    return_sequences : return the output of each timestep, as torch does, not only of the last (of the last layer)
-    return_state : return the final state too (of a model of one layer)
+    Parameters
+    ----------
+    source : mapping of str to array, or path
+        The module's `state_dict()`, or any mapping of its names to arrays; or the path of a .safetensors file of them.
+        Files of pickles (.pt, .pth) are not read: pass the `state_dict()`, or save it as .safetensors.
+    nonlinearity : {"tanh", "relu"}
+        That of the module; its weights do not say it.
+    prefix : str
+        What stands before the names, as ``"encoder.rnn."`` in the weights of a larger module.
+    return_sequences : bool
+        Return the output of each timestep, as torch does, not only of the last one. This is for the last layer: those
+        before it always do.
+    return_state : bool
+        Return the final state too. This is for a module of one layer.
 
-    Returns a SimpleRNNCell for a cell, a SimpleRNN for one layer, a Bidirectional of it for both directions, and for
-    several layers a Sequential of these. Inputs are (batch, timesteps, features): torch's with batch_first. Weights are
-    float64 if those of the source are, else float32; the two biases are added in float64.
+    Returns
+    -------
+    SimpleRNNCell, SimpleRNN, Bidirectional or Sequential
+        A cell for a cell, a SimpleRNN for one layer, a Bidirectional of it for both directions, and for several layers
+        a Sequential of these. Inputs are (batch, timesteps, features): torch's with batch_first. Weights are float64 if
+        those of the source are, else float32; the two biases are added in float64.
 
-    Raises ValueError for weights that are missing, are of another module, or do not fit together; TypeError for another
-    source, such as the module itself; ModelFileError for a damaged file. Files of pickles (.pt, .pth) are not read:
-    pass the `state_dict()`, or save it as .safetensors.
+    Raises
+    ------
+    ValueError
+        Weights are missing, are of another module, or do not fit together.
+    TypeError
+        The source is something else, such as the module itself.
+    ModelFileError
+        The file is damaged.
+    OSError
+        There is no such file, or it cannot be read.
     """
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")

@@ -46,7 +46,7 @@ class Place:
 def places(layer: Layer, input_shape: Any = None) -> list[Place]:
     """The layer and all that are in it, each once, in Keras' order. What is not built is to be so for `input_shape`.
 
-    Nothing is allocated, except by a `build` of the user's own. Raises ValueError where a shape is not known.
+    Nothing is allocated, except by the `build` of a custom layer. Raises ValueError where a shape is not known.
     """
     found: list[Place] = []
     _collect(found, set(), layer, input_shape, "", False)

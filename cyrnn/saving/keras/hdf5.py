@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn.layers.base.arguments import Array
-from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.errors import ModelFileError, Reason
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _UNDEFINED = 2**64 - 1  # an address that leads nowhere
@@ -46,7 +46,9 @@ class File:
             raise ModelFileError("the weights are not an HDF5 file")
         version, _, _, _, _, offset_size, length_size = self.numbers(8, "<7B")
         if version not in (0, 1) or (offset_size, length_size) != (8, 8):
-            raise ModelFileError(f"the file is of a form of HDF5 that Keras does not write (superblock {version})")
+            raise ModelFileError(
+                f"the file is of a form of HDF5 that Keras does not write (superblock {version})", Reason.UNSUPPORTED
+            )
         base, _, end = self.numbers(24 if version == 0 else 28, "<QQQ")
         if base != 0 or end > len(content):
             raise ModelFileError(
@@ -150,7 +152,7 @@ class Node:
                 return None
             address = links[name]
             if address is None:
-                raise ModelFileError(f"{path!r} is a link to elsewhere")
+                raise ModelFileError(f"{path!r} is a link to elsewhere", Reason.UNSUPPORTED)
             node = self._file.node(address)
         return node
 
@@ -159,7 +161,10 @@ class Node:
         if self._children is None:
             table = self._messages.get(_SYMBOL_TABLE)
             if table is None:
-                raise ModelFileError("a group is of a form that Keras does not write, such as one with external links")
+                raise ModelFileError(
+                    "a group is of a form that Keras does not write, such as one with external links",
+                    Reason.UNSUPPORTED,
+                )
             tree, heap = _unpacked("<QQ", table)
             self._children = _Symbols(self._file, heap).of_tree(tree)
         return self._children
@@ -186,13 +191,13 @@ class Node:
         if datatype is None or layout is None:
             raise ModelFileError("it is not a dataset")
         if self._messages.get(_EXTERNAL_FILES) is not None:
-            raise ModelFileError("it is stored outside of the file")
+            raise ModelFileError("it is stored outside of the file", Reason.UNSUPPORTED)
         if self._messages.get(_FILTERS) is not None:
-            raise ModelFileError("it is compressed, which Keras does not do")
+            raise ModelFileError("it is compressed, which Keras does not do", Reason.UNSUPPORTED)
         dtype, of_bfloat16 = _number_type(datatype, self.attribute("dtype") == "bfloat16")
         version, storage = layout[0], layout[1]
         if version != 3 or storage != 1:
-            raise ModelFileError("it is virtual, or not in one piece; Keras writes neither")
+            raise ModelFileError("it is virtual, or not in one piece; Keras writes neither", Reason.UNSUPPORTED)
         address, size = _unpacked("<QQ", layout[2:])
         if size != math.prod(shape) * dtype.itemsize:
             raise ModelFileError(f"{size} bytes are stored, shape {shape} takes {math.prod(shape) * dtype.itemsize}")
@@ -208,7 +213,7 @@ class Node:
     def attribute(self, name: str) -> Any:
         """An attribute: a str, or a list of str; None if there is none. Raises ModelFileError if it is not text."""
         if _MANY_ATTRIBUTES in self._messages:
-            raise ModelFileError("attributes are of a form that Keras does not write")
+            raise ModelFileError("attributes are of a form that Keras does not write", Reason.UNSUPPORTED)
         found = self._attributes.get(name)
         return None if found is None else self._text(name, *found)
 
@@ -296,7 +301,7 @@ def _messages(file: File, address: int) -> list[tuple[int, bytes]]:
             if kind == _CONTINUATION:
                 blocks.append(_unpacked("<QQ", data))  # type: ignore[arg-type]
             elif flags & 2 and kind in (_DATASPACE, _DATATYPE, _ATTRIBUTE, _LAYOUT):
-                raise ModelFileError("types or attributes are shared, which Keras does not do")
+                raise ModelFileError("types or attributes are shared, which Keras does not do", Reason.UNSUPPORTED)
             else:
                 messages.append((kind, data))
             at, left = at + 8 + count, left - 1
@@ -340,7 +345,7 @@ def _number_type(datatype: bytes, marked_as_bfloat16: bool) -> tuple[np.dtype, b
         return np.dtype(order + _FLOATS[layout]), False
     if size == 2 and (layout == _BFLOAT16 or (kind == 5 and marked_as_bfloat16)):  # opaque, to an older HDF5
         return np.dtype(order + "u2"), True
-    raise ModelFileError("it must be of a float type, and the file has another")
+    raise ModelFileError("it must be of a float type, and the file has another", Reason.MISMATCH)
 
 
 def _unpacked(form: str, data: bytes) -> tuple[int, ...]:

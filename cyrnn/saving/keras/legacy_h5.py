@@ -9,7 +9,7 @@ import itertools
 
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.weights import WeightSpec
-from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.keras.hdf5 import Node
 from cyrnn.saving.keras.weights_h5 import read_dataset
 from cyrnn.saving.weight_paths import Place
@@ -34,12 +34,14 @@ def read_legacy_weights(group: Node, of_a_layer: list[Place]) -> list[dict[str, 
         if (slots := _in_order(list(inner)))
     ]
     if len(stored) != len(expected):
-        raise ModelFileError(f"the model has {len(expected)} layers with weights, the file has {len(stored)}")
+        raise ModelFileError(
+            f"the model has {len(expected)} layers with weights, the file has {len(stored)}", Reason.MISMATCH
+        )
     values: list[dict[str, Array]] = [{} for _ in of_a_layer]
     for (name, weight_names), (layer, slots) in zip(stored, expected, strict=True):
         if len(weight_names) != len(slots):
             what = f"layer {layer!r} has {len(slots)} weights"
-            raise ModelFileError(f"{what}, its group {name!r} in the file holds {len(weight_names)}")
+            raise ModelFileError(f"{what}, its group {name!r} in the file holds {len(weight_names)}", Reason.MISMATCH)
         for weight_name, (index, place, spec) in zip(weight_names, slots, strict=True):
             values[index][spec.name] = read_dataset(group, f"{name}/{weight_name}", place, spec)
     return values

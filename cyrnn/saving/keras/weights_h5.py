@@ -12,7 +12,7 @@ import numpy as np
 
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.weights import WeightSpec
-from cyrnn.saving.errors import ModelFileError
+from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.keras.hdf5 import Node
 from cyrnn.saving.weight_paths import Place
 
@@ -30,10 +30,11 @@ def _own_weights(root: Node, place: Place) -> dict[str, Array]:
     name = f"{place.path}/vars".removeprefix("/")
     group = _group(root, name) or root.get(place.path.replace("/", "\\") + "/vars")  # Keras 3.0 on Windows wrote that
     if group is None or not group.is_group:
-        raise ModelFileError(f"the weights file holds no {name!r}")
+        raise ModelFileError(f"the weights file holds no {name!r}", Reason.MISMATCH)
     if len(group.names) != len(place.specs):
         raise ModelFileError(
-            f"layer {place.layer.name!r} has {len(place.specs)} weights, its group {name!r} holds {len(group.names)}"
+            f"layer {place.layer.name!r} has {len(place.specs)} weights, its group {name!r} holds {len(group.names)}",
+            Reason.MISMATCH,
         )
     return {spec.name: read_dataset(group, str(i), place, spec) for i, spec in enumerate(place.specs)}
 
@@ -42,14 +43,14 @@ def read_dataset(group: Node, path: str, place: Place, spec: WeightSpec) -> Arra
     """The weight at `path`. Raises ModelFileError, before anything is read, if it is not of the shape in the spec."""
     what, dataset = place.described(spec), group.get(path)
     if dataset is None:
-        raise ModelFileError(f"{what}: the file holds no {path!r}")
+        raise ModelFileError(f"{what}: the file holds no {path!r}", Reason.MISMATCH)
     try:
         shape = dataset.shape
         values = dataset.read() if shape == spec.shape else None
     except ModelFileError as error:
-        raise ModelFileError(f"{what}: {error}") from None
+        raise ModelFileError(f"{what}: {error}", error.reason) from None
     if values is None:
-        raise ModelFileError(f"{what} has shape {spec.shape}, the file has {shape}")
+        raise ModelFileError(f"{what} has shape {spec.shape}, the file has {shape}", Reason.MISMATCH)
     place.check_kind(spec, values.dtype)
     return values
 

@@ -396,6 +396,7 @@ def test_convert_from_torch(model, capsys, prefix):
         (["none.onnx", "new.keras"], "none.onnx|package onnx"),
         (["m.keras", "nowhere/new.keras"], "nowhere"),
         (["m.keras", "new.keras", "--nonlinearity", "relu"], "--nonlinearity is for files of torch"),
+        (["m.keras", "new.keras", "--masks", "right-padded"], "--masks is for files of ONNX, and new.keras is none"),
     ],
 )
 def test_convert_that_is_wrong(model, capsys, arguments, words):

@@ -1,5 +1,6 @@
 """Files that Keras 1, 2 and 3 and torch wrote, as recorded by golden/make_files.py, and those that cyrnn writes."""
 
+import errno
 import json
 import os
 import stat
@@ -304,6 +305,23 @@ def test_a_disk_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk has gone"):
         save_weights(small_model(), path)
     assert path.read_bytes() == b"precious" and [p.name for p in tmp_path.iterdir()] == ["w.npz"]
+
+
+@pytest.mark.thread_unsafe(reason="changes what the process tells the system")
+def test_a_file_system_that_cannot_sync_is_written_to(tmp_path, monkeypatch):
+    def fail(handle):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    save_weights(small_model(), tmp_path / "w.npz")
+    load_weights(small_model(), tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("path", [3, b"m.keras", None])
+def test_what_is_no_path(path):
+    for load in (load_model, lambda path: load_weights(small_model(), path)):
+        with pytest.raises(TypeError, match=type(path).__name__):
+            load(path)
 
 
 @pytest.mark.parametrize("name", ["keras1.h5", "keras2.h5"])

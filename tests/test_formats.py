@@ -131,6 +131,9 @@ def test_a_file_is_opened_and_read_once(tmp_path, monkeypatch):
     load_weights(model, path)
     load_weights(model, tmp_path / "w.weights.h5")
     assert opens == ["m.keras", "m.keras", "w.weights.h5"]
+    for command in (["info", path], ["convert", path, tmp_path / "m.c"]):
+        assert cli.main(list(map(str, command))) == 0
+    assert opens[3:] == ["m.keras", "m.keras"]
 
 
 @pytest.mark.parametrize("end", [".npz", ".safetensors", ".weights.h5"])
@@ -179,6 +182,9 @@ def test_predict_with_an_onnx_file(onnx_file, capsys):
     capsys.readouterr()
     assert cli.main(["predict", "w.npz", "x.npy", "-o", "z.npy"]) == 2
     assert "w.npz: the file holds weights without a model" in capsys.readouterr().err
+    torch = Path(__file__).parent / "golden" / "files" / "torch.safetensors"
+    assert cli.main(["predict", str(torch), "x.npy", "-o", "z.npy"]) == 2
+    assert "without a model: cyrnn convert makes one" in capsys.readouterr().err
 
 
 @pytest.mark.thread_unsafe(reason="its fixture changes the working directory")

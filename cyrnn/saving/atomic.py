@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import io
 import os
 import secrets
@@ -35,7 +36,7 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             if mode is not None:
                 new.chmod(mode)
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
         new.replace(path)
     except BaseException:
         new.unlink(missing_ok=True)
@@ -43,14 +44,23 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def _sync(handle: int) -> None:
+    """Put a file on the disk, where its file system can."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
 def _sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk, where the system can. If it fails, a crash may bring the old file back."""
     if not hasattr(os, "O_DIRECTORY"):  # Windows
         return
-    with contextlib.suppress(OSError):  # some file systems have no such thing
+    with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(handle)
+            _sync(handle)
         finally:
             os.close(handle)
 

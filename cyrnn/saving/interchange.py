@@ -47,9 +47,12 @@ def load_model(path: str | os.PathLike[str]) -> ModelOfLayers:
     """The model in a file of any format that says all of it. Raises ModelFileError for a file of weights alone."""
     with opened(path) as file:
         form = recognised(file)
-        model = load(file, form) if form.list_arrays is None else None
+        if form.list_arrays is not None:
+            hint = ": cyrnn convert makes one of them" if form.load is not None else ""
+            raise ModelFileError(f"the file holds weights without a model{hint}", Reason.NOT_A_MODEL)
+        model = load(file, form)
         if not isinstance(model, ModelOfLayers):
-            raise ModelFileError("the file holds weights without a model", Reason.NOT_A_MODEL)
+            raise ModelFileError(f"the file holds a {type(model).__name__}, which is not a model", Reason.NOT_A_MODEL)
         return model
 
 

@@ -52,8 +52,8 @@ def opened(path: str | os.PathLike[str], otherwise: Reason | None = None) -> Ite
 
     Raises ModelFileError for a pipe or device, OSError where there is no file.
     """
+    place = Path(path)
     with refusals_located(path, otherwise):
-        place = Path(path)
         if place.exists() and not (place.is_file() or place.is_dir()):
             raise ModelFileError("it is not a regular file", Reason.UNKNOWN_FORMAT)
         with place.open("rb") as file:

@@ -9,7 +9,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import OptionError
 
-# The compiler directives of every module. None is set in a source file.
+# The compiler directives of all modules. Source files set none.
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -20,19 +20,19 @@ DIRECTIVES = {
     "freethreading_compatible": True,
 }
 
-# No errno and no traps from floating point, so that selects can be vectorised; nothing more is loosened.
+# Floating point sets no errno and raises no traps, so that selects can be vectorised. No other rule is relaxed.
 CXX_FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
-if os.environ.get("CYRNN_SANITIZE"):  # such as CYRNN_SANITIZE=address,undefined
+if os.environ.get("CYRNN_SANITIZE"):  # for example CYRNN_SANITIZE=address,undefined
     COMPILE_FLAGS = LINK_FLAGS = [f"-fsanitize={os.environ['CYRNN_SANITIZE']}", "-g", "-fno-omit-frame-pointer"]
-else:  # stripped; and on Windows with the C++ runtime within, which nobody has there
+else:  # stripped; on Windows the C++ runtime is linked in, because Windows does not have it
     STRIPPED = {"darwin": ["-Wl,-x"], "win32": ["-s", "-static"]}
     COMPILE_FLAGS, LINK_FLAGS = ["-g0"], STRIPPED.get(sys.platform, ["-Wl,--strip-all"])
-MACROS = [("MS_WIN64", "")] if sys.platform == "win32" else []  # which older headers of Python tell MSVC alone
+MACROS = [("MS_WIN64", "")] if sys.platform == "win32" else []  # older Python headers define it for MSVC only
 
 
 class BuildExtensions(build_ext):
-    """On Windows, Clang: MSVC has no vectors, and GCC does not align the stack for them."""
+    """On Windows, compile with Clang: MSVC has no vector types, and GCC does not align the stack for them."""
 
     def finalize_options(self) -> None:
         super().finalize_options()

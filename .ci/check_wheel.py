@@ -1,5 +1,5 @@
-"""Check a wheel: each Python module of the checkout is in it, what else is promised, and nothing more; its size; that
-its compiled modules are stripped."""
+"""Check a wheel: it holds each Python module of the checkout, the other promised files, and nothing more; it is not too
+large; its compiled modules are stripped."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ PROMISED = {path.relative_to(SOURCES).as_posix() for path in SOURCES.glob("cyrnn
     "cyrnn/data/LICENSE-digits.md", "cyrnn/data/digits.keras", "cyrnn/data/digits.npz",
     *(f"cyrnn/engine/{name}.{kind}" for name in ("engine_blas", "plan", "runner") for kind in ("pyi", "so")),
 }  # fmt: skip
-LARGEST = 1_000_000  # bytes of the wheel, without the demo's data
+LARGEST = 1_000_000  # bytes of a wheel without the demo's data
 
 with zipfile.ZipFile(sys.argv[1]) as wheel:
     infos = [info for info in wheel.infolist() if ".dist-info/" not in info.filename]
@@ -28,6 +28,6 @@ if names != PROMISED:
 if size > LARGEST:
     sys.exit(f"the wheel has {size} bytes without the demo's data, more than {LARGEST}")
 for name, module in modules.items():
-    if module.startswith(b"\x7fELF") and (b".symtab\0" in module or b".debug_" in module):  # names of sections
+    if module.startswith(b"\x7fELF") and (b".symtab\0" in module or b".debug_" in module):  # section names
         sys.exit(f"{name} is not stripped")
 print(f"{len(names)} files as promised, {size:,} bytes without the demo's data")

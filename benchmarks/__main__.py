@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: cyrnn next to its peers, one run, one table."""
+"""`python -m benchmarks`: measure cyrnn and its peers in one run, and print one table of times."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def _arguments() -> argparse.Namespace:
         choices=runner.CONTENDERS,
         default=list(runner.CONTENDERS),
         metavar="NAME",
-        help=f"of {', '.join(runner.CONTENDERS)}; default: all",
+        help=f"some of {', '.join(runner.CONTENDERS)}; default: all",
     )
     parser.add_argument("--rounds", type=_positive, help="default: 5")
     parser.add_argument("--blas-core", metavar="NAME", help="OPENBLAS_CORETYPE for all; default: unset")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found to FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the ratios (needs matplotlib)")
     parser.add_argument("--quick", action="store_true", help="three shapes, two short rounds")
     parser.add_argument("--verbose", action="store_true", help="show what the contenders print")
@@ -71,7 +71,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _tell(line: str) -> None:
-    """Progress, on one line that overwrites itself; silent when nobody watches."""
+    """Show progress on one line, which each call overwrites. Without a terminal it prints nothing."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
@@ -80,7 +80,7 @@ def main() -> int:
     arguments = _arguments()
     thread_counts = [n for n in arguments.threads if n <= runner.processors()]
     for skipped in sorted(set(arguments.threads) - set(thread_counts)):
-        print(f"{skipped} threads: left out, this process may use {runner.processors()} processor(s) only")
+        print(f"{skipped} threads: skipped, this process may use only {runner.processors()} processor(s)")
     run = runner.measure(
         arguments.shapes or (QUICK if arguments.quick else SHAPES),
         thread_counts,

@@ -1,7 +1,7 @@
-"""What people call, over the plain call: `python benchmarks/calls.py`.
+"""How much common kinds of calls cost more than the plain call: `python benchmarks/calls.py`.
 
-The unit is a step of NumPy, ``np.tanh(a @ w + b)`` with a (1, 40) and w (40, 32), timed in the same run: so figures of
-different machines can be compared. One thread.
+The unit is a step of NumPy, ``np.tanh(a @ w + b)`` with a (1, 40) and w (40, 32), timed in the same run. So results
+from different machines can be compared. All calls run on one thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SHAPE = (1, 1, 8, 32)  # batch, timesteps, features, units
 
 
 def calls_of(batch: int, timesteps: int, features: int, units: int) -> dict[str, Callable[[], Any]]:
-    """The plain call first, then each of the others, on the same weights."""
+    """The calls by name, the plain call first. Each layer has its own weights, of the same sizes."""
     import numpy as np
 
     import cyrnn
@@ -57,7 +57,7 @@ def calls_of(batch: int, timesteps: int, features: int, units: int) -> dict[str,
 
 
 def microseconds(call: Callable[[], Any], repeats: int) -> float:
-    """The time of one of `repeats` calls."""
+    """The mean time of a call, over `repeats` calls."""
     began = perf_counter()
     for _ in range(repeats):
         call()

@@ -1,7 +1,7 @@
-"""Which engine is the faster one, by shape: `python benchmarks/engines.py [--isa avx2] [--blas-core Haswell]`.
+"""Which engine is faster for each shape: `python benchmarks/engines.py [--isa avx2] [--blas-core Haswell]`.
 
-Prints time of the blas engine / time of the simd engine, on one thread, whole sequences returned, float32 and tanh.
-Both are timed in turn in one process. `auto` was decided by this (cyrnn/engine/choice.py).
+Prints the time of the blas engine / the time of the simd engine, on one thread, for whole sequences, float32 and tanh.
+One process times both in turn. The choice of `auto` is based on these ratios (cyrnn/engine/choice.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TIMESTEPS = 20
 
 
 def seconds(call: object, run: object, least: float = 0.01) -> float:
-    """The median time of a call, over rounds of at least so many seconds."""
+    """The median time of a call, over rounds of at least `least` seconds."""
     times = []
     for _ in range(3):
         count, began = 0, time.perf_counter()
@@ -39,7 +39,7 @@ def main() -> int:
     if arguments.blas_core:
         os.environ["OPENBLAS_CORETYPE"] = arguments.blas_core
 
-    import numpy as np  # after the environment is as it should be
+    import numpy as np  # after the environment is set
 
     from cyrnn.engine import engine_blas, plan
 

@@ -1,6 +1,7 @@
-"""A call while other processes keep all processors busy: `python benchmarks/foreign_load.py`.
+"""The time of a call while other processes keep the processors busy: `python benchmarks/foreign_load.py`.
 
-Prints medians with one thread and with all, and their ratio: more threads should never be much slower than one.
+Prints the medians with one thread and with all threads, and their ratio. More threads should never be much slower than
+one thread.
 """
 
 from __future__ import annotations

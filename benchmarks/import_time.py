@@ -1,4 +1,4 @@
-"""What `import cyrnn` costs over `import numpy`, in fresh processes: `python benchmarks/import_time.py`."""
+"""The time of `import cyrnn` after `import numpy`, in new processes: `python benchmarks/import_time.py`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ print(between - began, perf_counter() - between)
 
 
 def import_times() -> tuple[float, float]:
-    """Milliseconds of `import numpy`, and of `import cyrnn` after it, in one fresh process."""
+    """Milliseconds of `import numpy`, and of `import cyrnn` after it, in one new process."""
     command = [sys.executable, "-P", "-c", CHILD]  # the installed package, never the sources in this folder
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     printed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
@@ -30,7 +30,7 @@ def import_times() -> tuple[float, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/import_time.py", description=__doc__)
     parser.add_argument("--processes", type=int, default=21, help="default: 21")
-    import_times()  # the first one may still compile bytecode and read files from disk
+    import_times()  # not counted: the first import may compile bytecode and read files from disk
     numpy_times, cyrnn_times = zip(*(import_times() for _ in range(parser.parse_args().processes)), strict=True)
     for name, times in (("import numpy", numpy_times), ("import cyrnn, after it", cyrnn_times)):
         middle, low, high = statistics.median(times), min(times), max(times)

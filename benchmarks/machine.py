@@ -1,4 +1,4 @@
-"""What one core of the machine can do: `peak.cpp`, compiled for it and run."""
+"""The limits of one core of this machine: `peak.cpp` is compiled for it and run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CACHES = Path("/sys/devices/system/cpu")
 
 @dataclass
 class Cache:
-    """A level of the caches, as one core sees it."""
+    """One level of the caches, as one core sees it."""
 
     name: str
     bytes: int
@@ -26,8 +26,8 @@ class Cache:
 class Peak:
     """The measured limits of one core, or the reason why there are none."""
 
-    gigaflops: dict[int, float] = field(default_factory=dict)  # bits of the vectors: float32 multiply-adds, as two each
-    caches: list[Cache] = field(default_factory=list)  # small ones first
+    gigaflops: dict[int, float] = field(default_factory=dict)  # by vector bits: float32 multiply-adds, counted as two
+    caches: list[Cache] = field(default_factory=list)  # the smallest first
     reason: str = ""
 
     @property
@@ -47,7 +47,7 @@ class Peak:
 
 
 def measure_peak() -> Peak:
-    """Compiles and runs `peak.cpp`, on the processor that contenders with one thread are held to."""
+    """Compile and run `peak.cpp`, on the processor that contenders with one thread run on."""
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     caches = _caches()
     try:
@@ -82,7 +82,7 @@ def _hold_to_one_processor() -> None:
 
 
 def _caches() -> list[Cache]:
-    """The caches for data of the first processor that this process may use, as Linux tells of them."""
+    """The data caches of the first processor that this process may use, as Linux reports them."""
     first = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     found = []
     for path in (CACHES / f"cpu{first}" / "cache").glob("index*/size"):
@@ -93,7 +93,7 @@ def _caches() -> list[Cache]:
 
 
 def _buffers(caches: list[Cache]) -> list[int]:
-    """Half of each cache; of the last one, which other cores use too, at most four times the one before."""
+    """Bytes to read from each cache: half of it; from the last, shared one, at most four times the one before."""
     sizes = [cache.bytes // 2 for cache in caches]
     if len(caches) > 1:
         sizes[-1] = min(sizes[-1], 4 * caches[-2].bytes)

@@ -1,6 +1,6 @@
-"""Resident memory over many calls of small layers: `python benchmarks/memory.py`. It should stay flat.
+"""Resident memory over many calls of small layers: `python benchmarks/memory.py`. It should stay constant.
 
-Exit code 1 if an entry point grew by more than `--limit` after its first interval.
+The exit code is 1 if the memory grew by more than `--limit` after the first interval of an entry point.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BATCH, TIMESTEPS, FEATURES, UNITS = 4, 10, 8, 16
 
 
 def resident_kib() -> int:
-    """The resident size of this process; its peak where the system does not tell the present one."""
+    """The resident size of this process; its peak on systems that do not report the current size."""
     import resource
 
     statm = Path("/proc/self/statm")
@@ -28,7 +28,7 @@ def resident_kib() -> int:
 
 
 def entry_points() -> dict[str, Callable[[], Any]]:
-    """Calls without arguments, by the text a user would write."""
+    """Calls without arguments, by the code that a user would write."""
     import cyrnn
 
     rng = np.random.default_rng(0)
@@ -55,7 +55,7 @@ def entry_points() -> dict[str, Callable[[], Any]]:
 
 
 def grown(name: str, call: Callable[[], Any], calls: int, intervals: int) -> int:
-    """Prints the resident size at each interval; returns what came on top after the first one, in KiB."""
+    """Print the resident size after each interval. Returns the growth after the first interval, in KiB."""
     print(f"{name}")
     sizes = []
     for i in range(1, intervals + 1):

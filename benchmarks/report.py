@@ -1,4 +1,4 @@
-"""A run as text, JSON and a plot."""
+"""The report of a run: text, JSON and a plot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OURS = "cyrnn"
 
 
 def _axes(run: Run) -> tuple[list[Shape], list[str], list[int]]:
-    """The shapes, contenders and numbers of threads of the run, each once and in its order."""
+    """The shapes, contenders and numbers of threads of the run, each once and in the order of the run."""
     shapes = dict.fromkeys(result.shape for result in run.results)
     contenders = dict.fromkeys(result.contender for result in run.results)
     counts = dict.fromkeys(result.threads for result in run.results)
@@ -43,7 +43,7 @@ def _number(value: float | None) -> str:
 
 
 def _table(title: str, shapes: Sequence[Shape], columns: Sequence[str], cell: Callable[[Shape, str], str]) -> str:
-    """A Markdown table, aligned for the eye."""
+    """A Markdown table with aligned columns."""
     rows = [["batch, timesteps, features, units", *columns]]
     rows += [[", ".join(map(str, shape)), *(cell(shape, column) for column in columns)] for shape in shapes]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -53,7 +53,7 @@ def _table(title: str, shapes: Sequence[Shape], columns: Sequence[str], cell: Ca
 
 
 def _shares(run: Run, shapes: Sequence[Shape]) -> str:
-    """What cyrnn makes of one core: its products, and its reading of the recurrent kernel."""
+    """How much of one core cyrnn uses: for its products, and to read the recurrent kernel."""
 
     def cell(shape: Shape, column: str) -> str:
         batch, timesteps, features, units = shape
@@ -78,13 +78,13 @@ def _shares(run: Run, shapes: Sequence[Shape]) -> str:
     title = f"GFLOP/s of {OURS}, 1 thread, and its share of the measured FMA peak of one core"
     if reading:
         title += (
-            ";\nfor batch 1, the bytes of the recurrent kernel read per second, and their share of what the cache gives"
+            ";\nfor batch 1, the bytes of the recurrent kernel read per second, and their share of a cache's bandwidth"
         )
     return _table(f"{title}:", shapes, ["GFLOP/s", *peaks, *reading], cell)
 
 
 def as_text(run: Run) -> str:
-    """Machine, versions, times, ratios, the speed-up by threads, shares of the peak, and what went wrong."""
+    """The machine, versions, times, ratios, the speed-up by threads, shares of the peak, and errors."""
     shapes, contenders, counts = _axes(run)
     peers = [name for name in contenders if name != OURS]
     parts = ["\n".join(f"{name}: {value}".replace("\n", "\n    ") for name, value in run.facts.items())]
@@ -115,7 +115,7 @@ def as_text(run: Run) -> str:
 
 
 def write_json(run: Run, path: Path) -> None:
-    """Everything that was found, the time of each round included."""
+    """Write all results as JSON, with the time of each round."""
     results = [{**vars(result), "microseconds": result.microseconds} for result in run.results]
     text = json.dumps(
         {"facts": run.facts, "peak": asdict(run.peak), "absent": run.absent, "results": results}, indent=1
@@ -124,7 +124,7 @@ def write_json(run: Run, path: Path) -> None:
 
 
 def write_plot(run: Run, path: Path) -> None:
-    """Bars of the ratios to cyrnn, or of times where it was not measured; a panel per number of threads."""
+    """Draw bars of the ratios to cyrnn, or of times if cyrnn was not measured. Each number of threads has a panel."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -137,7 +137,7 @@ def write_plot(run: Run, path: Path) -> None:
     figure, panels = plt.subplots(
         1, len(counts), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
-    start = 1.0 if relative else 0.0  # a bar of ratios grows from "as fast as cyrnn" to either side
+    start = 1.0 if relative else 0.0  # bars of ratios begin at 1, which is "as fast as cyrnn"
     height = 1 / (len(bars) + 1)
     for panel, threads in zip(panels[0], counts, strict=True):
         for i, name in enumerate(bars):

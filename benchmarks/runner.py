@@ -1,4 +1,4 @@
-"""The parent's side: a process per contender and number of threads, asked in turn, round after round."""
+"""The parent process: it starts a process per contender and number of threads, and asks them in turn, in rounds."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ Shape = tuple[int, int, int, int]  # batch, timesteps, features, units
 
 @dataclass
 class Result:
-    """What one contender needed for one shape, or why there is no time."""
+    """The times of one contender for one shape, or why there are none."""
 
     contender: str
     threads: int
     shape: Shape
     rounds: list[float] = field(default_factory=list)  # microseconds
-    verdict: str = ""  # "wrong", "failed", or "skipped": it takes no part with this shape; empty if it was timed
+    verdict: str = ""  # "wrong", "failed", or "skipped" if it does not support the shape; empty if it was timed
     reason: str = ""
 
     @property
@@ -50,7 +50,7 @@ class Result:
 
 @dataclass
 class Run:
-    """Everything that one run of the benchmark found."""
+    """All results of one run of the benchmark."""
 
     facts: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)  # contender: why it could not start
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def sound(self) -> bool:
-        """Whether every contender that is installed started and gave right answers."""
+        """Whether every contender that is installed started and returned right answers."""
         started = all(reason.startswith("not installed") for reason in self.absent.values())
         return started and all(result.verdict in ("", "skipped") for result in self.results)
 
@@ -69,7 +69,7 @@ class Run:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -89,7 +89,7 @@ def machine_facts(blas_core: str | None) -> dict[str, str]:
 
 
 def child_environment(threads: int, blas_core: str | None) -> dict[str, str]:
-    """The environment, without what would secretly change a library's kernels or threads, or which cyrnn is found."""
+    """The environment, without variables that change a library's kernels or threads, or which cyrnn is imported."""
     changing = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "XLA_", "ONEDNN_", "TF_", "TORCH_", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(changing)}
     environment = {name: value for name, value in kept.items() if name != "CYRNN_NUM_THREADS"}
@@ -101,7 +101,7 @@ def child_environment(threads: int, blas_core: str | None) -> dict[str, str]:
 
 
 class Worker:
-    """A child process with one contender: what it told about itself, or why it cannot serve."""
+    """A child process with one contender: the facts that it reported, or why it cannot run."""
 
     def __init__(self, contender: str, threads: int, blas_core: str | None, verbose: bool) -> None:
         module, form = CONTENDERS[contender]
@@ -124,7 +124,7 @@ class Worker:
             self.process.stdin.write(json.dumps({"shape": shape, "seconds": seconds}) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # the process is gone: reading says how it ended
+            pass  # the process has ended: `_read` reports how
         return self._read()
 
     def _read(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class Worker:
 def time_shape(
     workers: Sequence[Worker], threads: int, shape: Shape, rounds: int, seconds: float, run: Run
 ) -> list[Result]:
-    """All contenders in turn, `rounds` times; one that gave no time is not asked again."""
+    """Time all contenders in turn, `rounds` times. A contender that returned no time is not asked again."""
     results = [(worker, Result(worker.contender, threads, shape)) for worker in workers]
     for _ in range(rounds):
         for worker, result in results:
@@ -166,9 +166,9 @@ def measure(
     verbose: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Run:
-    """Times `contenders` on `shapes`; `tell` hears about the progress."""
+    """Time `contenders` on `shapes`. `tell` is called with lines about the progress."""
     run = Run(machine_facts(blas_core))
-    tell("measuring what one core can do")
+    tell("measuring the limits of one core")
     run.peak = measure_peak()
     run.facts.update(run.peak.facts)
     for threads in thread_counts:

@@ -1,7 +1,7 @@
-"""Work that is not needed, and should not be done: `python benchmarks/saved_work.py`.
+"""Whether calls avoid work that they do not need: `python benchmarks/saved_work.py`.
 
-Prints the time of a call of each kind / the time of the plain call (a contiguous float32 array, no mask, whole sequence
-returned), timed in turn, on one thread.
+Prints the time of each kind of call / the time of the plain call (a contiguous float32 array, no mask, the whole
+sequence returned). The calls are timed in turn, on one thread.
 """
 
 from __future__ import annotations

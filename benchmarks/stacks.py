@@ -1,4 +1,4 @@
-"""Stacks of few rows, on one thread and on all: `python benchmarks/stacks.py`."""
+"""Stacks with few rows, on one thread and on all threads: `python benchmarks/stacks.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one step takes, from Python and from C, in nanoseconds: `python benchmarks/stepping.py`."""
+"""The time of one step, from Python and from C, in nanoseconds: `python benchmarks/stepping.py`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROUNDS, CALLS = 31, 2000
 
 
 def c_loop() -> ctypes.CDLL | None:
-    """A loop of steps in C; None without a compiler."""
+    """A loop of steps in C, or None if it cannot be compiled."""
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder) / "steps.c", Path(folder) / "steps.so"
         source.write_text(LOOP)

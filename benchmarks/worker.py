@@ -1,7 +1,7 @@
-"""The child's side: one contender, held to a number of threads, that answers with its time for each shape.
+"""The child process: it runs one contender on a fixed number of threads, and answers with the time for each shape.
 
-The runner starts `python -P worker.py MODULE FORM THREADS`, without a PYTHONPATH. So nothing of the checkout can be
-imported: `import cyrnn` finds the installed package and never the unbuilt sources. Questions and answers are lines of
+The runner starts `python -P worker.py MODULE FORM THREADS`, without a PYTHONPATH. So nothing can be imported from the
+checkout: `import cyrnn` finds the installed package, never the unbuilt sources. Questions and answers are lines of
 JSON.
 """
 
@@ -18,13 +18,13 @@ from time import perf_counter
 from types import ModuleType
 from typing import Any
 
-TOLERANCE = 1e-4  # to the float64 recurrence; a contender that is further away is not timed
-WARM_UP = 0.05  # seconds of calls that do not count: pools wake up, another contender's pool falls asleep
+TOLERANCE = 1e-4  # from the float64 recurrence; a contender that differs by more is not timed
+WARM_UP = 0.05  # seconds of calls that are not counted: pools wake up, the pool of another contender falls asleep
 SAMPLE = 1e-3  # seconds: shorter calls are repeated until a sample lasts about this long
 
 
 def hold_process(threads: int) -> bool:
-    """Leaves the process as many processors as threads, where the system can."""
+    """Limit the process to as many processors as threads. Returns False if the system cannot do that."""
     if not hasattr(os, "sched_setaffinity"):
         return False
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -41,7 +41,7 @@ def load_contender(name: str) -> ModuleType:
 
 
 def make_case(shape: tuple[int, ...]) -> tuple[list[Any], Any, Any]:
-    """The same weights, input and expected answer for every contender, from the shape alone."""
+    """The weights, input and expected answer. They depend only on the shape, so all contenders get the same."""
     import numpy as np
 
     batch, timesteps, features, units = shape
@@ -61,12 +61,12 @@ def make_case(shape: tuple[int, ...]) -> tuple[list[Any], Any, Any]:
 
 
 def bind_checked(contender: ModuleType, form: str, shape: tuple[int, ...]) -> tuple[Callable[[], Any], float]:
-    """The contender's call for the shape, and how far its answer is from the float64 recurrence at most."""
+    """The contender's call for the shape, and the largest difference of its answer from the float64 recurrence."""
     import numpy as np
 
     weights, x, expected = make_case(shape)
     call = contender.bind(weights, x, form)
-    call()  # the second answer is checked: a state that leaks from call to call must show
+    call()  # the second answer is checked, to find a state that leaks from one call to the next
     answer = np.asarray(call())
     if answer.shape != expected.shape:
         raise ValueError(f"answer of shape {answer.shape}, expected {expected.shape}")
@@ -91,7 +91,7 @@ def time_call(call: Callable[[], Any], seconds: float) -> float:
 
 
 def blas_cores() -> dict[str, str]:
-    """The kernels that each OpenBLAS in this process runs, by the folder of the library."""
+    """The kernels that each OpenBLAS in this process uses, by the folder of the library."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
@@ -104,7 +104,7 @@ def blas_cores() -> dict[str, str]:
 
 
 def start(name: str, threads: int) -> tuple[ModuleType | None, dict[str, Any]]:
-    """The contender, held to `threads`, and what to tell the runner about it."""
+    """The contender, limited to `threads`, and the first answer to the runner: facts, or why it cannot start."""
     held = hold_process(threads)
     try:
         contender = load_contender(name)
@@ -119,7 +119,7 @@ def start(name: str, threads: int) -> tuple[ModuleType | None, dict[str, Any]]:
 def main() -> None:
     name, form, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints must not get between the answers
+    os.dup2(2, 1)  # so that output of a library does not mix with the answers
 
     def reply(**answer: Any) -> None:
         print(json.dumps(answer), file=answers, flush=True)

@@ -52,7 +52,7 @@ def main() -> int:
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):  # before SciPy's BLAS is loaded
         os.environ.pop(name, None)
     library = c_loop()
-    facts = cyrnn.show_config("dicts") or {}
+    facts = cyrnn.show_config("dicts")
     print(f"cyrnn {facts['cyrnn']}, {facts['engine']} engine, {facts['instruction_set']}")
     print(f"{'batch, features, units':<24} {'step(x, out=out)':>18} {'cell(x, h)':>12} {'from C':>10}   ns")
     for batch, features, units in SHAPES:

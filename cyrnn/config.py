@@ -1,7 +1,7 @@
 """What this machine and this build use."""
 
 import platform
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy
 
@@ -9,11 +9,11 @@ from cyrnn._version import __version__
 from cyrnn.engine import plan, threads
 
 
-def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] | None:
-    """Print version, engine, instruction set, BLAS and threads; with ``mode="dicts"`` return them instead."""
+def facts() -> dict[str, Any]:
+    """Versions, engine, instruction set, BLAS and threads, by name."""
     import cyrnn.engine.engine_blas as blas  # imports SciPy's BLAS
 
-    config = {
+    return {
         "cyrnn": __version__,
         "python": platform.python_version(),
         "numpy": numpy.__version__,
@@ -25,11 +25,37 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
         "threads": threads.get_num_threads(),
         "usable_cpus": threads.usable_cpus(),
     }
-    if mode == "dicts":
-        return config
-    if mode != "stdout":
+
+
+@overload
+def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
+@overload
+def show_config(mode: Literal["dicts"]) -> dict[str, Any]: ...
+def show_config(mode: str = "stdout") -> dict[str, Any] | None:
+    """What this machine and this build use, printed or as a dict, as `numpy.show_config` has it.
+
+    Parameters
+    ----------
+    mode : "stdout" or "dicts"
+        "stdout" prints a line for each fact, "dicts" prints nothing.
+
+    Returns
+    -------
+    None or dict
+        None with "stdout". With "dicts" the facts by name, such as "engine", "instruction_set" and "threads"; the dict
+        is a new one each time.
+
+    Raises
+    ------
+    ValueError
+        For another mode.
+    """
+    if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode must be 'stdout' or 'dicts', got {mode!r}")
-    width = max(map(len, config))
-    for key, value in config.items():
+    found = facts()
+    if mode == "dicts":
+        return found
+    width = max(map(len, found))
+    for key, value in found.items():
         print(f"{key:<{width}}  {value}")
     return None

@@ -25,7 +25,7 @@ def run_demo() -> int:
     outputs = model.predict(x)
     correct = int((outputs.argmax(axis=1) == labels).sum())
     difference = float(np.abs(outputs - expected).max())
-    config = cyrnn.show_config("dicts") or {}
+    config = cyrnn.show_config("dicts")
     threads = cyrnn.get_num_threads()
 
     print("cyrnn demo: 8x8 handwritten digits, one row of pixels per timestep, a model trained by Keras")

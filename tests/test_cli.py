@@ -95,8 +95,12 @@ def test_info(capsys):
 def test_config(capsys):
     assert cli.main(["config"]) == 0
     printed = capsys.readouterr().out
-    for key, value in cyrnn.show_config("dicts").items():
+    facts = cyrnn.show_config("dicts")
+    for key, value in facts.items():
         assert re.search(rf"^{key} +{re.escape(str(value))}$", printed, re.M)
+    assert capsys.readouterr().out == ""
+    assert cyrnn.show_config("dicts") is not facts
+    assert cyrnn.show_config() is None and capsys.readouterr().out == printed
     with pytest.raises(ValueError, match="mode.*'json'"):
         cyrnn.show_config("json")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,15 +11,12 @@ import cyrnn
 
 
 def hold(threads: int) -> dict[str, str]:
-    """Held to `threads` by cyrnn's own setting; the facts include what `cyrnn.show_config()` tells."""
+    """Held to `threads` by cyrnn's own setting; the facts include `cyrnn.show_config()`."""
     cyrnn.set_num_threads(threads)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        config = cyrnn.show_config()
     return {
         "cyrnn": cyrnn.__version__,
         "scipy": scipy.__version__,
-        "cyrnn config": str(config or printed.getvalue()).strip(),
+        "cyrnn config": str(cyrnn.show_config("dicts")),
     }
 
 

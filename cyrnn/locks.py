@@ -14,15 +14,18 @@ class ForkSafeLock:
     would stay held in the child for ever: there it is replaced by a free one. What the forking thread holds, it still
     holds in the child.
 
-    A pickled or copied object that has one gets a new, free one. A lock costs little, and nothing keeps it alive: there
-    may be one for each object. It guards data that is replaced in one assignment: what a thread of the parent had half
-    done at the fork stays half done in the child.
+    What a lost thread had half done stays half done, where it is more than one assignment. A holder can set `undo` for
+    that, and must reset it to None: the child calls it, when all locks are free and before it has other threads.
+
+    A pickled or copied object that has a lock gets a new, free one. A lock costs little, and nothing keeps it alive:
+    there may be one for each object.
     """
 
-    __slots__ = ("__weakref__", "_lock")
+    __slots__ = ("__weakref__", "_lock", "undo")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self.undo: Callable[[], None] | None = None
         _alive.add(self)
 
     # Properties, so that ``with`` calls the methods of the RLock itself: a KeyboardInterrupt between taking the lock
@@ -39,20 +42,23 @@ class ForkSafeLock:
     def __reduce__(self) -> tuple[Any, ...]:
         return ForkSafeLock, ()
 
-    def _renew(self) -> None:
-        """In a forked child, before it has other threads."""
+    def _renew(self) -> Callable[[], None] | None:
+        """Replace the lock if its thread is lost. Returns what undoes the work of that thread, if anything does."""
         if self._lock.acquire(blocking=False):  # it is free, or of this thread
             self._lock.release()
-        else:
-            self._lock = threading.RLock()
+            return None
+        self._lock = threading.RLock()
+        undo, self.undo = self.undo, None
+        return undo
 
 
 _alive: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
 
 
 def _renew_all() -> None:
-    for lock in _alive:
-        lock._renew()
+    for undo in [lock._renew() for lock in _alive]:  # all are free before the first one is taken
+        if undo is not None:
+            undo()
 
 
 if hasattr(os, "register_at_fork"):

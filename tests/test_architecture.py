@@ -232,3 +232,11 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
     heavy = ("scipy", "h5py", "tqdm", "ml_dtypes", "onnx")
     code = f"import sys, cyrnn; print([m for m in {heavy!r} if m in sys.modules])"
     assert run_python(code).stdout.strip() == "[]"
+
+
+def test_all_locks_are_such_as_a_forked_child_finds_free():
+    for name, path in MODULES.items():
+        if path.suffix == ".py" and name != "locks":
+            calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            made = {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls}
+            assert not made & {"Lock", "RLock", "Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier"}, path

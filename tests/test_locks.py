@@ -170,3 +170,62 @@ def check():
 
 passes(check)
 """)
+
+
+@forks
+def test_in_a_child_what_a_lost_thread_had_half_done_is_undone():
+    run_python(f"""{IN_A_CHILD}
+locks, undone = [ForkSafeLock() for _ in range(20)], []
+def undo():
+    with locks[0], locks[-1]:  # other locks are free by then
+        undone.append(True)
+for lock in locks[::2]:
+    lock.undo = undo
+for lock in locks:
+    taken_by_another_thread(lock)
+passes(lambda: len(undone) == 10 and not any(lock.undo for lock in locks))
+with ForkSafeLock() as mine:
+    own = ForkSafeLock()
+    own.undo = undo  # this thread has it, and goes on
+    with own:
+        passes(lambda: len(undone) == 10 and own.undo is undo)
+assert undone == [] and all(lock.undo for lock in locks[::2])
+""")
+
+
+@forks
+def test_a_layer_that_another_thread_was_building_is_built_in_a_child():
+    run_python(f"""{IN_A_CHILD}
+import numpy as np
+from cyrnn import layers
+
+parent, inside, go = os.getpid(), threading.Event(), threading.Event()
+
+class Slow(layers.Layer):
+    def build(self, input_shape):
+        self.first = self.add_weight((2,), "ones", name="first")
+        self.inner = layers.Dense(2)
+        self.inner.build(input_shape)
+        inside.set()
+        if os.getpid() == parent:
+            go.wait()
+        self.second = self.add_weight((3,), "ones", name="second")
+
+    def call(self, inputs):
+        return self.inner(inputs) * self.first
+
+layer, x = Slow(), np.ones((1, 2), "float32")
+thread = threading.Thread(target=layer, args=(x,), daemon=True)
+thread.start()
+inside.wait()
+
+def check():
+    assert not layer.built
+    outputs = layer(x)
+    return layer.built and len(layer.weights) == 4 and np.array_equal(layer(x), outputs)
+
+passes(check)
+go.set()
+thread.join()
+assert layer.built and len(layer.weights) == 4
+""")

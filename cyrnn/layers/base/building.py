@@ -145,12 +145,27 @@ def _built_once(build: Callable[..., None]) -> Callable[..., None]:
 
 @contextlib.contextmanager
 def _as_before_on_error(layer: Buildable) -> Iterator[None]:
-    """If the block fails, the layer and those in it are as they were: nothing is half built."""
+    """If the block fails, the layer and those in it are as they were: nothing is half built.
+
+    So they are in a child that another thread forks meanwhile, where the block never ends.
+    """
     before = [(part, part._built, part._set_by_build()) for part in layer.layers_within()]
-    try:
-        yield
-    except BaseException:
+
+    def put_back() -> None:
         for part, built, attributes in before:
             vars(part).update(attributes)
             part.built = built
+
+    def undo() -> None:
+        layer._builds = 0
+        put_back()
+
+    lock = layer._build_lock
+    outer, lock.undo = lock.undo, lock.undo or undo
+    try:
+        yield
+    except BaseException:
+        put_back()
         raise
+    finally:
+        lock.undo = outer

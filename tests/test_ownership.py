@@ -227,6 +227,14 @@ def test_a_part_of_an_array_does_not_keep_all_of_it_in_memory():
     assert owner.nbytes == y.nbytes == 2 * 4 * 4
 
 
+def test_a_layer_keeps_copies_of_the_arrays_that_it_was_made_with():
+    mean, variance = np.zeros(3, "float32"), np.ones(3, "float32")
+    layer, x = L.Normalization(mean=mean, variance=variance), np.ones((2, 3), "float32")
+    expected = layer(x)
+    mean[:], variance[:] = 5, 7
+    np.testing.assert_array_equal(layer(x), expected)
+
+
 # ------------------------------------------------------------ custom code
 
 

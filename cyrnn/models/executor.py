@@ -1,4 +1,4 @@
-"""One call of a model's graph with arrays: the arguments filled in, the masks beside them."""
+"""The executor: runs the calls of a model's graph with arrays, and the masks that belong to them."""
 
 from typing import Any
 
@@ -10,22 +10,32 @@ Values = dict[KerasTensor, tuple[Any, Any]]  # for each tensor its array and its
 
 
 class Step:
-    """A node, made ready to be run again and again."""
+    """A node of the graph, prepared to be run in each call of the model.
+
+    Parameters
+    ----------
+    node : Node
+        The call of a layer or operation, with symbolic tensors.
+    done : list of KerasTensor
+        The tensors that no later step needs.
+    shared : bool
+        Whether the layer is called more than once.
+    """
 
     def __init__(self, node: Node, done: list[KerasTensor], shared: bool) -> None:
         self.node = node
         self.layer = node.layer
-        self.done = done  # the tensors that nobody needs behind this step
-        self.shared = shared  # whether the layer is called more than once
+        self.done = done
+        self.shared = shared
         self.options = {key: value for key, value in node.kwargs.items() if key not in ("mask", "training")}
         self.mask = node.kwargs.get("mask")
         self.training = node.kwargs.get("training")
-        # As in Keras: with other arrays among its arguments, a layer does not get the mask of the first by itself.
+        # As in Keras: a layer that is called with other arrays too gets the mask of the first only if it was passed on.
         others = nest.leaves((node.args[1:], self.options))
         self.alone = not any(hasattr(leaf, "shape") for leaf in others) or node.masks_beside_states
 
     def run(self, values: Values, training: bool | None, losses: dict[Layer, list[Any]]) -> None:
-        """Put the outputs, and their masks, among the values; those that are no longer needed go."""
+        """Run the step, store its outputs and their masks in `values`, and drop tensors that no later step needs."""
         node, layer = self.node, self.layer
         if isinstance(layer, Layer):
             outputs, masks = self._called(layer, values, self.training if training is None else training)
@@ -51,10 +61,10 @@ class Step:
         training = training if layer.keeps_training_open else bool(training)
         if not self.options and len(self.node.args) == 1:
             return layer.call_and_mask(first, mask, training)  # type: ignore[arg-type]
-        told = {"mask": mask} if self.alone or self.mask is not None else {}
+        passed = {"mask": mask} if self.alone or self.mask is not None else {}
         rest, options = _filled(self.node.args[1:], values), _filled(self.options, values)
-        output = layer.inner_call(first, *rest, **options, **told, training=training)
-        return output, layer.mask_behind(first, mask)
+        output = layer.inner_call(first, *rest, **options, **passed, training=training)
+        return output, layer.next_mask(first, mask)
 
     def run_specs(self, known: dict[KerasTensor, KerasTensor]) -> None:
         """As `run`, with symbolic tensors of other shapes."""

@@ -72,7 +72,7 @@ class Model(ModelOfLayers):
         return [layer for _, layer in self.sublayers]
 
     def sublayer_paths(self) -> list[str]:
-        """Where Keras has the layers of a subclass: it goes through the attributes by name, and `layers` is one."""
+        """Where Keras' files have the layers of a subclass: Keras sorts the attributes, and `layers` is one of them."""
         paths = super().sublayer_paths()
         if not self.is_custom:
             return paths
@@ -166,7 +166,7 @@ class Functional(Model):
     supports_masking = True
     keeps_training_open = True
     takes_one_input = False  # its own errors say how inputs must come
-    first_call = 1  # Keras counts one that nobody made
+    first_call = 1  # Keras counts the making of the model too
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)

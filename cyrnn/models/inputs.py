@@ -1,4 +1,4 @@
-"""What a model of several inputs is given: which array is for which of them, and whether it fits."""
+"""The inputs of a model's call: which array is for which input, and whether it fits."""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn

@@ -60,7 +60,7 @@ class Sequential(Model):
 
     @property
     def input_shape(self) -> Shape | None:
-        """The shape of the input, batch axis first, where an Input or a build has told it."""
+        """The shape of the input, batch axis first; None if there is no Input, and the model is not built."""
         first = self._layers[0] if self._layers else None
         return first.batch_shape if isinstance(first, InputLayer) else self._build_shape
 

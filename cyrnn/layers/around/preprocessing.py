@@ -49,14 +49,15 @@ class Normalization(_OfData):
         self.axis = (axes,) if isinstance(axes, int) else tuple(axes)
         if (mean is None) != (variance is None):
             raise ValueError(f"give both mean and variance, or none; got {mean!r} and {variance!r}")
-        given = {"mean": mean, "variance": variance}
-        shapes = [to_numpy(name, values).shape for name, values in given.items()]
+        arrays = [to_numpy(name, values) for name, values in {"mean": mean, "variance": variance}.items()]
+        shapes = [array.shape for array in arrays]
         if shapes[0] != shapes[1] or len(shapes[0]) > len(self.axis):
             raise ValueError(
                 f"mean and variance must have the same shape, of at most {len(self.axis)} axes; "
                 f"got {shapes[0]} and {shapes[1]}"
             )
-        self.input_mean, self.input_variance = mean, variance
+        copies: list[Array | None] = [None, None] if mean is None else [array.copy() for array in arrays]
+        self.input_mean, self.input_variance = copies
         self.invert = bool(invert)
 
     def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:

@@ -90,8 +90,10 @@ class CallableLayer(Buildable):
 
     def computed(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """What `call` returns, in the dtype of the layer."""
-        told = {key: kwargs.pop(key) for key in ("mask", "training") if key in kwargs}
-        outputs = self.call(x, *args, **kwargs, **accepted(type(self).call, **told))
+        options = {key: kwargs.pop(key) for key in ("mask", "training") if key in kwargs}
+        if options:
+            kwargs |= accepted(type(self).call, **options)
+        outputs = self.call(x, *args, **kwargs)
         if self.is_custom and isinstance(outputs, np.ndarray) and outputs.dtype.kind == "f":
             outputs = self.returned(outputs)
         self._record_activity(outputs)
@@ -104,16 +106,17 @@ class CallableLayer(Buildable):
 
     @property
     def is_custom(self) -> bool:
-        """Whether a user wrote the layer, from `Layer` and nothing else of this package."""
+        """Whether the user wrote the layer, as a subclass of `Layer` and of no other class of this package."""
         return type(self).checked_inputs is CallableLayer.checked_inputs and not objects.is_builtin(type(self))
 
     @property
     def runs_custom_code(self) -> bool:
         """Whether a call runs code of the user: that of a custom layer or activation, in the layer or one within."""
-        return any(
-            not objects.is_builtin(type(part)) or activations.engine_name(getattr(part, "activation", None)) is None
-            for part in self.layers_within()
-        )
+        for part in self.layers_within():
+            activation = getattr(part, "activation", None)
+            if not objects.is_builtin(type(part)) or (activation and activations.engine_name(activation) is None):
+                return True
+        return False
 
     @property
     def takes_one_input(self) -> bool:
@@ -142,7 +145,7 @@ class CallableLayer(Buildable):
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         """Inputs as an array of the compute dtype, not copied where they are already.
 
-        A layer of your own may have several, in lists, tuples and dicts.
+        A custom layer may have several, in lists, tuples and dicts.
         """
         if nest.is_structure(inputs) and self.is_custom:
             return nest.mapped(lambda part: self.cast(as_array("inputs", part)), inputs)
@@ -151,7 +154,7 @@ class CallableLayer(Buildable):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         """The shape of the output for inputs of `input_shape`; None stands for any length.
 
-        A layer of your own that has no such method is called with zeros, to see what it gives.
+        A custom layer without this method is called with zeros, to find the shape of what it returns.
         """
         if not self.is_custom:
             return tuple(input_shape)
@@ -159,7 +162,7 @@ class CallableLayer(Buildable):
         return nest.mapped(lambda array: symbolic.shape_found(np.shape(array), _first_shape(input_shape)), found)
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """What a call with these symbolic tensors gives, as such. The layer is built for them, if it is not yet.
+        """The symbolic tensors that a call with such tensors returns. The layer is built for them, if it is not yet.
 
         Raises ValueError and TypeError, as the call with arrays would.
         """
@@ -210,7 +213,7 @@ class CallableLayer(Buildable):
 
     @property
     def output(self) -> Any:
-        """The symbolic tensors that the layer has given. Raises AttributeError unless it was called with such once."""
+        """The symbolic tensors that the layer returned. Raises AttributeError unless it was called with such once."""
         outputs = self._only_node().outputs
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -225,19 +228,21 @@ class CallableLayer(Buildable):
         return {**super().__getstate__(), "_nodes": deque()}  # the calls are the model's that they belong to
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """The mask that the layer hands on: its input's."""
+        """The mask that the layer passes on: its input's."""
         return mask
 
     def call_and_mask(self, x: Any, mask: Any, training: bool) -> tuple[Any, Any]:
-        """The layer's output, and the mask for the layer behind it; of several inputs, lists."""
-        return self.inner_call(x, mask=mask, training=training), self.mask_behind(x, mask)
+        """The layer's output, and the mask for the next layer; for several inputs `x` and `mask` are lists."""
+        return self.inner_call(x, mask=mask, training=training), self.next_mask(x, mask)
 
-    def mask_behind(self, x: Any, mask: Any) -> Any:
-        """The mask for the layer behind this one."""
+    def next_mask(self, x: Any, mask: Any) -> Any:
+        """The mask for the next layer."""
         if self.supports_masking:
             return self.compute_mask(x, mask)
         if any(part is not None for part in nest.leaves(mask)):
-            warnings.warn(f"layer {self.name!r} does not pass the mask on: layers behind it run without", stacklevel=3)
+            warnings.warn(
+                f"layer {self.name!r} does not pass the mask on: the layers after it run without", stacklevel=3
+            )
         return None
 
     def reset_state(self) -> None:

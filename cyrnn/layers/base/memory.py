@@ -32,7 +32,8 @@ def owned(outputs: Any, inputs: Any, copied: bool) -> Any:
         As `outputs`, with copies for arrays of memory that is the inputs', another output's, or not NumPy's; for
         read-only arrays; and for parts of larger arrays, which would keep all of them in memory.
     """
-    taken = {id(_owner(part)) for part in nest.leaves(inputs) if isinstance(part, np.ndarray)}
+    arrays = [inputs] if isinstance(inputs, np.ndarray) else nest.leaves(inputs)
+    taken = {id(_owner(part)) for part in arrays if isinstance(part, np.ndarray)}
     return _owned(outputs, taken, copied)
 
 
@@ -55,14 +56,15 @@ def _owned(outputs: Any, taken: set[int], copied: bool) -> Any:
 
 def _owner(array: Array) -> Array:
     """The array whose memory, or view of memory that is not NumPy's, an array is or shows a part of."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
+    base = array.base
+    while isinstance(base, np.ndarray):
+        array, base = base, base.base
     return array
 
 
 def _is_all_of(array: Array, owner: Array) -> bool:
     """Whether an array may be written to, and has all the memory that its owner has allocated."""
-    return array.flags.writeable and owner.flags.owndata and array.nbytes == owner.nbytes and type(array) is np.ndarray
+    return type(array) is np.ndarray and array.flags.writeable and owner.flags.owndata and array.nbytes == owner.nbytes
 
 
 def check_apart(name: str, written: Array, read: Mapping[str, Iterable[Array]]) -> None:

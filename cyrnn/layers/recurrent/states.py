@@ -73,7 +73,7 @@ class Carried(Layer):
 
     @property
     def begins_with_zeros(self) -> bool:
-        """Whether a call without `initial_state` begins with zeros, so that nobody has to make them."""
+        """Whether a call without `initial_state` begins with zeros, which then need not be made."""
         return type(self).get_initial_state is Carried.get_initial_state and cell_protocol.begins_with_zeros(self.cell)
 
     @quietly

@@ -1,8 +1,8 @@
 """Keras' activation functions by name. Each takes an array (..., units) and returns a new one of its float dtype.
 
 The functions are the engine's own vectorised ones (formulas and limits: Keras 3). `softmax`, `log_softmax` and
-`sparsemax` work along the last axis, the others on each element. Their parameters are Keras' too: with others than
-the usual ones, `activation_formulas` computes. `glu` and `threshold` are functions only, and no activation of a layer.
+`sparsemax` work along the last axis, the others on each element. Their parameters are Keras' too: with values other
+than the defaults, `activation_formulas` computes. `glu` and `threshold` are functions only, not activations of a layer.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ _FLOAT32, _FLOAT64 = np.dtype("float32"), np.dtype("float64")
 
 
 class Activation:
-    """One of Keras' activations that the engine knows: ``activation(x)``, and ``activation.name`` in a config."""
+    """An activation of Keras that the engine has: ``activation(x)``, and ``activation.name`` in a config."""
 
     def __init__(self, name: str) -> None:
         self.name = self.__name__ = name
@@ -65,13 +65,40 @@ def _computed(name: str, x: ArrayLike, parameters: tuple[Any, ...], named: Mappi
 
 @quietly
 def glu(x: ArrayLike, axis: int = -1) -> NDArray[Any]:
-    """The first half of x along the axis, times the sigmoid of the second half."""
+    """The first half of x along an axis, times the sigmoid of the second half.
+
+    Parameters
+    ----------
+    x : array
+        Of an even length on `axis`.
+    axis : int
+        The axis that is halved.
+
+    Returns
+    -------
+    array of the dtype of x, half as long on `axis`
+
+    Raises
+    ------
+    ValueError
+        For an axis of odd length.
+    """
     return _computed("glu", x, (axis,), {})
 
 
 @quietly
 def threshold(x: ArrayLike, threshold: float, default_value: float) -> NDArray[Any]:
-    """x where it is above the threshold, `default_value` elsewhere."""
+    """x where it is above the threshold, `default_value` elsewhere.
+
+    Parameters
+    ----------
+    x : array
+    threshold, default_value : float
+
+    Returns
+    -------
+    array of the shape and dtype of x
+    """
     return _computed("threshold", x, (threshold, default_value), {})
 
 
@@ -87,9 +114,21 @@ def __getattr__(name: str) -> Activation:  # so that type checkers know of the f
 
 
 def get(identifier: Any) -> Callable[..., Any]:
-    """None (linear), a name, a callable or an object's envelope -> the activation.
+    """The activation for a name, a callable, or a config.
 
-    Raises ValueError for an unknown name, for what is not callable, and for `glu` and `threshold`.
+    Parameters
+    ----------
+    identifier : str, callable, dict or None
+        None is linear. A dict is what `serialize` returns.
+
+    Returns
+    -------
+    callable
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, for what is not callable, and for `glu` and `threshold`.
     """
     if identifier is None:
         return _BY_NAME["linear"]
@@ -116,14 +155,37 @@ def _refuse_for_layers(function: Any) -> None:
 
 
 def serialize(activation: Callable[..., Any]) -> Any:
-    """Keras' config entry: the name of a built-in, an envelope otherwise."""
+    """What a config holds for an activation.
+
+    Parameters
+    ----------
+    activation : callable
+
+    Returns
+    -------
+    str or dict
+        The name of a built-in activation, else a dict in Keras' form.
+    """
     return activation.name if isinstance(activation, Activation) else objects.serialize(activation)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The activation of a config entry, None for None. Functions and classes of your own come from `custom_objects`.
+    """The activation that a config holds.
 
-    Raises ValueError for what is unknown, and for a lambda: its code is never run.
+    Parameters
+    ----------
+    config : str, dict or None
+    custom_objects : dict, optional
+        Custom functions and classes by name.
+
+    Returns
+    -------
+    callable, or None for None
+
+    Raises
+    ------
+    ValueError
+        For what is unknown, and for a lambda: its code is never run.
     """
     with objects.custom_object_scope(custom_objects):
         if not isinstance(config, Mapping):
@@ -139,7 +201,7 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
 
 
 def engine_name(activation: Callable[..., Any] | None) -> str | None:
-    """The name by which the engine knows this activation, or None for one of the user's own."""
+    """The name by which the engine knows this activation; None for a custom one."""
     if activation is None:  # as an attribute may be set; a constructor makes it linear
         return "linear"
     return activation.name if isinstance(activation, Activation) else None

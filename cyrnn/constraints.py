@@ -1,7 +1,7 @@
 """Constraints: projections of weights, as in Keras.
 
-A constraint is called with an array and returns a new one of the same shape and dtype. A layer never applies
-its constraints by itself: in Keras the optimizer does so after each step, here ``layer.apply_constraints()``.
+A constraint is called with an array and returns a new one of the same shape and dtype. No call of a
+layer applies them: in Keras the optimizer does so after each step, here ``layer.apply_constraints()`` does.
 Norms are ``sqrt(Σ w²)`` over `axis`: an int, several, or None for all. TypeError for any other axis.
 """
 

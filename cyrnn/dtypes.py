@@ -27,7 +27,19 @@ def float_dtype(name: str) -> np.dtype:
 
 @objects.register("keras", "Policy", "PolicyV1")  # as Keras 2 calls it
 class DTypePolicy:
-    """A policy by name: a float type, or "mixed_float16" or "mixed_bfloat16" (float32 weights, 16-bit results)."""
+    """In what type a layer stores its weights, computes, and returns its result.
+
+    Parameters
+    ----------
+    name : str
+        "float32", "float64", "float16" or "bfloat16"; or "mixed_float16" or "mixed_bfloat16", whose weights are float32
+        and whose results have 16 bits.
+
+    Raises
+    ------
+    ValueError
+        For another name, and for bfloat16 without the package ml_dtypes.
+    """
 
     def __init__(self, name: str) -> None:
         narrow = name.removeprefix("mixed_") if isinstance(name, str) else name
@@ -56,7 +68,22 @@ class DTypePolicy:
 
 
 def get(identifier: Any) -> DTypePolicy:
-    """None (float32), a name, a NumPy dtype, a policy or its envelope -> a policy."""
+    """The policy for a name, a dtype or a config.
+
+    Parameters
+    ----------
+    identifier : str, NumPy dtype, DTypePolicy, dict or None
+        None is float32. A dict is a policy's config in Keras' form.
+
+    Returns
+    -------
+    DTypePolicy
+
+    Raises
+    ------
+    ValueError
+        For everything else.
+    """
     if identifier is None:
         return DTypePolicy("float32")
     if isinstance(identifier, DTypePolicy):

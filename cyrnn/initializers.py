@@ -1,7 +1,7 @@
 """Initializers: what the weights of a new layer hold, as in Keras.
 
 An initializer is called as ``initializer(shape, dtype)`` and returns a new C-contiguous array of that dtype.
-The same seed gives the numbers of Keras' NumPy backend, with one exception: asked for float64, that backend
+The same seed yields the numbers of Keras' NumPy backend, with one exception: for float64, that backend
 computes `Orthogonal` in float32; here it is float64, as in Keras on TensorFlow.
 
 With ``seed=None`` an integer is drawn once, at construction: one instance always returns the same values.

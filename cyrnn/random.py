@@ -1,8 +1,8 @@
 """Seeded random numbers: the streams of Keras' NumPy backend, bit for bit (checked against Keras 3.15.1).
 
-Every draw starts a NumPy generator from a pair ``uint32[seed, counter]``. An integer seed always means the
-pair ``[seed, 0]``, so it gives the same numbers each time; a `SeedGenerator` counts up, so each draw differs.
-All draws are made in float64 and then rounded to `dtype`.
+Every draw starts a NumPy generator from a pair ``uint32[seed, counter]``. An integer seed always means the pair
+``[seed, 0]``, so it returns the same numbers each time; a `SeedGenerator` counts, so each draw differs. All draws are
+made in float64 and then rounded to `dtype`.
 """
 
 import functools
@@ -29,10 +29,21 @@ _PYTHON_DTYPES = {float: "float32", int: "int32"}  # what Keras makes of Python'
 
 @register("keras.random")
 class SeedGenerator(Configurable):
-    """A seed that changes with every draw.
+    """A seed that changes with every draw. Threads may share one: no two draws get the same pair.
 
-    `seed` is a Python int in 0..2**32-1, or None for a random one out of Python's `random`. ValueError if it
-    is not an int, OverflowError if it is out of range. Threads may share one: no two draws get the same pair.
+    Parameters
+    ----------
+    seed : int, optional
+        In 0 ... 2**32-1; default a random one out of Python's `random`.
+    name : str, optional
+        The name in its config.
+
+    Raises
+    ------
+    ValueError
+        If the seed is not an int.
+    OverflowError
+        If it is out of range.
     """
 
     def __init__(self, seed: int | None = None, name: str | None = None) -> None:
@@ -49,7 +60,18 @@ class SeedGenerator(Configurable):
         return self._state.copy()
 
     def next(self, ordered: bool = True) -> np.ndarray:
-        """The present pair, uint32 (2,). Then the counter goes up by 1; with ``ordered=False`` both jump."""
+        """Return the present pair, and count.
+
+        Parameters
+        ----------
+        ordered : bool
+            Whether the counter increases by 1; with False, seed and counter both jump.
+
+        Returns
+        -------
+        array uint32 (2,)
+            ``[seed, counter]``
+        """
         with self._lock:
             pair = self._state
             if ordered:
@@ -93,7 +115,28 @@ def _shared_generator() -> SeedGenerator:
 def normal(
     shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: DTypeLike | None = None, seed: Seed = None
 ) -> np.ndarray:
-    """Draws from N(mean, stddev²). ValueError unless both are finite and ``stddev >= 0``."""
+    """Draw from a normal distribution.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        That of the result.
+    mean, stddev : float
+        Finite; `stddev` is at least 0.
+    dtype : optional
+        That of the result, default float32.
+    seed : int, SeedGenerator or None
+        None draws from a generator that all calls share.
+
+    Returns
+    -------
+    array of `shape` and `dtype`
+
+    Raises
+    ------
+    ValueError, TypeError
+        For other arguments.
+    """
     shape, dtype = checked_shape(shape), checked_dtype(dtype)
     _check_moments(mean, stddev)
     return np.random.default_rng(draw_seed(seed)).normal(mean, stddev, shape).astype(dtype, copy=False)
@@ -103,7 +146,30 @@ def normal(
 def uniform(
     shape: Shape, minval: float = 0.0, maxval: float = 1.0, dtype: DTypeLike | None = None, seed: Seed = None
 ) -> np.ndarray:
-    """Draws from [minval, maxval). ValueError if ``minval > maxval``, OverflowError for an infinite range."""
+    """Draw from a uniform distribution over [minval, maxval).
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        That of the result.
+    minval, maxval : float
+        The bounds.
+    dtype : optional
+        That of the result, default float32.
+    seed : int, SeedGenerator or None
+        None draws from a generator that all calls share.
+
+    Returns
+    -------
+    array of `shape` and `dtype`
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``minval > maxval``, and for other arguments that do not fit.
+    OverflowError
+        If the range is not finite.
+    """
     shape, dtype = checked_shape(shape), checked_dtype(dtype)
     if not math.isfinite(maxval - minval):
         raise OverflowError(f"minval and maxval must span a finite range, got {minval!r} and {maxval!r}")
@@ -116,9 +182,29 @@ def uniform(
 def truncated_normal(
     shape: Shape, mean: float = 0.0, stddev: float = 1.0, dtype: DTypeLike | None = None, seed: Seed = None
 ) -> np.ndarray:
-    """Draws from N(mean, stddev²) within two stddev of the mean; errors as in `normal`.
+    """Draw from a normal distribution, within two `stddev` of the mean.
 
-    These are the draws of `normal` without those outside, the stream going on until there are enough.
+    These are the draws of `normal` without those outside; the stream continues until there are enough.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        That of the result.
+    mean, stddev : float
+        Finite; `stddev` is at least 0.
+    dtype : optional
+        That of the result, default float32.
+    seed : int, SeedGenerator or None
+        None draws from a generator that all calls share.
+
+    Returns
+    -------
+    array of `shape` and `dtype`
+
+    Raises
+    ------
+    ValueError, TypeError
+        For other arguments.
     """
     shape, dtype = checked_shape(shape), checked_dtype(dtype)
     _check_moments(mean, stddev)
@@ -135,9 +221,29 @@ def truncated_normal(
 
 @quietly
 def dropout_mask(shape: Shape, rate: float, seed: Seed = None, dtype: DTypeLike | None = None) -> np.ndarray:
-    """Inverted dropout: an array to multiply with, ``1 / (1 - rate)`` where an entry is kept and 0 where not.
+    """Draw inverted dropout: factors that are 0 for a share `rate` of the entries, and 1 / (1 - rate) for the others.
 
-    Rates 0 and 1 draw nothing: a `SeedGenerator` stays where it was. ValueError unless ``0 <= rate <= 1``.
+    Rates 0 and 1 draw nothing: a `SeedGenerator` does not count.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        That of the result.
+    rate : float
+        From 0 to 1.
+    seed : int, SeedGenerator or None
+        None draws from a generator that all calls share.
+    dtype : optional
+        That of the result, default float32.
+
+    Returns
+    -------
+    array of `shape` and `dtype`
+
+    Raises
+    ------
+    ValueError, TypeError
+        For other arguments.
     """
     shape, dtype = checked_shape(shape), checked_dtype(dtype)
     if not 0 <= rate <= 1:

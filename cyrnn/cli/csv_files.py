@@ -12,7 +12,7 @@ import numpy as np
 from cyrnn.layers.base.arguments import Array
 
 _ROWS_AT_A_TIME = 1024
-_FORMATS = {"f2": "%.5g", "f4": "%.9g", "f8": "%.17g"}  # as many digits as give the same number back
+_FORMATS = {"f2": "%.5g", "f4": "%.9g", "f8": "%.17g"}  # enough digits for the same number when it is read again
 
 
 def read_csv(path: Path) -> Array:

@@ -94,7 +94,7 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
 
 
 def _mapped_member(file: BinaryIO, info: zipfile.ZipInfo) -> Array:
-    """A member that is stored as it is."""
+    """A member that is not compressed."""
     file.seek(info.header_offset)
     header = file.read(30)  # of the member itself, whose extra field may have another length than in the directory
     name, extra = struct.unpack("<HH", header[26:30])

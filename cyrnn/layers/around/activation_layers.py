@@ -24,7 +24,20 @@ from cyrnn.layers.base.weights import Weight, WeightSpec
 
 @objects.register("keras.layers")
 class Activation(Layer):
-    """An activation function as a layer: ``activation(inputs)``."""
+    """An activation function as a layer: ``activation(inputs)``, of the inputs' shape.
+
+    Parameters
+    ----------
+    activation : str or callable
+        A name of `cyrnn.activations`, or a function of an array.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
 
     supports_masking = True
 
@@ -42,7 +55,22 @@ class Activation(Layer):
 
 @objects.register("keras.layers")
 class ReLU(Layer):
-    """The inputs above `threshold`, at most `max_value`;  negative_slope * (x - threshold)  below it."""
+    """The inputs above `threshold`, at most `max_value`; below it  negative_slope * (x - threshold).
+
+    Parameters
+    ----------
+    max_value : float, optional
+        The largest output; None for no limit.
+    negative_slope, threshold : float
+        At least 0.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a negative number, and for what is no number.
+    """
 
     supports_masking = True
 
@@ -69,7 +97,15 @@ class ReLU(Layer):
 
 @objects.register("keras.layers")
 class ThresholdedReLU(Layer):
-    """The inputs above `theta`, zeros elsewhere. Keras 2 had it; in Keras 3 it is ``ReLU(threshold=theta)``."""
+    """The inputs above `theta`, zero elsewhere. Keras 2 had it; in Keras 3 it is ``ReLU(threshold=theta)``.
+
+    Parameters
+    ----------
+    theta : float
+        At least 0.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     supports_masking = True
 
@@ -87,7 +123,15 @@ class ThresholdedReLU(Layer):
 
 @objects.register("keras.layers")
 class LeakyReLU(Layer):
-    """x, and below 0  negative_slope * x.  Keras 2 called the slope `alpha`, which is taken with a warning."""
+    """x, and below 0  negative_slope * x.
+
+    Parameters
+    ----------
+    negative_slope : float
+        At least 0. Keras 2 called it `alpha`, which is accepted with a warning.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     supports_masking = True
 
@@ -112,7 +156,17 @@ class LeakyReLU(Layer):
 
 @objects.register("keras.layers")
 class PReLU(Layer):
-    """x, and below 0  alpha * x.  The weight `alpha` has the inputs' shape without the batch, 1 on `shared_axes`."""
+    """x, and below 0  alpha * x.  The weight `alpha` has the shape of the inputs without the batch axis.
+
+    Parameters
+    ----------
+    alpha_initializer, alpha_regularizer, alpha_constraint
+        Those of `alpha`: a name, config, or callable.
+    shared_axes : int or list of int, optional
+        The axes, counted from 1, on which `alpha` has length 1.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     supports_masking = True
     alpha = Weight()
@@ -165,7 +219,15 @@ class PReLU(Layer):
 
 @objects.register("keras.layers")
 class ELU(Layer):
-    """x, and below 0  alpha * (exp(x) - 1)."""
+    """x, and below 0  alpha * (exp(x) - 1).
+
+    Parameters
+    ----------
+    alpha : float
+        The limit below 0 is -alpha.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     supports_masking = True
 
@@ -184,7 +246,20 @@ class ELU(Layer):
 
 @objects.register("keras.layers")
 class Softmax(Layer):
-    """Softmax along `axis`, one or several. Where `mask` is False there are zeros; it must broadcast to the inputs."""
+    """Softmax along one axis or several. A call takes `mask` too: where it is False, the output is 0.
+
+    Parameters
+    ----------
+    axis : int or list of int
+        The axes along which the outputs add up to 1.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    TypeError
+        If `axis` holds no integers. A call raises ValueError for a mask that does not broadcast to the inputs' shape.
+    """
 
     supports_masking = True
 

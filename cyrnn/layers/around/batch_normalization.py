@@ -19,13 +19,30 @@ _EPSILON = 1e-7  # Keras' own, added to a number of timesteps that may be 0
 # as Keras 2 calls it, where its statistics come from all devices of a training too
 @objects.register("keras.layers", "BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization")
 class BatchNormalization(Affine):
-    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, one mean and variance for each place on `axis`.
+    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, with one mean and variance for each place on `axis`.
 
-    In inference, and where the layer is frozen, they are the weights `moving_mean` and `moving_variance`. In training
-    they are those of the batch, without the timesteps that `mask` (batch, timesteps) leaves out, and the weights go
-    towards them:  moving * momentum + batch * (1 - momentum).
+    In inference, and where the layer is frozen, these are the weights `moving_mean` and `moving_variance`. In training
+    they are those of the batch, without the timesteps that `mask` (batch, timesteps) leaves out; each call then moves
+    the weights towards them:  moving * momentum + batch * (1 - momentum).
 
-    Takes the weights of `renorm`, for inference. `synchronized` changes nothing.
+    Parameters
+    ----------
+    axis : int
+        The axis that keeps its places, the features mostly.
+    momentum, epsilon : float
+        At least 0.
+    center, scale : bool
+        Whether there is a weight `beta`, and a weight `gamma`.
+    beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer
+        Those of the weights: a name, config, or callable.
+    beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint
+        Likewise.
+    renorm, renorm_clipping, renorm_momentum
+        Of Keras 2: its weights are accepted, for inference. A call in training raises ValueError.
+    synchronized : bool
+        Accepted; changes nothing.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
     moving_mean = Weight()
@@ -113,7 +130,7 @@ class BatchNormalization(Affine):
         return mean.reshape(-1), variance.reshape(-1)
 
     def _move(self, mean: Array, variance: Array) -> None:
-        """Bring the moving statistics nearer to those of a batch."""
+        """Move the statistics in the weights towards those of a batch."""
         if self.renorm:
             raise ValueError(f"layer {self.name!r} has renorm=True, which is supported in inference only")
         share = self.momentum
@@ -151,7 +168,7 @@ class BatchNormalization(Affine):
 
     @classmethod
     def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """As Keras 2 wrote it too: the axis alone in a list."""
+        """Also of a config of Keras 2, which has the axis in a list."""
         axis = config.get("axis")
         if isinstance(axis, (list, tuple)) and len(axis) == 1:
             return {**config, "axis": axis[0]}

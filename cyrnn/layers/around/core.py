@@ -1,4 +1,4 @@
-"""What is before and behind an RNN: Input, Masking, Embedding, Dense. Reference: Keras 3."""
+"""The layers before and after an RNN: Input, Masking, Embedding, Dense. Reference: Keras 3."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,31 @@ from cyrnn.layers.base.weights import Weight, WeightSpec
 
 @objects.register("keras.layers")
 class InputLayer(Layer):
-    """Says what a model's input looks like: `shape` without the batch axis, or `batch_shape` with it."""
+    """An input of a model: its shape and dtype.
+
+    Parameters
+    ----------
+    shape : tuple of int and None, optional
+        The shape without the batch axis; None stands for any length. Either this or `batch_shape` is needed.
+    batch_size : int, optional
+        The length of the batch axis, with `shape`.
+    dtype : str, optional
+        The dtype that arrays are converted to, default "float32". Integers of any width stay as they are for an integer
+        dtype.
+    sparse, ragged : bool, optional
+        Only False is supported.
+    batch_shape : tuple of int and None, optional
+        The shape with the batch axis.
+    name : str, optional
+        The name of the input.
+    optional : bool
+        Whether None may be passed for the input.
+
+    Raises
+    ------
+    ValueError
+        For both or none of `shape` and `batch_shape`, for other values of these, and for sparse or ragged inputs.
+    """
 
     def __init__(
         self,
@@ -74,16 +98,41 @@ class InputLayer(Layer):
 
 
 def Input(shape: Sequence[int | None] | None = None, batch_size: int | None = None, **kwargs: Any) -> Any:
-    """What goes into a model, as a symbolic tensor: ``Input((timesteps, features))``. Takes InputLayer's arguments.
+    """The input of a model, as a symbolic tensor: ``Input((timesteps, features))``.
 
-    Call layers with it and give `cyrnn.Model` what comes out of them; or begin a `Sequential` with it.
+    Call layers with it, and make a `cyrnn.Model` of it and their outputs; or begin a `Sequential` with it.
+
+    Parameters
+    ----------
+    shape, batch_size, **kwargs
+        Arguments of `InputLayer`.
+
+    Returns
+    -------
+    KerasTensor
+        Shape, dtype and name; it has no values.
+
+    Raises
+    ------
+    ValueError
+        As `InputLayer` does.
     """
     return InputLayer(shape, batch_size, **kwargs).output
 
 
 @objects.register("keras.layers")
 class Masking(Layer):
-    """Masks the timesteps in which every feature equals `mask_value`, and sets them to zeros."""
+    """Masks the timesteps in which every feature equals `mask_value`, and sets them to zero.
+
+    Inputs are (batch, timesteps, features), the mask for the next layer is (batch, timesteps).
+
+    Parameters
+    ----------
+    mask_value : float
+        The value of features that are left out.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     supports_masking = True
 
@@ -108,9 +157,30 @@ class Masking(Layer):
 
 @objects.register("keras.layers")
 class Embedding(Layer):
-    """Rows of a table (input_dim, output_dim) by index: int array of any shape -> that shape plus (output_dim,).
+    """Rows of a table by index: integers of any shape -> floats of that shape plus (output_dim,).
 
-    With `mask_zero`, index 0 is masked. An index outside 0 ... input_dim-1 raises ValueError.
+    Its weight, once built, is `embeddings` (input_dim, output_dim). A call raises ValueError for an index outside
+    0 ... input_dim-1, and for NaN; fractions of indices are cut off.
+
+    Parameters
+    ----------
+    input_dim : int
+        The number of rows.
+    output_dim : int
+        The length of a row.
+    embeddings_initializer, embeddings_regularizer, embeddings_constraint
+        Those of the table: a name, config, or callable.
+    mask_zero : bool
+        Whether index 0 is masked for the layers after this one.
+    weights : array or list of one array, optional
+        The table (input_dim, output_dim).
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError
+        Unless both sizes are positive integers, and `weights` have their shape.
     """
 
     embeddings = Weight()
@@ -139,7 +209,7 @@ class Embedding(Layer):
             self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
-        """Create the table; it does not depend on the input's shape."""
+        """Create the table, of which no axis depends on the shape of the input."""
         super().build((None,) if input_shape is None else input_shape)
 
     def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
@@ -197,9 +267,31 @@ class Embedding(Layer):
 
 @objects.register("keras.layers")
 class Dense(PlannedLayer):
-    """``activation(x . kernel + bias)`` along the last axis: (..., features) -> (..., units).
+    """``activation(x . kernel + bias)`` along the last axis: (batch, ..., features) -> (batch, ..., units).
 
-    Weights, once built: `kernel` (features, units), `bias` (units,) or None. Arguments as in Keras.
+    Its weights, once built, are `kernel` (features, units) and `bias` (units,), which is None without a bias.
+
+    Parameters
+    ----------
+    units : int
+        The length of the last axis of the output.
+    activation : str or callable, optional
+        Default None: linear.
+    use_bias : bool
+        Whether there is a bias.
+    kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint
+        Those of the weights: a name, config, or callable.
+    activity_regularizer : str, dict or callable, optional
+        The penalty on the output, in `losses`.
+    lora_rank, lora_alpha
+        Only None is supported.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`.
+
+    Raises
+    ------
+    ValueError
+        For other arguments. A call raises it for inputs of other features than those of the kernel.
     """
 
     supports_masking = True
@@ -282,7 +374,7 @@ class Dense(PlannedLayer):
 
 
 def _checked_size(name: str, value: Any) -> int:
-    """A positive int. Raises ValueError alone, as these layers of Keras do."""
+    """A positive int. Raises ValueError for everything else, as these layers of Keras do."""
     try:
         return checked_int(name, value)
     except TypeError as error:

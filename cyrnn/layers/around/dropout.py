@@ -46,7 +46,7 @@ class Disturbing(Layer):
 
 
 class NoiseShaped(Disturbing):
-    """Base: `noise_shape` is the shape of the noise, which is broadcast to the inputs; None there is their length."""
+    """Base of layers whose noise is broadcast along axes where `noise_shape` is 1."""
 
     def __init__(
         self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
@@ -67,7 +67,24 @@ class NoiseShaped(Disturbing):
 
 @objects.register("keras.layers")
 class Dropout(NoiseShaped):
-    """In training, zeros a share `rate` of the inputs and scales up the others; in inference, the identity."""
+    """In training, sets a share `rate` of the inputs to 0 and multiplies the others by 1 / (1 - rate).
+
+    Parameters
+    ----------
+    rate : float
+        From 0 to 1.
+    noise_shape : list of int and None, optional
+        The shape of the noise, which is broadcast to the inputs; None stands for the inputs' length.
+    seed : int, optional
+        That of the noise; calls draw from one stream.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For other arguments.
+    """
 
     def disturbed(self, inputs: Array) -> Array:
         return _dropped(inputs, self.noise_axes(inputs), self.rate, self.seed_generator)
@@ -75,7 +92,17 @@ class Dropout(NoiseShaped):
 
 @objects.register("keras.layers")
 class SpatialDropout1D(Disturbing):
-    """Dropout of whole features: in training, a share `rate` of them is zero at all timesteps of a sample."""
+    """In training, sets a share `rate` of the features to 0, at all timesteps of a sample alike.
+
+    Parameters
+    ----------
+    rate : float
+        From 0 to 1.
+    seed : int, optional
+        That of the noise.
+    name, dtype : optional
+        As in `Layer`.
+    """
 
     def __init__(self, rate: float, seed: int | None = None, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(rate, seed, name=name, dtype=dtype)
@@ -92,13 +119,23 @@ class SpatialDropout1D(Disturbing):
 
     @classmethod
     def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """As Keras 2 wrote it too: with what Dropout has there."""
+        """Also of a config of Keras 2, which has the keys of Dropout."""
         return {key: value for key, value in config.items() if key not in ("noise_shape", "trainable")}
 
 
 @objects.register("keras.layers")
 class GaussianDropout(Disturbing):
-    """In training, multiplies by noise of mean 1 and standard deviation sqrt(rate / (1 - rate))."""
+    """In training, multiplies by noise of mean 1 and standard deviation sqrt(rate / (1 - rate)).
+
+    Parameters
+    ----------
+    rate : float
+        From 0 to 1; a call in training raises ValueError for 1.
+    seed : int, optional
+        That of the noise.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(rate, seed, **kwargs)
@@ -111,7 +148,17 @@ class GaussianDropout(Disturbing):
 
 @objects.register("keras.layers")
 class GaussianNoise(Disturbing):
-    """In training, adds noise of mean 0 and standard deviation `stddev`, from 0 to 1."""
+    """In training, adds noise of mean 0.
+
+    Parameters
+    ----------
+    stddev : float
+        The standard deviation of the noise, from 0 to 1.
+    seed : int, optional
+        That of the noise.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     strength = "stddev"
     stddev: float
@@ -125,7 +172,19 @@ class GaussianNoise(Disturbing):
 
 @objects.register("keras.layers")
 class AlphaDropout(NoiseShaped):
-    """In training, sets a share `rate` of the inputs to where SELU saturates, and keeps mean and variance."""
+    """In training, sets a share `rate` of the inputs to where SELU saturates, and keeps mean and variance.
+
+    Parameters
+    ----------
+    rate : float
+        From 0 to 1; a call in training raises ValueError for 1.
+    noise_shape : list of int and None, optional
+        As in `Dropout`.
+    seed : int, optional
+        That of the noise.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     def disturbed(self, inputs: Array) -> Array:
         _check_below_1(self.name, self.rate)
@@ -137,7 +196,15 @@ class AlphaDropout(NoiseShaped):
 
 @objects.register("keras.layers")
 class ActivityRegularization(Layer):
-    """The identity, whose inputs add ``l1 sum|x| + l2 sum(x^2)``, per sample, to `losses`."""
+    """The identity, whose inputs add ``l1 sum|x| + l2 sum(x^2)``, divided by the number of samples, to `losses`.
+
+    Parameters
+    ----------
+    l1, l2 : float
+        The factors, at least 0.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     supports_masking = True
 

@@ -95,14 +95,14 @@ class Elementwise(Merge):
 
 @objects.register("keras.layers")
 class Add(Elementwise):
-    """The sum of the inputs."""
+    """The sum of the inputs, a list of arrays whose shapes broadcast."""
 
     operation = np.add
 
 
 @objects.register("keras.layers")
 class Subtract(Elementwise):
-    """The first of two inputs less the second."""
+    """The first input minus the second, of a list of two arrays whose shapes broadcast."""
 
     operation = np.subtract
     inputs_wanted = 2
@@ -110,7 +110,7 @@ class Subtract(Elementwise):
 
 @objects.register("keras.layers")
 class Average(Elementwise):
-    """The mean of the inputs."""
+    """The mean of the inputs, a list of arrays whose shapes broadcast."""
 
     operation = np.add
 
@@ -166,7 +166,20 @@ class Minimum(Extreme):
 
 @objects.register("keras.layers")
 class Concatenate(Merge):
-    """The inputs end to end along `axis`; on all other axes their lengths are equal. Integers stay integers."""
+    """The inputs end to end along `axis`; on all other axes their lengths are equal. Integers stay integers.
+
+    Parameters
+    ----------
+    axis : int
+        Counted with the batch axis.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    TypeError
+        If `axis` is not an integer. A call raises ValueError for shapes that do not fit together.
+    """
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -225,8 +238,19 @@ class Concatenate(Merge):
 class Dot(Merge):
     """Sums of products of two inputs along an axis of each: (batch, ..., ...). It passes no mask on.
 
-    axes : the axis of both, or of each; not the batch
-    normalize : divide by the Euclidean norm along these axes first
+    Parameters
+    ----------
+    axes : int, or list of two int
+        The axis of both inputs, or of each; not the batch axis.
+    normalize : bool
+        Whether to divide by the Euclidean norm along these axes first.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For other axes. A call raises ValueError for shapes that do not fit together.
     """
 
     inputs_wanted = 2

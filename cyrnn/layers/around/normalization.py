@@ -51,7 +51,7 @@ class Affine(Layer):
         self.gamma_constraint = constraints.get(gamma_constraint)
 
     def affine_specs(self, shape: tuple[int, ...], center: bool, scale: bool) -> list[WeightSpec]:
-        """Those of gamma and beta that there are."""
+        """The specs of `gamma` if `scale`, and of `beta` if `center`."""
         gamma = WeightSpec("gamma", shape, self.gamma_initializer, self.gamma_regularizer, self.gamma_constraint)
         beta = WeightSpec("beta", shape, self.beta_initializer, self.beta_regularizer, self.beta_constraint)
         return [gamma] * scale + [beta] * center
@@ -67,7 +67,7 @@ class Affine(Layer):
         return [lengths.get(axis, 1) for axis in range(len(shape))]
 
     def scaled(self, x: Array, factor: Array, shape: Sequence[int]) -> Array:
-        """``x * factor * gamma + beta``, the weights in this shape; x has been centered, and is written to."""
+        """``x * factor * gamma + beta``, written to x; the weights are reshaped to `shape`."""
         if self.gamma is not None:
             factor = factor * self.gamma.reshape(shape).astype(x.dtype, copy=False)
         x *= factor
@@ -78,9 +78,24 @@ class Affine(Layer):
 
 @objects.register("keras.layers")
 class LayerNormalization(Affine):
-    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, mean and variance of each sample along `axis`.
+    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta``, with mean and variance of each sample along `axis`.
 
-    With `rms_scaling` (of Keras before 3.10, deprecated since) the mean is not taken off, and there is no beta.
+    Its weights, once built, are `gamma` and `beta`, of the lengths of `axis`.
+
+    Parameters
+    ----------
+    axis : int or list of int
+        The axes over which mean and variance are taken.
+    epsilon : float
+        At least 0.
+    center, scale : bool
+        Whether there is a `beta`, and a `gamma`.
+    beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint
+        Those of the weights: a name, config, or callable.
+    rms_scaling : bool
+        Of Keras before 3.10, deprecated since: the mean is not subtracted, and there is no `beta`.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
     def __init__(
@@ -106,7 +121,7 @@ class LayerNormalization(Affine):
 
     @property
     def axes(self) -> list[int]:
-        """`axis` as a sorted list, as it is in the config of a built layer."""
+        """`axis` as a sorted list; so it is in the config of a built layer."""
         return sorted(self.axis) if isinstance(self.axis, list) else [self.axis]
 
     def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
@@ -154,7 +169,15 @@ class LayerNormalization(Affine):
 
 @objects.register("keras.layers")
 class UnitNormalization(Layer):
-    """``x / |x|``, with the Euclidean norm along `axis`, one or several; zeros stay zeros."""
+    """``x / |x|``, with the Euclidean norm along `axis`; zeros stay zeros.
+
+    Parameters
+    ----------
+    axis : int or list of int
+        The axes of a vector.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     supports_masking = True
 

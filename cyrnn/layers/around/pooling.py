@@ -49,7 +49,19 @@ class _Global(_OverTime):
 
 @objects.register("keras.layers")
 class GlobalAveragePooling1D(_Global):
-    """The mean over the timesteps, without those that `mask` (batch, timesteps) leaves out; NaN if none is left."""
+    """The mean over the timesteps, (batch, timesteps, features) -> (batch, features); NaN where there is no timestep.
+
+    A call takes `mask` (batch, timesteps): timesteps where it is False do not count.
+
+    Parameters
+    ----------
+    data_format : {"channels_last", "channels_first"}, optional
+        Whether the timesteps are the second axis or the last one.
+    keepdims : bool
+        Whether the axis of the timesteps stays, with length 1.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     supports_masking = True
 
@@ -70,7 +82,13 @@ class GlobalAveragePooling1D(_Global):
 
 @objects.register("keras.layers")
 class GlobalMaxPooling1D(_Global):
-    """The largest value over the timesteps. Masks end here, unused."""
+    """The largest value over the timesteps. It ignores masks, and passes none on.
+
+    Parameters
+    ----------
+    data_format, keepdims, **kwargs
+        As in `GlobalAveragePooling1D`. A call raises ValueError for inputs without timesteps.
+    """
 
     def call(self, inputs: Array) -> Array:
         self.checked_shape(inputs.shape)
@@ -80,7 +98,7 @@ class GlobalMaxPooling1D(_Global):
 
 
 class _Windows(_OverTime):
-    """Base of those that make one value of each window."""
+    """Base of layers that compute one value of each window."""
 
     def __init__(
         self,
@@ -133,7 +151,13 @@ class _Windows(_OverTime):
 
 @objects.register("keras.layers")
 class MaxPooling1D(_Windows):
-    """The largest value in each window; arguments and windows as in `AveragePooling1D`."""
+    """The largest value in each window.
+
+    Parameters
+    ----------
+    pool_size, strides, padding, data_format, **kwargs
+        As in `AveragePooling1D`.
+    """
 
     def __init__(
         self,
@@ -151,10 +175,26 @@ class MaxPooling1D(_Windows):
 
 @objects.register("keras.layers")
 class AveragePooling1D(_Windows):
-    """The mean of each window of `pool_size` timesteps, every `strides` (None: `pool_size`) timesteps.
+    """The mean of each window of timesteps. It ignores masks, and passes none on.
 
-    With `padding` "same" windows reach over both ends, so that there is one for every `strides` timesteps begun; they
-    count what is there. Masks end here, unused.
+    Parameters
+    ----------
+    pool_size : int
+        The timesteps of a window.
+    strides : int, optional
+        The timesteps from window to window, default `pool_size`.
+    padding : {"valid", "same"}
+        With "valid" all windows are within the inputs. With "same" the output has ceil(timesteps / strides) windows;
+        padding is left out of the mean.
+    data_format : {"channels_last", "channels_first"}, optional
+        Whether the timesteps are the second axis or the last one.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError
+        For other arguments. A call raises it for fewer timesteps than a window of padding "valid" has.
     """
 
     @quietly

@@ -1,4 +1,4 @@
-"""Layers that bring data to scale: Normalization and Rescaling. Reference: Keras 3."""
+"""Layers that scale data: Normalization and Rescaling. Reference: Keras 3."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,8 +28,23 @@ class _OfData(Layer):
 class Normalization(_OfData):
     """``(x - mean) / sqrt(variance)``, or with `invert`  ``x * sqrt(variance) + mean``,  for each place on `axis`.
 
-    `mean` and `variance` are the constructor's, or else weights, which a file holds or `adapt` sets. `axis` is one,
-    several, or None for one mean and variance of everything.
+    `mean` and `variance` are the constructor's, or else weights, which a file holds or `adapt` sets.
+
+    Parameters
+    ----------
+    axis : int, list of int, or None
+        The axes that keep their places; None for one mean and variance of all numbers.
+    mean, variance : array, optional
+        Both or none; they broadcast to the lengths of `axis`.
+    invert : bool
+        Whether to compute data from normalized data.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError
+        For one of `mean` and `variance` without the other, and for shapes that do not fit `axis`.
     """
 
     adapt_mean = Weight()
@@ -89,7 +104,18 @@ class Normalization(_OfData):
 
     @quietly
     def adapt(self, data: ArrayLike) -> None:
-        """Set the weights to mean and variance of `data`, an array of samples. Raises ValueError for an empty one."""
+        """Set the weights to mean and variance of `data`.
+
+        Parameters
+        ----------
+        data : array, or nested lists
+            Samples, of the shape of inputs.
+
+        Raises
+        ------
+        ValueError
+            If `data` holds no number, or its shape does not fit; or if the layer was made with a mean and variance.
+        """
         if self.input_mean is not None:
             raise ValueError(f"layer {self.name!r} was made with a mean and variance: it cannot adapt")
         samples = self.checked_inputs(data)
@@ -137,7 +163,15 @@ class Normalization(_OfData):
 
 @objects.register("keras.layers")
 class Rescaling(_OfData):
-    """``x * scale + offset``; both may be lists or arrays that broadcast to the inputs."""
+    """``x * scale + offset``.
+
+    Parameters
+    ----------
+    scale, offset : float or array
+        They broadcast to the inputs; a call raises ValueError if they do not.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     def __init__(self, scale: ArrayLike, offset: ArrayLike = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

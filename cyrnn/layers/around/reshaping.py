@@ -1,4 +1,4 @@
-"""Layers that move numbers and compute nothing; integers stay integers. None hands a mask on. Reference: Keras 3."""
+"""Layers that only rearrange data. Integers keep their dtype; but for Identity, masks end here. Reference: Keras 3."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _SEQUENCES = "batch, timesteps, features"
 
 
 class Moving(Layer):
-    """Base: a subclass has `moved`, and with it `compute_output_shape`, which raises ValueError for other shapes."""
+    """Base: a subclass has `moved` and `compute_output_shape`, which raises ValueError for shapes that do not fit."""
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         array = as_array("inputs", inputs)
@@ -34,13 +34,21 @@ class Moving(Layer):
         return self.moved(inputs)
 
     def moved(self, inputs: Array) -> Array:
-        """The outputs, for inputs of a shape that is right."""
+        """The outputs, for inputs of a shape that fits."""
         raise NotImplementedError
 
 
 @objects.register("keras.layers")
 class Flatten(Moving):
-    """(batch, ...) -> (batch, features). With `data_format` "channels_first" the second axis becomes the last one."""
+    """(batch, ...) -> (batch, features).
+
+    Parameters
+    ----------
+    data_format : {"channels_last", "channels_first"}, optional
+        With "channels_first" the second axis becomes the last one first.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -61,7 +69,20 @@ class Flatten(Moving):
 
 @objects.register("keras.layers")
 class Reshape(Moving):
-    """(batch, ...) -> (batch, *target_shape), of as many elements. One of the lengths may be -1: what remains."""
+    """(batch, ...) -> (batch, *target_shape), with as many elements.
+
+    Parameters
+    ----------
+    target_shape : tuple of int
+        One length may be -1: what remains for it.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For other lengths. A call raises ValueError for inputs of another number of elements.
+    """
 
     def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -94,7 +115,20 @@ class Reshape(Moving):
 
 @objects.register("keras.layers")
 class Permute(Moving):
-    """The axes behind the batch in another order: `dims` counts them from 1."""
+    """The axes after the batch axis in another order.
+
+    Parameters
+    ----------
+    dims : tuple of int
+        For each axis of the output that of the inputs, counted from 1.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Unless `dims` holds the integers from 1 on, each once.
+    """
 
     def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -119,7 +153,15 @@ class Permute(Moving):
 
 @objects.register("keras.layers")
 class RepeatVector(Moving):
-    """(batch, features) -> (batch, n, features)."""
+    """(batch, features) -> (batch, n, features).
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     def __init__(self, n: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -138,7 +180,17 @@ class RepeatVector(Moving):
 
 @objects.register("keras.layers")
 class ZeroPadding1D(Moving):
-    """`padding` timesteps of zeros at both ends, or (before, behind)."""
+    """Adds timesteps of zeros at both ends: (batch, timesteps, features) -> (batch, more timesteps, features).
+
+    Parameters
+    ----------
+    padding : int, or (before, after)
+        How many, at least 0.
+    data_format : {"channels_last", "channels_first"}, optional
+        Whether the timesteps are the second axis or the last one.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     def __init__(self, padding: int | Sequence[int] = 1, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -163,7 +215,15 @@ class ZeroPadding1D(Moving):
 
 @objects.register("keras.layers")
 class Cropping1D(Moving):
-    """Without `cropping` timesteps at both ends, or (before, behind). At least one must remain."""
+    """Removes timesteps at both ends: (batch, timesteps, features) -> (batch, fewer timesteps, features).
+
+    Parameters
+    ----------
+    cropping : int, or (before, after)
+        How many, at least 0. A call raises ValueError if none remains.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     def __init__(self, cropping: int | Sequence[int] = (1, 1), **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -189,7 +249,15 @@ class Cropping1D(Moving):
 
 @objects.register("keras.layers")
 class UpSampling1D(Moving):
-    """Each timestep `size` times."""
+    """Repeats each timestep: (batch, timesteps, features) -> (batch, size * timesteps, features).
+
+    Parameters
+    ----------
+    size : int
+        At least 1.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     def __init__(self, size: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -221,7 +289,7 @@ class Identity(Moving):
 
 
 def _checked_count(name: str, value: Any) -> int:
-    """A positive int. Raises TypeError for what is no int, ValueError below 1, as Keras does here."""
+    """A positive int. Raises TypeError for what is no int and ValueError below 1, as Keras does here."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be a positive integer, got {value!r}")
     if value.__index__() <= 0:

@@ -1,4 +1,4 @@
-"""TimeDistributed: a layer at each timestep alone. Reference: ``keras.layers.TimeDistributed``, Keras 3."""
+"""TimeDistributed: a layer applied to each timestep. Reference: ``keras.layers.TimeDistributed``, Keras 3."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,14 +17,27 @@ ROW_BY_ROW = (
     Activation,
     Dense,
     Embedding,
-)  # whose rows of a batch do not know of each other: not in training, nor with the engine's activations
+)  # they compute each row of a batch without the others, in training too, with the engine's activations
 
 
 @objects.register("keras.layers")
 class TimeDistributed(Layer):
-    """Applies `layer` to every timestep: inputs (batch, timesteps, ...), as many outputs.
+    """Applies a layer to each timestep: inputs (batch, timesteps, ...), outputs (batch, timesteps, ...).
 
-    A mask (batch, timesteps) goes through; the layer gets its column of each timestep, if its `call` takes a mask.
+    A call takes `mask` (batch, timesteps) and passes it on; the layer gets the mask of its timestep, (batch,), if its
+    `call` takes one.
+
+    Parameters
+    ----------
+    layer : Layer
+        A layer of one input and one output.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError
+        For other layers. A call raises it for inputs of fewer than three axes or without timesteps.
     """
 
     supports_masking = True
@@ -59,8 +72,8 @@ class TimeDistributed(Layer):
         outputs = []
         for t in range(timesteps):
             column = None if mask is None else np.asarray(mask)[:, t]
-            told = accepted(type(self.layer).call, training=training, **({} if column is None else {"mask": column}))
-            output = self.layer.call(self.layer.checked_inputs(inputs[:, t]), **told)
+            options = accepted(type(self.layer).call, training=training, **({} if column is None else {"mask": column}))
+            output = self.layer.call(self.layer.checked_inputs(inputs[:, t]), **options)
             if not isinstance(output, np.ndarray):
                 raise ValueError(f"layer {self.layer.name!r} must return one array, got {type(output).__name__}")
             outputs.append(output)

@@ -43,7 +43,7 @@ _KEYWORDS = """
 
 _REFUSED = {
     Bidirectional: "it needs the end of a sequence before its first output",
-    Functional: "the C functions run layers one behind the other; make a Sequential of them",
+    Functional: "the C functions run layers one after the other; make a Sequential of them",
     Embedding: "its inputs are indices, and those of the C functions are rows of numbers",
     Masking: "a step of the C functions cannot be masked; leave it out of the model and skip such steps",
 }
@@ -57,21 +57,21 @@ def export_c(layer: Layer, path: str | os.PathLike[str], *, name: str | None = N
     """Write a layer or model with its weights as one C99 file, which needs a C compiler and <math.h> alone.
 
     The file has ``<name>_init(state)``, ``<name>_step(state, x, output)``, ``<name>_forward(state, x, timesteps,
-    outputs)`` and ``<name>_output(state, output)`` on a ``<name>_state``; its first comment tells how to use them. A
-    step takes x (features,) of one sequence through all layers, in inference, and gives the output (units,) that a
+    outputs)`` and ``<name>_output(state, output)`` on a ``<name>_state``; its first comment says how to use them. A
+    step takes x (features,) of one sequence through all layers, in inference, and writes the output (units,) that a
     sequence has which ends there. Nothing is allocated or locked, and only the caller's state changes.
 
     Parameters
     ----------
     layer : a built SimpleRNN, RNN, SimpleRNNCell or StackedRNNCells of this package's cells and activations; or a
-        Sequential of those with Dense, Activation, Dropout, and TimeDistributed of these three. float32 layers give C
+        Sequential of those with Dense, Activation, Dropout, and TimeDistributed of these three. float32 layers make C
         functions of float, float64 ones of double. A state begins as the layers' `get_initial_state(1)` says, not with
         what a stateful layer carries
     path : the file to write; it appears whole or not at all
     name : prefix of all names in the file, an identifier in C and C++; default from the layer's name
 
     Raises ValueError, which names the layer, for one that is not built or cannot be said so (Bidirectional, Masking,
-    Embedding, go_backwards, activations and classes of your own, other dtypes, a recurrent layer behind one without
+    Embedding, go_backwards, custom activations and classes, other dtypes, a recurrent layer after one without
     `return_sequences`), and for a bad name; TypeError if `layer` is not a layer; OSError if the file cannot be written.
     """
     if not isinstance(layer, Layer):
@@ -204,13 +204,13 @@ def _check_chain(whole: Layer, parts: list[tuple[Layer, Part]]) -> None:
     if not any(part.recurrent_kernel is not None for _, part in parts):
         raise _refuse(whole, "it holds no recurrent layer, so there is no state to step")
     width: int | None = None
-    ended: Any = None  # the recurrent layer behind which there are no sequences any more
+    ended: Any = None  # the recurrent layer after which there are no sequences any more
     for layer, part in parts:
         recurrent = part.recurrent_kernel is not None
         if ended not in (None, layer) and (recurrent or isinstance(layer, TimeDistributed)):
             raise _refuse(layer, f"it needs sequences, and {ended.name!r} before it has no return_sequences")
         if recurrent and getattr(layer, "return_state", False) and layer is not parts[-1][0]:
-            raise _refuse(layer, "return_state hands its states to the layer behind it")
+            raise _refuse(layer, "return_state passes its states to the layer after it")
         if recurrent and not getattr(layer, "return_sequences", True):
             ended = layer
         if part.kernel is not None:

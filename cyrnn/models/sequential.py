@@ -112,9 +112,10 @@ class Sequential(Model):
             raise ValueError(f"layers must have different names, got {layer.name!r} twice")
         others = required_arguments(layer.call)[1:]
         if others:
+            hint = ": an RNN runs a cell, put it into an RNN" if "states" in others else ""
             raise ValueError(
                 f"layers of a Sequential must take one input, got {layer.name!r} ({type(layer).__name__}), whose call "
-                f"needs {', '.join(others)} too{': an RNN runs a cell' if 'states' in others else ''}"
+                f"needs {', '.join(others)} too{hint}"
             )
         begin = not self._layers and layer.first_input_shape is not None
         return [*self._layers, *([InputLayer(layer.first_input_shape)] if begin else []), layer]

@@ -117,8 +117,6 @@ def _parts(layer: Any) -> Iterator[tuple[Layer, Part]]:
     kind = _checked_kind(layer, layer)
     if kind is Sequential:
         for inner in layer.layers:
-            if isinstance(inner, (SimpleRNNCell, StackedRNNCells)):
-                raise _refuse(inner, "a cell is no layer of a model; put it into an RNN")
             yield from _parts(inner)
     elif kind in _RECURRENT:
         yield from _recurrent_parts(layer)

@@ -406,6 +406,27 @@ def test_arithmetic_and_indexing():
             assert actual.dtype == np.float32
 
 
+def test_parts_of_an_axis_of_any_length():
+    """As in Keras: a slice of one has any length, and an index may be beyond a short one."""
+    x = Input((None, 3))
+    for part, shape in [
+        (x[:, 5:], (None, None, 3)),
+        (x[:, -2:], (None, None, 3)),
+        (x[:, 2000000::4, 1], (None, None)),
+        (x[:, 7], (None, 3)),
+        (x[..., None, 1:], (None, None, 1, 2)),
+        (x[:, None, -9, ..., 0], (None, 1)),
+    ]:
+        assert part.shape == shape
+    model = cyrnn.Model(x, [x[:, 3:], x[:, 4]])
+    for timesteps in (5, 9):
+        given = np.random.default_rng(0).random((2, timesteps, 3), "float32")
+        np.testing.assert_array_equal(model(given)[0], given[:, 3:])
+        np.testing.assert_array_equal(model(given)[1], given[:, 4])
+    with pytest.raises(IndexError, match="do not fit"):
+        x[0, 0, 0, 0]
+
+
 def test_the_mask_of_a_layer_given_to_another():
     ids, x = Input((5,), dtype="int32"), Input((5, 3))
     table, masking, layer = Embedding(7, 3, mask_zero=True), Masking(), SimpleRNN(4)

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn.layers.base.arguments import Shape
+
 
 def _mean(x: Any, **options: Any) -> Any:
     """As `numpy.mean`, but the mean of nothing is NaN without a warning."""
@@ -59,3 +61,27 @@ BINARY = {  # the functions of two arguments; the others take one
     *("Maximum", "Minimum", "Multiply", "NotEqual", "Subtract", "TrueDivide"),
 }
 FUNCTIONS = ELEMENTWISE | REDUCING | JOINING | REARRANGING
+
+
+def item_shape(shape: Shape, key: Any) -> Shape:
+    """The shape of ``x[key]``, for integers, slices, None and an ellipsis.
+
+    As in Keras, a slice of an axis of any length has any length. Raises IndexError for an index beyond the end, and for
+    more of them than axes.
+    """
+    parts = list(key) if isinstance(key, (list, tuple)) else [key]
+    rest = len(shape) - sum(part is not None and part is not ... for part in parts)
+    if rest < 0 or parts.count(...) > 1:
+        raise IndexError(f"{len(parts)} indices do not fit shape {shape}")
+    place = parts.index(...) if ... in parts else len(parts)
+    parts[place : place + 1] = [slice(None)] * rest
+    lengths, found = iter(shape), list[int | None]()
+    for part in parts:
+        n = 1 if part is None else next(lengths)
+        if isinstance(part, slice):
+            found.append(None if n is None else len(range(n)[part]))
+        elif part is None:
+            found.append(n)
+        elif n is not None and not -n <= part < n:
+            raise IndexError(f"index {part} is out of bounds for an axis of length {n}")
+    return tuple(found)

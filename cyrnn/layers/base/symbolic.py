@@ -18,7 +18,7 @@ from cyrnn import objects
 from cyrnn.arrays import quietly
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape
-from cyrnn.layers.base.array_functions import BINARY, ELEMENTWISE, FUNCTIONS, JOINING, REARRANGING
+from cyrnn.layers.base.array_functions import BINARY, ELEMENTWISE, FUNCTIONS, JOINING, REARRANGING, item_shape
 from cyrnn.layers.base.names import unique_name
 
 _numbers, _names = itertools.count(), itertools.count()
@@ -249,6 +249,8 @@ class Operation:
         args, kwargs = self._arranged(args, kwargs), {}
         tensors = [leaf for leaf in nest.leaves((args, kwargs)) if hasattr(leaf, "shape")]
         shapes = [tuple(tensor.shape) for tensor in tensors]
+        if self.class_name == "GetItem":
+            return KerasTensor(item_shape(shapes[0], args[1]), str(tensors[0].dtype))
         if self.class_name in REARRANGING:
             found = [self.call(*(_view(arg, n) for arg in args), **kwargs).shape for n in (2, 3)]
             shape: Shape = tuple(n if n == m else None for n, m in zip(*found, strict=True))

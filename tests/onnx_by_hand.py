@@ -1,5 +1,7 @@
 """ONNX graphs made by hand, for tests of what reads them."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -31,7 +33,12 @@ def weights(directions=1, seed=0):
 
 def graph(nodes, outputs, arrays, x=(None, None, FEATURES), more=(), opset=17):
     """A ModelProto; `nodes` are (operator, inputs, outputs, attributes)."""
-    made = [onnx.helper.make_node(op, i, o, name=f"my {op}", **attributes) for op, i, o, attributes in nodes]
+    counts = Counter()
+    made = []
+    for op, i, o, attributes in nodes:
+        counts[op] += 1
+        number = f" {counts[op]}" if counts[op] > 1 else ""
+        made.append(onnx.helper.make_node(op, i, o, name=f"my {op}{number}", **attributes))
     constants = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in arrays.items()]
     inputs = [value("x", x), *more]
     whole = onnx.helper.make_graph(made, "g", inputs, [value(name, None) for name in outputs], constants)

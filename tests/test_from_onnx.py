@@ -16,7 +16,7 @@ TORCH = np.load(GOLDEN / "onnx.npz")
 
 
 def batch_first(array, name):
-    """What torch gave, as a model here has it: batch first, directions beside each other."""
+    """What torch returned, as a model here has it: batch first, directions beside each other."""
     if name == "stack_time_first.1" or name == "plain_without_bias.1":  # (layers and directions, batch, units)
         return np.concatenate(list(array), axis=-1)
     return array.swapaxes(0, 1) if array.ndim == 3 and not name.startswith(("tagger", "plain")) else array
@@ -66,7 +66,7 @@ def with_weights(model, seed):
 
 
 def random_model(seed):
-    """A few layers, one behind the other."""
+    """A few layers, one after the other."""
     rng = np.random.default_rng(seed)
 
     def option():
@@ -174,9 +174,9 @@ def test_rnn_operators_by_hand(attributes, usual, direction):
     attributes, usual = ({key: values * count for key, values in part.items()} for part in (attributes, usual))
     proto = rnn(count, direction=direction, hidden_size=UNITS, **attributes)
     x = sequences()
-    # Older ONNX Runtimes have other numbers than ONNX says for those that are not told.
-    told = rnn(count, direction=direction, hidden_size=UNITS, **{**attributes, **usual})
-    steps, finals = run(told, x=x.swapaxes(0, 1))
+    # Older ONNX Runtimes have other numbers than ONNX says for those that are not given.
+    given = rnn(count, direction=direction, hidden_size=UNITS, **{**attributes, **usual})
+    steps, finals = run(given, x=x.swapaxes(0, 1))
     ours, our_finals = from_onnx(proto)(x)
     close(ours, np.concatenate([steps[:, n].swapaxes(0, 1) for n in range(count)], -1))
     close(our_finals, np.concatenate(list(finals), -1))

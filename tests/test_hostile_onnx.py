@@ -111,3 +111,86 @@ def test_one_large_constant_for_many_nodes():
     nodes = [("Mul", [before, "w"], [after], {}) for before, after in itertools.pairwise(names)]
     whole = graph(nodes, names[-1:], {"w": np.ones((1, 1, 30_000), "f4")}, x=(None, None, 30_000))
     refused_in_little_memory(whole, "'w' is used so often", most=100 << 20)
+
+
+def chain(operator, name, count, *more, **attributes):
+    """Nodes of one operator one after the other; and the name of what the last one returns."""
+    names = [name, *(f"{operator}{n}" for n in range(count))]
+    return [(operator, [a, *more], [b], attributes) for a, b in itertools.pairwise(names)], names[-1]
+
+
+def test_axes_that_grow_without_end():
+    nodes, last = chain("Unsqueeze", "x", 40, "a")
+    refused_in_little_memory(graph(nodes, [last], {"a": np.array([0])}), "my Unsqueeze 30.*it adds the axes")
+    many = {"a": np.arange(100_000)}
+    refused_in_little_memory(graph([("Unsqueeze", ["x", "a"], ["Y"], {})], ["Y"], many), "my Unsqueeze.*it adds")
+    whole = graph([("Reshape", ["x", "s"], ["Y"], {})], ["Y"], {"s": np.full(63, 2)}, x=(None, 1 << 62))
+    refused_in_little_memory(whole, "my Reshape.*it makes")
+    refused_in_little_memory(graph([("Relu", ["x"], ["Y"], {})], ["Y"], {}, x=(1,) * 10_000), "must have a batch axis")
+
+
+@pytest.mark.parametrize("shape", [[-1, 1 << 40], [0, 1 << 62, 1 << 62], [0, -5], [0, -1, -1], [1 << 62], [0, 0, 0, 0]])
+def test_shapes_that_a_reshape_names(shape):
+    for constant in (np.array(shape), np.array([shape] * 2)):
+        whole = graph([("Reshape", ["x", "s"], ["Y"], {})], ["Y"], {"s": constant}, x=(None, 7, 3))
+        refused_in_little_memory(whole, "my Reshape")
+
+
+@pytest.mark.parametrize("operator", ["Pad", "Tile", "Range", "Expand"])
+def test_sizes_that_other_operators_name(operator):
+    inputs = ["x", "s"] if operator != "Range" else ["zero", "s", "one"]
+    arrays = {"s": np.array([1 << 40] * (6 if operator == "Pad" else 3)), "zero": np.array(0), "one": np.array(1)}
+    refused_in_little_memory(graph([(operator, inputs, ["Y"], {})], ["Y"], arrays, x=(1, 7, 3)), f"my {operator}")
+
+
+def test_constants_that_grow_without_end():
+    nodes, last = [], "c"
+    for n in range(40):
+        nodes.append(("Concat", [last, last], [f"c{n}"], {"axis": 0}))
+        last = f"c{n}"
+    constants = {"c": np.ones(10_000, "f4"), "row": np.ones((1, 10_000), "f4"), "column": np.ones((10_000, 1), "f4")}
+    many = {"t": np.ones((10, 10_000), "f4"), "i": np.zeros(10_000, np.int64)}
+    for part, words in [
+        ([*nodes, ("Add", ["x", last], ["Y"], {})], "my Concat.*would take far more than the file"),
+        ([("Mul", ["row", "column"], ["w"], {}), ("Add", ["x", "w"], ["Y"], {})], "my Mul.*far more than the file"),
+        ([("Gather", ["t", "i"], ["w"], {}), ("Add", ["x", "w"], ["Y"], {})], "my Gather.*far more than the file"),
+    ]:
+        used = {name for _, inputs, *_ in part for name in inputs}
+        arrays = {name: array for name, array in {**constants, **many}.items() if name in used}
+        refused_in_little_memory(graph(part, ["Y"], arrays), words, most=16 << 20)
+
+
+def test_places_that_are_no_slice():
+    places = {"i": np.array([0, 1, 1 << 60]), "many": np.zeros(100_000, np.int64)}
+    for name in places:
+        whole = graph([("Gather", ["x", name], ["Y"], {"axis": 1})], ["Y"], places, x=(None, 1 << 61, 3))
+        if name == "i":
+            model = from_onnx(whole)
+            assert model.output_shape == (None, 3, 3)
+        else:
+            refused_in_little_memory(whole, "my Gather.*a few integers")
+
+
+def test_long_chains_of_axes_take_little_time():
+    """Thousands of nodes that only move axes are read, each once: what is computed is one layer."""
+    nodes, last = chain("Transpose", "x", 2001, perm=[0, 2, 1])
+    more, end = [], last
+    for n in range(1000):
+        more += [("Unsqueeze", [end, "a"], [f"u{n}"], {}), ("Squeeze", [f"u{n}", "a"], [f"s{n}"], {})]
+        end = f"s{n}"
+    model = from_onnx(graph([*nodes, *more], [end], {"a": np.array([1])}))
+    assert len(model.layers) == 2
+    np.testing.assert_array_equal(model(sequences()), sequences().swapaxes(1, 2))
+
+
+def test_parts_of_parts():
+    """A file of a few kilobytes whose joined halves double forty times: no numbers are made while it is read."""
+    nodes, last = [], "x"
+    for n in range(40):
+        nodes.append(("Concat", [last, last], [f"c{n}"], {"axis": -1}))
+        last = f"c{n}"
+    tracemalloc.start()
+    model = from_onnx(graph(nodes, [last], {}, x=(None, 7, 3)))
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+    assert model.output_shape == (None, 7, 3 << 40)

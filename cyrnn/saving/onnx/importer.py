@@ -1,43 +1,88 @@
 """A model from an ONNX file: each node becomes a layer, or is understood as one of the steps around it."""
 
+import contextlib
 import os
-import re
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from cyrnn.arrays import quietly
-from cyrnn.layers import Input, Layer, Permute
-from cyrnn.layers.base.arguments import Array
+from cyrnn.layers import Input
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.functional import Functional
-from cyrnn.saving.errors import ModelFileError, Reason, refusals_located
+from cyrnn.saving.errors import ModelFileError, Reason, reason_of, refusals_located
 from cyrnn.saving.onnx.export import needed_onnx
-from cyrnn.saving.onnx.graph import needed, new_name
-from cyrnn.saving.onnx.values import DIRECTIONS, Signal, Sizes, Value, array_of, dtype_named
+from cyrnn.saving.onnx.reading.arranging import in_file_order
+from cyrnn.saving.onnx.reading.folding import folded
+from cyrnn.saving.onnx.reading.nodes import OPERATORS
+from cyrnn.saving.onnx.reading.reader import Reader, TimeFirst, plain_name
+from cyrnn.saving.onnx.reading.values import (
+    MOST_AXES,
+    Axes,
+    Dim,
+    Signal,
+    described,
+    dims,
+    dtype_named,
+    has_batch,
+    of_length,
+    size,
+)
 from cyrnn.saving.opened import OpenFile, opened
-from cyrnn.saving.weight_paths import fill, places
 
 _OWN_DOMAINS = ("", "ai.onnx")
 _OLDEST_OPSET = 7
 
 
-@quietly
 def from_onnx(source: Any) -> Functional:
     """The model in an ONNX file of RNN operators and layers around them. Needs the package onnx.
 
-    Exporters put transpositions around an RNN, which takes (timesteps, batch, features); they are followed, not run.
-    The model's inputs and outputs have the batch first, whatever the file has, and both directions of an RNN beside
-    each other in the last axis. The batch may be of any size, also where the file was made for one.
+    What each axis of a tensor is, is followed through all operators: the model returns what ONNX Runtime returns, with
+    the axes in the file's order, or the file is refused. The batch is first in all inputs and outputs, and may be of
+    any size, also where the file was made for one. Three things are therefore not as in the file:
 
-    source : the path of a file, or an `onnx.ModelProto`
+    - Where an RNN takes an input as it is, (timesteps, batch, features), the model takes (batch, timesteps, features),
+      and the batch is moved to the front in the outputs too. In other files an output whose batch is not in front is
+      refused.
+    - The outputs Y and Y_h of an RNN operator, as outputs of the graph, are what Keras' layers return: (batch,
+      timesteps, directions * units) and (batch, directions * units), forward before backward. So is what a Concat joins
+      of several of them along the directions: the final states of stacked RNNs.
+    - An input that is an initial state is (batch, directions * units) likewise.
 
-    Raises ModelFileError (a ValueError), which names the node, for anything that is not understood: other operators
-    (LSTM, Loop, If, ...), lengths of sequences, a begin with other states than zeros or an input of the model, weights
-    in other files. torch writes RNN operators with ``torch.onnx.export(..., dynamo=False)``, and else single steps,
-    which are refused (see `from_torch`). OSError where there is no file; ImportError without onnx.
+    Operators that are read, from opset 7 on:
+
+    - RNN, in any direction and layout, with initial states that are zeros or depend on an input
+    - MatMul and Gemm with constant matrices, Gather of a constant table by integers, BatchNormalization,
+      LayerNormalization over the last axis, Dropout
+    - Add, Sub, Mul, Div, Max and Min, of two tensors or a tensor and a constant, which broadcast but along the batch;
+      Neg, Abs, Sqrt, Clip, activations; Softmax and LogSoftmax
+    - Transpose, Squeeze, Unsqueeze, Reshape, Flatten, Concat, Split, Slice, Gather of constant places, ReduceMean,
+      ReduceSum, ReduceMax and ReduceMin, along all axes but the batch. An intermediate tensor may have the batch at any
+      place, and as one axis with others
+    - Identity, Cast, Constant, Shape, ConstantOfShape and Expand, where they compute shapes or states of zeros
+
+    Parameters
+    ----------
+    source : str, os.PathLike or onnx.ModelProto
+        The path of a file, or a model that onnx has loaded. Weights in other files are never opened.
+
+    Returns
+    -------
+    Functional
+        A model whose inputs have the names and dtypes of the file's, float32 or float64 and integers.
+
+    Raises
+    ------
+    ModelFileError
+        A ValueError that names the node, for anything that is not understood: other operators (LSTM, Loop, If, ...),
+        lengths of sequences, initial states that are other constants than zeros, weights in other files. torch writes
+        RNN operators with ``torch.onnx.export(..., dynamo=False)``; otherwise it writes single steps, which are refused
+        (see `from_torch`).
+    TypeError
+        For another kind of source.
+    OSError
+        Where there is no file.
+    ImportError
+        Without the package onnx.
     """
     onnx = needed_onnx()
     if isinstance(source, onnx.ModelProto):
@@ -61,6 +106,7 @@ def read(file: OpenFile) -> Functional:
         return _model(proto)
 
 
+@quietly
 def _model(proto: Any) -> Functional:
     """The model, whether its sequences have the batch first or the timesteps."""
     versions = [entry.version for entry in proto.opset_import if entry.domain in _OWN_DOMAINS]
@@ -73,215 +119,110 @@ def _model(proto: Any) -> Functional:
         raise ModelFileError(f"it defines operators of its own, such as {proto.functions[0].name!r:.100}")
     if proto.graph.sparse_initializer:
         raise ModelFileError("sparse weights are not supported")
-    try:
-        return _Reader(proto.graph, versions[0], time_first=False).model()
-    except _TimeFirst as error:
+    errors: list[ModelFileError] = []
+    for time_first in (False, True):
+        reader = Reader(proto.graph, versions[0], time_first)
         try:
-            return _Reader(proto.graph, versions[0], time_first=True).model()
-        except _TimeFirst:
-            raise ModelFileError(str(error)) from None
+            return _read(reader)
+        except ModelFileError as error:
+            errors.append(type(error)(str(error), reason_of(error)))
+        if not any(node.op_type == "RNN" for node in reader.nodes):  # whose sequences say which axis is the batch
+            break
+    first, last = errors[0], errors[-1]
+    raise last if isinstance(first, TimeFirst) and not isinstance(last, TimeFirst) else first
 
 
-class _TimeFirst(ModelFileError):
-    """Sequences come to an RNN with axes in another order."""
+def _read(reader: Reader) -> Functional:
+    inputs = _inputs(reader)
+    makers = {}
+    for node in reader.nodes:
+        reader.node = node
+        if node.domain not in _OWN_DOMAINS or node.op_type not in OPERATORS:
+            raise ModelFileError(f"{reader.label} is not an operator that is known here")
+        with _located(reader):
+            constant = folded(reader, node)
+            results = OPERATORS[node.op_type](reader, node) if constant is None else constant
+        values = results if isinstance(results, list) else [results]
+        reader.values.update(zip(node.output, values, strict=False))
+        makers.update(dict.fromkeys(node.output, node))
+    outputs = []
+    for value in reader.graph.output:
+        reader.node = makers.get(value.name)
+        with _located(reader):
+            outputs.append(_output(reader, value.name))
+    if not outputs or not inputs:
+        raise ModelFileError("the graph must have inputs and outputs")
+    return Functional(_one_or_all(inputs), _one_or_all(outputs), name=plain_name(reader.graph.name) or None)
 
 
-class _Reader:
-    """The graph, and the values of its names as far as they are known."""
+@contextlib.contextmanager
+def _located(reader: Reader) -> Iterator[None]:
+    """Within the block, what is wrong is a ModelFileError that names the node."""
+    try:
+        yield
+    except TimeFirst:
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        raise ModelFileError(f"{reader.label}: {error}") from error
 
-    def __init__(self, graph: Any, opset: int, time_first: bool) -> None:
-        self.graph = graph
-        self.nodes = needed(graph.node, [value.name for value in graph.output])
-        self.opset = opset
-        self.time_first = time_first
-        self.values: dict[str, Value] = {}
-        self.consumers: dict[str, list[Any]] = defaultdict(list)
-        self.fused: set[str] = set()  # names of what nodes give that were taken together with the one before
-        self.parts: dict[
-            KerasTensor, tuple[KerasTensor, int, int]
-        ] = {}  # for a slice of the features: of what, from, to
-        self._weights = {tensor.name: tensor for tensor in graph.initializer}
-        self._bytes_left = 8 * graph.ByteSize() + (1 << 20)  # of constants that layers may get copies of
-        self._names: Counter[str] = Counter()
-        self._node: Any = None
-        for node in self.nodes:
-            for name in node.input:
-                self.consumers[name].append(node)
-        self.results = {value.name for value in graph.output}
 
-    def model(self) -> Functional:
-        from cyrnn.saving.onnx.nodes import OPERATORS  # which needs this module for its types
+def _inputs(reader: Reader) -> list[KerasTensor]:
+    """The model's inputs; what they are in the file becomes known to the reader."""
+    given = [value for value in reader.graph.input if value.name not in reader.weights]  # old files have weights here
+    places = {value.name: int(reader.time_first and len(_shape(value)) > 1) for value in given}
+    states = _initial_states(reader, {value.name for value in given if len(_shape(value)) == 3})
+    places.update(states)
+    for value in given:
+        if not places[value.name] < len(_shape(value)) <= MOST_AXES:
+            raise ModelFileError(f"input {value.name!r:.100} must have a batch axis, got {len(_shape(value))} axes")
+    batches = {_shape(value)[places[value.name]] for value in given} - {None}
+    if len(batches) > 1 or 0 in batches:  # as they have where they come with the timesteps first
+        raise TimeFirst(f"its inputs must have one batch, which is not empty; got batches of {batches!r:.100}")
+    reader.batch = Dim(batches.pop() if batches else None, batch=True)
+    tensors = []
+    for value in given:
+        place = places[value.name]
+        axes: Axes = tuple((reader.batch,) if n == place else of_length(m) for n, m in enumerate(_shape(value)))
+        stored = axes[:place] + axes[place + 1 :]
+        if value.name in states:
+            stored = (tuple(dims(stored)),)
+        lengths = [size(axis) for axis in stored]
+        if value.name in states and None in lengths:
+            raise ModelFileError(f"input {value.name!r:.100} is an initial state of unknown shape, {_shape(value)}")
+        name = reader.new_name(plain_name(value.name) or "input")
+        tensors.append(Input(lengths, dtype=dtype_named(value.type.tensor_type.elem_type), name=name))
+        reader.values[value.name] = Signal(tensors[-1], stored, axes)
+    return tensors
 
-        inputs = self._inputs()
-        for node in self.nodes:
-            self._node = node
-            label = f"node {node.name!r:.100} ({node.op_type:.100})"
-            if node.domain not in _OWN_DOMAINS or node.op_type not in OPERATORS:
-                raise ModelFileError(f"{label} is not an operator that is known here")
-            try:
-                results = OPERATORS[node.op_type](self, node)
-            except _TimeFirst:
-                raise
-            except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-                raise ModelFileError(f"{label}: {error}") from error
-            self.values.update(zip(node.output, results if isinstance(results, list) else [results], strict=False))
-        outputs = [self._output(value.name) for value in self.graph.output]
-        if not outputs or not inputs:
-            raise ModelFileError("the graph must have inputs and outputs")
-        return Functional(_one_or_all(inputs), _one_or_all(outputs), name=_plain_name(self.graph.name) or None)
 
-    def _inputs(self) -> list[KerasTensor]:
-        begins = {node.input[5] for node in self.nodes if node.op_type == "RNN" and len(node.input) > 5}
-        tensors = []
-        for value in self.graph.input:
-            if value.name in self._weights:  # as old files have them
-                continue
-            described = value.type.tensor_type
-            dtype = dtype_named(described.elem_type)
-            shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in described.shape.dim]
-            name = self.new_name(_plain_name(value.name) or "input")
-            if value.name in begins:
-                layout = next(_attribute(n, "layout", 0) for n in self.nodes if value.name in n.input[5:6])
-                axes: tuple[Any, ...] = (0, DIRECTIONS, 1) if layout else (DIRECTIONS, 0, 1)
-                count, units = (shape[axes.index(axis)] if len(shape) == 3 else None for axis in (DIRECTIONS, 1))
-                if not count or not units:
-                    raise ModelFileError(f"input {value.name!r:.100} is an initial state of unknown shape, {shape}")
-                signal = Signal(Input((count * units,), dtype=dtype, name=name), axes, count)
-            else:
-                axes = (1, 0, *range(2, len(shape))) if self.time_first and len(shape) > 1 else tuple(range(len(shape)))
-                lengths = [shape[axes.index(axis)] for axis in range(len(shape))]
-                signal = Signal(Input(lengths[1:], dtype=dtype, name=name), axes)
-            self.values[value.name] = signal
-            tensors.append(signal.tensor)
-        return tensors
+def _shape(value: Any) -> list[int | None]:
+    """The lengths of an input's axes, None for those that the file leaves open."""
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]
 
-    def _output(self, name: str) -> KerasTensor:
-        value = self.values.get(name)
-        if not isinstance(value, Signal):
-            raise ModelFileError(f"output {name!r:.100} does not depend on the inputs")
-        return value.tensor
 
-    # ------------------------------------------------------------ what nodes ask for
+def _initial_states(reader: Reader, names: set[str]) -> dict[str, int]:
+    """Those of the inputs that are initial states of RNNs, as they are or in parts; and where their batch is."""
+    places: dict[str, int] = {}
+    for node in reversed(reader.graph.node):
+        if node.op_type == "RNN" and len(node.input) > 5:
+            places[node.input[5]] = 0 if reader.attribute(node, "layout", 0) else 1
+        elif node.op_type in ("Identity", "Slice", "Split") and node.input and places.keys() & set(node.output):
+            places[node.input[0]] = next(places[name] for name in node.output if name in places)
+    return {name: place for name, place in places.items() if name in names}
 
-    def value(self, name: str) -> Value | None:
-        """The value of a name, None for no name. Raises ModelFileError where it comes from nowhere."""
-        if not name:
-            return None
-        if name not in self.values:
-            if name not in self._weights:
-                raise ModelFileError(f"{name!r:.100} is used before anything gives it")
-            self.values[name] = array_of(self._weights[name])
-        value = self.values[name]
-        if isinstance(value, np.ndarray):
-            self._bytes_left -= value.nbytes
-            if self._bytes_left < 0:
-                raise ModelFileError(
-                    f"{name!r:.100} is used so often that its copies would take far more than the file"
-                )
-        return value
 
-    def is_known(self, name: str) -> bool:
-        """Whether the value of a name is known at this node already."""
-        return name in self.values or name in self._weights
-
-    def inputs(self, node: Any, count: int) -> list[Value | None]:
-        """The values of `count` inputs, None for those that are missing."""
-        names = [*node.input, *[""] * count][:count]
-        return [self.value(name) for name in names]
-
-    def signal(self, node: Any, index: int = 0) -> Signal:
-        """The input that depends on the model's inputs."""
-        value = self.inputs(node, index + 1)[index]
-        if not isinstance(value, Signal):
-            raise ModelFileError(f"its input {index} must depend on the model's inputs")
-        return value
-
-    def constant(self, node: Any, index: int) -> Array:
-        """The input that is known."""
-        value = self.inputs(node, index + 1)[index]
-        if isinstance(value, Sizes) and all(isinstance(n, int) for n in value.values):
-            return np.array(value.values, np.int64)
-        if not isinstance(value, np.ndarray):
-            raise ModelFileError(f"its input {index} must be a constant")
-        return value
-
-    def integers(self, node: Any, index: int, attribute: str) -> list[int] | None:
-        """Integers that newer operators have as an input, older ones as an attribute; None if there are none."""
-        if len(node.input) > index and node.input[index]:
-            return [int(n) for n in np.atleast_1d(self.constant(node, index))]
-        found = _attribute(node, attribute, None)
-        return None if found is None else [int(n) for n in np.atleast_1d(found)]
-
-    def number(self, node: Any, index: int) -> float | None:
-        """A single number among the inputs, None if it is missing."""
-        if len(node.input) <= index or not node.input[index]:
-            return None
-        array = self.constant(node, index)
-        if array.size != 1:
-            raise ModelFileError(f"its input {index} must be one number, got shape {array.shape}")
-        return float(array.reshape(()))
-
-    def attribute(self, node: Any, name: str, default: Any) -> Any:
-        return _attribute(node, name, default)
-
-    def needed(self, name: str) -> bool:
-        """Whether somebody uses what a node gives."""
-        return bool(name) and (name in self.results or name in self.consumers)
-
-    def in_order(self, x: Signal) -> Signal:
-        """The signal, its tensor's axes in the file's order. Raises ModelFileError unless the batch is first."""
-        if x.in_order:
-            return x
-        if x.axes[:1] != (0,) or DIRECTIONS in x.axes:
-            raise ModelFileError(f"the batch must be in front, got axes in the order {x.axes}")
-        tensor = self.called(self.layer(Permute, x.axes[1:], dtype=x.tensor.dtype), x.tensor)
-        return Signal(tensor, tuple(range(tensor.ndim)))
-
-    def refuse_order(self, message: str) -> ModelFileError:
-        """The error for sequences whose axes are in an order that is not the one expected."""
-        return _TimeFirst(f"node {self._node.name!r:.100} ({self._node.op_type}): {message}")
-
-    def new_name(self, base: str) -> str:
-        """A name for a layer that no other has."""
-        return new_name(self._names, base)
-
-    def layer(self, cls: Any, *args: Any, dtype: str, **kwargs: Any) -> Any:
-        """A new layer named after the node that is being read."""
-        name = _plain_name(self._node.name) or cls.__name__.lower()
-        return cls(*args, name=self.new_name(name), dtype=dtype, **kwargs)
-
-    def called(self, layer: Layer, inputs: Any, values: Sequence[Array] = (), **kwargs: Any) -> Any:
-        """What a new layer gives, once it has these weights."""
-        if not layer.built:
-            shape = [x.shape for x in inputs] if isinstance(inputs, list) else inputs.shape
-            of_a_layer = places(layer, shape)
-            rest = iter(values)
-            own = [{spec.name: next(rest) for spec in place.specs} for place in of_a_layer]
-            fill(of_a_layer, own)
-        return layer(inputs, **kwargs)
+def _output(reader: Reader, name: str) -> KerasTensor:
+    """What the model returns for an output of the graph, whose node is being read."""
+    x = reader.values.get(name)
+    if not isinstance(x, Signal):
+        raise ModelFileError(f"output {name!r:.100} does not depend on the inputs")
+    if x.directions is not None:
+        return x.tensor
+    if (reader.batch,) not in x.axes or not (reader.time_first or has_batch(x.axes[0])):
+        axes = described(x.axes)
+        raise ModelFileError(f"it makes output {name!r:.100} of axes {axes}, and the batch must stay in front")
+    return in_file_order(reader, x).tensor
 
 
 def _one_or_all(tensors: list[KerasTensor]) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
-
-
-def _plain_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.]+", "_", name)[:100].strip("_")
-
-
-def _attribute(node: Any, name: str, default: Any) -> Any:
-    """An attribute's value as a number, text, array, or list of these. Graphs are refused."""
-    for found in node.attribute:
-        if found.name == name:
-            kinds = {1: found.f, 2: found.i, 3: found.s, 6: found.floats, 7: found.ints, 8: found.strings}
-            if found.type == 4:
-                return array_of(found.t)
-            if found.type not in kinds or found.ref_attr_name:
-                raise ModelFileError(f"its attribute {name!r:.100} is of a kind that is not supported")
-            value = kinds[found.type]
-            if isinstance(value, bytes):
-                return value.decode()
-            if found.type == 8:
-                return [part.decode() for part in value]
-            return list(value) if found.type in (6, 7) else value
-    return default

@@ -6,27 +6,27 @@ import numpy as np
 
 from cyrnn.layers import Bidirectional, Concatenate, SimpleRNN
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.onnx.activations import IN_RNN
-from cyrnn.saving.onnx.values import DIRECTIONS, Signal, Value, item, zero
+from cyrnn.saving.onnx.reading.arranging import arranged, in_file_order
+from cyrnn.saving.onnx.reading.reader import Reader, TimeFirst
+from cyrnn.saving.onnx.reading.values import Axes, Signal, Value, described, dims, item, of_length, size, zero
 
-# The alphas and betas of activations that are not told: those of the operators of these names.
+# Where a file gives no alphas or betas: those of the operators of these names.
 _ALPHAS = {"affine": 1.0, "leakyrelu": 0.01, "thresholdedrelu": 1.0, "scaledtanh": 1.0, "hardsigmoid": 0.2, "elu": 1.0}
 _BETAS = {"affine": 0.0, "scaledtanh": 1.0, "hardsigmoid": 0.5}
 
 
-def rnn(reader: Any, node: Any) -> list[Value]:
-    """What the operator gives: Y, the outputs of all timesteps, and Y_h, the final states."""
+def rnn(reader: Reader, node: Any) -> list[Value | None]:
+    """What the operator returns: Y, the outputs of all timesteps, and Y_h, the final states."""
     *_, biases, lengths, begin = reader.inputs(node, 6)
     if lengths is not None:
-        raise ModelFileError("its sequence_lens are not supported: give the model sequences and masks of their own")
+        raise ModelFileError("its sequence_lens are not supported: cut the sequences, or call the model with masks")
     if reader.attribute(node, "clip", None) is not None:
         raise ModelFileError("its clip is not supported")
-    x, layout = reader.signal(node), reader.attribute(node, "layout", 0)
-    order = (0, 1, 2) if layout else (1, 0, 2)
-    if x.axes != order:
-        wanted = ("batch, timesteps, features", "timesteps, batch, features")[not layout]
-        raise reader.refuse_order(f"its sequences must come as ({wanted}), got axes in the order {x.axes}")
+    layout = reader.attribute(node, "layout", 0)
+    x = _sequences(reader, reader.signal(node), layout)
     direction = reader.attribute(node, "direction", "forward")
     if direction not in ("forward", "reverse", "bidirectional"):
         raise ModelFileError(f"its direction is {direction!r:.100}")
@@ -40,7 +40,6 @@ def rnn(reader: Any, node: Any) -> list[Value]:
     sequences, finals = (reader.needed(name) for name in [*node.output, "", ""][:2])
     options = {"return_sequences": sequences, "return_state": sequences and finals, "use_bias": biases is not None}
     dtype = values[0][0].dtype.name
-
     if x.tensor.dtype != dtype:
         raise ModelFileError(f"its sequences are of {x.tensor.dtype}, its weights of {dtype}")
     if count == 2:
@@ -49,23 +48,41 @@ def rnn(reader: Any, node: Any) -> list[Value]:
     else:
         backwards = direction == "reverse"
         layer = reader.layer(SimpleRNN, units, names[0], go_backwards=backwards, dtype=dtype, **options)
-    states = _initial_states(begin, layout, count, units)
+    states = _initial_states(reader, begin, layout, count, units)
     given = {"initial_state": states} if states else {}
     results = reader.called(layer, x.tensor, [array for part in values for array in part], **given)
     first, *last = results if isinstance(results, (list, tuple)) else [results]
-    steps_axes = (0, 1, DIRECTIONS, 2) if layout else (1, DIRECTIONS, 0, 2)
-    state_axes = (0, DIRECTIONS, 1) if layout else (DIRECTIONS, 0, 1)
     if not sequences:
-        return [None, Signal(first, state_axes, count)]  # type: ignore[list-item]
+        return [None, _returned(reader, first, (), layout, count, units)]
     if direction == "reverse":
-        first = item(first, slice(None), slice(None, None, -1))  # ONNX gives the outputs in the order of time
-    if finals:
-        final = last[0] if count == 1 else reader.called(reader.layer(Concatenate, dtype=dtype), list(last))
-        return [Signal(first, steps_axes, count), Signal(final, state_axes, count)]
-    return [Signal(first, steps_axes, count)]
+        first = item(first, slice(None), slice(None, None, -1))  # ONNX has the outputs in the order of time
+    steps = _returned(reader, first, (x.stored[0],), layout, count, units)
+    if not finals:
+        return [steps]
+    final = last[0] if count == 1 else reader.called(reader.layer(Concatenate, dtype=dtype), list(last))
+    return [steps, _returned(reader, final, (), layout, count, units)]
 
 
-def _weights(reader: Any, node: Any, count: int, features: int | None) -> list[list[Array]]:
+def _sequences(reader: Reader, x: Signal, layout: int) -> Signal:
+    """The sequences in a tensor (batch, timesteps, features). Raises TimeFirst where the file has them otherwise."""
+    batch = (reader.batch,)
+    if len(x.axes) != 3 or x.axes[0 if layout else 1] != batch:
+        wanted = ("timesteps, batch, features", "batch, timesteps, features")[bool(layout)]
+        message = f"its sequences must come as ({wanted}), got axes {described(x.axes)}"
+        raise TimeFirst(f"{reader.label}: {message}")
+    return in_file_order(reader, x)
+
+
+def _returned(reader: Reader, tensor: KerasTensor, timesteps: Axes, layout: int, count: int, units: int) -> Signal:
+    """What a layer returns, whose directions are beside each other in the last axis; in the file they are an axis."""
+    directions, features, batch = of_length(count), of_length(units), (reader.batch,)
+    place = len(timesteps) + (1 if layout else 0)
+    axes = [batch, *timesteps, features] if layout else [*timesteps, batch, features]
+    axes.insert(place, directions)
+    return Signal(tensor, (*timesteps, directions + features), tuple(axes), directions=place)
+
+
+def _weights(reader: Reader, node: Any, count: int, features: int | None) -> list[list[Array]]:
     """For each direction kernel, recurrent kernel and, if there is one, bias."""
     w, r = reader.constant(node, 1), reader.constant(node, 2)
     units = r.shape[-1] if r.ndim else 0
@@ -87,21 +104,26 @@ def _weights(reader: Any, node: Any, count: int, features: int | None) -> list[l
     return [[w[n].T, r[n].T, *(biases[n] if biases else [])] for n in range(count)]
 
 
-def _initial_states(begin: Any, layout: int, count: int, units: int) -> list[Any]:
+def _initial_states(reader: Reader, begin: Value | None, layout: int, count: int, units: int) -> list[KerasTensor]:
     """A tensor for each direction; none for zeros."""
     if begin is None or zero(begin):
         return []
     if not isinstance(begin, Signal):
         raise ModelFileError("it begins with constant states other than zeros")
-    expected = (0, DIRECTIONS, 1) if layout else (DIRECTIONS, 0, 1)
-    if begin.axes != expected or begin.directions != count or begin.tensor.shape[-1] != count * units:
-        raise ModelFileError(f"its initial_h must have {count} directions, the batch and {units} units")
+    axes = begin.axes
+    place = 0 if layout else 1
+    rest = (*axes[:place], *axes[place + 1 :])
+    if len(axes) != 3 or axes[place] != (reader.batch,) or [size(axis) for axis in rest] != [count, units]:
+        raise ModelFileError(
+            f"its initial_h must have {count} directions, the batch and {units} units, got axes {described(axes)}"
+        )
+    tensor = arranged(reader, begin, (tuple(dims(rest)),)).tensor
     if count == 1:
-        return [begin.tensor]
-    return [item(begin.tensor, slice(None), slice(n * units, (n + 1) * units)) for n in range(count)]
+        return [tensor]
+    return [item(tensor, slice(None), slice(n * units, (n + 1) * units)) for n in range(count)]
 
 
-def _activations(reader: Any, node: Any, count: int) -> list[str]:
+def _activations(reader: Reader, node: Any, count: int) -> list[str]:
     """The name here of the activation of each direction."""
     names = [name.lower() for name in reader.attribute(node, "activations", ["tanh"] * count)]
     if len(names) != count:
@@ -111,7 +133,9 @@ def _activations(reader: Any, node: Any, count: int) -> list[str]:
     return [_activation(*facts) for facts in zip(names, alphas, betas, strict=True)]
 
 
-def _parameters(reader: Any, node: Any, attribute: str, names: list[str], usual: dict[str, float]) -> list[list[float]]:
+def _parameters(
+    reader: Reader, node: Any, attribute: str, names: list[str], usual: dict[str, float]
+) -> list[list[float]]:
     """For each activation its alpha or beta in a list, empty if it has none."""
     given, takers = reader.attribute(node, attribute, []), [name for name in names if name in usual]
     if given and len(given) != len(takers):

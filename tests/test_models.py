@@ -219,6 +219,13 @@ def test_inputs_and_outputs_of_a_subclass_in_structures():
     predicted, others = model.predict(inputs, 2)
     np.testing.assert_allclose(predicted, output, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(others["ids"], IDS)
+    outs = np.empty_like(output), {"state": np.empty_like(output), "ids": np.empty_like(IDS)}
+    filled, others = model.predict(inputs, 2, out=outs)
+    assert filled is outs[0] and others["ids"] is outs[1]["ids"]
+    np.testing.assert_array_equal(filled, predicted)
+    np.testing.assert_array_equal(others["ids"], IDS)
+    with pytest.raises(ValueError, match="out must not overlap x"):
+        model.predict(inputs, 2, out=(np.empty_like(output), {"state": np.empty_like(output), "ids": IDS}))
     with pytest.raises(ValueError, match=r"as many samples, got \[5, 4\]"):
         model.predict({"ids": IDS, "x": X[:4]})
     with pytest.raises(ValueError, match="inputs must be an array, got str"):
@@ -433,6 +440,10 @@ def test_a_summary_is_written_to_the_standard_output(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "87")
     assert example().summary() is None
     assert capsys.readouterr().out == SUMMARY
+    monkeypatch.setenv("COLUMNS", "12")
+    example().summary()
+    assert "Total params: 92,412" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "87")
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
     example().summary()

@@ -226,9 +226,15 @@ def test_out_of_another_kind_of_number():
             return input_shape
 
     out = np.full((7, 5, 3), 7, "float32")
-    with pytest.raises(ValueError, match=r"float64.*got \(7, 5, 3\) float32"):
+    with pytest.raises(ValueError, match="out must have the dtype that layer 'model' returns, float64, got float32"):
         predict(Halves(dtype="float64"), X, out=out)
     assert (out == 7).all()
+    whole = np.full((7, 5, 3), 7)
+    with pytest.raises(ValueError, match="out must have the dtype that layer 'model' returns, float32, got int64"):
+        predict(Halves(), X, out=whole)
+    assert (whole == 7).all()
+    with pytest.raises(ValueError, match=r"shape \(7, 2\) and dtype float32, got \(7, 2\) float64"):
+        predict(SimpleRNN(2), X, out=np.empty((7, 2)))
 
 
 def test_out_of_a_model_whose_input_says_its_batch():

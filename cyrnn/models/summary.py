@@ -14,6 +14,7 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.operations import Operation
 
+_LEAST_LENGTH = 40  # of lines in a terminal that is narrower
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 _PLAIN = str.maketrans("┏━┳┓┃┡╇┩│├─┼┤└┴┘…", "+-++|+++|+-+++++.")  # for terminals without these characters
 
@@ -90,7 +91,7 @@ def summary(
     length = 108 if connected else 88
     if show_trainable:
         columns, places, length = [*columns, _TRAINABLE], [*(place * 0.9 for place in places), 1.0], length + 12
-    length = line_length or min(length, shutil.get_terminal_size().columns - 4)
+    length = line_length or max(_LEAST_LENGTH, min(length, shutil.get_terminal_size().columns - 4))
     if len(places) != len(columns):
         raise ValueError(f"positions must hold the ends of {len(columns) - show_trainable} columns, got {positions!r}")
     table = _table(columns, rows, _widths(places, length))

@@ -64,7 +64,8 @@ class BatchedOutput:
             raise ValueError(
                 f"out must have exactly the rows that layer {self.layer!r} returns, {expected}, got {len(out)}"
             )
-        if not np.can_cast(values.dtype, out.dtype, "same_kind"):
+        narrower = values.dtype.kind == out.dtype.kind and values.itemsize > out.itemsize
+        if narrower or not np.can_cast(values.dtype, out.dtype, "same_kind"):
             raise ValueError(
                 f"out must have the dtype that layer {self.layer!r} returns, {values.dtype}, got {out.dtype}"
             )

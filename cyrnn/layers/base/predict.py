@@ -116,7 +116,7 @@ def _predict(
     samples, size = counts[0], _batch_size(layer, inputs, batch_size)
     outputs: list[BatchedOutput] = []
     if out is not None:
-        outputs = [BatchedOutput(layer.name, samples, array) for array in _checked_out(layer, out, inputs)]
+        outputs = [BatchedOutput(layer.name, samples, array) for array in _checked_out(layer, out, inputs, x)]
     with threads.using(num_threads), states_as_before_on_error(layer):
         for first in _each(range(0, max(1, samples), size), progress):
             last = min(first + size, samples)
@@ -164,14 +164,14 @@ def _sizes(shapes: Any) -> list[int]:
     return [math.prod(1 if n is None else n for n in shape) for shape in nest.leaves_of_shapes(shapes)]
 
 
-def _checked_out(layer: Predicts, out: Any, inputs: list[Array]) -> list[Array]:
+def _checked_out(layer: Predicts, out: Any, inputs: list[Array], x: Any) -> list[Array]:
     """The arrays for the outputs, in their order. Nothing has been computed yet.
 
-    Raises ValueError unless the whole result can be written to them. How many rows custom layers return is only known
-    when they are called.
+    Raises ValueError unless the whole result can be written to them. How many rows custom layers return, and of which
+    dtype, is only known when they are called.
     """
     samples, batch = len(inputs[0]), layer.stateful_rows()
-    shapes = layer.compute_output_shape(layer.in_structure([(batch, *array.shape[1:]) for array in inputs]))
+    shapes = layer.compute_output_shape(layer.in_structure([(batch, *array.shape[1:]) for array in inputs], x))
     wanted = nest.leaves_of_shapes(shapes)
     if not all(shape and all(isinstance(n, int) for n in shape[1:]) for shape in wanted):
         raise ValueError(f"out cannot be given where the output's shape is not known before: {shapes}")
@@ -180,8 +180,9 @@ def _checked_out(layer: Predicts, out: Any, inputs: list[Array]) -> list[Array]:
     arrays = [out] if nest.is_shape(shapes) else nest.leaves(out)
     custom = layer.runs_custom_code
     for array, shape, dtype in zip(arrays, wanted, layer.output_dtypes(len(wanted)), strict=True):
-        known = shape[0] == batch and not custom
-        rows = samples if known or not isinstance(array, np.ndarray) or array.ndim == 0 else len(array)
+        rows = samples
+        if isinstance(array, np.ndarray) and array.ndim and (custom or shape[0] != batch):
+            rows, dtype = len(array), array.dtype if custom else dtype
         check_out(array, (rows, *shape[1:]), dtype, any_order=True)
     if any(overlap(a, b) for i, a in enumerate(arrays) for b in arrays[:i]):
         raise ValueError("out must hold arrays that do not overlap")

@@ -48,7 +48,7 @@ class Reader:
         self.results = {value.name for value in graph.output}
         self.weights = {tensor.name: tensor for tensor in graph.initializer}
         self.node: Any = None  # the one that is being read, or that an output comes from
-        self._bytes_left = 8 * graph.ByteSize() + (1 << 20)  # of constants that layers may get copies of
+        self._bytes_left = 8 * _byte_size(graph) + (1 << 20)  # of constants that layers may get copies of
         self._names: Counter[str] = Counter()
         for node in self.nodes:
             for name in node.input:
@@ -171,3 +171,13 @@ class Reader:
 def plain_name(name: str) -> str:
     """A name of the file in letters that Keras' files may have."""
     return re.sub(r"[^A-Za-z0-9_.]+", "_", name[:1000])[:100].strip("_")
+
+
+def _byte_size(graph: Any) -> int:
+    """The bytes of a graph in a file. To count them protobuf writes it to memory, with an error of its own."""
+    try:
+        return graph.ByteSize()
+    except Exception as error:
+        raise MemoryError(
+            "the graph of the ONNX model cannot be measured: there is too little memory, or it has 2 GB"
+        ) from error

@@ -189,6 +189,21 @@ def test_a_file_that_is_refused_says_why(tmp_path, name):
     assert type(again) is ModelFileError and again.reason is reason and str(again) == str(caught.value)
 
 
+@pytest.mark.thread_unsafe(reason="changes the working directory")
+def test_messages_begin_with_the_file(tmp_path, monkeypatch):
+    """Also where its name is a word, or a letter, of the message."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "of", "config.json"):
+        archive(Path(name), **{"config.json": b"{"})
+        with pytest.raises(ModelFileError, match=rf"^{name}: 'config.json' is not JSON"):
+            load_model(name)
+        bytes_in(Path(name), b"words")
+        with pytest.raises(ModelFileError, match=f"^{name}: it is none of"):
+            load_small(name)
+        with pytest.raises(ModelFileError, match=f"^{name} is neither"):
+            load_model(name)
+
+
 def test_every_reason_is_given():
     assert {reason for _, _, reason in CASES.values()} == set(Reason)
     assert all(reason.name in Reason.__doc__ for reason in Reason)

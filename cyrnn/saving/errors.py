@@ -106,5 +106,6 @@ def refusals_located(path: str | os.PathLike[str], otherwise: Reason | None = No
         yield
     except CAUSED_BY_CONTENTS as error:
         text = str(error)[:_LONGEST_MESSAGE] or type(error).__name__
-        located = text if os.fspath(path) in text else f"{os.fspath(path)}: {text}"
+        name = os.fspath(path)
+        located = text if text.startswith((f"{name}:", f"{name} ")) else f"{name}: {text}"
         raise ModelFileError(located, reason_of(error, otherwise)) from error

@@ -312,7 +312,7 @@ class Chain(Graph):
             x = self.node("Gather", [table, x], (*self.shapes[x], f), axis=0)
         if self.sometimes(0.2):
             y = self.scaled(x)
-            x = y if len(self.shapes[y]) == 3 else x
+            x = y if len(self.shapes[y]) == 3 and batch_of(self.shapes[y]) is not None else x
         return self.recurrent(x, self.time_first)
 
     def build(self, length):

@@ -51,7 +51,7 @@ class HasSublayers:
 
     def _found(self) -> "dict[str, tuple[Self, ...]]":
         """The layers in each attribute that holds some, looked for now."""
-        attributes = list(vars(self).items())  # a snapshot: other threads may add some
+        attributes = vars(self).copy().items()  # a snapshot: other threads may add some
         found = {name: tuple(_held(value)) for name, value in attributes if name not in _NO_HOLDERS}
         return {name: layers for name, layers in found.items() if layers}
 
@@ -110,7 +110,7 @@ def _held(value: Any) -> "Iterator[Any]":
             yield part
         elif isinstance(part, (list, tuple, dict)) and id(part) not in seen:
             seen.add(id(part))
-            inner = list(part.values()) if isinstance(part, dict) else list(part)  # a snapshot, as above
+            inner = list(dict(part).values()) if isinstance(part, dict) else list(part)  # a snapshot, as above
             pending += [one for one in reversed(inner) if type(one) not in _PLAIN]
 
 

@@ -125,7 +125,7 @@ class Weighted(HasSublayers, HasDTypePolicy):
             self._values = {**old, **values}
             if self._adds_weights:
                 new = {id(old[name]): array for name, array in values.items() if name in old}
-                attributes = {name: value for name, value in list(vars(self).items()) if name not in _NO_HOLDERS}
+                attributes = {name: value for name, value in vars(self).copy().items() if name not in _NO_HOLDERS}
                 seen: set[int] = set()
                 for name, value in attributes.items():
                     after = _substituted(value, new, seen)
@@ -265,7 +265,8 @@ def _substituted(value: Any, new: Mapping[int, Array], seen: set[int]) -> Any:
     if type(value) not in (list, tuple, dict) or id(value) in seen:
         return value
     seen.add(id(value))
-    items = list(value.items()) if type(value) is dict else list(enumerate(value))
+    # Copied first: other threads may add entries, which ends an iteration, and iterating may run other threads.
+    items = list(value.copy().items()) if type(value) is dict else list(enumerate(value))
     changed = [(key, after) for key, part in items if (after := _substituted(part, new, seen)) is not part]
     if type(value) is tuple and changed:
         replaced = dict(changed)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cyrnn import activation_formulas as formulas
 from cyrnn import objects
-from cyrnn.arrays import quietly, to_numpy
+from cyrnn.arrays import quietly, shown, to_numpy
 from cyrnn.engine import plan
 
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
@@ -137,7 +137,7 @@ def get(identifier: Any) -> Callable[..., Any]:
         if found is None:
             _refuse_for_layers(_NOT_OF_A_LAYER.get(identifier))
             known = ", ".join(sorted(_BY_NAME))
-            raise objects.UnknownNameError(f"unknown activation {identifier!r}: expected one of {known}")
+            raise objects.UnknownNameError(f"unknown activation {shown(identifier)}: expected one of {known}")
         return found
     if isinstance(identifier, Mapping):
         return deserialize(identifier)
@@ -145,7 +145,7 @@ def get(identifier: Any) -> Callable[..., Any]:
         _refuse_for_layers(identifier)
         return identifier
     objects.refuse_code(identifier)
-    raise ValueError(f"activation must be None, a name or a callable, got {identifier!r}")
+    raise ValueError(f"activation must be None, a name or a callable, got {shown(identifier)}")
 
 
 def _refuse_for_layers(function: Any) -> None:

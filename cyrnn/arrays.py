@@ -1,4 +1,4 @@
-"""Arguments as NumPy's arrays, and their conversion to other dtypes.
+"""Arguments as NumPy's arrays, their conversion to other dtypes, and how messages show them.
 
 NaN and infinity are values like others: what is too large for a dtype, or not a number, is computed as Keras and NumPy
 define it, and NumPy warns of nothing.
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+_MOST_SHOWN = 100  # characters of a value in a message
 
 # Decorates functions that compute with NumPy and call no code of the user, whose warnings are the user's. Only a
 # decorator: one object cannot be entered by several threads in a `with` statement.
@@ -50,3 +52,40 @@ def to_integers(name: str, array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any
         if not (low > limits.min - 1.0 or low == limits.min) or not high < limits.max + 1.0:
             raise ValueError(f"{name} must be integers of {limits.dtype}, got {low} to {high}")
     return array.astype(dtype)
+
+
+def shown(value: Any) -> str:
+    """What a message shows of a value: the beginning of its `repr`, also of a number with thousands of digits."""
+    if isinstance(value, (str, bytes, list, tuple)):
+        value = value[:_MOST_SHOWN]  # its `repr` is longer, and need not be made whole
+    try:
+        return f"{value!r:.{_MOST_SHOWN}}"
+    except ValueError:  # Python refuses to write numbers of more than 4300 digits, unless told otherwise
+        return f"a {type(value).__name__} with a number of thousands of digits"
+
+
+def array_of_numbers(name: str, value: Any, dtype: DTypeLike | None = None) -> NDArray[Any]:
+    """An array of a number, or of numbers in lists, as configs hold it; an array is returned as it is, or converted.
+
+    What is in lists is checked before NumPy sees it, which would make each text as long as the longest one. Raises
+    ValueError for what is no real number or does not fit in the dtype, and for lists of different lengths.
+    """
+    if hasattr(value, "__array__"):
+        value = to_numpy(name, value)
+    else:
+        pending = [value]
+        while pending:
+            part = pending.pop()
+            if isinstance(part, (list, tuple)):
+                pending += part
+            elif not isinstance(part, (int, float)) and not hasattr(part, "__array__"):
+                raise ValueError(f"{name} must be a real number or an array of them, got {shown(part)}")
+    try:
+        array = np.asarray(value, dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(
+            f"{name} must be a real number or an array of them, in lists of the same lengths: {error}"
+        ) from None
+    if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float32):
+        raise ValueError(f"{name} must be a real number or an array of them, of 64 bits at most, got {shown(value)}")
+    return array

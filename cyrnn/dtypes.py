@@ -12,6 +12,16 @@ import numpy as np
 from cyrnn import objects
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
+_WHOLE = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+NUMBERS = (*_FLOATS, *_WHOLE)  # what arrays may be of, by the names of Keras and NumPy
+_PYTHON_TYPES = {float: "float32", int: "int32", bool: "bool", str: "string"}  # what Keras makes of Python's types
+_OTHERS_OF_KERAS = {
+    "string": "inputs of text are not supported, nor are the layers that take them: turn text into integers before",
+    "complex64": "complex numbers are not supported",
+    "complex128": "complex numbers are not supported",
+    "float8_e4m3fn": "8-bit floats are not supported",
+    "float8_e5m2": "8-bit floats are not supported",
+}
 
 
 def float_dtype(name: str) -> np.dtype:
@@ -23,6 +33,22 @@ def float_dtype(name: str) -> np.dtype:
             raise ValueError("dtype 'bfloat16' needs the package ml_dtypes: pip install ml_dtypes") from error
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(name)
+
+
+def checked_numbers(what: str, dtype: Any) -> str:
+    """The name of a dtype of numbers: one of `NUMBERS`, and nothing else that NumPy takes for a dtype.
+
+    `dtype` is a name, a type of Python or NumPy, or a NumPy dtype of any byte order. Raises ValueError.
+    """
+    name = _PYTHON_TYPES.get(dtype, dtype) if isinstance(dtype, type) else dtype
+    if isinstance(name, np.dtype) or (isinstance(name, type) and issubclass(name, np.generic)):
+        name = np.dtype(name).name
+    if isinstance(name, str) and name in NUMBERS:
+        return float_dtype(name).name
+    reason = _OTHERS_OF_KERAS.get(name) if isinstance(name, str) else None
+    if reason is not None:
+        raise ValueError(f"{what} is {name!r}: {reason}")
+    raise ValueError(f"{what} must be one of {', '.join(NUMBERS)}, got dtype {dtype!r:.100}")
 
 
 @objects.register("keras", "Policy", "PolicyV1")  # as Keras 2 calls it

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from cyrnn import objects, random
-from cyrnn.arrays import quietly, to_numpy
+from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.configurable import Configurable, lookup, number
 from cyrnn.objects import register, serialize
 from cyrnn.random import SeedGenerator, Shape, checked_dtype, checked_shape
@@ -75,8 +75,7 @@ class Constant(Initializer):
     """All `value`: a number, or an array that broadcasts to the shape asked for."""
 
     def __init__(self, value: ArrayLike = 0.0) -> None:
-        if value is None or to_numpy("value", value).dtype.kind in "OSUMmc":
-            raise ValueError(f"value must be a real number or an array of them, got {value!r:.200}")
+        array_of_numbers("value", value)
         self.value = value
         self._exact_shape = False
 

@@ -13,6 +13,10 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from cyrnn.arrays import shown
+
+_LONGEST_MESSAGE = 1000  # characters: an error within nested layers is quoted by each of them
+
 _Class = TypeVar("_Class", bound=type)
 
 _classes: dict[tuple[str, str], type] = {}  # (module, class name or alias) -> class
@@ -88,8 +92,8 @@ def refusals_named(class_name: str, config: Any) -> Iterator[None]:
         yield
     except (ValueError, TypeError, LookupError) as error:
         name = _name(config)
-        text = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else error
-        raise ValueError(f"layer {name!r} ({class_name}) cannot be made: {text}") from error
+        text = f"{type(error).__name__}: {error}" if isinstance(error, LookupError) else str(error)
+        raise ValueError(f"layer {name!r:.200} ({class_name}) cannot be made: {text[:_LONGEST_MESSAGE]}") from error
 
 
 def refuse_code(entry: Any) -> None:
@@ -172,14 +176,16 @@ def deserialize(envelope: Mapping[str, Any], module: str) -> Any:
         found = _classes.get((module, class_name))
     if found is None:
         kind, unknown = module.removeprefix("keras.").removesuffix("s"), registered_name or class_name
-        what = f"unknown {kind} class" if _name(config) is None else f"{kind} {_name(config)!r} is of the unknown class"
+        name = _name(config)
+        what = f"unknown {kind} class" if name is None else f"{kind} {name!r:.200} is of the unknown class"
         code = "; the code that a Lambda layer's config holds is never run" if class_name == "Lambda" else ""
         error = CodeError if code else UnknownNameError
-        raise error(f"{what} {unknown!r}: pass it in custom_objects={{{unknown!r}: ...}} if it is yours{code}")
+        text = shown(unknown)
+        raise error(f"{what} {text}: pass it in custom_objects={{{text}: ...}} if it is yours{code}")
     if not isinstance(found, type):
         return found  # a ready object or a function, handed in by the caller
     if not isinstance(config, Mapping) and (class_name, type(config)) != ("Sequential", list):  # as Keras 2 had it
-        raise ValueError(f"the config of {class_name!r} must be a dict, got {config!r:.200}")
+        raise ValueError(f"the config of {shown(class_name)} must be a dict, got {shown(config)}")
     if "_keras_module" not in vars(found):
         config = copy.deepcopy(config)  # some classes take the dict apart, as Keras' own do
     if isinstance(config, Mapping):
@@ -204,7 +210,7 @@ def _function(config: Any, registered_name: Any) -> Any:
     found = custom_object(registered_name, config)
     if found is None:
         raise UnknownNameError(
-            f"unknown function {config!r} in the config: pass it in custom_objects={{{config!r}: ...}}"
+            f"unknown function {shown(config)} in the config: pass it in custom_objects={{{shown(config)}: ...}}"
         )
     return found
 
@@ -230,4 +236,4 @@ def get(identifier: Any, module: str) -> Any:
         return found
     kind = module.removeprefix("keras.").removesuffix("s")
     error = UnknownNameError if isinstance(identifier, str) else ValueError
-    raise error(f"could not interpret the {kind} {identifier!r}: expected None, a name, a dict, or a callable")
+    raise error(f"could not interpret the {kind} {shown(identifier)}: expected None, a name, a dict, or a callable")

@@ -60,10 +60,10 @@ def errors(actual, truth):
 ANSWERS_SIGINT = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
-def run_python(code, *arguments, check=True, **environment):
+def run_python(code, *arguments, check=True, timeout=120, **environment):
     """Run code in a new interpreter that does not look for modules in the working directory (a source checkout)."""
     kept = {k: v for k, v in os.environ.items() if k not in ("CYRNN_NUM_THREADS", "OMP_NUM_THREADS")}
     command = [sys.executable, "-P", "-W", "ignore", "-c", code, *map(str, arguments)]
     return subprocess.run(
-        command, env={**kept, **environment}, capture_output=True, text=True, timeout=120, check=check
+        command, env={**kept, **environment}, capture_output=True, text=True, timeout=timeout, check=check
     )

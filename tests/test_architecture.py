@@ -19,7 +19,7 @@ ROOT = Path(cyrnn.__file__).parent
 # From the ground up. A room is a module or a package with all that is in it, if no other room names it more closely.
 # Rooms on one floor do not know each other.
 FLOORS = [
-    ["_version", "locks", "arrays"],
+    ["_version", "budget", "locks", "arrays"],
     ["engine"],
     ["objects", "activation_formulas"],
     ["dtypes", "configurable"],

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cyrnn import objects
+from cyrnn import dtypes, objects
+from cyrnn.arrays import array_of_numbers
 from cyrnn.layers.base.symbolic import KerasTensor
 
 
@@ -119,10 +120,8 @@ def _reference(history: Any) -> Reference:
 
 
 def _array(config: Mapping[str, Any]) -> Any:
-    dtype = config.get("dtype", "float32")
-    if not isinstance(dtype, str) or not dtype.startswith(("float", "int", "uint", "bool")):
-        raise ValueError(f"an array of dtype {dtype!r:.200} is not supported")
-    return np.array(config.get("value"), dtype)
+    dtype = dtypes.checked_numbers("dtype of an array", config.get("dtype", "float32"))
+    return array_of_numbers("value of an array", config.get("value"), dtype)
 
 
 def _index(value: Any) -> int | None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cyrnn import budget
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.symbolic import KerasTensor, Node
@@ -68,6 +69,7 @@ class Step:
 
     def run_specs(self, known: dict[KerasTensor, KerasTensor]) -> None:
         """As `run`, with symbolic tensors of other shapes."""
+        budget.spend(1 + len(self.node.inputs) + len(self.node.outputs))
         args, kwargs = nest.mapped(
             lambda leaf: known[leaf] if type(leaf) is KerasTensor else leaf, (self.node.args, self.node.kwargs)
         )

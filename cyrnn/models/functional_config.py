@@ -201,6 +201,9 @@ def _call(name: str, number: int, node: Any, layers: Mapping[str, Any]) -> _Call
             args, kwargs = nest.mapped(lambda leaf: _counted_from_zero(leaf, layers), [args, kwargs])
             if hasattr(layers[name], "checked_call") and isinstance(args[0], list):  # an RNN, and its states
                 args, kwargs = args[0][:1], {**kwargs, "initial_state": args[0][1:]}
+        text = next((leaf for leaf in nest.leaves([args, kwargs]) if isinstance(leaf, str)), None)
+        if text is not None and objects.is_builtin(type(layers[name])):
+            raise ValueError(f"it is called with the text {text!r:.200}")
         return _Call(name, number, args, {k: v for k, v in kwargs.items() if v is not None}, isinstance(node, list))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cyrnn import budget
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import legacy_config, nest
 from cyrnn.layers.base.arguments import checked_shapes
@@ -35,7 +36,8 @@ def outline(envelope: Mapping[str, Any], model: ModelOfLayers | None = None) -> 
     entries = _entries(envelope)
     inputs = {_name(entry): _inputs(entry) for entry in entries}
     if model is None:
-        return _of_config(entries, inputs)
+        with budget.limited():
+            return _of_config(entries, inputs)
     if isinstance(model, Sequential):
         begin = Line("input", "Input", model.input_shape, 0)
         shapes = model.output_shapes_of_layers()

@@ -6,9 +6,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import objects
+from cyrnn import budget, objects
 from cyrnn.layers.around.core import InputLayer
-from cyrnn.layers.base.arguments import Array, Shape
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array, Shape, check_possible
 from cyrnn.layers.base.layer import Layer, required_arguments
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.functional import Model
@@ -40,8 +41,7 @@ class Sequential(Model):
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
-        for layer in layers or ():
-            self._layers = self._with(layer)
+        self._layers = self._with(layers or ())
         self._build_from_input()
 
     @property
@@ -84,7 +84,7 @@ class Sequential(Model):
             the layer before it returns. The model is then as it was.
         """
         before = self._layers, self.built
-        self._layers, self.built = self._with(layer), False
+        self._layers, self.built = self._with([layer]), False
         try:
             self._build_from_input()
         except BaseException:
@@ -100,25 +100,31 @@ class Sequential(Model):
         self.built = self.built and bool(self.layers)
         return last
 
-    def _with(self, layer: object) -> list[Layer]:
-        """The layers with one more. Raises ValueError if it cannot be one."""
-        if isinstance(layer, KerasTensor) and layer.node is not None and isinstance(layer.node.layer, InputLayer):
-            layer = layer.node.layer
-        if not isinstance(layer, Layer):
-            raise ValueError(f"layers must hold cyrnn layers, got {layer!r}")
-        if isinstance(layer, InputLayer) and self._layers:
-            raise ValueError("an Input must be the first of the layers")
-        if any(layer.name == other.name for other in self._layers):
-            raise ValueError(f"layers must have different names, got {layer.name!r} twice")
-        others = required_arguments(layer.call)[1:]
-        if others:
-            hint = ": an RNN runs a cell, put it into an RNN" if "states" in others else ""
-            raise ValueError(
-                f"layers of a Sequential must take one input, got {layer.name!r} ({type(layer).__name__}), whose call "
-                f"needs {', '.join(others)} too{hint}"
-            )
-        begin = not self._layers and layer.first_input_shape is not None
-        return [*self._layers, *([InputLayer(layer.first_input_shape)] if begin else []), layer]
+    def _with(self, more: Iterable[object]) -> list[Layer]:
+        """The layers with some more. Raises ValueError where one cannot be among them."""
+        layers = list(self._layers)
+        names = {layer.name for layer in layers}
+        for layer in more:
+            if isinstance(layer, KerasTensor) and layer.node is not None and isinstance(layer.node.layer, InputLayer):
+                layer = layer.node.layer
+            if not isinstance(layer, Layer):
+                raise ValueError(f"layers must hold cyrnn layers, got {layer!r}")
+            if isinstance(layer, InputLayer) and layers:
+                raise ValueError("an Input must be the first of the layers")
+            if layer.name in names:
+                raise ValueError(f"layers must have different names, got {layer.name!r} twice")
+            others = required_arguments(layer.call)[1:]
+            if others:
+                hint = ": an RNN runs a cell, put it into an RNN" if "states" in others else ""
+                raise ValueError(
+                    f"layers of a Sequential must take one input, got {layer.name!r} ({type(layer).__name__}), whose "
+                    f"call needs {', '.join(others)} too{hint}"
+                )
+            if not layers and layer.first_input_shape is not None:
+                layers.append(InputLayer(layer.first_input_shape))
+            layers.append(layer)
+            names.add(layer.name)
+        return layers
 
     def _build_from_input(self) -> None:
         first = self._layers[0] if self._layers else None
@@ -135,8 +141,11 @@ class Sequential(Model):
         """The shape of the input, and of the output of each layer. Raises ValueError where a layer cannot follow."""
         shapes = [shape]
         for layer in self.layers:
+            budget.spend(1)
             layer.check_input_count(shape)
             shape = layer.compute_output_shape(shape)
+            if nest.is_shape(shape):
+                check_possible(f"the output of layer {layer.name!r}", shape)
             shapes.append(shape)
         return shapes
 

@@ -1,14 +1,17 @@
 """Layers and models as JSON text, in Keras' form."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from cyrnn import activations, objects
+from cyrnn import activations, budget, objects
+from cyrnn.budget import TooLargeError
 from cyrnn.layers import RNN, Bidirectional, Layer
 from cyrnn.layers.around.merging import Merge
 from cyrnn.layers.base import legacy_config
+from cyrnn.saving import json_text
+
+_MOST_MEMORY = 48 << 20  # bytes that parsed JSON may take, beside six times its length
 
 
 def from_json(text: str | bytes, custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -29,11 +32,27 @@ def from_json(text: str | bytes, custom_objects: Mapping[str, Any] | None = None
     Raises
     ------
     ValueError
-        The text is not the config of a layer, or names a class or function that is not known.
+        The text is not the config of a layer, or names a class or function that is not known; or it asks for more than
+        20,000 layers and calls, or for weights that need more memory than this machine (or its container) has, none of
+        which was allocated then.
+    TypeError
+        `text` is neither str nor bytes.
+
+    Notes
+    -----
+    No code from the text runs, and reading it takes time and memory proportional to its length. But the weights that
+    are made are as large as the text says, as those of Keras are: a hundred characters with ``"units": 50000`` ask for
+    10 GB. Where the text comes from a stranger and the process has no limit of its own, use a file of the model with
+    its weights and `cyrnn.saving.load_model`, which allocates no more than the file holds.
     """
+    if not isinstance(text, (str, bytes, bytearray)):
+        raise TypeError(f"text must be a str or bytes, got {type(text).__name__}")
+    text = bytes(text) if isinstance(text, bytearray) else text
     try:
-        envelope = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        envelope = json_text.parsed(text, _MOST_MEMORY + 6 * len(text))
+    except TooLargeError as error:
+        raise ValueError(f"not JSON of the size of a config: {error}") from None
+    except ValueError as error:
         raise ValueError(f"not JSON: {error}") from None
     return from_envelope(envelope, custom_objects)
 
@@ -46,7 +65,7 @@ def from_envelope(
         raise ValueError(f"expected a JSON object with 'class_name' and 'config', got {type(envelope).__name__}")
     version = str(envelope.get("keras_version") or keras_version)
     try:
-        with objects.custom_object_scope({**_meanings(version), **(custom_objects or {})}):
+        with budget.limited(), objects.custom_object_scope({**_meanings(version), **(custom_objects or {})}):
             layer = objects.deserialize(envelope, "keras.layers")
             input_shape = legacy_config.input_shape(envelope)
             if input_shape is not None and isinstance(layer, Layer) and not layer.built:
@@ -66,7 +85,7 @@ def from_envelope(
 
 
 def _at_least(version: str, major: int, minor: int) -> bool:
-    numbers = re.match(r"(\d+)\.(\d+)", version)
+    numbers = re.match(r"(\d{1,9})\.(\d{1,9})", version)
     return numbers is not None and (int(numbers[1]), int(numbers[2])) >= (major, minor)
 
 

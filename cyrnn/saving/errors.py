@@ -5,7 +5,7 @@ import enum
 import os
 from collections.abc import Iterator
 
-from cyrnn import objects
+from cyrnn import budget, objects
 
 _LONGEST_MESSAGE = 1000  # characters; names in a file may have millions
 
@@ -92,6 +92,8 @@ def reason_of(error: BaseException, otherwise: Reason | None = None) -> Reason |
             return Reason.CODE
         if isinstance(cause, objects.UnknownNameError):
             return Reason.UNKNOWN_CLASS
+        if isinstance(cause, budget.TooLargeError):
+            return Reason.TOO_LARGE
         cause = cause.__cause__
     return otherwise
 

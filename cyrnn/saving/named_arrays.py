@@ -107,4 +107,6 @@ def named_arrays(of_a_layer: list[Place]) -> dict[str, Array]:
 
 def from_bfloat16(bits: Array) -> Array:
     """float32 of the same values: a bfloat16 is the upper half of one. `bits` are unsigned 16-bit integers."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    wide = bits.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)

@@ -1,20 +1,23 @@
-"""NumPy's .npz archives. No object arrays: these are pickles, which are never run."""
+"""NumPy's .npz archives. No object arrays: these are pickles, which are never run.
+
+The arrays may be compressed, and expand a thousand times: so an array is read only after its header was, and its caller
+has seen that it is of the shape of a weight. Reading then takes, beside the weights, the time and memory of `zipped`.
+"""
 
 import io
-import math
 from collections.abc import Mapping
 from typing import IO, Any
 
 import numpy as np
 
-from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.arguments import MOST_AXES, Array, is_size, size_of
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.named_arrays import array_format
 from cyrnn.saving.opened import OpenFile
 from cyrnn.saving.zipped import Members
 
 _SUFFIX = ".npy"
-_LONGEST_HEADER = 10_000  # characters
+_LONGEST_HEADER = 2_000  # characters; a shape of 64 axes takes up to 1400
 
 
 class Npz:
@@ -22,18 +25,24 @@ class Npz:
 
     def __init__(self, members: Members) -> None:
         self._members = members
+        self._headers: dict[str, tuple[tuple[int, ...], str]] = {}  # the shapes and dtypes that have been asked for
 
     @property
     def names(self) -> list[str]:
         return [name.removesuffix(_SUFFIX) for name in self._members.names]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        with self._members.opened(name + _SUFFIX) as file:
-            return _header(file, name)[0]
+        return self._described(name)[0]
 
     def dtype_name(self, name: str) -> str:
-        with self._members.opened(name + _SUFFIX) as file:
-            return str(_header(file, name)[2])
+        return self._described(name)[1]
+
+    def _described(self, name: str) -> tuple[tuple[int, ...], str]:
+        if name not in self._headers:
+            with self._members.opened(name + _SUFFIX) as file:
+                shape, _, dtype = _header(file, name)
+            self._headers[name] = shape, str(dtype)
+        return self._headers[name]
 
     def read(self, name: str) -> Array:
         with self._members.opened(name + _SUFFIX) as file:
@@ -43,7 +52,7 @@ class Npz:
                     f"the array {name!r} must be of numbers, the file has {dtype}",
                     Reason.CODE if dtype.hasobject else Reason.MISMATCH,
                 )
-            stored, size = self._members.size(name + _SUFFIX) - file.tell(), math.prod(shape) * dtype.itemsize
+            stored, size = self._members.size(name + _SUFFIX) - file.tell(), size_of(shape) * dtype.itemsize
             if stored != size:
                 raise ModelFileError(f"the array {name!r} of shape {shape} and type {dtype} has {stored} bytes")
             values = np.frombuffer(file.read(size), dtype)
@@ -75,8 +84,8 @@ def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     if length > _LONGEST_HEADER:
         raise ValueError(f"its header has {length} bytes, more than {_LONGEST_HEADER}")
     shape, by_columns, dtype = read(io.BytesIO(told + file.read(length)), max_header_size=_LONGEST_HEADER)
-    if any(n < 0 for n in shape):
-        raise ValueError(f"it has a negative shape {shape}")
+    if len(shape) > MOST_AXES or not all(map(is_size, shape)):
+        raise ValueError(f"it has a shape that no array can have: {shape!r:.200}")
     return shape, by_columns, dtype
 
 

@@ -1,21 +1,24 @@
 """Hugging Face's .safetensors files: eight bytes with the length of a JSON header, the header, the arrays.
 
-The format is so small that it is read and written here, without a library.
+The format is so small that it is read and written here, without a library. A file of n bytes is read in time
+proportional to n, and with at most 8 n bytes and 100 MB of memory, the weights included.
 """
 
 import json
-import math
 import struct
 from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 
-from cyrnn.layers.base.arguments import Array
+from cyrnn.budget import TooLargeError
+from cyrnn.layers.base.arguments import MOST_AXES, Array, is_size, size_of
+from cyrnn.saving import json_text
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.named_arrays import array_format, from_bfloat16
 from cyrnn.saving.opened import OpenFile
 
 _LARGEST_HEADER = 16 << 20  # bytes; a real one has a hundred for each array
+_MOST_MEMORY = 64 << 20  # bytes that it may take when it is parsed, beside six times the file's size
 _NUMBERS: dict[str, np.dtype[Any]] = {
     f"{name}{8 * size}": np.dtype(f"<{kind}{size}")
     for name, kind, sizes in (("F", "f", (2, 4, 8)), ("I", "i", (1, 2, 4, 8)), ("U", "u", (1, 2, 4, 8)))
@@ -34,13 +37,18 @@ class SafeTensors:
             raise ModelFileError(f"it is not a sound .safetensors file: its header would have {size} bytes", reason)
         self._data = memoryview(content)[8 + size :]
         try:
-            header = json.loads(content[8 : 8 + size], object_pairs_hook=_each_once)
-        except (ValueError, RecursionError) as error:
+            text = str(memoryview(content)[8 : 8 + size], "utf-8")
+            header = json_text.parsed(text, _MOST_MEMORY + 6 * len(content), _each_once)
+        except TooLargeError as error:
+            raise ModelFileError(
+                f"the header of the .safetensors file is too large: {error}", Reason.TOO_LARGE
+            ) from None
+        except ValueError as error:
             raise ModelFileError(f"the header of the .safetensors file is not sound: {error}") from None
         if not isinstance(header, dict):
             raise ModelFileError("the header of the .safetensors file must be a JSON object")
         header.pop("__metadata__", None)
-        self._entries = {name: _entry(name, entry) for name, entry in header.items()}
+        self._entries = {name: _entry(name, header.pop(name)) for name in list(header)}
         end = 0
         for name, (_, _, begin, stop) in sorted(self._entries.items(), key=lambda item: item[1][2:]):
             if begin != end or stop > len(self._data):
@@ -82,13 +90,16 @@ def _entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     kind, shape, offsets = (described.get(key) for key in ("dtype", "shape", "data_offsets"))
     if isinstance(kind, str) and kind in _SIZES and _counts(shape) and _counts(offsets) and len(offsets) == 2:
         begin, end = offsets
-        if end - begin == math.prod(shape) * _SIZES[kind]:
+        if end - begin == size_of(shape) * _SIZES[kind]:
             return kind, tuple(shape), begin, end
     raise ModelFileError(f"the array {name!r} of the .safetensors file is not described as it must be: {entry!r:.200}")
 
 
 def _counts(numbers: Any) -> TypeGuard[list[int]]:
-    return isinstance(numbers, list) and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
+    """Whether it is a list of sizes, no longer than a shape can be."""
+    return (
+        isinstance(numbers, list) and len(numbers) <= MOST_AXES and all(type(n) is int and is_size(n) for n in numbers)
+    )
 
 
 def write_safetensors(file: BinaryIO, arrays: dict[str, Array]) -> None:

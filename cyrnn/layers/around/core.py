@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
-from cyrnn import activations, constraints, initializers, objects, regularizers
+from cyrnn import activations, constraints, dtypes, initializers, objects, regularizers
 from cyrnn.arrays import converted, quietly
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
@@ -29,9 +29,9 @@ class InputLayer(Layer):
         The shape without the batch axis; None stands for any length. Either this or `batch_shape` is needed.
     batch_size : int, optional
         The length of the batch axis, with `shape`.
-    dtype : str, optional
-        The dtype that arrays are converted to, default "float32". Integers of any width stay as they are for an integer
-        dtype.
+    dtype : str or type, optional
+        The dtype of numbers that arrays are converted to, default "float32": a name of Keras, or a type of Python or
+        NumPy. Integers of any width stay as they are for an integer dtype.
     sparse, ragged : bool, optional
         Only False is supported.
     batch_shape : tuple of int and None, optional
@@ -44,14 +44,15 @@ class InputLayer(Layer):
     Raises
     ------
     ValueError
-        For both or none of `shape` and `batch_shape`, for other values of these, and for sparse or ragged inputs.
+        For both or none of `shape` and `batch_shape`, for other values of these, for sparse or ragged inputs, and for
+        dtypes of which no layer could take arrays, as "string" and "object".
     """
 
     def __init__(
         self,
         shape: Sequence[int | None] | None = None,
         batch_size: int | None = None,
-        dtype: str | None = None,
+        dtype: DTypeLike | None = None,
         sparse: bool | None = None,
         ragged: bool | None = None,
         batch_shape: Sequence[int | None] | None = None,
@@ -68,7 +69,7 @@ class InputLayer(Layer):
             raise ValueError(f"give batch_size or batch_shape, one of them; got {batch_size!r} and {batch_shape!r}")
         super().__init__(name=name)
         self.batch_shape = checked_shape("shape", [batch_size, *shape] if shape is not None else batch_shape)
-        self._dtype = np.dtype(dtype or "float32").name
+        self._dtype = dtypes.checked_numbers(f"dtype of input {self.name!r}", "float32" if dtype is None else dtype)
         self.optional = bool(optional)
         self.built = True
         symbolic.Node(self, (), {}, KerasTensor(self.batch_shape, self.dtype, self.name))

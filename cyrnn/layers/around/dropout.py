@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cyrnn import objects, random, regularizers
-from cyrnn.arrays import quietly
-from cyrnn.layers.base.arguments import Array, checked_axes, checked_rate
+from cyrnn.arrays import quietly, shown
+from cyrnn.layers.base.arguments import MOST_AXES, Array, checked_axes, checked_rate, is_size
 from cyrnn.layers.base.layer import Layer
 
 
@@ -55,11 +55,14 @@ class NoiseShaped(Disturbing):
         self.noise_shape = _checked_noise_shape(noise_shape)
 
     def noise_axes(self, inputs: Array) -> tuple[int, ...]:
-        """The lengths of the noise's axes. Raises ValueError unless it has as many as the inputs."""
+        """The lengths of the noise's axes. Raises ValueError unless it can be broadcast to the inputs."""
         axes = self.noise_shape or (None,) * inputs.ndim
         if len(axes) != inputs.ndim:
             raise ValueError(f"noise_shape {axes} must have as many axes as the inputs, got shape {inputs.shape}")
-        return tuple(n if axis is None else axis for axis, n in zip(axes, inputs.shape, strict=True))
+        lengths = tuple(n if axis is None else axis for axis, n in zip(axes, inputs.shape, strict=True))
+        if any(length not in (1, n) for length, n in zip(lengths, inputs.shape, strict=True)):
+            raise ValueError(f"noise_shape {axes} must hold 1, None, or the lengths of the inputs, got {inputs.shape}")
+        return lengths
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "noise_shape": None if self.noise_shape is None else list(self.noise_shape)}
@@ -236,6 +239,10 @@ def _checked_noise_shape(shape: Any) -> tuple[int | None, ...] | None:
     """None, or positive ints and None in a list or tuple. Raises ValueError."""
     if shape is None:
         return None
-    if not isinstance(shape, (list, tuple)) or any(n is not None and (type(n) is not int or n < 1) for n in shape):
-        raise ValueError(f"noise_shape must be a list of positive integers and None, got {shape!r}")
+    if (
+        not isinstance(shape, (list, tuple))
+        or len(shape) > MOST_AXES
+        or not all(n is None or (type(n) is int and is_size(n, 1)) for n in shape)
+    ):
+        raise ValueError(f"noise_shape must be a list of positive integers and None, got {shown(shape)}")
     return tuple(shape)

@@ -119,6 +119,7 @@ class _Windows(_OverTime):
         """The inputs by window: a last axis of `pool_size`, with `fill` where a window reaches over an end."""
         axis, (size,), (stride,) = self.steps_axis, self.pool_size, self.strides
         count, timesteps = self.compute_output_shape(inputs.shape)[axis] or 0, inputs.shape[axis]
+        size = min(size, 3 * timesteps + 2)  # from there on, all windows hold all timesteps: what is filled up is small
         missing = max(0, (count - 1) * stride + size - timesteps) if count else size
         ends = [(0, 0)] * 3
         ends[axis] = (missing // 2, missing - missing // 2)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import initializers, objects
-from cyrnn.arrays import quietly, to_numpy
+from cyrnn.arrays import array_of_numbers, quietly, shown, to_numpy
 from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, checked_axis_argument, known_axis
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import Weight, WeightSpec
@@ -63,9 +63,10 @@ class Normalization(_OfData):
         axes = checked_axis_argument(() if axis is None else axis)
         self.axis = (axes,) if isinstance(axes, int) else tuple(axes)
         if (mean is None) != (variance is None):
-            raise ValueError(f"give both mean and variance, or none; got {mean!r} and {variance!r}")
-        arrays = [to_numpy(name, values) for name, values in {"mean": mean, "variance": variance}.items()]
-        shapes = [array.shape for array in arrays]
+            raise ValueError(f"give both mean and variance, or none; got {shown(mean)} and {shown(variance)}")
+        given = {} if mean is None else {"mean": mean, "variance": variance}
+        arrays = [array_of_numbers(name, values) for name, values in given.items()]
+        shapes = [array.shape for array in arrays] or [(), ()]
         if shapes[0] != shapes[1] or len(shapes[0]) > len(self.axis):
             raise ValueError(
                 f"mean and variance must have the same shape, of at most {len(self.axis)} axes; "
@@ -176,8 +177,7 @@ class Rescaling(_OfData):
     def __init__(self, scale: ArrayLike, offset: ArrayLike = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         for name, value in (("scale", scale), ("offset", offset)):
-            if to_numpy(name, value).dtype.kind not in "fiub":
-                raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}")
+            array_of_numbers(name, value)
         self.scale, self.offset = scale, offset
 
     @quietly

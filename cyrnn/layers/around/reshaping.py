@@ -9,13 +9,19 @@ from numpy.typing import ArrayLike
 
 from cyrnn import objects
 from cyrnn.layers.base.arguments import (
+    LARGEST,
+    MOST_AXES,
     Array,
     Shape,
     as_array,
     checked_axes,
     checked_data_format,
+    checked_int,
+    checked_size_of,
     checked_sizes,
     in_native_order,
+    is_size,
+    shown,
 )
 from cyrnn.layers.base.layer import Layer
 
@@ -61,7 +67,7 @@ class Flatten(Moving):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         batch, *rest = _with_batch(self.name, input_shape)
-        return (batch, _product(rest))
+        return (batch, _elements(self.name, rest))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "data_format": self.data_format}
@@ -87,11 +93,15 @@ class Reshape(Moving):
     def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(target_shape, (list, tuple)):
-            raise TypeError(f"target_shape must be a tuple of integers, got {target_shape!r}")
+            raise TypeError(f"target_shape must be a tuple of integers, got {shown(target_shape)}")
         lengths = tuple(target_shape)
-        if any(isinstance(n, bool) or not hasattr(n, "__index__") or n < -1 for n in lengths) or lengths.count(-1) > 1:
-            raise ValueError(f"target_shape must hold integers of at least 0, and at most one -1; got {target_shape!r}")
+        if len(lengths) >= MOST_AXES or not all(is_size(n, -1) for n in lengths) or lengths.count(-1) > 1:
+            raise ValueError(
+                f"target_shape must hold less than {MOST_AXES} integers from 0 to {LARGEST}, and at most one -1; "
+                f"got {len(lengths)}: {shown(target_shape)}"
+            )
         self.target_shape = tuple(n.__index__() for n in lengths)
+        self._known = checked_size_of("target_shape", (n for n in self.target_shape if n != -1))
         self.built = True
 
     def moved(self, inputs: Array) -> Array:
@@ -99,7 +109,7 @@ class Reshape(Moving):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         batch, *rest = _with_batch(self.name, input_shape)
-        size, known = _product(rest), math.prod(n for n in self.target_shape if n != -1)
+        size, known = _elements(self.name, rest), self._known
         if size is None:
             return (batch, *(None if n == -1 else n for n in self.target_shape))
         if size != known if -1 not in self.target_shape else (known == 0 or size % known):
@@ -133,10 +143,10 @@ class Permute(Moving):
     def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(dims, (list, tuple)):
-            raise TypeError(f"dims must be a tuple of integers, got {dims!r}")
+            raise TypeError(f"dims must be a tuple of integers, got {shown(dims)}")
         self.dims = tuple(dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
-            raise ValueError(f"dims must hold the integers from 1 on, each once; got {dims!r}")
+            raise ValueError(f"dims must hold the integers from 1 on, each once; got {shown(dims)}")
 
     def moved(self, inputs: Array) -> Array:
         return inputs.transpose(0, *self.dims)
@@ -291,10 +301,8 @@ class Identity(Moving):
 def _checked_count(name: str, value: Any) -> int:
     """A positive int. Raises TypeError for what is no int and ValueError below 1, as Keras does here."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be a positive integer, got {value!r}")
-    if value.__index__() <= 0:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    return value.__index__()
+        raise TypeError(f"{name} must be a positive integer, got {shown(value)}")
+    return checked_int(name, value)
 
 
 def _with_batch(layer: str, shape: Sequence[int | None]) -> Shape:
@@ -303,5 +311,8 @@ def _with_batch(layer: str, shape: Sequence[int | None]) -> Shape:
     return tuple(shape)
 
 
-def _product(lengths: Sequence[int | None]) -> int | None:
-    return None if None in lengths else math.prod(n for n in lengths if n is not None)
+def _elements(layer: str, lengths: Sequence[int | None]) -> int | None:
+    """The number of elements of a sample; None where it is not known. Raises ValueError for more than an array's."""
+    if None in lengths:
+        return None
+    return checked_size_of(f"a sample of the inputs of {layer!r}", (n for n in lengths if n is not None))

@@ -1,14 +1,21 @@
-"""How arguments are checked: each function gives the value in one form, or raises an error that names the argument."""
+"""How arguments are checked: each function returns the value in one form, or raises an error that names the argument.
+
+Arguments may come from a file, so nothing here takes long, or much memory: sizes are below 2**63, shapes have at most
+as many axes as an array can have, and messages show the beginning of what came.
+"""
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cyrnn.arrays import to_numpy
+from cyrnn.arrays import shown, to_numpy
 
 _NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
+LARGEST = sys.maxsize  # elements of an array, and so the length of an axis
+MOST_AXES = 64  # of an array of NumPy
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
@@ -60,11 +67,51 @@ def checked_bool(name: str, value: Any) -> bool:
     return value
 
 
+def is_size(value: Any, least: int = 0) -> bool:
+    """Whether `value` is an integer from `least` up to the most elements that an array can have."""
+    return not isinstance(value, bool) and hasattr(value, "__index__") and least <= value.__index__() <= LARGEST
+
+
+def size_of(lengths: Iterable[int]) -> int:
+    """The number of elements of an array of these lengths; more than `LARGEST` stands for any that no array could have.
+
+    Unlike `math.prod`, it ends at the first product that is too large, so numbers from a file cannot make it slow.
+    """
+    size = 1
+    for length in lengths:
+        if length == 0:
+            return 0
+        if size <= LARGEST:
+            size = size * length if length <= LARGEST else LARGEST + 1
+    return min(size, LARGEST + 1)
+
+
+def checked_size_of(what: str, lengths: Iterable[int]) -> int:
+    """`size_of`, of lengths that an array can have. Raises ValueError for others."""
+    shape = tuple(lengths)
+    if size_of(shape) > LARGEST:
+        raise ValueError(f"{what} would have more elements than an array can have, got {shown(shape)}")
+    return size_of(shape)
+
+
+def check_possible(what: str, shape: Iterable[int | None]) -> None:
+    """Raises ValueError for a shape that no array can have: of too many axes, or one that is too long."""
+    axes = tuple(shape)
+    if len(axes) > MOST_AXES:
+        raise ValueError(f"{what} would have {len(axes)} axes, but arrays have at most {MOST_AXES}")
+    if any(n is not None and n > LARGEST for n in axes):
+        raise ValueError(f"{what} would have the shape {shown(axes)}, but axes have a length of at most {LARGEST}")
+
+
 def checked_shape(name: str, shape: Any) -> Shape:
     """A shape of at least one axis as a tuple of non-negative ints and None. Raises ValueError."""
-    axes = tuple(shape) if isinstance(shape, (list, tuple)) else ()
-    if not axes or any(n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or n < 0) for n in axes):
-        raise ValueError(f"{name} must be a tuple of non-negative integers and None, got {shape!r:.100}")
+    axes = shape if isinstance(shape, (list, tuple)) else ()
+    if len(axes) > MOST_AXES:
+        raise ValueError(f"{name} must have at most {MOST_AXES} axes, got {len(axes)}")
+    if not axes or not all(n is None or is_size(n) for n in axes):
+        raise ValueError(
+            f"{name} must be a tuple of non-negative integers and None, none above {LARGEST}, got {shown(shape)}"
+        )
     return tuple(None if n is None else n.__index__() for n in axes)
 
 
@@ -103,7 +150,9 @@ def checked_axis_argument(axis: Any) -> int | list[int]:
     """An int, or a list of them. Raises TypeError."""
     given = axis if isinstance(axis, (list, tuple)) else [axis]
     if any(isinstance(n, bool) or not hasattr(n, "__index__") for n in given):
-        raise TypeError(f"axis must be an integer or a list of integers, got {axis!r}")
+        raise TypeError(f"axis must be an integer or a list of integers, got {shown(axis)}")
+    if len(given) > MOST_AXES or not all(-MOST_AXES <= n.__index__() < MOST_AXES for n in given):
+        raise ValueError(f"axis must be one of at most {MOST_AXES} axes, or a list of such, got {shown(axis)}")
     return [n.__index__() for n in axis] if isinstance(axis, (list, tuple)) else axis.__index__()
 
 
@@ -112,17 +161,17 @@ def checked_number(name: str, value: Any) -> float:
     if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
         value = value.item()
     if value is not None and not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
+        raise TypeError(f"{name} must be a number, got {shown(value)}")
     if value is None or not value >= 0:
-        raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
+        raise ValueError(f"{name} must be a number of at least 0, got {shown(value)}")
     return value
 
 
 def checked_sizes(name: str, value: Any, count: int, least: int = 1) -> tuple[int, ...]:
     """An int for all of `count` sizes, or a tuple of as many. Raises ValueError."""
     sizes = tuple(value) if isinstance(value, (list, tuple)) else (value,) * count
-    if len(sizes) != count or any(isinstance(n, bool) or not hasattr(n, "__index__") or n < least for n in sizes):
-        raise ValueError(f"{name} must be an integer or {count} of them, of at least {least}, got {value!r}")
+    if len(sizes) != count or not all(is_size(n, least) for n in sizes):
+        raise ValueError(f"{name} must be an integer or {count} of them, from {least} to {LARGEST}, got {shown(value)}")
     return tuple(n.__index__() for n in sizes)
 
 
@@ -130,7 +179,7 @@ def checked_data_format(value: Any) -> str:
     """The name of an order of axes: "channels_first", or "channels_last" for None too. Raises ValueError."""
     name = "channels_last" if value is None else str(value).lower()
     if name not in ("channels_last", "channels_first"):
-        raise ValueError(f"data_format must be 'channels_last' or 'channels_first', got {value!r}")
+        raise ValueError(f"data_format must be 'channels_last' or 'channels_first', got {shown(value)}")
     return name
 
 
@@ -138,9 +187,11 @@ def checked_int(name: str, value: Any) -> int:
     """A positive Python int from anything that is one. Raises TypeError or ValueError."""
     if isinstance(value, bool) or value is None or not hasattr(value, "__index__"):
         kind = ValueError if isinstance(value, (bool, float)) else TypeError  # as Keras has it for 2.5 and for "3"
-        raise kind(f"{name} must be a positive integer, got {value!r}")
+        raise kind(f"{name} must be a positive integer, got {shown(value)}")
     if value.__index__() <= 0:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    if value.__index__() > LARGEST:
+        raise ValueError(f"{name} must be at most {LARGEST}, as no array is longer; got {shown(value)}")
     return value.__index__()
 
 
@@ -149,7 +200,7 @@ def checked_rate(name: str, value: Any) -> float:
     if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
         value = value.item()
     if not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number between 0 and 1, got {value!r}")
+        raise TypeError(f"{name} must be a number between 0 and 1, got {shown(value)}")
     if value != value:
         raise ValueError(f"{name} must be a number between 0 and 1, got nan")
     return float(min(1, max(0, value)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from cyrnn import locks
+from cyrnn import budget, locks
 from cyrnn.layers.base.arguments import Shape, checked_shapes
 from cyrnn.layers.base.weights import Weighted, WeightSpec
 
@@ -104,6 +104,7 @@ class Buildable(Weighted):
         """What is wrong with calling the layer, built for one shape, with inputs of another: other weight shapes."""
         if self.makes_its_own_weights or shape == built_for:
             return
+        budget.spend(1)
         for old, new in zip(self.weight_specs(built_for), self.weight_specs(shape), strict=True):
             if old.shape != new.shape:
                 yield f"the {old.name} of layer {self.name!r} has shape {old.shape}, inputs {shape} need {new.shape}"

@@ -3,7 +3,8 @@
 import warnings
 from typing import Any
 
-from cyrnn import dtypes, objects, regularizers
+from cyrnn import budget, dtypes, objects, regularizers
+from cyrnn.arrays import shown
 from cyrnn.layers.base.calling import CallableLayer, accepted, required_arguments
 from cyrnn.layers.base.config import Configurable
 from cyrnn.layers.base.names import unique_name
@@ -49,6 +50,7 @@ class Layer(CallableLayer, Configurable):
         activity_regularizer: Any = None,
         **kwargs: Any,
     ) -> None:
+        budget.spend(budget.LAYER)
         cls = type(self).__name__
         input_dim, self.first_input_shape = kwargs.pop("input_dim", None), kwargs.pop("input_shape", None)
         if input_dim is not None:
@@ -58,9 +60,9 @@ class Layer(CallableLayer, Configurable):
                 f"{cls}: input_shape and input_dim are deprecated; begin the model with an Input", stacklevel=3
             )
         if kwargs:
-            raise ValueError(f"Unrecognized keyword arguments passed to {cls}: {kwargs}")
+            raise ValueError(f"Unrecognized keyword arguments passed to {cls}: {shown(kwargs)}")
         if name is not None and (not isinstance(name, str) or "/" in name):
-            raise ValueError(f"name must be a string without '/', got {name!r}")
+            raise ValueError(f"name must be a string without '/', got {shown(name)}")
         super().__init__(trainable)
         self.name = unique_name(objects.snake_case(cls)) if name is None else name
         self.dtype_policy = dtypes.get(dtype)

@@ -11,7 +11,11 @@ def is_nested(value: Any) -> bool:
 
 def flatten(nest: Any) -> list[Any]:
     """The leaves, in order; a leaf alone is a nest of one."""
-    return [leaf for part in nest for leaf in flatten(part)] if is_nested(nest) else [nest]
+    if not is_nested(nest):
+        return [nest]
+    found: list[Any] = []
+    _collect(nest, is_nested, found)
+    return found
 
 
 def pack(structure: Any, leaves: Sequence[Any]) -> Any:
@@ -31,7 +35,11 @@ def _pack(structure: Any, leaves: Iterator[Any]) -> Any:
 
 def leaves(structure: Any) -> list[Any]:
     """What is in lists, tuples and dicts, in order; dicts by sorted key, as Keras has it."""
-    return [leaf for part in _parts(structure) for leaf in leaves(part)] if is_structure(structure) else [structure]
+    if not is_structure(structure):
+        return [structure]
+    found: list[Any] = []
+    _collect(structure, is_structure, found)
+    return found
 
 
 def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
@@ -75,6 +83,15 @@ def leaves_of_shapes(shapes: Any) -> list[Any]:
     found: list[Any] = []
     mapped_shapes(found.append, shapes)
     return found
+
+
+def _collect(structure: Any, has_parts: Callable[[Any], bool], found: list[Any]) -> None:
+    """Add the leaves to `found`: each is moved once, however deep it is."""
+    if not has_parts(structure):
+        found.append(structure)
+        return
+    for part in _parts(structure):
+        _collect(part, has_parts, found)
 
 
 def _parts(structure: Any) -> Iterable[Any]:

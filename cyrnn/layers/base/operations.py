@@ -7,6 +7,7 @@ Any, ...), and each layer after them gets their result as its mask.
 from collections.abc import Mapping
 from typing import Any
 
+from cyrnn.layers.base.arguments import MOST_AXES
 from cyrnn.layers.base.array_functions import FUNCTIONS
 from cyrnn.layers.base.symbolic import OPERATION_MODULES, Operation, applied
 
@@ -17,7 +18,7 @@ _WITH_A_DTYPE = ("Cast", "OnesLike", "ZerosLike")
 
 
 def from_entry(entry: Mapping[str, Any], name: str) -> Operation:
-    """The operation that a config tells of. Raises ValueError for one that is not known, or has other options."""
+    """The operation that an entry of a config describes. Raises ValueError for unknown ones, and for other options."""
     class_name, config = entry.get("class_name"), entry.get("config")
     if not isinstance(config, Mapping):
         raise ValueError(f"the config of {name!r} must be a dict, got {config!r:.200}")
@@ -26,8 +27,8 @@ def from_entry(entry: Mapping[str, Any], name: str) -> Operation:
     options = {key: value for key, value in config.items() if key != "name" and value is not None}
     for key, value in options.items():
         sound = {
-            "axis": type(value) is int or (isinstance(value, list) and all(type(n) is int for n in value)),
-            "axes": isinstance(value, list) and all(type(n) is int for n in value),
+            "axis": _is_axis(value) or _are_axes(value),
+            "axes": _are_axes(value),
             "keepdims": isinstance(value, bool),
             "dtype": value in ("bool", "int32", "int64", "float32", "float64") and class_name in _WITH_A_DTYPE,
         }
@@ -35,3 +36,11 @@ def from_entry(entry: Mapping[str, Any], name: str) -> Operation:
             raise ValueError(f"layer {name!r} ({class_name}) has the option {key!r:.200} of {value!r:.200}")
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     return Operation(class_name, name, str(entry.get("module") or "keras.src.ops.numpy"), options)
+
+
+def _is_axis(value: Any) -> bool:
+    return type(value) is int and -MOST_AXES <= value < MOST_AXES
+
+
+def _are_axes(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= MOST_AXES and all(map(_is_axis, value))

@@ -14,10 +14,10 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cyrnn import objects
-from cyrnn.arrays import quietly
+from cyrnn import budget, objects
+from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import Array, Shape
+from cyrnn.layers.base.arguments import LARGEST, Array, Shape, check_possible, size_of
 from cyrnn.layers.base.array_functions import BINARY, ELEMENTWISE, FUNCTIONS, JOINING, REARRANGING, item_shape
 from cyrnn.layers.base.names import unique_name
 
@@ -52,6 +52,7 @@ class KerasTensor:
 
     def __init__(self, shape: Sequence[int | None], dtype: str = "float32", name: str | None = None) -> None:
         self.shape: Shape = tuple(shape)
+        check_possible("a tensor", self.shape)
         self.dtype = dtype
         self.name = name or f"keras_tensor_{next(_names)}".removesuffix("_0")
         self.node: Node | None = None  # the call that it comes from
@@ -126,6 +127,7 @@ class Node:
             tensor.node, tensor.tensor_index = self, index
         if noted:
             layer._nodes.append(self)
+        budget.spend(max(budget.CALL, len(self.inputs) + len(self.outputs)))
 
     @property
     def parents(self) -> "list[Node]":
@@ -193,7 +195,15 @@ def placeholder(tensor: Any, dtype: DTypeLike | None = None, batch: int = 1) -> 
     if tensor.shape and tensor.shape[0] is None:
         lengths[0] = batch
     whole = tensor.dtype.startswith(("int", "uint", "bool"))
-    return np.broadcast_to(np.zeros((), tensor.dtype if dtype is None or whole else dtype), lengths)
+    return _one_zero(tensor.dtype if dtype is None or whole else dtype, lengths)
+
+
+def _one_zero(dtype: DTypeLike, lengths: Sequence[int]) -> Array:
+    """Zeros of these lengths, which are one zero in memory. Raises ValueError where no array could be so large."""
+    zero = np.zeros((), dtype)
+    if size_of(lengths) * zero.itemsize > LARGEST:
+        raise ValueError(f"an array of shape {tuple(lengths)} would be larger than any array can be")
+    return np.broadcast_to(zero, lengths)
 
 
 def zeros(tensor: Any) -> Any:
@@ -265,8 +275,9 @@ class Operation:
         return KerasTensor(self._reduced(shapes[0]), dtype.name)
 
     def _arranged(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The arguments of a call in their order. Raises ValueError for options of NumPy's functions, and for indices
-        that are neither numbers nor slices: what a file says must not choose where results go, or how large they are.
+        """The arguments of a call in their order. Raises ValueError for options of NumPy's functions, for indices that
+        are neither numbers nor slices, and for what is no number: a file must not choose where results go, or how large
+        they are.
         """
         wanted = 2 if self.class_name in BINARY else 1
         named = [kwargs[name] for name in _NAMED if name in kwargs]
@@ -280,7 +291,13 @@ class Operation:
             key = arranged[1] if isinstance(arranged[1], (list, tuple)) else [arranged[1]]
             if not all(type(part) is int or part is None or part is ... or isinstance(part, slice) for part in key):
                 raise ValueError(f"{self.name!r} must be an index of integers and slices, got {arranged[1]!r:.200}")
-        return arranged
+            return arranged
+        if self.class_name in JOINING:
+            parts = nest.leaves(arranged)
+            if not parts or not all(hasattr(part, "shape") for part in parts):
+                raise ValueError(f"{self.name!r} ({self.class_name}) takes a list of tensors, got {arranged!r:.200}")
+            return arranged
+        return tuple(_operand(f"an argument of {self.name!r}", part) for part in arranged)
 
     def _joined(self, shapes: list[Shape]) -> Shape:
         axis, rank = self.options.get("axis", 0), len(shapes[0])
@@ -315,6 +332,18 @@ def applied(class_name: str, *args: Any, **options: Any) -> Any:
     return Operation(class_name, name, f"{OPERATION_MODULES[0]}.numpy", options)(*args)
 
 
+def _operand(what: str, value: Any) -> Any:
+    """A tensor, an array or a number; numbers in lists are an array, as Keras makes it: of float32 or int32."""
+    if hasattr(value, "shape") or isinstance(value, (bool, int, float)):
+        return value
+    array = array_of_numbers(what, value)
+    return (
+        array
+        if array.dtype == bool
+        else array_of_numbers(what, value, "float32" if array.dtype.kind == "f" else "int32")
+    )
+
+
 def _dtype(value: Any) -> str | None:
     return str(value.dtype) if hasattr(value, "dtype") else None
 
@@ -323,7 +352,7 @@ def _view(value: Any, any_length: int) -> Any:
     """An array in the place of a symbolic tensor that takes no memory, with this length where any goes."""
     if not _is(value):
         return value
-    return np.broadcast_to(np.zeros((), value.dtype), [any_length if n is None else n for n in value.shape])
+    return _one_zero(value.dtype, [any_length if n is None else n for n in value.shape])
 
 
 def _same(shapes: list[Shape]) -> Shape:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import constraints, initializers, locks, random, regularizers
-from cyrnn.arrays import converted, to_numpy
-from cyrnn.layers.base.arguments import Array, checked_bool, in_native_order
+from cyrnn import budget, constraints, initializers, locks, random, regularizers
+from cyrnn.arrays import array_of_numbers, converted, to_numpy
+from cyrnn.layers.base.arguments import Array, checked_bool, checked_size_of, in_native_order
 from cyrnn.layers.base.dtype_policy import HasDTypePolicy
 from cyrnn.layers.base.sublayers import HasSublayers
 
@@ -71,6 +71,9 @@ class Weighted(HasSublayers, HasDTypePolicy):
 
     def _initial_value(self, spec: WeightSpec) -> ArrayLike:
         initializer = spec.initializer or initializers.GlorotUniform()  # what Keras takes for None
+        dtype = self.dtype_policy.variable_dtype if spec.dtype is None else spec.dtype
+        what = f"weight {spec.name!r} of layer {self.name!r}, of shape {spec.shape},"
+        budget.spend_weights(what, checked_size_of(what, spec.shape) * dtype.itemsize)
         return initializer(spec.shape, dtype=self.dtype_policy.variable_dtype.name)
 
     def add_weight(
@@ -216,13 +219,14 @@ class Weighted(HasSublayers, HasDTypePolicy):
     def _checked_weight(self, name: str, value: ArrayLike) -> Array:
         spec = self._specs.get(name)
         dtype = self.dtype_policy.variable_dtype if spec is None or spec.dtype is None else spec.dtype
-        given = to_numpy(f"weight {name!r} of layer {self.name!r}", value)
+        what = f"weight {name!r} of layer {self.name!r}"
+        given = array_of_numbers(what, value) if isinstance(value, (list, tuple)) else to_numpy(what, value)
         if given.dtype.kind not in "fiub" and not np.can_cast(given.dtype, np.float32):  # bfloat16 is of kind "V"
-            raise TypeError(f"weight {name!r} of layer {self.name!r} must be real numbers, got dtype {given.dtype}")
+            raise TypeError(f"{what} must be real numbers, got dtype {given.dtype}")
         array = in_native_order(converted(given, dtype))
         expected = array.shape if spec is None else spec.shape
         if array.shape != expected:
-            raise ValueError(f"weight {name!r} of layer {self.name!r} has shape {expected}, got {array.shape}")
+            raise ValueError(f"{what} has shape {expected}, got {array.shape}")
         return read_only(array)
 
     def count_params(self) -> int:

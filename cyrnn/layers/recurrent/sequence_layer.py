@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.symbolic import KerasTensor
 
 
 class SequenceLayer(Layer):
@@ -65,8 +66,16 @@ class SequenceLayer(Layer):
         if any(isinstance(size, int) and size > symbolic.MOST_ELEMENTS for size in sizes):
             return  # the config of a file may name any number; its weights are compared with it before they are made
         batch, dtype = symbolic.common_batch((sequences, initial_state)), self.dtype_policy.engine_dtype
-        x, states = nest.mapped(lambda tensor: symbolic.placeholder(tensor, dtype, batch), [sequences, initial_state])
-        self.checked_call(self.checked_inputs(x), states, None)
+
+        def zeros(tensor: Any) -> Any:
+            if not isinstance(tensor, KerasTensor):
+                return tensor
+            # Never integers, which would be converted: so it stays one zero in memory, however long the axes are.
+            return symbolic.placeholder(KerasTensor(tensor.shape, dtype.name), dtype, batch)
+
+        x, states = nest.mapped(zeros, [sequences, initial_state])
+        if all(np.size(state) <= symbolic.MOST_ELEMENTS for state in nest.leaves(states)):
+            self.checked_call(self.checked_inputs(x), states, None)
 
     def compute_output_shape(self, input_shape: Sequence[int | None], initial_state_shape: Any = None) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no `compute_output_shape`")

@@ -66,8 +66,9 @@ class Carried(Layer):
         """Carry what a call begins with, for so many rows."""
         if self.begins_with_zeros:
             like, dtype = self.get_initial_state(1), self.dtype_policy.variable_dtype
-            zeros = [np.zeros((batch, *state.shape[1:]), dtype) for state in nest.flatten(like)]
-            self.states = nest.pack(like, zeros)  # no copies: memory for them is taken when they are written to
+            zero = np.zeros((), dtype)  # in memory once: a file may name any batch size
+            zeros = [np.broadcast_to(zero, (batch, *state.shape[1:])) for state in nest.flatten(like)]
+            self.states = nest.pack(like, zeros)  # not written to: a call puts others in their place
         else:
             self.carry(self.get_initial_state(batch))
 

@@ -66,7 +66,7 @@ def _read_h5(file: OpenFile) -> ModelFile:
         raise ModelFileError("the file holds the config of a model without its weights, or not as one text")
     version = found.root.attribute("keras_version") or weights.attribute("keras_version") or "1.0"
     return ModelFile(
-        archive.parsed(found.config, "model_config"),
+        archive.parsed(found.config, "model_config", len(file.content)),
         version_text(version),
         lambda of_a_layer: read_legacy_weights(weights, of_a_layer),
     )
@@ -129,7 +129,7 @@ def _read_archive(file: OpenFile) -> ModelFile:
     return ModelFile(
         found.config,
         version_text(found.metadata.get("keras_version")),
-        lambda of_a_layer: _weights_of(hdf5.File(found.weights).root, of_a_layer),
+        lambda of_a_layer: _weights_of(hdf5.File(found.weights, found.stored_bytes).root, of_a_layer),
     )
 
 

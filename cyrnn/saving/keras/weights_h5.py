@@ -4,9 +4,9 @@ A layer's own weights are ``vars/0``, ``vars/1``, ...; a layer inside it is a gr
 the layers of a model are in ``layers``, named by class: ``simple_rnn``, ``simple_rnn_1``, ... in order.
 """
 
-import functools
 import io
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -21,14 +21,20 @@ _LAYERS, _OLD_LAYERS = "layers", "_layer_checkpoint_dependencies"  # the latter 
 
 def read_weights(root: Node, of_a_layer: list[Place]) -> list[dict[str, Array]]:
     """The weights for each place, by name. Raises ModelFileError where the file has others."""
-    return [_own_weights(root, place) for place in of_a_layer]
+    orders: _Orders = {}
+    return [_own_weights(root, place, orders) for place in of_a_layer]
 
 
-def _own_weights(root: Node, place: Place) -> dict[str, Array]:
+_Orders = dict[Node, dict[str, str]]  # for groups whose names were counted: see `_in_order`
+
+
+def _own_weights(root: Node, place: Place, orders: _Orders) -> dict[str, Array]:
     if not place.specs:
         return {}
     name = f"{place.path}/vars".removeprefix("/")
-    group = _group(root, name) or root.get(place.path.replace("/", "\\") + "/vars")  # Keras 3.0 on Windows wrote that
+    group = _group(root, name, orders) or root.get(
+        place.path.replace("/", "\\") + "/vars"
+    )  # Keras 3.0 on Windows wrote that
     if group is None or not group.is_group:
         raise ModelFileError(f"the weights file holds no {name!r}", Reason.MISMATCH)
     if len(group.names) != len(place.specs):
@@ -47,6 +53,8 @@ def read_dataset(group: Node, path: str, place: Place, spec: WeightSpec) -> Arra
     try:
         shape = dataset.shape
         values = dataset.read() if shape == spec.shape else None
+        if values is not None:  # the layer will hold a copy, in its own dtype
+            dataset.keep(values.size * (spec.dtype or place.layer.dtype_policy.variable_dtype).itemsize)
     except ModelFileError as error:
         raise ModelFileError(f"{what}: {error}", error.reason) from None
     if values is None:
@@ -55,7 +63,7 @@ def read_dataset(group: Node, path: str, place: Place, spec: WeightSpec) -> Arra
     return values
 
 
-def _group(root: Node, path: str) -> Node | None:
+def _group(root: Node, path: str, orders: _Orders) -> Node | None:
     """The group at `path`, which Keras 2.13 had elsewhere: there, names leave numbers out, and their order counts."""
     node: Node | None = root
     counted = False
@@ -64,7 +72,9 @@ def _group(root: Node, path: str) -> Node | None:
             return None
         names, name = node.names, part
         if counted:
-            name = _in_order(tuple(names)).get(part, part)
+            if node not in orders:  # once for a group: it may be a list of thousands of layers
+                orders[node] = _in_order(names)
+            name = orders[node].get(part, part)
         elif part == _LAYERS and _LAYERS not in names and _OLD_LAYERS in names:
             name = _OLD_LAYERS
         counted = name == _OLD_LAYERS
@@ -72,8 +82,7 @@ def _group(root: Node, path: str) -> Node | None:
     return node
 
 
-@functools.lru_cache(maxsize=4)
-def _in_order(names: tuple[str, ...]) -> dict[str, str]:
+def _in_order(names: Iterable[str]) -> dict[str, str]:
     """For ``dense`` and ``dense_2`` their places in the order: ``dense`` and ``dense_1``."""
     numbered: dict[str, list[tuple[int, str]]] = {}
     for name in names:

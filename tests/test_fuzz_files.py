@@ -60,16 +60,19 @@ NUMBERS = st.sampled_from([0, 1, 2, 7, 2**15, 2**16 - 1, 2**31, 2**32 - 1, 2**40
     0, 255
 )
 EDITS = st.tuples(
-    st.sampled_from(["byte", "number", "bit", "cut", "drop", "repeat", "swap"]),
+    st.sampled_from(["byte", "number", "bit", "cut", "drop", "repeat", "swap", "alias", "alias", "digits"]),
     FRACTIONS,
     FRACTIONS,
     NUMBERS,
     st.booleans(),
 )
 PLAIN = [None, True, -1, 0, 3, 2.5, 10**18, float("nan"), float("inf"), "", "x" * 10_000, "Lambda", "SimpleRNN", "../x"]
+LARGE = [2**31, 2**63, 10**390, -(10**300), "float32,(1000,1000,250)f8", "string", "M8[s]", "\U0001f600" * 1000]
 NESTED = [[], {}, [None, 3], [[[]]], {"class_name": "Dense", "config": {}}, {"class_name": "__tensor__"}]
-VALUES = st.sampled_from([*PLAIN, *NESTED])
-KEYS = st.sampled_from(["replace", "replace", "replace", "remove", "double", "nest"])
+LISTS = [[1] * 5000, [10**300] * 1000, [2**40] * 30, ["", "x" * 1000] * 1000, json.loads("[" * 90 + "]" * 90)]
+ARRAYS = [{"class_name": "__numpy__", "config": {"value": value, "dtype": "float32"}} for value in (3, [2**70], ["x"])]
+VALUES = st.sampled_from([*PLAIN, *LARGE, *NESTED, *LISTS, *ARRAYS])
+KEYS = st.sampled_from(["replace", "replace", "replace", "remove", "double", "nest", "many"])
 
 
 def with_bytes_changed(content, edits):
@@ -93,6 +96,13 @@ def with_bytes_changed(content, edits):
             content[at : at + size] = struct.pack("<Q", number)[:size]
         elif kind == "cut":
             del content[at:]
+        elif kind == "alias":  # an address, of another part of the file
+            at, other = at // 8 * 8, other // 8 * 8
+            content[at : at + 8] = content[other : other + 8]
+        elif kind == "digits":  # a longer number, in text
+            digits = [n for n in range(at, min(at + 500, len(content))) if chr(content[n]).isdigit()]
+            place = digits[0] if digits else at
+            content[place:place] = b"9" * (1 + int(second * 300))
         elif kind == "drop":
             del content[at : at + length]
         elif kind == "repeat":
@@ -119,6 +129,8 @@ def with_json_changed(text, fraction, value, key):
         del node[k]
     elif key == "double" and isinstance(node, list):
         node.append(node[k])
+    elif key == "many" and isinstance(node, list):
+        node += [node[k]] * 300
     elif key == "nest":
         node[k] = {"class_name": "Sequential", "config": {"name": "n", "layers": [node[k]]}}
     else:
@@ -142,6 +154,13 @@ def with_member_changed(content, fraction, edits, change_json, value, key):
     return buffer.getvalue()
 
 
+def with_header_changed(content, fraction, value, key):
+    """A .safetensors file whose header is other JSON."""
+    size = struct.unpack("<Q", content[:8])[0]
+    text = with_json_changed(content[8 : 8 + size], fraction, value, key)
+    return struct.pack("<Q", len(text)) + text + content[8 + size :]
+
+
 @st.composite
 def hostile_files(draw):
     """A name, and a function that makes that file hostile."""
@@ -149,6 +168,9 @@ def hostile_files(draw):
     if name.endswith((".keras", ".npz")) and draw(st.integers(0, 3)):
         arguments = draw(FRACTIONS), edits, draw(st.booleans()), draw(VALUES), draw(KEYS)
         return name, lambda content: with_member_changed(content, *arguments)
+    if name.endswith(".safetensors") and draw(st.booleans()):
+        changes = draw(FRACTIONS), draw(VALUES), draw(KEYS)
+        return name, lambda content: with_header_changed(content, *changes)
     return name, lambda content: with_bytes_changed(content, edits)
 
 

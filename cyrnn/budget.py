@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
-# A layer, and a call of one, counts ten steps, and takes some kilobytes. A call within a nested model counts one: it is
-# made again for each shape that the nested model is called with.
-MOST_STEPS = 200_000
-LAYER = CALL = 10
+# A layer, and a call of one, counts five steps, and takes some kilobytes. A call within a nested model counts one: it
+# is made again for each shape that the nested model is called with.
+MOST_STEPS = 100_000
+LAYER = CALL = 5
 
 
 class TooLargeError(ValueError):

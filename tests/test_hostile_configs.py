@@ -420,6 +420,39 @@ def test_the_memory_of_this_machine(monkeypatch):
     Dense(50).build((None, 10))  # and what is not from a config is not counted
 
 
+def model_file(folder, config):
+    """A .keras file of this config, with the weights of a small layer."""
+    file = folder / "m.keras"
+    save_model(cyrnn.Sequential([Input((5, 3)), SimpleRNN(4)]), file)
+    with file.open("rb") as opened:
+        weights = archive.read_archive(archive.Members(opened, file.stat().st_size)).weights
+    texts = {archive.CONFIG: json.dumps(config).encode(), archive.METADATA: b"{}"}
+    with file.open("wb") as opened:
+        archive.write_archive(opened, {**texts, archive.WEIGHTS: weights})
+    return file
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ([None, 5, 3], None),
+        ([None, 5, 10**390], "input_shape must be a tuple of non-negative integers"),
+        ([None, 5, "3"], "input_shape must be a tuple of non-negative integers"),
+        ([None] * 65, "input_shape must have at most 64 axes, got 65"),
+        ([None, 5, 10**12], r"has shape \(1000000000000, 4\), the file has \(3, 4\)"),
+    ],
+)
+def test_shapes_that_models_were_built_for(tmp_path, shape, words):
+    layers = [{"class_name": "SimpleRNN", "config": {"units": 4, "name": "r"}}]
+    config = {"name": "s", "layers": layers, "build_input_shape": shape}
+    file = model_file(tmp_path, {"class_name": "Sequential", "config": config})
+    if words is None:
+        assert load_model(file).count_params() == 32
+        return
+    with pytest.raises(ModelFileError, match=words):
+        load_model(file)
+
+
 @limited
 @pytest.mark.parametrize(
     ("class_name", "config"),
@@ -436,17 +469,7 @@ def test_files_allocate_no_more_than_they_hold(tmp_path, class_name, config):
     """A model file of some kilobytes whose config names weights, or states, of gigabytes."""
     shape = (10**9, 5, 3) if config.get("stateful") else (None, 5, 3)
     config = sequential({"class_name": class_name, "config": {"name": "d", **config}}, shape=shape)
-    file = tmp_path / "m.keras"
-    save_model(cyrnn.Sequential([Input((5, 3)), SimpleRNN(4)]), file)
-    with file.open("rb") as opened:
-        found = archive.read_archive(archive.Members(opened, file.stat().st_size))
-    members = {
-        archive.CONFIG: json.dumps(config).encode(),
-        archive.METADATA: b"{}",
-        archive.WEIGHTS: found.weights,
-    }
-    with file.open("wb") as opened:
-        archive.write_archive(opened, members)
+    file = model_file(tmp_path, config)
     code = """
 import resource, sys
 import cyrnn

@@ -37,6 +37,12 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
         it is.
     OSError
         There is no such file, or it cannot be read.
+
+    Notes
+    -----
+    The time is proportional to the size of the file, and the memory, the model included, is at most 8 times its size
+    and 100 MB; 11 times for float64 models with weights of 16 bits. Nothing is allocated because the config names a
+    size: the weights must be in the file. A config may have 8 MB, and 20,000 layers and calls.
     """
     with opened(path) as file:
         return model_from_file(read_model(file), custom_objects)

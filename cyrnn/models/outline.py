@@ -1,6 +1,5 @@
 """A model's layers in a table, also of one that cannot run here: then the config alone says what they are."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from cyrnn import budget
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import legacy_config, nest
-from cyrnn.layers.base.arguments import checked_shapes
+from cyrnn.layers.base.arguments import checked_shapes, size_of
 from cyrnn.layers.base.building import deferred_building
 from cyrnn.layers.base.layer import Layer
 from cyrnn.models import call_config, functional_config
@@ -116,7 +115,7 @@ def _describe(line: Line, layer: object, input_shape: Any) -> None:
             elif input_shape is not None:
                 shape = _shape(input_shape)
                 specs = [spec for place in places(layer, shape) for spec in place.specs]
-                line.parameters = sum(math.prod(spec.shape) for spec in specs)
+                line.parameters = sum(size_of(spec.shape) for spec in specs)
                 line.shape = layer.compute_output_shape(shape)
     except CAUSED_BY_CONTENTS:  # it stays unknown
         return

@@ -3,12 +3,11 @@
 A module of a format ends in a `Format`; `cyrnn.saving.registry` lists them.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.arguments import Array, size_of
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.opened import OpenFile
 from cyrnn.saving.weight_paths import Place
@@ -35,7 +34,7 @@ class StoredArray:
     @property
     def size(self) -> int:
         """The number of elements; 0 where it is not known."""
-        return 0 if self.shape is None else math.prod(self.shape)
+        return 0 if self.shape is None else size_of(self.shape)
 
     @property
     def shape_text(self) -> str:

@@ -29,6 +29,12 @@ def load_weights(layer: Layer, path: str | os.PathLike[str]) -> None:
         The layer is not built.
     OSError
         There is no such file, or it cannot be read.
+
+    Notes
+    -----
+    The time is proportional to the size of the file, and the memory, the weights included, is at most 8 times its size
+    and 100 MB; 11 times for float64 layers and weights of 16 bits. Compressed ``.npz`` files may expand to the size of
+    the layer's weights, members of other archives to 4 times their size.
     """
     of_a_layer = places(_checked(layer))
     with opened(path) as file:

@@ -60,7 +60,7 @@ def shown(value: Any) -> str:
         value = value[:_MOST_SHOWN]  # its `repr` is longer, and need not be made whole
     try:
         return f"{value!r:.{_MOST_SHOWN}}"
-    except ValueError:  # Python refuses to write numbers of more than 4300 digits, unless told otherwise
+    except ValueError:  # Python refuses to write numbers of more than 4300 digits by default
         return f"a {type(value).__name__} with a number of thousands of digits"
 
 

@@ -32,7 +32,7 @@ _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
-    """Within the block, `spend` and `spend_weights` raise TooLargeError where a config asks for too much.
+    """Within the block, the functions below raise TooLargeError where a config asks for too much.
 
     A block within a block shares the budget of the outer one.
     """
@@ -64,7 +64,17 @@ def spend_weights(what: str, count: int) -> None:
     if budget.bytes_of_weights is None:
         budget.bytes_of_weights = memory_of_this_machine()
     budget.bytes_of_weights -= count
-    if budget.bytes_of_weights < 0:
+    _check_memory(what, count, budget.bytes_of_weights < 0)
+
+
+def check_array(what: str, count: int) -> None:
+    """Raises TooLargeError for an array, soon gone, of so many bytes that this machine does not have them."""
+    if _budget.get() is not None:
+        _check_memory(what, count, count > memory_of_this_machine())
+
+
+def _check_memory(what: str, count: int, too_much: bool) -> None:
+    if too_much:
         raise TooLargeError(
             f"{what} would take {count} bytes, and with the weights before it more memory than this machine has: "
             f"{memory_of_this_machine()} bytes"

@@ -77,7 +77,7 @@ def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[No
 def custom_object(*names: Any) -> Any:
     """The first of `names` that the current `custom_objects` hold, with or without its package; or None.
 
-    Keras registers classes and functions of your own as ``package>Name``.
+    Keras registers custom classes and functions as ``package>Name``.
     """
     scope = _custom.get()
     known = [name for name in names if isinstance(name, str)]
@@ -136,7 +136,7 @@ def serialize(obj: Any) -> Any:
 
 
 def clone(obj: Any, **changes: Any) -> Any:
-    """A new layer of `obj`'s config with some changes, not built. Functions and objects of the user's own are kept."""
+    """A new layer of `obj`'s config with some changes, not built. Custom functions and objects are kept."""
     found: dict[str, Any] = {}
     token = _cloning.set(found)
     try:

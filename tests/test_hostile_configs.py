@@ -21,6 +21,7 @@ from cyrnn.layers import (
     Flatten,
     Input,
     InputLayer,
+    Layer,
     LayerNormalization,
     MaxPooling1D,
     Normalization,
@@ -484,6 +485,40 @@ except ModelFileError as error:
 """
     result = run_python(code, file).stdout
     assert result.startswith("32" if config["config"]["layers"][1]["config"].get("stateful") else "mismatch"), result
+
+
+class Scaled(Layer):
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = size
+
+    def build(self, input_shape):
+        self.scale = self.add_weight((self.size,), "ones")
+
+    def call(self, inputs):
+        return inputs * self.scale[0]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@memory_known
+def test_weights_of_custom_layers(tmp_path):
+    config = sequential({"class_name": "Scaled", "config": {"size": 2**45, "name": "x"}})
+    with pytest.raises(ModelFileError, match="weight 'variable' of layer 'x'.* more memory than this machine has"):
+        load_model(model_file(tmp_path, config), {"Scaled": Scaled})
+
+
+class Doubled(Layer):
+    def call(self, inputs):
+        return inputs * 2
+
+
+@memory_known
+def test_inputs_that_custom_layers_are_tried_with():
+    entries = [layer("InputLayer", "i", batch_shape=[None, 2**40, 2**10]), layer("Doubled", "d", ["i"])]
+    with pytest.raises(ValueError, match=r"an input of shape \(None, 1099511627776, 1024\) would take"):
+        cyrnn.from_json(json.dumps(functional(entries, "d")), {"Doubled": Doubled})
 
 
 @limited

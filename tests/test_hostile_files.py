@@ -156,7 +156,7 @@ def test_groups_that_contain_themselves(tmp_path):
 
 
 def changed_at(path, found, change):
-    """The file with the bytes behind the first `found` changed."""
+    """The file with the bytes after the first `found` changed."""
     content = bytearray(path.read_bytes())
     at = content.index(found)
     change(content, at)

@@ -24,7 +24,7 @@ class Reference:
 
 
 def written(value: Any, place: Callable[[KerasTensor], list[Any]]) -> Any:
-    """An argument as JSON can hold it, in Keras 3's form; `place` gives layer, call and output of a tensor."""
+    """An argument as JSON can hold it, in Keras 3's form; `place` returns layer, call and output of a tensor."""
     if isinstance(value, KerasTensor):
         config = {"shape": list(value.shape), "dtype": value.dtype, "keras_history": place(value)}
         return {"class_name": "__keras_tensor__", "config": config}

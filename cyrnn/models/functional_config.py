@@ -23,7 +23,7 @@ from cyrnn.models.model import ModelOfLayers
 
 
 class GraphModel(Protocol):
-    """What a config tells of a model."""
+    """What is in a model's config."""
 
     name: str
 
@@ -86,7 +86,7 @@ def _counted_from(layer: object) -> int:
 
 @dataclass(eq=False)
 class _Call:
-    """A call that a config tells of, until it can be made."""
+    """A call in a config, until it can be made."""
 
     owner: str
     number: int
@@ -150,7 +150,7 @@ def _layers_and_calls(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[_
             call = _call(name, number, node, layers)
             references = [leaf for leaf in nest.leaves((call.args, call.kwargs)) if isinstance(leaf, Reference)]
             if not references:
-                raise ValueError(f"layer {name!r} is called with nothing that another layer gives")
+                raise ValueError(f"layer {name!r} is called with nothing that another layer returns")
             for reference in references:
                 _check_reference(reference, layers, f"layer {name!r}")
                 if not 0 <= reference.node < counts[reference.layer]:
@@ -185,12 +185,12 @@ def layer_of(entry: Mapping[str, Any], name: str) -> Any:
     layer = objects.deserialize({key: entry[key] for key in entry if key != "build_config"}, "keras.layers")
     if not isinstance(layer, Layer):
         raise ValueError(f"layer {name!r} must be a layer, got a {type(layer).__name__}")
-    layer.name = name  # a class of your own may not have kept it
+    layer.name = name  # a custom class may not have kept it
     return layer
 
 
 def _call(name: str, number: int, node: Any, layers: Mapping[str, Any]) -> _Call:
-    """The call of an entry among `inbound_nodes`. Nested models are then counted from 0, whatever it does."""
+    """The call of an entry among `inbound_nodes`. The calls of nested models are then counted from 0, in any form."""
     with objects.refusals_named(type(layers[name]).__name__, {"name": name}):
         if isinstance(node, Mapping):
             args, kwargs = call_config.read(node.get("args")), call_config.read(node.get("kwargs"))
@@ -244,7 +244,7 @@ def _make(layers: Mapping[str, Any], calls: list[_Call], given: dict[str, list[l
                 ready.append(waiter)
     if left:
         stuck = next(call for call in calls if call in left)
-        raise ValueError(f"layer {stuck.owner!r} waits for a tensor that nobody can give: the calls go in a circle")
+        raise ValueError(f"layer {stuck.owner!r} waits for a tensor that no call returns: the calls go in a circle")
 
 
 def _made(layer: Layer | Operation, call: _Call, given: dict[str, list[list[KerasTensor]]]) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from cyrnn import budget
 from cyrnn.layers import Layer
 from cyrnn.layers.base.building import deferred_building
 from cyrnn.models.model import ModelOfLayers
@@ -52,7 +53,8 @@ def model_from_file(file: ModelFile, custom_objects: Mapping[str, Any] | None = 
     """The model of a file that has been read."""
     try:
         model = _unbuilt(file, custom_objects)
-        of_the_model = places(model, _input_shape(model, file.config))
+        with budget.limited():  # custom layers make weights of the sizes that the config names
+            of_the_model = places(model, _input_shape(model, file.config))
     except ValueError as error:
         raise ModelFileError(str(error), reason_of(error, Reason.UNSUPPORTED)) from error
     fill(of_the_model, file.weights(of_the_model))

@@ -70,7 +70,7 @@ def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype
 
 
 def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """What the header of a .npy file says: shape, whether it goes by columns, dtype. Raises almost anything.
+    """What the header of a .npy file says: shape, whether it is stored column by column, dtype. Raises almost anything.
 
     NumPy reads a header before it looks how long it is.
     """
@@ -79,11 +79,11 @@ def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     digits, read = {(1, 0): (2, npy.read_array_header_1_0), (2, 0): (4, npy.read_array_header_2_0)}[
         npy.read_magic(file)
     ]
-    told = file.read(digits)
-    length = int.from_bytes(told, "little")
+    written = file.read(digits)
+    length = int.from_bytes(written, "little")
     if length > _LONGEST_HEADER:
         raise ValueError(f"its header has {length} bytes, more than {_LONGEST_HEADER}")
-    shape, by_columns, dtype = read(io.BytesIO(told + file.read(length)), max_header_size=_LONGEST_HEADER)
+    shape, by_columns, dtype = read(io.BytesIO(written + file.read(length)), max_header_size=_LONGEST_HEADER)
     if len(shape) > MOST_AXES or not all(map(is_size, shape)):
         raise ValueError(f"it has a shape that no array can have: {shape!r:.200}")
     return shape, by_columns, dtype

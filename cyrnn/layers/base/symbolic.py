@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from cyrnn import budget, objects
 from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import LARGEST, Array, Shape, check_possible, size_of
+from cyrnn.layers.base.arguments import LARGEST, Array, Shape, check_possible, checked_size_of, size_of
 from cyrnn.layers.base.array_functions import BINARY, ELEMENTWISE, FUNCTIONS, JOINING, REARRANGING, item_shape
 from cyrnn.layers.base.names import unique_name
 
@@ -153,7 +153,7 @@ def among(*values: Any) -> bool:
 
 
 def call(layer: SymbolicallyCallable, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """The symbolic tensors that ``layer(*args, **kwargs)`` gives: checked, built, and noted as a node.
+    """The symbolic tensors that ``layer(*args, **kwargs)`` returns: checked, built, and noted as a node.
 
     Raises ValueError and TypeError as the call with arrays would.
     """
@@ -185,7 +185,8 @@ def _shape_of(value: Any) -> Shape:
 
 
 def placeholder(tensor: Any, dtype: DTypeLike | None = None, batch: int = 1) -> Any:
-    """An array of the tensor's shape, one zero in memory, with one element where any length goes; for checks of shape.
+    """An array of the tensor's shape, for checks of shape: one zero in memory, with one element where any length is
+    possible.
 
     It has the tensor's dtype if that is of integers, or no other is given. What is not symbolic is returned as it is.
     """
@@ -214,8 +215,11 @@ def zeros(tensor: Any) -> Any:
 
 
 def zeros_of(shape: Sequence[int | None], dtype: DTypeLike = np.float32) -> Array:
-    """Zeros of a shape, with some length where any goes: 1 on the first axis, 2 on others."""
-    return np.zeros([n if n is not None else 1 if axis == 0 else 2 for axis, n in enumerate(shape)], dtype)
+    """Zeros of a shape, with some length where any is possible: 1 on the first axis, 2 on others."""
+    lengths = [n if n is not None else 1 if axis == 0 else 2 for axis, n in enumerate(shape)]
+    what = f"an input of shape {tuple(shape)}"
+    budget.check_array(what, checked_size_of(what, lengths) * np.dtype(dtype).itemsize)
+    return np.zeros(lengths, dtype)
 
 
 def shape_found(found: Shape, given: Sequence[int | None]) -> Shape:
@@ -349,7 +353,7 @@ def _dtype(value: Any) -> str | None:
 
 
 def _view(value: Any, any_length: int) -> Any:
-    """An array in the place of a symbolic tensor that takes no memory, with this length where any goes."""
+    """An array in the place of a symbolic tensor that takes no memory, with this length where any is possible."""
     if not _is(value):
         return value
     return _one_zero(value.dtype, [any_length if n is None else n for n in value.shape])

@@ -32,7 +32,7 @@ def attribute(data: bytes) -> tuple[str, bytes, bytes, bytes]:
 
 
 def dataspace(data: bytes) -> tuple[int, ...]:
-    """The shape that a dataspace message tells."""
+    """The shape in a dataspace message."""
     version, axes, _, kind = unpacked("<BBBB", data)
     if version not in (1, 2) or axes > _MOST_AXES:
         raise ModelFileError("a shape is damaged")

@@ -23,8 +23,10 @@ DIRECTIVES = {
 # Floating point sets no errno and raises no traps, so that selects can be vectorised. No other rule is relaxed.
 CXX_FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow"]
-if os.environ.get("CYRNN_SANITIZE"):  # for example CYRNN_SANITIZE=address,undefined
-    COMPILE_FLAGS = LINK_FLAGS = [f"-fsanitize={os.environ['CYRNN_SANITIZE']}", "-g", "-fno-omit-frame-pointer"]
+if os.environ.get("CYRNN_SANITIZE"):  # for example address,undefined; a finding ends the process
+    LINK_FLAGS = [f"-fsanitize={os.environ['CYRNN_SANITIZE']}", "-fno-sanitize-recover=all"]
+    # -fexpensive-optimizations fuses products and sums: without it rounding errors are larger than in a release.
+    COMPILE_FLAGS = [*LINK_FLAGS, "-O1", "-fexpensive-optimizations", "-g", "-fno-omit-frame-pointer"]
 else:  # stripped; on Windows the C++ runtime is linked in, because Windows does not have it
     STRIPPED = {"darwin": ["-Wl,-x"], "win32": ["-s", "-static"]}
     COMPILE_FLAGS, LINK_FLAGS = ["-g0"], STRIPPED.get(sys.platform, ["-Wl,--strip-all"])

@@ -1,4 +1,5 @@
-# The faces of contract.hpp, prepared.hpp, simd.hpp, slices.hpp and capi.hpp for Cython; the comments are there.
+# The faces of contract.hpp, guarded.hpp, prepared.hpp, simd.hpp, slices.hpp and capi.hpp for Cython; the comments are
+# there.
 from libc.stdint cimport uint8_t
 from libcpp cimport bool
 from libcpp.memory cimport shared_ptr
@@ -66,6 +67,15 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         bool transposed
 
 
+cdef extern from "guarded.hpp" namespace "cyrnn" nogil:
+    enum class Guard(int):
+        none
+        lower
+        upper
+
+    const bool guard_pages_exist
+
+
 cdef extern from "prepared.hpp" namespace "cyrnn" nogil:
     cdef cppclass Prepared:
         Prepared() except +
@@ -73,6 +83,7 @@ cdef extern from "prepared.hpp" namespace "cyrnn" nogil:
         bool single
         Weights[float] f32
         Weights[double] f64
+        Guard guard
         const void *keep(const void *array, size_t count) except +
 
 

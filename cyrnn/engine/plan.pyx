@@ -17,8 +17,8 @@ from cyrnn.engine.choice import choose_engine
 from cyrnn.engine.panels import checked, packed
 
 from cyrnn.engine.contract cimport (
-    Engine, Job, JobOf, Outcome, Prepared, Simd, Weights, activation_by_row, activation_count, activation_name,
-    least_parallel_work, real, run_slices, simd_best, simd_by_name,
+    Engine, Guard, Job, JobOf, Outcome, Prepared, Simd, Weights, activation_by_row, activation_count, activation_name,
+    guard_pages_exist, least_parallel_work, real, run_slices, simd_best, simd_by_name,
 )
 
 cdef extern from "Python.h":
@@ -75,6 +75,7 @@ cdef class Plan:
         self.prepared = make_shared[Prepared]()
         cdef Prepared *prepared = self.prepared.get()
         prepared.single = self.single = dtype == numpy.float32
+        prepared.guard = choose_guard()
         depth = len(kernels)
         if self.engine == "simd":
             prepared.engine = &simd.engine
@@ -229,6 +230,16 @@ cdef const Simd *choose_simd(str isa) except NULL:
         raise ValueError(f"{'isa' if isa else 'CYRNN_ISA'}={name!r} is not an instruction set that this CPU and build "
                          f"can run; the widest is {(<bytes> simd_best().name).decode()!r}")
     return simd
+
+
+cdef Guard choose_guard() except *:
+    """For tests: where CYRNN_GUARD_PAGES puts a page that faults beside the weights of a plan."""
+    place = os.environ.get("CYRNN_GUARD_PAGES")
+    if not place:
+        return Guard.none
+    if place not in ("lower", "upper") or not guard_pages_exist:
+        raise ValueError(f"CYRNN_GUARD_PAGES must be 'lower' or 'upper', or not set on Windows, got {place!r}")
+    return Guard.lower if place == "lower" else Guard.upper
 
 
 # ---------------------------------------------------------------- arrays become pointers

@@ -1,13 +1,15 @@
-// The weights of one plan in memory of their own, which lives as long as anybody holds it: a plan, or a model in C.
+// The weights of one plan in memory of their own, which lives as long as a plan or a model in C holds it.
 #pragma once
 
 #include <cstddef>
 #include <cstring>
+#include <list>
 #include <memory>
 #include <new>
 #include <vector>
 
 #include "contract.hpp"
+#include "guarded.hpp"
 
 namespace cyrnn {
 
@@ -17,9 +19,11 @@ public:
     bool single = true;  // float32; which of the two is filled
     Weights<float> f32{};
     Weights<double> f64{};
+    Guard guard = Guard::none;  // of what is kept from now on
 
     // A copy that begins at a cache line: vectors that lie across two take twice the time. Raises std::bad_alloc.
     const void *keep(const void *array, std::size_t bytes) {
+        if (guard != Guard::none) return guarded.emplace_back(array, bytes, guard).begin();
         kept.reserve(kept.size() + 1);  // so that nothing raises between the two
         kept.emplace_back(static_cast<char *>(::operator new[](bytes ? bytes : 1, line)));
         return bytes ? std::memcpy(kept.back().get(), array, bytes) : kept.back().get();
@@ -34,6 +38,7 @@ private:
         void operator()(char *array) const { ::operator delete[](array, line); }
     };
     std::vector<std::unique_ptr<char, Free>> kept;
+    std::list<GuardedCopy> guarded;
 };
 
 template <> inline const Weights<float> &Prepared::weights<float>() const { return f32; }

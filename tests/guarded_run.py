@@ -1,0 +1,211 @@
+"""Runs the engine over arrays between pages that fault: ``python guarded_run.py ENGINE ISA FIRST CASES``.
+
+It prints each case before it runs it. So when the process dies of a fault, the last line names the case.
+"""
+
+import ctypes
+import os
+import sys
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from guard_pages import Fenced, random_strides
+
+import cyrnn
+from cyrnn.engine import plan as engine
+from cyrnn.engine.plan import ACTIVATIONS, Plan
+from cyrnn.engine.runner import Runner
+from cyrnn.layers import SimpleRNN
+
+C = cyrnn.capi.functions()
+Weights = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
+
+
+class Case:
+    """Sizes and options that follow from a number: in 2210 of them, all pairs of units and batch in both dtypes."""
+
+    def __init__(self, number: int, place: str) -> None:
+        self.number, self.place = number, place
+        self.units, self.batch = 1 + number % 65, 1 + number % 17
+        self.features = 1 + (37 * number + number // 65) % 65
+        self.timesteps = 1 + number // 65 % 5
+        self.dtype = ("float32", "float64")[number % 2]
+        self.activation = list(ACTIVATIONS)[number % len(ACTIVATIONS)]
+        self.rng = np.random.default_rng(number)
+
+    def __str__(self) -> str:
+        sizes = f"batch {self.batch}, timesteps {self.timesteps}, features {self.features}, units {self.units}"
+        return f"case {self.number}: {sizes}, {self.dtype}, {self.activation}, {self.place} end at a page that faults"
+
+    def draw(self, *shape: int) -> np.ndarray:
+        return self.rng.standard_normal(shape).astype(self.dtype)
+
+    def chance(self) -> bool:
+        return bool(self.rng.random() < 0.5)
+
+    def weights(self, features: int, recurrent: bool = True) -> Weights:
+        kernel, recurrent_kernel = self.draw(features, self.units), self.draw(self.units, self.units)
+        return kernel, recurrent_kernel if recurrent else None, self.draw(self.units) if self.chance() else None
+
+    def fenced(self, values: np.ndarray | None, any_strides: bool = False) -> np.ndarray | None:
+        """The same values in an array that lies at a page that faults, and can only be read."""
+        if values is None:
+            return None
+        strides = random_strides(self.rng, values.shape) if any_strides else None
+        return Fenced(values.shape, values.dtype, self.place, strides, values).array
+
+    def to_fill(self, *shape: int, any_rows: bool = False) -> Fenced:
+        strides = random_strides(self.rng, shape, contiguous_rows=True) if any_rows else None
+        return Fenced(shape, self.dtype, self.place, strides)
+
+
+def same(actual: np.ndarray, expected: np.ndarray) -> None:
+    assert actual.tobytes() == expected.tobytes(), "other bits than in ordinary memory"
+
+
+@contextmanager
+def weights_guarded(place: str) -> Any:
+    """Plans that are made meanwhile keep their weights at a page that faults."""
+    os.environ["CYRNN_GUARD_PAGES"] = place
+    try:
+        yield
+    finally:
+        del os.environ["CYRNN_GUARD_PAGES"]
+
+
+class Checks:
+    """What is run with the same weights in ordinary memory, and with everything between pages that fault."""
+
+    def __init__(self, case: Case, engine_name: str, isa: str) -> None:
+        self.case, self.engine, self.isa = case, engine_name, isa
+
+    def plans(self, weights: Weights) -> tuple[Plan, Plan]:
+        """The same plan in ordinary memory and between pages that fault."""
+        options = self.case.activation, self.isa, self.engine
+        plain = Plan(*weights, *options)
+        with weights_guarded(self.case.place):
+            return plain, Plan(*map(self.case.fenced, weights), *options)
+
+    def call(self) -> None:
+        """Recurrent and dense plans: inputs of all layouts, masks, states, dropout, each kind of output."""
+        case = self.case
+        batch, timesteps, features, units = case.batch, case.timesteps, case.features, case.units
+        plain, guarded = self.plans(case.weights(features, recurrent=case.number % 7 > 0))
+        x = case.draw(batch, timesteps, features)
+        mask = case.rng.random((batch, timesteps)) < 0.6 if case.chance() else None
+        flags = {"zero_output_for_mask": case.chance(), "go_backwards": case.chance()}
+        read = {"initial_state": case.draw(batch, units) if case.chance() else None}
+        if case.number % 3 == 0:
+            read |= {"input_dropout": case.draw(batch, features), "recurrent_dropout": case.draw(batch, units)}
+        shapes = {"outputs": (batch, timesteps, units), "last_output": (batch, units), "state": (batch, units)}
+        chosen = {name: shape for name, shape in shapes.items() if case.chance()} or shapes
+        expected = {name: np.empty(shape, case.dtype) for name, shape in chosen.items()}
+        engine.run([plain.call(x, mask=mask, **flags, **read, **expected)])
+        filled = {name: case.to_fill(*shape, any_rows=name != "state") for name, shape in chosen.items()}
+        call = guarded.call(
+            case.fenced(x, any_strides=case.chance()),
+            mask=case.fenced(mask, any_strides=True),
+            **flags,
+            **{name: case.fenced(values) for name, values in read.items()},
+            **{name: fenced.array for name, fenced in filled.items()},
+        )
+        engine.run([call])
+        for name, values in expected.items():
+            same(filled[name].filled(), values)
+
+    def runners(self) -> tuple[Runner, Runner]:
+        """Of one plan, or of two in sequence."""
+        case = self.case
+        features = [case.features, case.units][: 1 + case.number % 2]
+        plain, guarded = zip(*(self.plans(case.weights(f)) for f in features), strict=True)
+        return Runner(plain, case.batch), Runner(guarded, case.batch)
+
+    def steps(self) -> None:
+        plain, guarded = self.runners()
+        for _ in range(self.case.timesteps):
+            x_t, out = (
+                self.case.draw(self.case.batch, self.case.features),
+                self.case.to_fill(self.case.batch, self.case.units),
+            )
+            guarded.step(self.case.fenced(x_t), out.array)
+            same(out.filled(), plain.step(x_t))
+
+    def c_interface(self) -> None:
+        """The functions of cyrnn.h, on a runner in memory that lies at a page that faults."""
+        case, f = self.case, C
+        plain, guarded = self.runners()
+        size, runner = ctypes.c_size_t(), ctypes.c_void_p()
+        assert f["runner_size"](guarded.model_address, case.batch, ctypes.addressof(size)) == 0
+        spare = 64  # bytes that it takes for memory that begins anywhere; this begins where no such byte is needed
+        memory = Fenced((size.value - spare,), np.uint8, case.place).array
+        made = f["runner_create"](guarded.model_address, case.batch, memory.ctypes.data, size, ctypes.addressof(runner))
+        assert made == 0 and runner.value == memory.ctypes.data
+
+        def call(name: str, *arguments: Any) -> None:
+            pointers = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
+            assert f[f"{name}_f{np.dtype(case.dtype).itemsize * 8}"](runner, *pointers) == 0
+
+        last, rows, units = len(plain.plans) - 1, case.batch, case.units
+        x, x_t, state = (
+            case.draw(rows, case.timesteps, case.features),
+            case.draw(rows, case.features),
+            case.draw(rows, units),
+        )
+        outputs, output, got = (
+            case.to_fill(rows, case.timesteps, units),
+            case.to_fill(rows, units),
+            case.to_fill(rows, units),
+        )
+        plain.set_state(last, state)
+        call("set_state", last, 0, rows, case.fenced(state))
+        call("forward", case.timesteps, case.fenced(x), outputs.array)
+        same(outputs.filled(), np.stack([plain.step(x[:, t]) for t in range(case.timesteps)], 1))
+        call("step", case.fenced(x_t), output.array)
+        same(output.filled(), plain.step(x_t))
+        call("get_state", last, 0, rows, got.array)
+        same(got.filled(), plain.get_state(last))
+        assert f["runner_destroy"](runner) == 0
+
+    def layer(self) -> None:
+        """A layer's call, `predict` and stepper; without initial states, so that the shortest way is taken too."""
+        case = self.case
+        options = {"dtype": case.dtype, "return_sequences": True, "recurrent_initializer": "zeros"}  # which is quick
+        layers = [SimpleRNN(case.units, case.activation, **options) for _ in range(2)]
+        x, weights = case.draw(case.batch, case.timesteps, case.features), case.weights(case.features)
+        weights = *weights[:2], np.zeros(case.units, case.dtype) if weights[2] is None else weights[2]
+        for layer, values in zip(layers, (weights, map(case.fenced, weights)), strict=True):
+            layer.build(x.shape)
+            layer.set_weights(list(values))
+        plain, guarded = layers
+        expected, out = plain(x), case.to_fill(*x.shape[:2], case.units)
+        with weights_guarded(case.place):
+            same(guarded(case.fenced(x)), expected)
+            stepper = guarded.stepper(case.batch)
+        guarded.predict(case.fenced(x), batch_size=case.batch, out=out.array)
+        same(out.filled(), expected)
+        same(stepper.step(case.fenced(x[:, 0].copy())), np.ascontiguousarray(expected[:, 0]))
+
+    def activation(self) -> None:
+        case = self.case
+        z, bias = case.draw(1 + case.number % 3, case.units), case.draw(case.units) if case.chance() else None
+        fenced = case.to_fill(*z.shape)
+        fenced.array[:] = z
+        engine.activate(case.activation, z, bias, self.isa)
+        engine.activate(case.activation, fenced.array, case.fenced(bias), self.isa)
+        same(fenced.filled(), z)
+
+
+def main(engine_name: str, isa: str, first: str, cases: str) -> None:
+    os.environ.update(CYRNN_ENGINE=engine_name, CYRNN_ISA=isa)
+    for number in range(int(first), int(first) + int(cases)):
+        for place in ("upper", "lower"):
+            checks = Checks(Case(number, place), engine_name, isa)
+            layers = [checks.layer] if number % 8 == 0 else []  # they take long to make
+            for check in (checks.call, checks.steps, checks.c_interface, checks.activation, *layers):
+                print(check.__name__, checks.case, sep=", ", flush=True)
+                check()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,205 @@
+// The pool and the slices without Python, to be compiled with -fsanitize=thread: a race ends the process with a report.
+//
+// What a loop's body writes is not atomic: the pool alone must order it with what the caller reads afterwards. Bodies,
+// results and scratch are on the caller's stack or freed as soon as the call is over, so that a worker that comes late,
+// and touches the job of a loop that has ended, is a race too.
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <numeric>
+#include <thread>
+#include <vector>
+
+#include "pool.hpp"
+#include "slices.hpp"
+
+namespace {
+
+constexpr int callers = 6;
+
+void require(bool holds, const char *what) {
+    if (holds) return;
+    std::fprintf(stderr, "wrong: %s\n", what);
+    std::exit(1);
+}
+
+void no_news(void *) {}
+
+// ---------------------------------------------------------------- parallel_for
+
+struct Loop {
+    std::vector<long> results;   // (count), of which each body writes its own
+    std::vector<long> by_worker; // (threads), of which each worker writes its own
+    bool nested;
+
+    Loop(std::ptrdiff_t count, int threads, bool nested_)
+        : results(static_cast<std::size_t>(count)), by_worker(static_cast<std::size_t>(threads)), nested(nested_) {}
+
+    static void body(void *self_, std::ptrdiff_t index, int worker) {
+        auto *self = static_cast<Loop *>(self_);
+        const auto i = static_cast<std::size_t>(index);
+        self->results[i] += index + 1;
+        self->by_worker[static_cast<std::size_t>(worker)] += index + 1;
+        if (self->nested) {
+            Loop inner(5, 3, false);
+            inner.run();
+        }
+    }
+
+    void run() {
+        const auto count = static_cast<std::ptrdiff_t>(results.size());
+        const int threads = static_cast<int>(by_worker.size());
+        require(cyrnn::parallel_for(count, threads, body, no_news, this), "a loop was not completed");
+        for (std::size_t i = 0; i < results.size(); ++i)
+            require(results[i] == static_cast<long>(i) + 1, "an index was left out, or taken twice");
+        const long sum = std::accumulate(by_worker.begin(), by_worker.end(), 0L);
+        require(sum == count * (count + 1) / 2, "two bodies had one worker at the same time");
+    }
+};
+
+// Small loops one after another: workers come late to most of them.
+void short_loops(int caller) {
+    for (int i = 0; i < 3000; ++i) Loop(2 + (i + caller) % 7, 2 + i % 4, false).run();
+}
+
+// Long enough for the caller to sleep until a worker has ended; and bodies that are callers themselves.
+void long_loops(int caller) {
+    for (int i = 0; i < 40; ++i) Loop(200 + 100 * caller, 4, i % 2 == 0).run();
+}
+
+struct Slow {
+    std::vector<int> done = std::vector<int>(4);
+    int asked = 0;
+
+    static void body(void *self, std::ptrdiff_t index, int worker) {
+        if (worker != 0) std::this_thread::sleep_for(std::chrono::milliseconds(250));  // the caller waits, and is asked
+        static_cast<Slow *>(self)->done[static_cast<std::size_t>(index)] = 1;
+    }
+    static void idle(void *self) { ++static_cast<Slow *>(self)->asked; }
+};
+
+void slow_workers(int) {
+    for (int i = 0; i < 3; ++i) {
+        Slow slow;
+        require(cyrnn::parallel_for(4, 3, Slow::body, Slow::idle, &slow), "a loop was not completed");
+        require(slow.done == std::vector<int>(4, 1), "a slow body was not waited for");
+    }
+}
+
+// ---------------------------------------------------------------- run_slices
+
+// An engine whose timestep needs no time:   h' = h / 2 + x_0
+std::ptrdiff_t no_workspace(const cyrnn::Weights<float> *, std::ptrdiff_t) { return 0; }
+
+void half_step(const cyrnn::Weights<float> *weights, const cyrnn::Step<float> *step, float *) {
+    for (std::ptrdiff_t row = 0; row < step->rows; ++row)
+        for (std::ptrdiff_t unit = 0; unit < weights->units; ++unit)
+            step->out[row * step->out_stride + unit] =
+                step->h[row * step->h_stride + unit] / 2 + step->x[row * step->x_stride];
+}
+
+void slow_step(const cyrnn::Weights<float> *weights, const cyrnn::Step<float> *step, float *workspace) {
+    half_step(weights, step, workspace);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+std::ptrdiff_t eight_rows(const cyrnn::Load *) { return 8; }
+void nothing() {}
+
+cyrnn::Engine engine_of(void (*step)(const cyrnn::Weights<float> *, const cyrnn::Step<float> *, float *)) {
+    cyrnn::Engine engine{};
+    engine.slice_rows = eight_rows;
+    engine.begin = engine.end = nothing;
+    engine.f32 = {no_workspace, step, nullptr};
+    return engine;
+}
+
+const cyrnn::Engine quick = engine_of(half_step), slow = engine_of(slow_step);
+
+struct Layer {
+    static constexpr std::ptrdiff_t units = 64, features = 64;
+    cyrnn::Prepared prepared;
+
+    explicit Layer(const cyrnn::Engine &engine) {
+        prepared.engine = &engine;
+        prepared.f32.units = units, prepared.f32.features = features, prepared.f32.depth = units + features;
+    }
+};
+
+struct Sequence {
+    std::ptrdiff_t batch, timesteps;
+    std::vector<float> x, outputs, state;
+    cyrnn::JobOf<float> job;
+
+    Sequence(const Layer &layer, std::ptrdiff_t batch_, std::ptrdiff_t timesteps_)
+        : batch(batch_), timesteps(timesteps_), x(size(Layer::features), 1.0f), outputs(size(Layer::units)),
+          state(static_cast<std::size_t>(batch * Layer::units)) {
+        job.prepared = &layer.prepared;
+        job.call = {};
+        job.call.batch = batch, job.call.timesteps = timesteps;
+        job.call.x = x.data(), job.call.x_feature = 1;
+        job.call.x_batch = timesteps * Layer::features, job.call.x_time = Layer::features;
+        job.call.outputs = outputs.data(), job.call.state = state.data();
+        job.call.outputs_batch = timesteps * Layer::units, job.call.outputs_time = Layer::units;
+    }
+
+    std::size_t size(std::ptrdiff_t width) const { return static_cast<std::size_t>(batch * timesteps * width); }
+
+    void check() const {
+        std::vector<float> expected(static_cast<std::size_t>(timesteps));
+        float h = 0;
+        for (float &e : expected) e = h = h / 2 + 1;
+        for (std::size_t i = 0; i < outputs.size(); ++i)
+            require(outputs[i] == expected[i / Layer::units % expected.size()], "an output is wrong");
+        for (const float s : state) require(s == h, "a state is wrong");
+    }
+};
+
+bool never() { return false; }
+bool at_once() { return true; }
+
+// All threads share the weights; two sequences of different sizes run together.
+void sequences(int caller) {
+    static const Layer layer(quick);
+    for (int i = 0; i < 30; ++i) {
+        Sequence first(layer, 40 + caller, 60), second(layer, 9, 7);
+        const cyrnn::Job *const jobs[] = {&first.job, &second.job};
+        require(cyrnn::run_slices(jobs, 2, 2 + i % 3, never) == cyrnn::Outcome::done, "sequences were not completed");
+        first.check(), second.check();
+    }
+}
+
+void interrupted_sequences(int) {
+    static const Layer layer(slow);
+    for (int i = 0; i < 2; ++i) {
+        Sequence sequence(layer, 64, 4000);  // half a minute
+        const cyrnn::Job *const jobs[] = {&sequence.job};
+        require(cyrnn::run_slices(jobs, 1, 3, at_once) == cyrnn::Outcome::interrupted, "an interrupt was overlooked");
+    }
+}
+
+void in_threads(const char *name, void (*work)(int caller)) {
+    std::printf("%s\n", name);
+    std::fflush(stdout);
+    std::vector<std::thread> threads;
+    for (int caller = 0; caller < callers; ++caller) threads.emplace_back(work, caller);
+    for (std::thread &thread : threads) thread.join();
+}
+
+}  // namespace
+
+int main() {
+    std::printf("one caller\n");
+    short_loops(0), long_loops(0), slow_workers(0), sequences(0);
+    in_threads("short loops", short_loops);
+    in_threads("long loops", long_loops);
+    in_threads("slow workers", slow_workers);
+    in_threads("sequences", sequences);
+    in_threads("interrupted sequences", interrupted_sequences);
+    in_threads("all at once", [](int caller) {
+        void (*const works[])(int) = {short_loops, long_loops, slow_workers, sequences, interrupted_sequences, short_loops};
+        works[caller](caller);
+    });
+    std::printf("no race\n");
+}

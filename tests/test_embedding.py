@@ -294,6 +294,7 @@ def test_a_runner_outlives_the_stepper_whose_model_it_holds():
     assert C["runner_destroy"](made) == 0
 
 
+@pytest.mark.unsanitized(reason="measures memory")
 def test_runners_leave_no_memory_behind():
     made = ctypes.c_void_p()
 
@@ -379,6 +380,7 @@ def watch(tmp_path_factory):
     return library
 
 
+@pytest.mark.unsanitized(reason="preloads an allocator")
 @pytest.mark.parametrize("isa", ["generic", None], ids=["generic", "widest"])
 @pytest.mark.parametrize("cells", [(32,), (33, 300), (5, 7, 9)])
 @pytest.mark.parametrize(
@@ -391,6 +393,7 @@ def test_step_and_forward_neither_allocate_nor_lock_nor_call_the_system(watch, b
     assert result.stdout.split() == ["0", "0", "True"]
 
 
+@pytest.mark.unsanitized(reason="preloads an allocator")
 @pytest.mark.parametrize(
     ("what", "noticed"), [(1, "2 0"), (2, "1 0"), (3, "0 31")], ids=["allocation", "lock", "system"]
 )

@@ -350,6 +350,7 @@ print(engine_blas.core, (resident() - before) / 8 / (kernel.nbytes + recurrent_k
 """
 
 
+@pytest.mark.unsanitized(reason="measures memory")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this system has no /proc")
 @pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
 def test_the_blas_engine_keeps_the_weights_once_where_it_reads_them_once(core):

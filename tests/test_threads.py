@@ -233,6 +233,7 @@ def test_a_call_answers_an_interrupt_while_only_others_have_work(idle):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="files that shrink fault in this way on Linux")
+@pytest.mark.unsanitized(reason="its fault would be a finding")
 def test_a_fault_in_a_worker_is_reported(tmp_path):
     """Only the last row faults, so one thread alone does: a second one would end the process during the report."""
     code = """

@@ -60,7 +60,7 @@ struct Loop {
 
 // Small loops one after another: workers come late to most of them.
 void short_loops(int caller) {
-    for (int i = 0; i < 3000; ++i) Loop(2 + (i + caller) % 7, 2 + i % 4, false).run();
+    for (int i = 0; i < 1500; ++i) Loop(2 + (i + caller) % 7, 2 + i % 4, false).run();
 }
 
 // Long enough for the caller to sleep until a worker has ended; and bodies that are callers themselves.

@@ -72,6 +72,23 @@ def test_the_rows_of_the_batches_follow_each_other(last, batch_size):
     np.testing.assert_array_equal(model.predict(X, batch_size), expected)
 
 
+@pytest.mark.parametrize("make", [Only, lambda: Activation(lambda x: x[:1])], ids=["layer", "activation"])
+def test_without_a_batch_size_custom_layers_get_32_rows_as_in_keras(make):
+    assert predict(make(), np.ones((100, 3), "float32")).shape == (4, 3)
+
+
+def test_custom_cells_and_activations_of_dense_layers_get_large_batches():
+    """They cannot change the number of rows: that is checked where they are called."""
+    counts = []
+
+    def counted(x):
+        counts.append(len(x))
+        return x
+
+    assert predict(Dense(2, activation=counted), np.ones((100, 3), "float32")).shape == (100, 2)
+    assert max(counts) == 100
+
+
 def test_each_output_has_rows_of_its_own():
     begin = cyrnn.Input((5, 3))
     rnn, state = SimpleRNN(2, return_state=True)(begin)

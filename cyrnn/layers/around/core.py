@@ -13,7 +13,7 @@ from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
 from cyrnn.layers.base import operations, symbolic
 from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_int, checked_shape, known_axis
-from cyrnn.layers.base.engine_layer import PlannedLayer
+from cyrnn.layers.base.engine_layer import EngineLayer
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.layers.base.weights import Weight, WeightSpec
@@ -267,7 +267,7 @@ class Embedding(Layer):
 
 
 @objects.register("keras.layers")
-class Dense(PlannedLayer):
+class Dense(EngineLayer):
     """``activation(x . kernel + bias)`` along the last axis: (batch, ..., features) -> (batch, ..., units).
 
     Its weights, once built, are `kernel` (features, units) and `bias` (units,), which is None without a bias.

@@ -20,7 +20,7 @@ def planned(values: Mapping[str, Array], dtype: np.dtype, activation: str) -> Pl
     return Plan(weights["kernel"], weights.get("recurrent_kernel"), weights.get("bias"), activation)
 
 
-class PlannedLayer(Layer):
+class EngineLayer(Layer):
     """A layer of a `kernel`, perhaps a `recurrent_kernel` and a `bias`, and an `activation`."""
 
     activation: Callable[..., Any]

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn import activations, objects
 from cyrnn.engine import threads
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, check_out, checked_int
 from cyrnn.layers.base.batched_output import BatchedOutput
 from cyrnn.layers.base.carried import states_as_before_on_error
+from cyrnn.layers.base.engine_layer import EngineLayer
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.memory import check_apart, overlap
 
@@ -43,7 +45,8 @@ class Predicts(Layer):
             For a model of several inputs a list or dict of them, with as many samples in each. Memory maps of any
             dtype and strides may be larger than memory: no more than a batch is converted at a time.
         batch_size : int, optional
-            Samples at a time. None chooses by the size of a sample, in the input and between the layers.
+            Samples at a time. None chooses by the size of a sample, in the input and between the layers; for a model
+            with custom layers, whose output may depend on the batches, it is 32 as in Keras.
         num_threads : int, optional
             The most threads to use. None is `cyrnn.get_num_threads()`.
         out : array, or a list, tuple or dict of arrays, optional
@@ -151,12 +154,24 @@ def _batch_size(layer: Predicts, inputs: list[Array], batch_size: int | None) ->
 
 
 def _samples_at_a_time(layer: Predicts, inputs: list[Array]) -> int:
+    if _may_change_rows(layer):
+        return _LEAST_SAMPLES  # Keras' default: what such a model returns depends on its batches
     size = _ELEMENTS // max(1, sum(array[:1].size for array in inputs))
     if min(size, len(inputs[0])) > _LEAST_SAMPLES and layer.built:  # only then it matters what is between the layers
         shapes = layer.in_structure([(1, *array.shape[1:]) for array in inputs])
         if not any(part.is_custom for part in layer.layers_within()):  # these may be run to find their shapes
             size = min(size, _ELEMENTS // max(1, *_sizes(layer.largest_shapes(shapes))))
     return max(_LEAST_SAMPLES, size)
+
+
+def _may_change_rows(layer: Layer) -> bool:
+    """Whether a call may return other rows than it gets, as it may where a custom layer or activation is in it."""
+    custom = not objects.is_builtin(type(layer))
+    if hasattr(layer, "state_size") or (isinstance(layer, EngineLayer) and not custom):
+        return False  # recurrent and dense layers check what a custom cell or activation returns
+    if custom or activations.engine_name(getattr(layer, "activation", None)) is None:
+        return True
+    return any(_may_change_rows(part) for _, part in layer.sublayers)
 
 
 def _sizes(shapes: Any) -> list[int]:

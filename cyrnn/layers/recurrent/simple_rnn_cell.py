@@ -16,12 +16,12 @@ from cyrnn.arrays import converted
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
-from cyrnn.layers.base.engine_layer import PlannedLayer
+from cyrnn.layers.base.engine_layer import EngineLayer
 from cyrnn.layers.base.weights import Weight, WeightSpec
 
 
 @objects.register("keras.layers")
-class SimpleRNNCell(PlannedLayer):
+class SimpleRNNCell(EngineLayer):
     """One step: ``cell(sequence, states, training=False) -> (output, new_states)``.
 
     Parameters

@@ -24,6 +24,7 @@ _MOST_EXPANSION = (
 _ALWAYS_ALLOWED = 4 << 20  # bytes: small members may be mostly zeros
 _CHUNK = 1 << 20
 _SHORTEST_HEADER = 30  # bytes before a member, without its name
+_NO_MEMORY = "Error -4 "  # how zlib says that there is no memory left
 
 
 class Members:
@@ -109,4 +110,6 @@ def _damage_refused() -> Iterator[None]:
     except (ModelFileError, MemoryError):
         raise
     except Exception as error:
+        if str(error).startswith(_NO_MEMORY):
+            raise MemoryError(str(error)) from error
         raise ModelFileError(f"it is not a sound .keras file or .npz file, which are zip archives: {error}") from error

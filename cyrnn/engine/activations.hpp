@@ -3,7 +3,7 @@
 // Included inside a namespace per instruction set; see vector_math.hpp for what that forbids.
 //
 // Whether a product and a sum are fused is the compiler's choice, so each expression leaves it only one; and a tail
-// goes through the code of the full vectors. So an element's bits do not depend on where in the array it stands.
+// uses the code of the full vectors. So an element's bits do not depend on its place in the array.
 
 #include "vector_math.hpp"
 
@@ -87,7 +87,7 @@ template <class T> struct Formulas {
         const T far = M::single ? T(0x1p20) : T(0x1p40);  // from here on the 4 is lost, and further on x^2 overflows
         const V a = M::magnitude(x), near = M::at_most(a, far);
         const V root = M::select(a < far, M::sqrt(near * near + 4), a);
-        return M::select(x < 0, 2 / (root - x) + (x - x), x * T(0.5) + root * T(0.5));  // x - x: -inf gives NaN
+        return M::select(x < 0, 2 / (root - x) + (x - x), x * T(0.5) + root * T(0.5));  // x - x: -inf becomes NaN
     }
 
     //   x - tanh x,   and near 0, where that cancels,   x^3 p(x^2) / q(x^2)
@@ -107,7 +107,7 @@ template <class T> struct Formulas {
     }
 };
 
-// The activations of a whole row. Each adds the bias in its first pass. A row with NaN or inf gives NaN; -inf is 0.
+// The activations of a whole row. Each adds the bias in its first pass. A row with NaN or inf becomes NaN; -inf becomes 0.
 template <class T> struct Rows {
     using M = Math<T>;
     using V = typename M::V;

@@ -9,7 +9,7 @@ Array = NDArray[Any]
 
 
 def packed(kernels: Array, bias: Array | None, columns: int) -> tuple[Array, Array | None]:
-    """kernels (depth, units) in panels (depth, columns), one behind the other, and bias (units) as wide as they are.
+    """kernels (depth, units) in panels (depth, columns), one after another, and bias (units) as wide as they are.
 
     What is left of the units has a last panel of the least power of two that holds it, of 16 bytes or more, filled up
     with zeros.

@@ -1,4 +1,4 @@
-"""Plans: a layer's weights made ready to run. The one place where arrays become pointers and the GIL is let go."""
+"""Plans: a layer's weights made ready to run. The one place where arrays become pointers and the GIL is released."""
 
 import os
 import threading
@@ -156,7 +156,7 @@ def run(list calls, int num_threads=1):
     cdef const Job *jobs[most_calls]
     cdef ptrdiff_t count = 0
     cdef Call call
-    cdef tuple held = tuple(calls)  # whatever becomes of the list
+    cdef tuple held = tuple(calls)  # a copy: the list may change during the call
     if len(held) > most_calls:
         raise ValueError(f"at most {most_calls} calls can run together, got {len(held)}")
     for item in held:
@@ -174,7 +174,7 @@ cdef int run_together(const Job *const *jobs, ptrdiff_t count, int num_threads) 
     for index in range(count):
         work += jobs[index].work()
     # Signals are handled on the main thread alone. Another one must not come back to Python while workers are busy:
-    # if the interpreter is ending, it would never return to them. And nobody wants to stop what takes microseconds.
+    # if the interpreter is ending, it would never return to them. And what takes microseconds need not be stopped.
     cdef bint may_stop = work >= least_parallel_work and threading.get_ident() == threading.main_thread().ident
     cdef Outcome outcome
     with nogil:

@@ -183,7 +183,7 @@ private:
 std::atomic<Pool *> pool{nullptr};
 
 #if !defined(_WIN32)
-// A forked child has the pool's memory but not its threads, and perhaps a lock that nobody will open again. It
+// A forked child has the pool's memory but not its threads, and perhaps a lock that no thread will open again. It
 // forgets that pool and makes another when it needs one.
 void forget_pool() { pool.store(nullptr, std::memory_order_relaxed); }
 

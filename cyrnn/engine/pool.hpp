@@ -14,7 +14,7 @@ namespace cyrnn {
 //
 // Any thread may call this at any time. The pool serves one caller at a time; while it is taken, another caller does
 // all of its work alone. A caller never waits for a worker that has not begun an index, so a worker that the
-// system does not schedule delays nobody. Threads are started on first use, and again in a forked child.
+// system does not schedule delays no caller. Threads are started on first use, and again in a forked child.
 bool parallel_for(std::ptrdiff_t count, int threads, void (*body)(void *self, std::ptrdiff_t index, int worker),
                   void (*idle)(void *self), void *self);
 

@@ -58,7 +58,7 @@ public:
         std::memcpy(output, x, static_cast<std::size_t>(batch * width) * sizeof(T));
     }
 
-    // A stack goes some timesteps at a time through all layers, so that what is between them has a bounded size.
+    // A stack runs some timesteps at a time through all layers, so that the arrays between them have a bounded size.
     void forward(std::ptrdiff_t timesteps, const T *x, T *outputs) {
         const std::ptrdiff_t features = layers[0]->weights<T>().features, units = layers.back()->weights<T>().units;
         const std::ptrdiff_t most = layers.size() == 1 ? timesteps : between;

@@ -1,4 +1,4 @@
-"""Runners: plans one behind the other, stepped one timestep at a time. The Python side of cyrnn.h."""
+"""Runners: plans in sequence, stepped one timestep at a time. The Python side of cyrnn.h."""
 
 import numpy
 from numpy import empty
@@ -19,12 +19,12 @@ cdef const cyrnn_api *c = c_api()
 api = PyCapsule_New(<void *> c, "cyrnn.capi.api", NULL)
 api_address = <uintptr_t> c
 
-# Multiply-adds of a step from which it takes microseconds: other Python threads may go on then.
+# From so many multiply-adds on a step takes microseconds. Other Python threads may run meanwhile.
 cdef double long_step = 2e5
 
 
 cdef class Runner:
-    """Plans one behind the other, and their states for `batch_size` rows, which each step moves.
+    """Plans in sequence, and their states for `batch_size` rows, which each step moves.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ cdef class Runner:
         for item in self.plans:
             plan = <Plan?> item
             if before is not None and (plan.features != before.units or plan.dtype != before.dtype):
-                raise ValueError(f"plans must follow each other, got {plan.features} features of {plan.dtype} behind "
+                raise ValueError(f"plans must follow each other, got {plan.features} features of {plan.dtype} after "
                                  f"{before.units} units of {before.dtype}")
             layers.push_back(plan.prepared)
             real_time = real_time and plan.engine == "simd"
@@ -62,7 +62,7 @@ cdef class Runner:
         check(status)
         self.features, self.units = (<Plan> self.plans[0]).features, before.units
         self.batch_size, self.dtype, self.single = batch_size, before.dtype, before.single
-        self.long_steps = work >= long_step or not real_time  # nobody waits for the locks of a BLAS with the GIL
+        self.long_steps = work >= long_step or not real_time  # no thread waits for the locks of a BLAS with the GIL
 
     def __dealloc__(self):
         c.runner_destroy(self.runner)

@@ -6,7 +6,7 @@
 
 #include "contract.hpp"
 
-// X(name, walk): Keras' name of the function, and how it goes over an array (see the end of activations.hpp).
+// X(name, walk): Keras' name of the function, and how it is applied to an array (see the end of activations.hpp).
 // hard_sigmoid_keras2 is hard_sigmoid as Keras 2 defined it.
 #define CYRNN_ACTIVATIONS(X)           \
     X(linear, bias_only)               \

@@ -128,7 +128,7 @@ private:
         std::ptrdiff_t rows, slices;  // of each slice but the last; their number
     };
 
-    class Begun {  // each engine once, from before the first slice until after the last, whatever happens between
+    class Begun {  // each engine once, from before the first slice until after the last, also when an error ends the call
     public:
         explicit Begun(const std::vector<Part> &parts) {
             engines.reserve(parts.size());

@@ -5,10 +5,10 @@
 // The kernels (depth, units) lie in panels of `columns` columns, each (depth, columns) and contiguous; what is left of
 // the units has a last panel of the least power of two, of 16 bytes or more, that holds it, filled up with zeros.
 //
-// An element is a chain of multiply-adds, first along x and then along h. A long chain would gather rounding: after a
-// stretch of either the next one begins, and their sums are added (but where x has one stretch, the first of h goes on
-// from it); the bias comes last. Where a row stands among
-// others plays no part in that, so its bits do not depend on it.
+// An element is a chain of multiply-adds, first along x and then along h. A long chain would gather rounding errors. So
+// after a stretch of either the next chain begins, and their sums are added; but if x has one stretch, the first of h
+// continues its chain. The bias comes last. The place of a row among others plays no part in that, so its bits do not
+// depend on it.
 
 template <class T> struct Tiles {
     using M = Math<T>;
@@ -148,10 +148,10 @@ template <class T> struct Tiles {
                 strip<CYRNN_TILE_ROWS, panels, vectors, width>(rows, o);
         }
 
-        // `projected`: what x gives is in c already.
+        // `projected`: the product with x is in c already.
         static void run(std::ptrdiff_t rows, Operands o, bool projected, bool alone) {
             const bool side_by_side = alone && chains > 1 && o.h.length > 0;
-            const bool in_one = o.x.length <= o.stretch && !side_by_side;  // the chain goes on from x to h
+            const bool in_one = o.x.length <= o.stretch && !side_by_side;  // the chain continues from x to h
             const Part nothing{o.x.a, 0, 0, o.x.b};
             Part x = o.x, h = o.h;
             if (!projected) {
@@ -201,7 +201,7 @@ template <class T> struct Tiles {
             first += panels * columns;
         }
 
-        // The last panel goes through the workspace: `out` has no room for what it is filled up with.
+        // The last panel is computed in the workspace: `out` has no room for its padding.
         template <int vectors, std::ptrdiff_t width> void last(std::ptrdiff_t first) const {
             const std::ptrdiff_t rest = weights.units - first;
             if (step.projected)

@@ -5,7 +5,7 @@
 // clamp's operands matters: they are written for NaN to pass.
 //
 // The coefficients are near-minimax fits in relative error (weighted least squares on Chebyshev points, 50 digits);
-// the number behind each is the largest relative error of the function it serves, before rounding.
+// the number after each is the largest relative error of the function it serves, before rounding.
 
 #define CYRNN_INLINE static inline __attribute__((always_inline))
 
@@ -18,7 +18,7 @@ template <class T> struct Math {
 
     // ---- memory: n elements from p on, at most a vector. What is missing reads as `fill`, and is not written.
 
-    // A vector anywhere in an array of T. (Copying one with memcpy goes through the stack, 8 times slower.)
+    // A vector anywhere in an array of T. (Copying one with memcpy uses the stack, 8 times slower.)
     typedef T Unaligned __attribute__((vector_size(CYRNN_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
     // A part is put together in registers: a wide load waits until the narrow stores before it have retired.

@@ -11,6 +11,7 @@ import pytest
 from cyrnn import Sequential
 from cyrnn.layers import Dense, Input, Layer, SimpleRNN
 from cyrnn.layers.base.sublayers import HasSublayers
+from cyrnn.saving import save_weights
 
 
 class Holder(Layer):
@@ -43,6 +44,29 @@ def test_lists_and_dicts_that_are_filled_after_they_are_assigned():
     holder(X)
     assert names(holder) == ["block_0", "block_1", "head", "a"]
     assert len(holder.weights) == 8
+
+
+def test_lists_that_change_after_the_layer_was_built(tmp_path):
+    class Grows(Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.blocks = []
+
+        def call(self, inputs):
+            if not self.blocks:
+                self.blocks.append(Dense(2, name="first"))
+            return self.blocks[0](inputs)
+
+    layer = Grows()
+    layer(X)
+    assert len(layer.weights) == 2
+    layer.blocks[0] = Dense(5, name="second")
+    layer(X)
+    assert [weight.shape for weight in layer.weights] == [(2, 5), (5,)]
+    save_weights(layer, tmp_path / "weights.npz")
+    with np.load(tmp_path / "weights.npz") as saved:
+        assert sorted(saved[name].shape for name in saved) == [(2, 5), (5,)]
+    assert names(layer) == ["second"]
 
 
 def test_assigning_and_deleting_after_the_layer_was_built():

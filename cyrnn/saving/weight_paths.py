@@ -71,6 +71,7 @@ def _collect(found: list[Place], seen: set[int], layer: Layer, shape: Any, path:
     if id(layer) in seen:
         return
     seen.add(id(layer))
+    layer.note_again()
     if not layer.built and shape is None:
         raise ValueError(f"layer {layer.name!r} is not built: its weights have no place. Call it or build it first")
     if not layer.built and layer.makes_its_own_weights:

@@ -8,7 +8,14 @@ from cyrnn import locks, objects
 from cyrnn.layers.base.names import distinct
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})  # what is known to hold no layers
-_NO_HOLDERS = ("_noted", "_within", "_own_arguments", "_values", "_specs")  # attributes whose layers are not inside
+_NO_HOLDERS = (
+    "_noted",
+    "_within",
+    "_own_arguments",
+    "_extra_arguments",
+    "_values",
+    "_specs",
+)  # attributes whose layers are not inside
 _noting = locks.ForkSafeLock()
 
 
@@ -16,7 +23,7 @@ class HasSublayers:
     """A layer as the holder of other layers.
 
     Attributes are looked at when they are assigned. Lists, tuples and dicts may be filled after that, so they are
-    looked at once more when the layer is built. After it is built, nothing is searched for again: no call does.
+    looked at once more when the layer is built, and when its weights are asked for or saved. No call searches.
     """
 
     _revision: ClassVar[int] = 0  # of all layers together: it moves whenever a layer inside another one changes
@@ -48,6 +55,11 @@ class HasSublayers:
         with _noting:
             vars(self).update(_noted=self._found(), _settled=settled)
             _structure_changed()
+
+    def note_again(self) -> None:
+        """Look at a built layer's attributes once more: its lists and dicts may have changed since."""
+        if self._settled and self._found() != self._noted:
+            self._settle(True)
 
     def _found(self) -> "dict[str, tuple[Self, ...]]":
         """The layers in each attribute that holds some, looked for now."""

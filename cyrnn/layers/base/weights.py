@@ -200,6 +200,7 @@ class Weighted(HasSublayers, HasDTypePolicy):
         if id(self) in seen or (trainable and not self.trainable):
             return []
         seen.add(id(self))
+        self.note_again()
         own = [(self, spec.name) for spec in self.own_specs if spec.trainable or not trainable]
         return own + [slot for _, sublayer in self.sublayers for slot in sublayer._weight_slots(trainable, seen)]
 

@@ -44,16 +44,14 @@ public:
         for (std::size_t l = 0; l < layers.size(); ++l) {
             const Weights<T> &weights = layers[l]->weights<T>();
             cyrnn_runner::State &state = runner.states[l];
-            T *const now = static_cast<T *>(state.now), *const then = static_cast<T *>(state.then);
             const Begun begun(*layers[l]->engine);
             for (std::ptrdiff_t first = 0; first < batch; first += state.slice) {
-                const std::ptrdiff_t rows = batch - first < state.slice ? batch - first : state.slice;
-                const Step<T> step{rows, x + first * width, width, now + first * weights.units, weights.units,
-                                   then + first * weights.units, weights.units, false, batch == 1};
-                layers[l]->product<T>().step(&weights, &step, static_cast<T *>(runner.scratch));
+                Block<T> block = block_of(l, first, 1);
+                block.x = x + first * width, block.x_row = width;
+                run(l, first, block);
             }
-            std::swap(state.now, state.then);
-            x = then, width = weights.units;
+            std::swap(state.now, state.then);  // as each slice has done with its own
+            x = static_cast<const T *>(state.now), width = weights.units;
         }
         std::memcpy(output, x, static_cast<std::size_t>(batch * width) * sizeof(T));
     }
@@ -108,20 +106,36 @@ private:
     };
 
     void walk(std::size_t l, std::ptrdiff_t count, const Place &from, const Place &to) {
-        const Weights<T> &weights = layers[l]->weights<T>();
-        T *const state = static_cast<T *>(runner.states[l].now);
-        Sequences<T> call{};
-        call.batch = runner.batch, call.timesteps = count;
-        call.x = from.array, call.x_batch = from.batch, call.x_time = from.time, call.x_feature = 1;
-        call.outputs = to.array, call.outputs_batch = to.batch, call.outputs_time = to.time;
-        call.initial_state = call.state = state;  // each slice reads its rows first, and writes them last
-        const Stop never{[](void *) { return false; }, nullptr};
-        const std::ptrdiff_t slice = runner.states[l].slice;
+        cyrnn_runner::State &state = runner.states[l];
         const Begun begun(*layers[l]->engine);
-        for (std::ptrdiff_t first = 0; first < runner.batch; first += slice) {
-            const std::ptrdiff_t last = first + slice < runner.batch ? first + slice : runner.batch;
-            Recurrence<T>(layers[l]->product<T>(), weights, call, first, last, runner.scratch).run(never);
+        bool swapped = false;
+        for (std::ptrdiff_t first = 0; first < runner.batch; first += state.slice) {
+            Block<T> block = block_of(l, first, count);
+            block.x = from.array + first * from.batch, block.x_row = from.batch, block.x_time = from.time;
+            if (to.array) block.outputs = to.array + first * to.batch;
+            block.outputs_row = to.batch, block.outputs_time = to.time;
+            swapped = run(l, first, block);
         }
+        if (swapped) std::swap(state.now, state.then);  // without a mask, that does not depend on the rows
+    }
+
+    Block<T> block_of(std::size_t l, std::ptrdiff_t first, std::ptrdiff_t timesteps) const {
+        const std::ptrdiff_t slice = runner.states[l].slice, left = runner.batch - first;
+        Block<T> block{};
+        block.rows = left < slice ? left : slice, block.timesteps = timesteps;
+        block.alone = runner.batch == 1;
+        return block;
+    }
+
+    // Whether the states of the slice have changed places.
+    bool run(std::size_t l, std::ptrdiff_t first, const Block<T> &block) {
+        const Weights<T> &weights = layers[l]->weights<T>();
+        const cyrnn_runner::State &state = runner.states[l];
+        T *const now = static_cast<T *>(state.now) + first * weights.units;
+        Record<T> record{now, static_cast<T *>(state.then) + first * weights.units, nullptr};
+        const Stop never{[](void *) { return false; }, nullptr};
+        Recurrence<T>::run(layers[l]->product<T>(), weights, block, record, runner.scratch, never);
+        return record.now != now;
     }
 
     // Between layer l and the next: two places take turns.
@@ -135,7 +149,7 @@ private:
         std::ptrdiff_t most = 0;
         for (const auto &layer : model.layers) {
             const std::ptrdiff_t rows = slice_of(*layer, batch);
-            const std::ptrdiff_t bytes = Recurrence<T>::scratch_bytes(layer->product<T>(), layer->weights<T>(), rows);
+            const std::ptrdiff_t bytes = Recurrence<T>::scratch_bytes(layer->product<T>(), layer->weights<T>(), rows, PTRDIFF_MAX, false);
             most = bytes > most ? bytes : most;
         }
         return aligned(static_cast<std::size_t>(most));

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <vector>
@@ -79,14 +81,80 @@ template <class T> struct JobOf final : Job {
     }
 
     std::size_t scratch_bytes(std::ptrdiff_t rows) const override {
-        return static_cast<std::size_t>(Recurrence<T>::scratch_bytes(product(), weights(), rows));
+        return static_cast<std::size_t>(Parts(*this, rows).recurrence +
+                                        Recurrence<T>::scratch_bytes(product(), weights(), rows, call.timesteps, picks()));
     }
 
     void walk(std::ptrdiff_t first, std::ptrdiff_t last, void *scratch, Stop stop) const override {
-        Recurrence<T>(product(), weights(), call, first, last, scratch).run(stop);
+        const std::ptrdiff_t rows = last - first, units = weights().units;
+        const Parts parts(*this, rows);
+        char *const at = static_cast<char *>(scratch);
+        Record<T> record{reinterpret_cast<T *>(at), reinterpret_cast<T *>(at + parts.then),
+                         reinterpret_cast<std::uint8_t *>(at + parts.seen)};
+        const std::size_t size = static_cast<std::size_t>(rows * units) * sizeof(T);
+        if (call.initial_state)
+            std::memcpy(record.now, call.initial_state + first * units, size);
+        else
+            std::memset(record.now, 0, size);
+        std::memset(record.seen, 0, static_cast<std::size_t>(rows));
+        const std::ptrdiff_t most = call.x_feature == 1 ? call.timesteps : gathered;
+        std::ptrdiff_t t = 0;
+        do {
+            Block<T> block = block_of(first, rows, t, std::min(most, call.timesteps - t));
+            if (call.x_feature != 1) gather(block, reinterpret_cast<T *>(at + parts.x));
+            if (t > 0 && stop.asked(stop.self)) return;
+            if (!Recurrence<T>::run(product(), weights(), block, record, at + parts.recurrence, stop)) return;
+            t += block.timesteps;
+        } while (t < call.timesteps);
+        if (call.state) std::memcpy(call.state + first * units, record.now, size);
     }
 
 private:
+    static constexpr std::ptrdiff_t gathered = 16;  // timesteps of an x whose features are apart, side by side at once
+
+    struct Parts {  // of the scratch, as bytes from its start: the record, x with its features side by side, the walk's own
+        std::ptrdiff_t then, seen, x, recurrence;
+
+        Parts(const JobOf &job, std::ptrdiff_t rows)
+            : then(aligned(rows * job.weights().units * std::ptrdiff_t(sizeof(T)))), seen(2 * then), x(seen + aligned(rows)),
+              recurrence(x + (job.call.x_feature == 1
+                                  ? 0 : aligned(rows * gathered * job.weights().features * std::ptrdiff_t(sizeof(T))))) {}
+
+        static std::ptrdiff_t aligned(std::ptrdiff_t bytes) { return (bytes + 63) / 64 * 64; }
+    };
+
+    Block<T> block_of(std::ptrdiff_t first, std::ptrdiff_t rows, std::ptrdiff_t t, std::ptrdiff_t count) const {
+        const std::ptrdiff_t features = weights().features, units = weights().units;
+        Block<T> block{};
+        block.rows = rows, block.timesteps = count;
+        block.x = call.x + first * call.x_batch + t * call.x_time, block.x_row = call.x_batch, block.x_time = call.x_time;
+        if (call.mask) block.mask = call.mask + first * call.mask_batch + t * call.mask_time;
+        block.mask_row = call.mask_batch, block.mask_time = call.mask_time;
+        block.zero_output_for_mask = call.zero_output_for_mask;
+        if (call.input_dropout) block.input_dropout = call.input_dropout + first * features;
+        if (call.recurrent_dropout) block.recurrent_dropout = call.recurrent_dropout + first * units;
+        if (call.outputs) block.outputs = call.outputs + first * call.outputs_batch + t * call.outputs_time;
+        block.outputs_row = call.outputs_batch, block.outputs_time = call.outputs_time;
+        if (call.last_output && t + count >= call.timesteps)
+            block.last_output = call.last_output + first * call.last_output_batch;
+        block.last_output_row = call.last_output_batch;
+        block.alone = call.batch == 1;
+        return block;
+    }
+
+    // x of the block, from the call's into `to` (rows, timesteps, features)
+    void gather(Block<T> &block, T *to) const {
+        const std::ptrdiff_t features = weights().features;
+        for (std::ptrdiff_t row = 0; row < block.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < block.timesteps; ++t)
+                for (std::ptrdiff_t i = 0; i < features; ++i)
+                    to[(row * block.timesteps + t) * features + i] =
+                        block.x[row * block.x_row + t * block.x_time + i * call.x_feature];
+        block.x = to, block.x_row = block.timesteps * features, block.x_time = features;
+    }
+
+    bool picks() const { return call.mask || call.input_dropout || call.recurrent_dropout; }
+
     const Weights<T> &weights() const { return prepared->template weights<T>(); }
     const Product<T> &product() const { return prepared->template product<T>(); }
 };

@@ -4,6 +4,9 @@ The namespaces are Keras': ``import cyrnn as keras`` runs code that uses `keras.
 `SimpleRNN`.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from cyrnn._version import __version__
 
 try:
@@ -18,11 +21,18 @@ except ModuleNotFoundError as error:
     ) from error
 
 from cyrnn.capi import get_include
-from cyrnn.config import show_config
 from cyrnn.engine.threads import get_num_threads, set_num_threads
 from cyrnn.layers import Input, Layer
 from cyrnn.models import Model, Sequential
-from cyrnn.models.serialization import from_json
+
+if TYPE_CHECKING:
+    from cyrnn.config import show_config
+    from cyrnn.models.serialization import from_json
+
+_MODULES = {  # what is imported when it is first used
+    "from_json": "cyrnn.models.serialization",
+    "show_config": "cyrnn.config",
+}
 
 __all__ = [
     "Input",
@@ -45,3 +55,14 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'cyrnn' has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -25,7 +25,6 @@ class Activation:
 
     def __init__(self, name: str) -> None:
         self.name = self.__name__ = name
-        self.__signature__ = formulas.signature(name)
 
     @quietly
     def __call__(self, x: ArrayLike, *parameters: Any, **named: Any) -> NDArray[Any]:
@@ -35,6 +34,12 @@ class Activation:
         if z.size:
             plan.activate(self.name, z.reshape(-1, z.shape[-1] if z.ndim else 1))
         return z.astype(dtype, copy=False)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "__signature__":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.__signature__ = formulas.signature(self.name)  # when it is first asked for: `inspect` takes its time
+        return self.__signature__
 
     def __reduce__(self) -> tuple[Any, ...]:
         return get, (self.name,)

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
-from pathlib import Path
 
 # A layer, and a call of one, counts five steps, and takes some kilobytes. A call within a nested model counts one: it
 # is made again for each shape that the nested model is called with.
@@ -83,6 +82,8 @@ def _check_memory(what: str, count: int, too_much: bool) -> None:
 
 def memory_of_this_machine() -> int:
     """The bytes of memory that this process can have at most; `sys.maxsize` where the system does not say."""
+    from pathlib import Path
+
     found = [sys.maxsize]
     with contextlib.suppress(AttributeError, ValueError, OSError):  # not on Windows
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

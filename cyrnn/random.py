@@ -8,7 +8,6 @@ made in float64 and then rounded to `dtype`.
 import functools
 import math
 import operator
-import random
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -86,6 +85,8 @@ class SeedGenerator(Configurable):
 
 def make_default_seed() -> int:
     """A seed in 1..10**9 out of Python's `random`, which ``random.seed`` makes repeatable."""
+    import random
+
     return random.randint(1, 10**9)
 
 

@@ -5,7 +5,6 @@ cyrnn_import``; ctypes and numba through `functions`, cffi and others through `a
 """
 
 import ctypes
-from pathlib import Path
 from typing import Any
 
 from cyrnn import engine
@@ -61,6 +60,8 @@ def get_include() -> str:
     -------
     str
     """
+    from pathlib import Path
+
     return str(Path(engine.__file__).parent / "include")
 
 

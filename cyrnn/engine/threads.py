@@ -4,7 +4,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 _MOST = 1024  # more threads than that are a mistake
 _chosen: int | None = None  # by set_num_threads
@@ -71,6 +70,8 @@ def usable_cpus() -> int:
 
 def _cgroup_quota() -> int | None:
     """Whole processors that the cgroup's quota amounts to, or None where there is none (cgroup v2, then v1)."""
+    from pathlib import Path
+
     for files in ((f"{_own_cgroup()}/cpu.max",), ("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             words = " ".join((Path("/sys/fs/cgroup") / file).read_text() for file in files).split()
@@ -83,6 +84,8 @@ def _cgroup_quota() -> int | None:
 
 def _own_cgroup() -> str:
     """The path of this process' cgroup (v2) below the root; "." if that cannot be said."""
+    from pathlib import Path
+
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:

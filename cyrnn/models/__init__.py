@@ -1,8 +1,33 @@
-"""Models: layers put together, and files of them. The names are those of ``keras.models``, and `Functional`."""
+"""Models: layers put together, and files of them. The names are those of ``keras.models``, and `Functional`.
+
+What is needed for files alone is imported when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from cyrnn.models.cloning import clone_model
 from cyrnn.models.functional import Functional, Model
-from cyrnn.models.model_files import load_model, model_from_json, save_model
 from cyrnn.models.sequential import Sequential
 
+if TYPE_CHECKING:
+    from cyrnn.models.model_files import load_model, model_from_json, save_model
+
+_MODULES = {
+    "load_model": "cyrnn.models.model_files",
+    "model_from_json": "cyrnn.models.model_files",
+    "save_model": "cyrnn.models.model_files",
+}
+
 __all__ = ["Functional", "Model", "Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'cyrnn.models' has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -1,11 +1,12 @@
-"""Keras' `save`, `save_weights` and `load_weights` of models: thin methods over the files floor."""
+"""Keras' `save`, `save_weights` and `load_weights` of models: thin methods over the files floor.
+
+They import that floor when they are called: most programs run models without it, and its formats need much of the
+standard library.
+"""
 
 import os
-from pathlib import Path
 
 from cyrnn.layers.base.layer import Layer
-from cyrnn.saving.registry import write_model
-from cyrnn.saving.weight_files import load_weights, save_weights
 
 
 class InFiles(Layer):
@@ -16,6 +17,8 @@ class InFiles(Layer):
 
         Raises FileExistsError where there is a file and `overwrite` is false.
         """
+        from cyrnn.saving.registry import write_model
+
         _check_free(filepath, overwrite)
         write_model(self, filepath)
 
@@ -24,14 +27,20 @@ class InFiles(Layer):
 
         Raises FileExistsError where there is a file and `overwrite` is false.
         """
+        from cyrnn.saving.weight_files import save_weights
+
         _check_free(filepath, overwrite)
         save_weights(self, filepath)
 
     def load_weights(self, filepath: str | os.PathLike[str]) -> None:
         """Take the weights of a file; see `cyrnn.saving.load_weights`."""
+        from cyrnn.saving.weight_files import load_weights
+
         load_weights(self, filepath)
 
 
 def _check_free(filepath: str | os.PathLike[str], overwrite: bool) -> None:
+    from pathlib import Path
+
     if not overwrite and Path(filepath).exists():
         raise FileExistsError(f"{os.fspath(filepath)} is there already, and overwrite is False")

@@ -5,7 +5,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,12 +18,13 @@ from cyrnn.layers.base.building import Buildable
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.symbolic import KerasTensor, Node
-from cyrnn.models import functional_config
 from cyrnn.models.executor import Step, Values
 from cyrnn.models.graph import Graph, begun_with, branches, checked_tensors, connections, output_shapes
 from cyrnn.models.inputs import Feed
 from cyrnn.models.model import ModelOfLayers
-from cyrnn.models.summary import Row
+
+if TYPE_CHECKING:
+    from cyrnn.models.summary import Row
 
 _KEPT_SPECS = 15  # a nested model is asked for the same few shapes again and again
 
@@ -256,7 +257,9 @@ class Functional(Model):
     def branches(self) -> bool:
         return branches(self._calls)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> "list[Row]":
+        from cyrnn.models.summary import Row
+
         shapes, inputs = output_shapes(self._calls), connections(self._calls)
         return [Row(layer, shapes[layer], inputs=inputs[layer]) for layer in self._operations]
 
@@ -349,14 +352,20 @@ class Functional(Model):
         return {"input_shape": None}
 
     def get_config(self) -> dict[str, Any]:
+        from cyrnn.models import functional_config
+
         return functional_config.written(self, self._calls)
 
     @classmethod
     def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        from cyrnn.models import functional_config
+
         return functional_config.read(config)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        from cyrnn.models import functional_config
+
         model = super().from_config(config, custom_objects)
         # The order of the config: files have the weights in it, whichever Keras wrote them.
         place = {name: number for number, name in enumerate(functional_config.names(config))}

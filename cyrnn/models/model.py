@@ -1,13 +1,15 @@
 """What all models have: layers, a summary of them, states, and files."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cyrnn.layers.base.carried import states_as_before_on_error
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.models.files import InFiles
-from cyrnn.models.summary import Row, rows_in_range, show, summary
+
+if TYPE_CHECKING:
+    from cyrnn.models.summary import Row  # imported where a summary is asked for
 
 
 class ModelOfLayers(InFiles, Predicts, Layer):
@@ -89,6 +91,8 @@ class ModelOfLayers(InFiles, Predicts, Layer):
         ValueError
             If the columns do not fit in a line, or no layer has a name of `layer_range`.
         """
+        from cyrnn.models.summary import rows_in_range, show, summary
+
         text = summary(
             self.name,
             [row for top in rows_in_range(self.rows(), layer_range) for row in _expanded(top, expand_nested)],
@@ -106,8 +110,10 @@ class ModelOfLayers(InFiles, Predicts, Layer):
         """Whether the summary says which layers are connected, because they do not simply follow each other."""
         return False
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> "list[Row]":
         """The layers as rows of the summary."""
+        from cyrnn.models.summary import Row
+
         return [Row(layer, shape) for layer, shape in zip(self.layers, self.output_shapes_of_layers(), strict=True)]
 
     # ------------------------------------------------------------ states
@@ -141,8 +147,10 @@ def _output_shape(layer: Layer) -> Any:
         return None
 
 
-def _expanded(row: Row, nested: bool) -> list[Row]:
+def _expanded(row: "Row", nested: bool) -> "list[Row]":
     if not nested or not isinstance(row.layer, ModelOfLayers):
         return [row]
+    from cyrnn.models.summary import Row
+
     inner = [Row(part.layer, part.shape, row.level + 1, part.inputs) for part in row.layer.rows()]
     return [row, *(found for part in inner for found in _expanded(part, nested))]

@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Self
@@ -82,6 +81,8 @@ class Configurable(Buildable):
 
     def to_json(self, **kwargs: Any) -> str:
         """The layer's config as JSON text in Keras' form; `kwargs` go to `json.dumps`. See `cyrnn.from_json`."""
+        import json
+
         return json.dumps(objects.serialize(self), **kwargs)
 
 

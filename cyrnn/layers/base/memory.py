@@ -1,15 +1,16 @@
 """Whose memory an array is: what a call returns is its caller's own, what is written is not read meanwhile."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MOST_WORK = 10_000  # steps of NumPy's exact search for a common byte; where it takes more, arrays count as overlapping
 
@@ -108,11 +109,10 @@ def overlap(a: Array, b: Array) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class _BytesOfAFile:
+class _BytesOfAFile(NamedTuple):
     """The bytes of a file from `first` up to `end`."""
 
-    path: Path
+    path: "Path"
     first: int
     end: int
 
@@ -128,12 +128,14 @@ def _bytes_of_a_file(array: Array) -> _BytesOfAFile | None:
     if mapped is None or not array.size:
         return None
     assert mapped.filename is not None  # see above
+    from pathlib import Path
+
     first, end = byte_bounds(array)
     at = mapped.offset - byte_bounds(mapped)[0]
     return _BytesOfAFile(Path(mapped.filename), first + at, end + at)
 
 
-def _same_file(a: Path, b: Path) -> bool:
+def _same_file(a: "Path", b: "Path") -> bool:
     try:
         return a.samefile(b)
     except OSError:  # it was removed

@@ -7,8 +7,7 @@ call that is still working with the old one may continue.
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,8 +21,7 @@ from cyrnn.layers.base.sublayers import HasSublayers
 _writing = locks.ForkSafeLock()  # of those who replace weights at the same time, none undoes what another did
 
 
-@dataclass(frozen=True)
-class WeightSpec:
+class WeightSpec(NamedTuple):
     """A weight before it exists: its shape is known from the input's, nothing is allocated yet."""
 
     name: str

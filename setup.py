@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -51,7 +52,7 @@ def extension(name: str, *sources: str) -> Extension:
     return Extension(
         f"cyrnn.engine.{name}",
         [path, *(f"cyrnn/engine/{source}" for source in sources)],
-        include_dirs=["cyrnn/engine", "cyrnn/engine/include"],
+        include_dirs=["cyrnn/engine", "cyrnn/engine/include", numpy.get_include()],
         depends=[str(path) for kind in ("hpp", "h", "pxi") for path in sorted(Path("cyrnn/engine").rglob(f"*.{kind}"))],
         language="c++",
         define_macros=MACROS,
@@ -64,6 +65,7 @@ setup(
     ext_modules=cythonize(
         [
             extension("plan", "pool.cpp", "simd.cpp", "simd_generic.cpp", "simd_avx2.cpp", "simd_avx512.cpp"),
+            extension("program", "pool.cpp"),
             extension("runner", "capi.cpp"),
             extension("engine_blas"),
         ],

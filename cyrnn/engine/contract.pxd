@@ -103,26 +103,6 @@ cdef extern from "simd.hpp" namespace "cyrnn" nogil:
     const Simd *simd_best()
 
 
-cdef extern from "slices.hpp" namespace "cyrnn" nogil:
-    enum class Outcome(int):
-        done
-        interrupted
-        no_memory
-        forked
-
-    const double least_parallel_work
-
-    cdef cppclass Job:
-        const Prepared *prepared
-        double work()
-
-    cdef cppclass JobOf[T](Job):
-        Sequences[T] call
-
-    Outcome run_slices(const Job *const *jobs, ptrdiff_t count, int threads,
-                       bool (*interrupted)() noexcept nogil) noexcept
-
-
 cdef extern from "capi.hpp" namespace "cyrnn" nogil:
     const cyrnn_api *c_api()
     cyrnn_model *make_model(const shared_ptr[Prepared] *layers, ptrdiff_t count, bool real_time) noexcept nogil

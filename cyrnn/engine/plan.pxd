@@ -16,13 +16,33 @@ cdef extern from *:
     bint is_of_kind(const char *format, char kind) noexcept nogil
 
 
+cdef class Packed:
+    """Weights of one layer made ready for the engine."""
+    cdef readonly object dtype          # numpy.dtype: float32 or float64
+    cdef bint single                    # float32
+    cdef bint may_block                 # its engine takes locks
+    cdef shared_ptr[Prepared] prepared  # which a runner may hold longer
+
+
 @cython.final
-cdef class Plan:
+cdef class Plan(Packed):
     cdef readonly ptrdiff_t features    # of an input row
     cdef readonly ptrdiff_t units       # of a state and an output row
-    cdef readonly object dtype          # numpy.dtype: float32 or float64
     cdef readonly str activation        # Keras' name
     cdef readonly str engine            # "simd" or "blas"
     cdef readonly str isa               # instruction set of the vectorised parts
-    cdef bint single                    # float32
-    cdef shared_ptr[Prepared] prepared  # which a runner may hold longer than the plan
+
+
+@cython.final
+cdef class Table(Packed):
+    pass
+
+
+@cython.final
+cdef class Slot:
+    cdef readonly object values         # a mapping: the weights by name
+    cdef readonly Packed packed         # the same, made ready; or None
+
+
+cdef void *activate_f32_of(str name) except NULL
+cdef void *activate_f64_of(str name) except NULL

@@ -7,11 +7,26 @@ from numpy.typing import NDArray
 ACTIVATIONS: dict[str, int]
 MOST_CALLS: int
 
+class Packed:
+    dtype: np.dtype[Any]
+
 @final
-class Plan:
+class Table(Packed):
+    def __init__(self, table: NDArray[Any]) -> None: ...
+
+@final
+class Slot:
+    values: Any
+    packed: Packed | None
+    def __init__(self, values: Any = None) -> None: ...
+    def pack(self, values: Any, ready: Packed) -> None: ...
+
+def replace(slots: list[Slot], values: list[Any]) -> None: ...
+
+@final
+class Plan(Packed):
     features: int
     units: int
-    dtype: np.dtype[Any]
     activation: str
     engine: str
     isa: str

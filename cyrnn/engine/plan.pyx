@@ -17,9 +17,28 @@ from cyrnn.engine.choice import choose_engine
 from cyrnn.engine.panels import checked, packed
 
 from cyrnn.engine.contract cimport (
-    Engine, Guard, Job, JobOf, Outcome, Prepared, Simd, Weights, activation_by_row, activation_count, activation_name,
-    guard_pages_exist, least_parallel_work, real, run_slices, simd_best, simd_by_name,
+    Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_name,
+    Sequences, guard_pages_exist, real, simd_best, simd_by_name,
 )
+
+cdef extern from "slices.hpp" namespace "cyrnn" nogil:
+    enum class Outcome(int):
+        done
+        interrupted
+        no_memory
+        forked
+
+    const double least_parallel_work
+
+    cdef cppclass Job:
+        const Prepared *prepared
+        double work()
+
+    cdef cppclass JobOf[T](Job):
+        Sequences[T] call
+
+    Outcome run_slices(const Job *const *jobs, ptrdiff_t count, int threads,
+                       bool (*interrupted)() noexcept nogil) noexcept
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
@@ -31,8 +50,12 @@ cdef extern from *:
 ACTIVATIONS = {(<bytes> activation_name(index)).decode(): index for index in range(activation_count())}
 
 
+cdef class Packed:
+    """Weights of one layer, checked, copied and made ready. They never change: any number of threads may use them."""
+
+
 @cython.final
-cdef class Plan:
+cdef class Plan(Packed):
     """The weights of one layer, checked, copied and made ready. It never changes: any number of threads may run it.
 
     With a recurrent kernel it computes ``h_t = activation(x_t . kernel + h_{t-1} . recurrent_kernel + bias)``;
@@ -83,6 +106,7 @@ cdef class Plan:
             kernels = kernels_t = None
         else:
             prepared.engine = blas_functions()
+            self.may_block = True
             kernels_t = numpy.ascontiguousarray(kernels.T) if prepared.engine.transposed else None
             panels = None
         if self.single:
@@ -144,6 +168,9 @@ cdef class Plan:
             return None
         run_together(&call.job, 1, 1 if call.job.work() < least_parallel_work else get_num_threads())
         return out
+
+
+include "slots.pxi"
 
 
 def run(list calls, int num_threads=1):
@@ -213,6 +240,20 @@ def engine():
 
 
 # ---------------------------------------------------------------- engines and instruction sets
+
+cdef void *activate_f32_of(str name) except NULL:
+    return <void *> choose_simd(None).activate_f32[activation_index(name)]
+
+
+cdef void *activate_f64_of(str name) except NULL:
+    return <void *> choose_simd(None).activate_f64[activation_index(name)]
+
+
+cdef int activation_index(str name) except -1:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}: expected one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
 
 cdef const Engine *blas_functions() except NULL:
     """The blas engine. Its module imports SciPy, so it is imported when it is first wanted."""

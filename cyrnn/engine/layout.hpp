@@ -1,0 +1,166 @@
+// Where everything of a call lies: the scratch of one slice of the batch, and the places of operands in it.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "program.hpp"
+#include "sources.hpp"
+
+namespace cyrnn {
+
+struct Call {  // of a program; nothing here is owned
+    const Program *program;
+    std::ptrdiff_t batch, nominal_batch;
+    const std::ptrdiff_t *lengths;    // of each timeline
+    const Source *sources;            // of each input
+    const Target *targets;            // of each output
+    const Prepared *const *weights;   // of each slot
+    int threads;                      // that may share it
+    bool (*interrupted)();            // asked now and then, from the calling thread; or null
+};
+
+// Memory for small tables: a place on the stack, or, where that is too small, on the heap.
+class Tables {
+public:
+    // Room for what `count` elements take. Raises std::bad_alloc.
+    template <class T> T *take(std::size_t count) {
+        const std::size_t bytes = (count * sizeof(T) + 15) / 16 * 16;
+        if (used + bytes > sizeof near) return reinterpret_cast<T *>(far.emplace_back(new char[bytes]).get());
+        used += bytes;
+        return reinterpret_cast<T *>(near + used - bytes);
+    }
+
+private:
+    alignas(16) char near[4096];
+    std::size_t used = 0;
+    std::vector<std::unique_ptr<char[]>> far;
+};
+
+class Layout {
+public:
+    static constexpr std::ptrdiff_t line = 64;  // bytes: where vectors and threads keep apart
+
+    // For slices of so many rows. In a wave, groups of a phase work on different blocks at the same time.
+    Layout(const Call &call_, std::ptrdiff_t rows_, bool wave_, Tables &tables)
+        : call(call_), program(*call_.program), rows(rows_), wave(wave_), spots(tables.take<Spot>(program.storages.size())),
+          records(tables.take<Record>(program.ops.size())), lengths_of_blocks(tables.take<std::ptrdiff_t>(program.phases.size())) {
+        for (std::size_t p = 0; p < program.phases.size(); ++p) lengths_of_blocks[p] = block_length(program.phases[p]);
+        lay();
+    }
+
+    const Call &call;
+    const Program &program;
+    const std::ptrdiff_t rows;
+    const bool wave;
+
+    struct Spot {
+        char *data;                     // of an array of the caller; null: it is in the scratch, or absent
+        std::ptrdiff_t offset;          // in the scratch; -1: absent
+        std::ptrdiff_t row, time;       // strides in elements
+        std::ptrdiff_t ring, ring_bytes;  // how many blocks there are, of so many bytes; 0: it is whole
+    };
+    struct Record {
+        std::ptrdiff_t offset, bytes;  // of (rows, carried), twice, and then seen (rows)
+    };
+
+    Spot *const spots;
+    Record *const records;
+
+    std::ptrdiff_t bytes() const { return end; }
+    std::ptrdiff_t states() const { return states_at; }
+    std::ptrdiff_t places() const { return places_at; }
+    std::ptrdiff_t scratch() const { return scratch_at; }
+
+    std::ptrdiff_t timesteps(int timeline) const { return timeline < 0 ? 1 : call.lengths[timeline]; }
+    std::ptrdiff_t block_of(int phase) const { return lengths_of_blocks[phase]; }
+    std::ptrdiff_t blocks_of(int phase) const {
+        const std::ptrdiff_t all = timesteps(program.phases[std::size_t(phase)].timeline), each = block_of(phase);
+        return (all + each - 1) / each;
+    }
+
+    bool converted(const Storage &storage) const {
+        return storage.input >= 0 && call.sources[storage.input].data && !call.sources[storage.input].direct;
+    }
+
+private:
+    // What a block of a phase holds, between its ops, stays in the second-level cache; a projection ahead has 48 timesteps.
+    std::ptrdiff_t block_length(const Phase &phase) const {
+        constexpr std::ptrdiff_t cached = 1 << 18, ahead = 48;
+        const std::ptrdiff_t all = timesteps(phase.timeline);
+        if (phase.timeline < 0) return 1;
+        std::ptrdiff_t bytes = 0;
+        const int number = int(&phase - program.phases.data());
+        for (const Storage &storage : program.storages)
+            if (storage.phase == number && !storage.as_whole && (converted(storage) || (storage.input < 0 && storage.output < 0)))
+                bytes += storage.width * program.item(storage.kind) * rows;
+        std::ptrdiff_t length = bytes == 0 ? all : std::max<std::ptrdiff_t>(cached / bytes / ahead, 1) * ahead;
+        if (wave) length = std::min(length, wave_block(phase, all));
+        return std::min(length, all);
+    }
+
+    // Timesteps of about a millisecond in the smallest of the groups, so that waiting for each other takes little of it.
+    std::ptrdiff_t wave_block(const Phase &phase, std::ptrdiff_t all) const {
+        constexpr double least_work = 1e7;
+        constexpr std::ptrdiff_t most_blocks = 32;
+        if (*std::max_element(phase.depths.begin(), phase.depths.end()) == 0) return all;
+        double least = 0;
+        for (const int index : phase.ops) {
+            const Op &op = *program.ops[std::size_t(index)];
+            const double work = op.multiply_adds(weights_of(op)) * double(rows);
+            if (op.recurrent() && (least == 0 || work < least)) least = work;
+        }
+        const auto blocks = std::min(std::ptrdiff_t(least * double(all) / least_work), most_blocks);
+        return blocks < 2 ? all : (all + blocks - 1) / blocks;
+    }
+
+    const Prepared *weights_of(const Op &op) const { return op.slot < 0 ? nullptr : call.weights[op.slot]; }
+
+    std::ptrdiff_t take(std::ptrdiff_t bytes) {
+        const std::ptrdiff_t at = end;
+        end += (bytes + line - 1) / line * line;
+        return at;
+    }
+
+    void lay() {
+        states_at = take(std::ptrdiff_t(program.ops.size() * sizeof(State)));
+        places_at = take(program.most_operands * std::ptrdiff_t(sizeof(Place)));
+        for (std::size_t i = 0; i < program.storages.size(); ++i) spots[i] = spot(program.storages[i]);
+        const std::ptrdiff_t item = program.item(Kind::number);
+        std::ptrdiff_t most = 0;
+        for (std::size_t p = 0; p < program.phases.size(); ++p)
+            for (const int index : program.phases[p].ops) {
+                const Op &op = *program.ops[std::size_t(index)];
+                const std::ptrdiff_t carried = op.carried(weights_of(op));
+                const std::ptrdiff_t bytes = (rows * carried * item + line - 1) / line * line;
+                records[index] = {carried > 0 ? take(2 * bytes + rows) : 0, bytes};
+                most = std::max(most, op.scratch_bytes(weights_of(op), rows, block_of(int(p))));
+            }
+        scratch_at = take(most);
+    }
+
+    Spot spot(const Storage &storage) {
+        const std::ptrdiff_t item = program.item(storage.kind);
+        if (storage.output >= 0) {
+            const Target &target = call.targets[storage.output];
+            return {target.data, target.data ? 0 : -1, target.row, target.time, 0, 0};
+        }
+        if (storage.input >= 0) {
+            const Source &source = call.sources[storage.input];
+            if (!source.data) return {nullptr, -1, 0, 0, 0, 0};
+            if (source.direct) return {const_cast<char *>(source.data), 0, source.row / item, source.time / item, 0, 0};
+        }
+        if (storage.phase < 0) return {nullptr, -1, 0, 0, 0, 0};  // neither read nor filled
+        const bool whole = storage.as_whole || storage.timeline < 0 || (wave && storage.input >= 0);
+        const std::ptrdiff_t length = whole ? timesteps(storage.timeline) : block_of(storage.phase);
+        const std::ptrdiff_t bytes = rows * length * storage.width * item;
+        const std::ptrdiff_t ring = whole ? 0 : wave ? storage.ring : 1;
+        return {nullptr, take(bytes * std::max<std::ptrdiff_t>(ring, 1)), length * storage.width, storage.width, ring, bytes};
+    }
+
+    std::ptrdiff_t *const lengths_of_blocks;
+    std::ptrdiff_t states_at = 0, places_at = 0, scratch_at = 0, end = 0;
+};
+
+}  // namespace cyrnn

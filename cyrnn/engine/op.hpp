@@ -1,0 +1,68 @@
+// An op, and its work: the rows of a slice over the timesteps of a block.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "prepared.hpp"
+
+namespace cyrnn {
+
+// Where an operand lies: the first row of the slice at the first timestep of the block, or of the whole sequence for an
+// operand that is read as a whole. The elements of a row's timestep are contiguous. Strides count elements.
+struct Place {
+    void *data;                 // null: absent
+    std::ptrdiff_t row, time;
+    std::ptrdiff_t timesteps;   // that are to be seen from here; 1 without timesteps
+};
+
+template <class T> T *address(const Place &place) { return static_cast<T *>(place.data); }
+
+struct State {  // what an op carries from block to block
+    void *now, *then;    // (rows, carried) each; the op may swap them
+    std::uint8_t *seen;  // (rows): has there been an unmasked step?
+};
+
+struct Work {
+    std::ptrdiff_t rows, timesteps;
+    bool first, last;      // of the sequence
+    bool alone;            // the form of the call: one row
+    const Place *places;   // one for each operand
+    const Prepared *weights;
+    State *state;
+    void *scratch;
+    Stop stop;
+};
+
+struct Operand {
+    int view;      // -1: absent
+    bool written;
+    bool whole;    // it is read, or filled, at other timesteps than those of the block
+};
+
+class Op {
+public:
+    virtual ~Op() = default;
+
+    std::vector<Operand> operands;
+    int slot = -1;       // of the weights, -1 without
+    int timeline = -1;   // whose blocks it is run over; -1: once for each row
+
+    // Bytes that it needs for a block, of which nothing is kept.
+    virtual std::ptrdiff_t scratch_bytes(const Prepared *, std::ptrdiff_t /* rows */, std::ptrdiff_t /* timesteps */) const {
+        return 0;
+    }
+    // Elements of a row's record; 0 without.
+    virtual std::ptrdiff_t carried(const Prepared *) const { return 0; }
+    // Whether a block needs what the op computed for the one before.
+    virtual bool recurrent() const { return false; }
+    // Multiply-adds of a row's timestep.
+    virtual double multiply_adds(const Prepared *) const { return 0; }
+    // Whether these weights are of the widths of the operands.
+    virtual bool fits(const Prepared *) const { return true; }
+    // False: it was stopped. It cannot fail.
+    virtual bool run(const Work &work) const noexcept = 0;
+};
+
+}  // namespace cyrnn

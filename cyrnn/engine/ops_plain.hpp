@@ -1,0 +1,128 @@
+// The ops without weights: masks, activations, copies.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "op.hpp"
+
+namespace cyrnn {
+
+// out := tokens != 0
+class NonzeroOp final : public Op {
+public:
+    enum : int { tokens, out };
+
+    bool run(const Work &work) const noexcept override {
+        const Place from = work.places[tokens], to = work.places[out];
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
+                address<std::uint8_t>(to)[row * to.row + t * to.time] = address<std::int64_t>(from)[row * from.row + t * from.time] != 0;
+        return true;
+    }
+};
+
+// mask := some element of x is not `value`;  out := x, or zeros where there is none
+template <class T> class MaskingOp final : public Op {
+public:
+    enum : int { x, out, mask };
+
+    MaskingOp(T value_, std::ptrdiff_t width_) : value(value_), width(width_) {}
+
+    bool run(const Work &work) const noexcept override {
+        const Place from = work.places[x], to = work.places[out], keep = work.places[mask];
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
+                const T *const a = address<T>(from) + row * from.row + t * from.time;
+                T *const b = address<T>(to) + row * to.row + t * to.time;
+                bool other = false;
+                for (std::ptrdiff_t i = 0; i < width; ++i) other |= a[i] != value;
+                for (std::ptrdiff_t i = 0; i < width; ++i) b[i] = other ? a[i] : T(0);
+                if (keep.data) address<std::uint8_t>(keep)[row * keep.row + t * keep.time] = other;
+            }
+        return true;
+    }
+
+private:
+    const T value;
+    const std::ptrdiff_t width;
+};
+
+// out := activation(x); those that need a row get the last axis, of `units` elements
+template <class T> class ActivationOp final : public Op {
+public:
+    enum : int { x, out };
+
+    ActivationOp(Activate<T> activate_, std::ptrdiff_t width_, std::ptrdiff_t units_)
+        : activate(activate_), width(width_), units(units_) {}
+
+    bool run(const Work &work) const noexcept override {
+        const Place from = work.places[x], to = work.places[out];
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
+            T *const line = address<T>(to) + row * to.row;
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
+                std::memcpy(line + t * to.time, address<T>(from) + row * from.row + t * from.time, std::size_t(width) * sizeof(T));
+            if (width == units)
+                activate(line, to.time, nullptr, work.timesteps, units);
+            else
+                for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) activate(line + t * to.time, units, nullptr, width / units, units);
+        }
+        return true;
+    }
+
+private:
+    const Activate<T> activate;
+    const std::ptrdiff_t width, units;
+};
+
+// out := x, timestep by timestep
+class CopyOp final : public Op {
+public:
+    enum : int { x, out };
+
+    explicit CopyOp(std::ptrdiff_t bytes_, std::ptrdiff_t item_) : bytes(bytes_), item(item_) {}
+
+    bool run(const Work &work) const noexcept override {
+        const Place from = work.places[x], to = work.places[out];
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
+                std::memcpy(address<char>(to) + (row * to.row + t * to.time) * item,
+                            address<char>(from) + (row * from.row + t * from.time) * item, std::size_t(bytes));
+        return true;
+    }
+
+private:
+    const std::ptrdiff_t bytes, item;  // of a row's timestep; of an element
+};
+
+// out := the same elements of each row, in the same order, in another form
+class ReshapeOp final : public Op {
+public:
+    enum : int { x, out };
+
+    ReshapeOp(std::ptrdiff_t from_bytes_, std::ptrdiff_t to_bytes_, std::ptrdiff_t item_)
+        : from_bytes(from_bytes_), to_bytes(to_bytes_), item(item_) {}
+
+    bool run(const Work &work) const noexcept override {
+        const Place from = work.places[x], to = work.places[out];
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
+            const char *const a = address<char>(from) + row * from.row * item;
+            char *const b = address<char>(to) + row * to.row * item;
+            const std::ptrdiff_t all = from.timesteps * from_bytes;
+            for (std::ptrdiff_t at = 0; at < all;) {  // the longest piece that is contiguous in both
+                const std::ptrdiff_t left = from_bytes - at % from_bytes, room = to_bytes - at % to_bytes;
+                const std::ptrdiff_t count = left < room ? left : room;
+                std::memcpy(b + at / to_bytes * to.time * item + at % to_bytes,
+                            a + at / from_bytes * from.time * item + at % from_bytes, std::size_t(count));
+                at += count;
+            }
+        }
+        return true;
+    }
+
+private:
+    const std::ptrdiff_t from_bytes, to_bytes, item;  // of a timestep; of an element
+};
+
+}  // namespace cyrnn

@@ -1,0 +1,164 @@
+// The ops that have weights: recurrences, dense layers, embeddings.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "op.hpp"
+#include "recurrence.hpp"
+
+namespace cyrnn {
+
+template <class T> class RecurrentOp final : public Op {
+public:
+    // The first operands; after them come the states that it begins with, and then those that it ends with.
+    enum : int { x, mask, input_dropout, recurrent_dropout, outputs, last_output, states };
+
+    RecurrentOp(std::ptrdiff_t count_, bool zero_output_for_mask_) : count(count_), zero_output_for_mask(zero_output_for_mask_) {}
+
+    std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
+        const bool picks = operands[mask].view >= 0 || operands[input_dropout].view >= 0 || operands[recurrent_dropout].view >= 0;
+        return Recurrence<T>::scratch_bytes(p->product<T>(), p->weights<T>(), rows, timesteps, picks);
+    }
+    std::ptrdiff_t carried(const Prepared *p) const override { return p->weights<T>().units; }
+    bool recurrent() const override { return true; }
+    double multiply_adds(const Prepared *p) const override {
+        const Weights<T> &w = p->weights<T>();
+        return double(w.units) * double(w.depth);
+    }
+
+    bool run(const Work &work) const noexcept override {
+        const Weights<T> &weights = work.weights->weights<T>();
+        const Place *const at = work.places;
+        Record<T> record{static_cast<T *>(work.state->now), static_cast<T *>(work.state->then), work.state->seen};
+        if (work.first) begin(work, weights, record);
+        Block<T> block{};
+        block.rows = work.rows, block.timesteps = work.timesteps;
+        block.x = address<T>(at[x]), block.x_row = at[x].row, block.x_time = at[x].time;
+        block.mask = address<std::uint8_t>(at[mask]), block.mask_row = at[mask].row, block.mask_time = at[mask].time;
+        block.zero_output_for_mask = zero_output_for_mask;
+        block.input_dropout = address<T>(at[input_dropout]), block.recurrent_dropout = address<T>(at[recurrent_dropout]);
+        block.outputs = address<T>(at[outputs]), block.outputs_row = at[outputs].row, block.outputs_time = at[outputs].time;
+        if (work.last) block.last_output = address<T>(at[last_output]), block.last_output_row = at[last_output].row;
+        block.alone = work.alone;
+        const bool done = Recurrence<T>::run(work.weights->product<T>(), weights, block, record, work.scratch, work.stop);
+        work.state->now = record.now, work.state->then = record.then;
+        if (done && work.last) end(work, weights, record);
+        return done;
+    }
+
+private:
+    // Each state has as many elements as there are units.
+    void begin(const Work &work, const Weights<T> &weights, Record<T> &record) const {
+        const std::size_t bytes = std::size_t(weights.units) * sizeof(T);
+        std::memset(record.seen, 0, std::size_t(work.rows));
+        for (std::ptrdiff_t s = 0; s < weights.units / weights.units; ++s) {
+            const Place from = s < count ? work.places[states + s] : Place{};
+            T *to = record.now + s * weights.units;
+            for (std::ptrdiff_t row = 0; row < work.rows; ++row, to += weights.units)
+                if (from.data)
+                    std::memcpy(to, address<T>(from) + row * from.row, bytes);
+                else
+                    std::memset(to, 0, bytes);
+        }
+    }
+
+    void end(const Work &work, const Weights<T> &weights, const Record<T> &record) const {
+        const std::size_t bytes = std::size_t(weights.units) * sizeof(T);
+        for (std::ptrdiff_t s = 0; s < count; ++s) {
+            const Place to = work.places[states + count + s];
+            if (!to.data) continue;
+            const T *from = record.now + s * weights.units;
+            for (std::ptrdiff_t row = 0; row < work.rows; ++row, from += weights.units)
+                std::memcpy(address<T>(to) + row * to.row, from, bytes);
+        }
+    }
+
+    const std::ptrdiff_t count;  // of states that are given or asked for
+    const bool zero_output_for_mask;
+};
+
+// out := activation(x . kernel + bias) for each row, timestep, and what else lies before the last axis
+template <class T> class DenseOp final : public Op {
+public:
+    enum : int { x, out };
+
+    explicit DenseOp(std::ptrdiff_t vectors_) : vectors(vectors_) {}
+
+    std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
+        const std::ptrdiff_t most = rows * timesteps * vectors;
+        return p->product<T>().workspace(&p->weights<T>(), most < at_once ? most : at_once) * std::ptrdiff_t(sizeof(T));
+    }
+    double multiply_adds(const Prepared *p) const override {
+        return double(vectors) * double(p->weights<T>().units) * double(p->weights<T>().depth);
+    }
+
+    bool run(const Work &work) const noexcept override {
+        const Place from = work.places[x], to = work.places[out];
+        const std::ptrdiff_t rows = work.rows, timesteps = work.timesteps;
+        if (vectors > 1) {
+            const Weights<T> &weights = work.weights->weights<T>();
+            for (std::ptrdiff_t row = 0; row < rows; ++row)
+                for (std::ptrdiff_t t = 0; t < timesteps; ++t)
+                    multiply(work, vectors, address<T>(from) + row * from.row + t * from.time, weights.features,
+                             address<T>(to) + row * to.row + t * to.time, weights.units);
+        } else if (timesteps == 1) {
+            multiply(work, rows, address<T>(from), from.row, address<T>(to), to.row);
+        } else if (rows == 1) {
+            multiply(work, timesteps, address<T>(from), from.time, address<T>(to), to.time);
+        } else if (from.row == timesteps * from.time && to.row == timesteps * to.time) {
+            multiply(work, rows * timesteps, address<T>(from), from.time, address<T>(to), to.time);
+        } else if (timesteps >= rows) {
+            for (std::ptrdiff_t row = 0; row < rows; ++row)
+                multiply(work, timesteps, address<T>(from) + row * from.row, from.time, address<T>(to) + row * to.row, to.time);
+        } else {
+            for (std::ptrdiff_t t = 0; t < timesteps; ++t)
+                multiply(work, rows, address<T>(from) + t * from.time, from.row, address<T>(to) + t * to.time, to.row);
+        }
+        return true;
+    }
+
+private:
+    static constexpr std::ptrdiff_t at_once = 96;  // rows of a product: what the workspace is for
+
+    void multiply(const Work &work, std::ptrdiff_t count, const T *from, std::ptrdiff_t from_stride, T *to, std::ptrdiff_t to_stride) const {
+        const Product<T> &product = work.weights->product<T>();
+        for (std::ptrdiff_t first = 0; first < count; first += at_once) {
+            Step<T> step{};
+            step.rows = count - first < at_once ? count - first : at_once;
+            step.x = from + first * from_stride, step.x_stride = from_stride;
+            step.h = step.x, step.h_stride = from_stride;
+            step.out = to + first * to_stride, step.out_stride = to_stride;
+            product.step(&work.weights->weights<T>(), &step, static_cast<T *>(work.scratch));
+        }
+    }
+
+    const std::ptrdiff_t vectors;
+};
+
+// Rows of a table, `features` of `units` elements each. The caller has checked the tokens.
+template <class T> class EmbeddingOp final : public Op {
+public:
+    enum : int { tokens, out };
+
+    explicit EmbeddingOp(std::ptrdiff_t each_) : each(each_) {}
+
+    bool run(const Work &work) const noexcept override {
+        const Weights<T> &weights = work.weights->weights<T>();
+        const Place from = work.places[tokens], to = work.places[out];
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
+                for (std::ptrdiff_t i = 0; i < each; ++i)
+                    std::memcpy(address<T>(to) + row * to.row + t * to.time + i * weights.units,
+                                weights.kernels + address<std::int64_t>(from)[row * from.row + t * from.time + i] * weights.units,
+                                std::size_t(weights.units) * sizeof(T));
+        return true;
+    }
+
+private:
+    const std::ptrdiff_t each;  // tokens of a row's timestep
+};
+
+}  // namespace cyrnn

@@ -1,0 +1,127 @@
+# The faces of builder.hpp, layout.hpp and execution.hpp for Cython; the comments are there.
+from libc.stdint cimport int64_t, uint8_t
+from libcpp cimport bool
+from libcpp.memory cimport unique_ptr
+from libcpp.pair cimport pair
+from libcpp.vector cimport vector
+
+from cyrnn.engine.contract cimport ActivateF32, ActivateF64, Prepared
+
+
+cdef extern from "program.hpp" namespace "cyrnn" nogil:
+    enum class Kind(uint8_t):
+        number
+        token
+        mask
+
+    cdef cppclass CTimeline "cyrnn::Timeline":
+        int of
+        ptrdiff_t constant, add, size, stride
+
+    cdef cppclass CStorage "cyrnn::Storage":
+        Kind kind
+        int timeline
+        ptrdiff_t width
+        int input, output
+
+    cdef cppclass CView "cyrnn::View":
+        int storage
+        ptrdiff_t column, width
+        bool reversed
+
+    cdef cppclass COp "cyrnn::Op":
+        int slot
+        bool fits(const Prepared *weights)
+
+    cdef cppclass CProgram "cyrnn::Program":
+        CProgram(bool single) except +
+        vector[CTimeline] timelines
+        vector[CStorage] storages
+        vector[CView] views
+        vector[int] inputs, outputs
+        vector[pair[int, int]] tokens
+        vector[unique_ptr[COp]] ops
+        int slots
+        void measure(ptrdiff_t *lengths)
+        void finish() except +
+
+
+cdef extern from "builder.hpp" namespace "cyrnn" nogil:
+    cdef cppclass Builder:
+        Builder(CProgram &program)
+        int storage(Kind kind, int timeline, ptrdiff_t width) except +
+        int view(CView made) except +
+        void recurrent(int slot, int x, int mask, int input_dropout, int recurrent_dropout, int outputs,
+                       int last_output, const vector[int] &initial, const vector[int] &final,
+                       bool zero_output_for_mask) except +
+        void dense(int slot, int x, int out, ptrdiff_t vectors) except +
+        void embedding(int slot, int tokens, int out) except +
+        void nonzero(int tokens, int out) except +
+        void masking(double value, int x, int out, int mask) except +
+        void activation(ActivateF32 f32, ActivateF64 f64, int x, int out, ptrdiff_t units) except +
+        void copy(int x, int out) except +
+        void reshape(int x, int out) except +
+        int timeline_of(int view)
+        ptrdiff_t width_of(int view)
+
+
+cdef extern from "layout.hpp" namespace "cyrnn" nogil:
+    enum class Element(uint8_t):
+        f32
+        f64
+        i8
+        i16
+        i32
+        i64
+        u8
+        u16
+        u32
+        u64
+        boolean
+
+    cdef cppclass Source:
+        const char *data
+        ptrdiff_t row, time, item
+        Element element
+        bool direct
+
+    cdef cppclass Target:
+        char *data
+        ptrdiff_t row, time
+
+    bool indices_below(const Source &source, ptrdiff_t rows, ptrdiff_t timesteps, ptrdiff_t width, ptrdiff_t limit)
+
+    cdef cppclass CCall "cyrnn::Call":
+        const CProgram *program
+        ptrdiff_t batch, nominal_batch
+        const ptrdiff_t *lengths
+        const Source *sources
+        const Target *targets
+        const Prepared *const *weights
+        int threads
+        bool (*interrupted)() noexcept nogil
+
+
+cdef extern from "execution.hpp" namespace "cyrnn" nogil:
+    enum class Outcome(int):
+        done
+        interrupted
+        no_memory
+        forked
+
+    const double least_parallel_work
+    double work_of(const CCall &call)
+    Outcome execute(const CCall &call) noexcept
+
+
+cdef class Program:
+    cdef CProgram *program
+    cdef readonly object dtype         # numpy.dtype: float32 or float64
+    cdef bint single, finished
+    cdef list shapes                   # of each output: its axes after batch and time
+    cdef vector[bint] optional         # of each input: whether it may be absent
+    cdef vector[bint] turned           # of each output: whether it is filled from its last timestep on
+    cdef CStorage *storage_of(self, int view) noexcept
+    cdef int check_open(self) except -1
+    cdef int checked_timeline(self, int timeline) except -1
+    cdef int check_views(self, views, int slot=*) except -1

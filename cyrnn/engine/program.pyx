@@ -1,0 +1,365 @@
+"""Programs: what a layer or a whole model computes, as ops over numbered buffers. The one place where arrays of callers
+become pointers, and where the GIL is released."""
+
+import threading
+
+import numpy
+cimport cython
+cimport numpy
+from libcpp cimport bool
+from libcpp.vector cimport vector
+
+from cyrnn.engine.threads import get_num_threads
+
+from cyrnn.engine.contract cimport ActivateF32, ActivateF64, Prepared
+from cyrnn.engine.plan cimport Packed, Slot, activate_f32_of, activate_f64_of
+from cyrnn.engine.program cimport (
+    Builder, CCall, CProgram, CStorage, CTimeline, CView, Element, Kind, Outcome, Source, Target, execute,
+    indices_below, least_parallel_work, work_of,
+)
+
+numpy.import_array()
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept
+
+cdef extern from *:
+    """static int raise_pending() { return PyErr_Occurred() ? -1 : 0; }"""
+    int raise_pending() except -1
+
+cdef extern from "numpy/arrayobject.h":
+    ctypedef struct Descriptor "PyArray_Descr":
+        char kind
+    Descriptor *descriptor_of "PyArray_DESCR"(numpy.ndarray array)
+    bint PyArray_ISNOTSWAPPED(numpy.ndarray array)
+    bint PyArray_ISALIGNED(numpy.ndarray array)
+    bint PyArray_ISWRITEABLE(numpy.ndarray array)
+
+cdef enum:
+    most = 64        # inputs, outputs, slots or timelines of a program
+    most_axes = 32   # of an array
+
+MOST = most
+
+# From so many multiply-adds on a call takes microseconds. Other Python threads may run meanwhile.
+cdef double long_call = 1e5
+
+_KINDS = {"number": 0, "token": 1, "mask": 2}
+
+
+@cython.final
+cdef class Program:
+    """Ops over numbered buffers, in the order in which they are added; structure only, it has no weights.
+
+    A view is an int that names columns of a buffer, forward or reversed in time. A timeline is an axis of timesteps,
+    whose length is known in a call; None means that there is no such axis. A width is the number of elements of a row,
+    or of one timestep of it: all axes after batch and time. After `finish` a program never changes: any number of
+    threads may run it.
+
+    Parameters
+    ----------
+    dtype : "float32" or "float64", which it computes in
+    """
+
+    def __cinit__(self, str dtype):
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+        self.dtype = numpy.dtype(dtype)
+        self.single = dtype == "float32"
+        self.program = new CProgram(self.single)
+        self.shapes = []
+
+    def __dealloc__(self):
+        del self.program
+
+    # ------------------------------------------------------------ buffers
+
+    def timeline(self, of=None, *, constant=None, ptrdiff_t add=0, ptrdiff_t size=1, ptrdiff_t stride=1):
+        """A new axis of timesteps: of the length of the inputs that have it; of `constant`; or of
+        max(0, (length + add - size) // stride + 1), where length is that of another one."""
+        self.check_open()
+        cdef CTimeline made
+        made.of = -1 if of is None else self.checked_timeline(of)
+        made.constant = -1 if constant is None else constant
+        made.add, made.size, made.stride = add, size, stride
+        self.program.timelines.push_back(made)
+        return <int> self.program.timelines.size() - 1
+
+    def slot(self):
+        """One more place for weights."""
+        self.check_open()
+        self.program.slots += 1
+        return self.program.slots - 1
+
+    def input(self, str kind, timeline, ptrdiff_t width, *, bint optional=False):
+        """A view of the next input: of "number", "token" (integers) or "mask" (bools)."""
+        cdef int view = self.buffer(timeline, width, kind)
+        cdef CStorage *storage = self.storage_of(view)
+        storage.input = <int> self.program.inputs.size()
+        self.program.inputs.push_back(self.program.views[view].storage)
+        self.optional.push_back(optional)
+        return view
+
+    def buffer(self, timeline, ptrdiff_t width, str kind="number"):
+        """A view of a new buffer, for ops to fill."""
+        self.check_open()
+        if width < 0:
+            raise ValueError(f"width must not be negative, got {width}")
+        return Builder(self.program[0]).storage(
+            <Kind> <int> _KINDS[kind], -1 if timeline is None else self.checked_timeline(timeline), width)
+
+    def reversed(self, int view):
+        """The same, from the last timestep to the first."""
+        self.check_views((view,))
+        cdef CView made = self.program.views[view]
+        made.reversed = not made.reversed
+        return Builder(self.program[0]).view(made)
+
+    def columns(self, int view, ptrdiff_t first, ptrdiff_t width):
+        """The elements from `first` on, `width` of them, of each row or timestep."""
+        self.check_views((view,))
+        cdef CView made = self.program.views[view]
+        if first < 0 or width < 0 or first + width > made.width:
+            raise ValueError(f"columns must lie in the {made.width} of the view, got {width} from {first} on")
+        made.column += first
+        made.width = width
+        return Builder(self.program[0]).view(made)
+
+    def reshaped(self, int view, timeline, ptrdiff_t width):
+        """A view of a new buffer with the same elements of each row, in another form."""
+        self.check_views((view,))
+        cdef int made = self.buffer(timeline, width, ["number", "token", "mask"][<int> self.storage_of(view).kind])
+        Builder(self.program[0]).reshape(view, made)
+        return made
+
+    # ------------------------------------------------------------ ops
+
+    def recurrent(self, int slot, int x, *, outputs=None, last_output=None, mask=None, initial=(), final=(),
+                  bint zero_output_for_mask=False, input_dropout=None, recurrent_dropout=None):
+        """Run a cell over the timesteps of x, from the initial states, or zeros, to the final ones."""
+        cdef vector[int] first, last
+        self.check_views([view for view in (x, outputs, last_output, mask, input_dropout, recurrent_dropout, *initial,
+                                            *final) if view is not None], slot)
+        for view in initial:
+            first.push_back(view)
+        for view in final:
+            last.push_back(view)
+        if first.size() and last.size() and first.size() != last.size():
+            raise ValueError(f"initial and final must be as many, got {first.size()} and {last.size()}")
+        while first.size() < last.size():
+            first.push_back(-1)
+        while last.size() < first.size():
+            last.push_back(-1)
+        Builder(self.program[0]).recurrent(
+            slot, x, or_absent(mask), or_absent(input_dropout), or_absent(recurrent_dropout), or_absent(outputs),
+            or_absent(last_output), first, last, zero_output_for_mask)
+
+    def dense(self, int slot, int x, int out, ptrdiff_t vectors=1):
+        """out := activation(x . kernel + bias), for each of the vectors that a row's timestep consists of."""
+        self.check_views((x, out), slot)
+        Builder(self.program[0]).dense(slot, x, out, vectors)
+
+    def embedding(self, int slot, int tokens, int out):
+        """out := rows of a table. The tokens are an input; `run` refuses those that are not in the table."""
+        self.check_views((tokens, out), slot)
+        if self.storage_of(tokens).input < 0:
+            raise ValueError("tokens must be an input of the program")
+        Builder(self.program[0]).embedding(slot, tokens, out)
+
+    def nonzero(self, int tokens, int out):
+        """out := tokens != 0, a mask."""
+        self.check_views((tokens, out))
+        Builder(self.program[0]).nonzero(tokens, out)
+
+    def masking(self, double value, int x, int out, mask_out=None):
+        """mask_out := some element of x is not `value`; out := x there, else zeros."""
+        self.check_views((x, out) if mask_out is None else (x, out, mask_out))
+        Builder(self.program[0]).masking(value, x, out, or_absent(mask_out))
+
+    def activation(self, str name, int x, int out, ptrdiff_t last_axis):
+        """out := activation(x). Those that need a row, as softmax does, get `last_axis` elements at a time."""
+        self.check_views((x, out))
+        Builder(self.program[0]).activation(<ActivateF32> activate_f32_of(name), <ActivateF64> activate_f64_of(name),
+                                            x, out, last_axis)
+
+    def copy(self, int x, int out):
+        """out := x."""
+        self.check_views((x, out))
+        Builder(self.program[0]).copy(x, out)
+
+    # ------------------------------------------------------------ results
+
+    def output(self, int view, shape=None):
+        """The next output: an array (batch, [timesteps,] *shape), whose last axes are the width of the view."""
+        self.check_views((view,))
+        cdef CView seen = self.program.views[view]
+        cdef CStorage *storage = self.storage_of(view)
+        axes = (seen.width,) if shape is None else tuple(shape)
+        if seen.column or seen.width != storage.width or storage.input >= 0 or storage.output >= 0:
+            made = self.buffer(None if storage.timeline < 0 else storage.timeline, seen.width,
+                               ["number", "token", "mask"][<int> storage.kind])
+            self.copy(view, made)
+            view = made
+            storage, seen = self.storage_of(view), self.program.views[view]
+        storage.output = <int> self.program.outputs.size()
+        self.program.outputs.push_back(seen.storage)
+        self.turned.push_back(seen.reversed)
+        self.shapes.append(axes)
+
+    def finish(self):
+        """Make the schedule; nothing can be added after that. Raises ValueError for too large a program."""
+        self.check_open()
+        if max(self.program.inputs.size(), self.program.outputs.size(), self.program.timelines.size(),
+               <size_t> self.program.slots) > most:
+            raise ValueError(f"a program has at most {most} inputs, outputs, timelines and slots")
+        self.program.finish()
+        self.finished = True
+
+    @property
+    def slots(self):
+        """How many places for weights there are."""
+        return self.program.slots
+
+    def run(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch=0, int num_threads=0, tuple out=None):
+        """The outputs for these inputs: an array, or a tuple of arrays where there are several.
+
+        Parameters
+        ----------
+        slots : tuple of Slot
+            Where the weights are. All of them are taken at once: those of one moment.
+        inputs : tuple of ndarray
+            (batch, [timesteps,] ...) for each input: float32, float64, integers or bools of this machine's byte order,
+            with any strides before the last axes. None for an absent optional one.
+        nominal_batch : int
+            The batch that the form of the computation is chosen by; 0 is that of the inputs.
+        num_threads : int
+            The most threads; 0 is `get_num_threads()`.
+        out : tuple of ndarray, optional
+            Arrays of the outputs' shapes, which must not overlap with inputs or each other.
+
+        Returns
+        -------
+        ndarray, tuple of ndarray, or None
+            None, and nothing has been computed, where weights are not made ready, or inputs are not as above.
+
+        Raises
+        ------
+        MemoryError
+            Without memory for outputs or scratch.
+        RuntimeError
+            In a child that was forked in the middle of the call.
+        """
+        cdef Source sources[most]
+        cdef Target targets[most]
+        cdef ptrdiff_t lengths[most]
+        cdef const Prepared *weights[most]
+        cdef CCall call
+        cdef int index
+        cdef double work
+        cdef Outcome outcome
+        cdef bint may_block = False
+        cdef int count = <int> self.program.inputs.size()
+        if not self.finished or len(slots) != self.program.slots or len(inputs) != count:
+            raise ValueError(f"a finished program and its {self.program.slots} slots and {count} inputs "
+                             f"are needed, got {len(slots)} and {len(inputs)}")
+        held = taken(slots)
+        if held is None:
+            return None
+        for index in range(self.program.slots):
+            weights[index] = (<Packed> (<tuple> held)[index]).prepared.get()
+            may_block = may_block or (<Packed> (<tuple> held)[index]).may_block
+        for index in range(<int> self.program.timelines.size()):
+            lengths[index] = -1
+        call.batch = -1
+        for index in range(count):
+            if not take(self, index, inputs[index], &sources[index], lengths, &call.batch):
+                return None
+        self.program.measure(lengths)
+        for index in range(<int> self.program.timelines.size()):
+            if lengths[index] < 1:
+                return None
+        for index in range(<int> self.program.ops.size()):
+            if self.program.ops[index].get().slot >= 0 and not self.program.ops[index].get().fits(
+                    weights[self.program.ops[index].get().slot]):
+                return None
+        call.program = self.program
+        call.nominal_batch = nominal_batch if nominal_batch > 0 else call.batch
+        call.lengths, call.sources, call.targets, call.weights = lengths, sources, targets, weights
+        call.interrupted = NULL
+        if not tokens_fit(self, call):
+            return None
+        results = made(self, targets, lengths, call.batch, out)
+        if call.batch == 0:
+            return results
+        work = work_of(call)
+        call.threads = 1
+        if work >= least_parallel_work:
+            call.threads = num_threads if num_threads > 0 else get_num_threads()
+            # Signals are handled on the main thread alone. Another one must not come back to Python while workers are
+            # busy: if the interpreter is ending, it would never return to them.
+            if threading.get_ident() == threading.main_thread().ident:
+                call.interrupted = interrupted
+        if work >= long_call or may_block:  # no thread waits for the locks of a BLAS with the GIL
+            with nogil:
+                outcome = execute(call)
+        else:
+            outcome = execute(call)
+        if outcome == Outcome.no_memory:
+            raise MemoryError("no memory for the scratch space of a call")
+        if outcome == Outcome.forked:
+            raise RuntimeError("this process was forked in the middle of the call, and lacks the threads to finish it")
+        if outcome == Outcome.interrupted:
+            raise_pending()
+        return results
+
+    # ------------------------------------------------------------ checks
+
+    cdef CStorage *storage_of(self, int view) noexcept:
+        return &self.program.storages[self.program.views[view].storage]
+
+    cdef int check_open(self) except -1:
+        if self.finished:
+            raise ValueError("a finished program does not change")
+        return 0
+
+    cdef int checked_timeline(self, int timeline) except -1:
+        if not 0 <= timeline < <int> self.program.timelines.size():
+            raise ValueError(f"there is no timeline {timeline}")
+        return timeline
+
+    cdef int check_views(self, views, int slot=0) except -1:
+        self.check_open()
+        for view in views:
+            if not 0 <= view < <int> self.program.views.size():
+                raise ValueError(f"there is no view {view}")
+        if slot and not 0 <= slot < self.program.slots:
+            raise ValueError(f"there is no slot {slot}")
+        return 0
+
+
+cdef inline int or_absent(view) except? -2:
+    return -1 if view is None else view
+
+
+cdef tuple taken(tuple slots):
+    """What all slots hold at this moment, or None if some of it is not made ready."""
+    cdef tuple held = ()
+    cdef Slot slot
+    cdef Py_ssize_t index
+    if not slots:
+        return held
+    found = [None] * len(slots)
+    with cython.critical_section(Slot):
+        for index in range(len(slots)):
+            slot = <Slot> slots[index]
+            found[index] = slot.packed
+    return None if None in found else tuple(found)
+
+
+include "arrays.pxi"
+
+
+cdef bool interrupted() noexcept nogil:
+    """Runs Python's signal handlers; a raised exception stays pending for `raise_pending`."""
+    with gil:
+        return PyErr_CheckSignals() != 0

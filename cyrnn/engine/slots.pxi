@@ -1,0 +1,60 @@
+# Slots: the weights of layers, that calls read and others replace meanwhile.
+
+@cython.final
+cdef class Slot:
+    """Where a layer has its weights, of which programs only know the place. See `replace`.
+
+    Calls take what all slots of a program hold at one moment. `values`, a mapping, is replaced as a whole, never
+    changed.
+    """
+
+    def __cinit__(self, values=None):
+        self.values = {} if values is None else values
+
+    def pack(self, values, Packed ready):
+        """Keep what these values are, made ready, unless others have come meanwhile."""
+        with cython.critical_section(Slot):
+            if self.values is values:
+                self.packed = ready
+
+
+def replace(list slots, list values):
+    """Put a mapping of weights in each of the slots, for all calls at the same moment."""
+    cdef list before = [None] * (2 * len(slots))  # let go of at the end: that may run any code
+    cdef Slot slot
+    cdef Py_ssize_t index
+    for item in slots:
+        slot = <Slot?> item
+    with cython.critical_section(Slot):
+        for index in range(len(slots)):
+            slot = <Slot> slots[index]
+            before[2 * index] = slot.values
+            before[2 * index + 1] = slot.packed
+            slot.values = values[index]
+            slot.packed = None
+
+
+@cython.final
+cdef class Table(Packed):
+    """The rows that an embedding looks up.
+
+    Parameters
+    ----------
+    table : array (rows, units), float32 or float64
+    """
+
+    def __cinit__(self, table):
+        table = numpy.asarray(table, order="C")
+        if table.ndim != 2 or table.dtype not in (numpy.float32, numpy.float64):
+            raise ValueError(f"table must be a float array (rows, units), got {table.dtype} of shape {table.shape}")
+        self.dtype = table.dtype.newbyteorder("=")
+        self.single = table.dtype == numpy.float32
+        self.prepared = make_shared[Prepared]()
+        cdef Prepared *prepared = self.prepared.get()
+        prepared.single = self.single
+        prepared.guard = choose_guard()
+        rows, units = table.shape
+        if self.single:
+            fill_weights[float](prepared, &prepared.f32, rows, units, rows, table, None, None, None)
+        else:
+            fill_weights[double](prepared, &prepared.f64, rows, units, rows, table, None, None, None)

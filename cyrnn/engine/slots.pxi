@@ -8,7 +8,7 @@ cdef class Slot:
     changed.
     """
 
-    def __cinit__(self, values=None):
+    def __init__(self, values=None):
         self.values = {} if values is None else values
 
     def pack(self, values, Packed ready):
@@ -16,6 +16,9 @@ cdef class Slot:
         with cython.critical_section(Slot):
             if self.values is values:
                 self.packed = ready
+
+    def __reduce__(self):
+        return Slot, (self.values,)  # what was made ready holds addresses; it is made again when needed
 
 
 def replace(list slots, list values):

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.weights import WeightSpec
+from cyrnn.layers.base.weights import WeightSpec, replace_weights
 from cyrnn.saving.errors import ModelFileError, Reason
 
 
@@ -63,8 +63,7 @@ def fill(of_a_layer: list[Place], values: Sequence[Mapping[str, ArrayLike]]) -> 
     for place, own in pairs:
         if not place.layer.built:
             place.layer.build_with(place.input_shape, own)
-    for layer, weights in checked:
-        layer.assign(weights)
+    replace_weights(dict(checked))
 
 
 def _collect(found: list[Place], seen: set[int], layer: Layer, shape: Any, path: str, frozen: bool) -> None:

@@ -154,7 +154,8 @@ def _as_before_on_error(layer: Buildable) -> Iterator[None]:
 
     def put_back() -> None:
         for part, built, attributes in before:
-            vars(part).update(attributes)
+            for name, value in attributes.items():
+                object.__setattr__(part, name, value)
             part.built = built
 
     def undo() -> None:

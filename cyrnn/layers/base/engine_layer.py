@@ -24,7 +24,7 @@ class EngineLayer(Layer):
     """A layer of a `kernel`, perhaps a `recurrent_kernel` and a `bias`, and an `activation`."""
 
     activation: Callable[..., Any]
-    _prepared: tuple[Any, Any, Plan, bool] | None = None  # weights, activation, the plan of both, is it all of them
+    _packed_with: Any = None  # the activation that is part of what the slot has made ready
 
     def plan(self) -> Plan:
         """The weights made ready for the engine. Assigned weights make a new plan; a call under way keeps its own.
@@ -35,22 +35,24 @@ class EngineLayer(Layer):
 
     def plan_and_weights(self) -> tuple[Plan, Mapping[str, Array]]:
         """The plan, and the weights by name that it was made of."""
-        values, activation, prepared = self._values, self.activation, self._prepared
-        if prepared is not None and prepared[0] is values and prepared[1] is activation:
-            return prepared[2], values
+        slot, activation = self._slot, self.activation
+        values, packed = slot.values, slot.packed
+        if isinstance(packed, Plan) and self._packed_with is activation and slot.values is values:
+            return packed, values
         if not self.built:
             raise ValueError(f"layer {self.name!r} is not built yet: call it or build(input_shape) first")
         name = activations.engine_name(activation)
         plan = planned(values, self.dtype_policy.engine_dtype, name or "linear")
-        self._prepared = (values, activation, plan, name is not None)
+        slot.pack(values, plan)
+        self._packed_with = activation
         return plan, values
 
     def whole_plan(self) -> Plan | None:
         """The plan, if it is at hand and computes the activation too."""
-        prepared = self._prepared
-        if prepared is None or prepared[0] is not self._values or prepared[1] is not self.activation or not prepared[3]:
+        packed = self._slot.packed
+        if not isinstance(packed, Plan) or self._packed_with is not self.activation:
             return None
-        return prepared[2]
+        return packed if activations.engine_name(self.activation) else None
 
     def activated(self, output: Array) -> Array:
         """What the plan gave, with the activation that it left out."""
@@ -63,9 +65,6 @@ class EngineLayer(Layer):
                 f"got shape {activated.shape} and dtype {activated.dtype}"
             )
         return activated
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_prepared": None}  # a plan holds addresses; it is made again when needed
 
 
 def run_together(*works: Generator[list[Call], None, _Result]) -> list[_Result]:

@@ -13,7 +13,7 @@ _NO_HOLDERS = (
     "_within",
     "_own_arguments",
     "_extra_arguments",
-    "_values",
+    "_slot",
     "_specs",
 )  # attributes whose layers are not inside
 _noting = locks.ForkSafeLock()

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from cyrnn import budget, constraints, initializers, locks, random, regularizers
 from cyrnn.arrays import array_of_numbers, converted, to_numpy
+from cyrnn.engine.plan import Slot, replace
 from cyrnn.layers.base.arguments import Array, checked_bool, checked_size_of, in_native_order
 from cyrnn.layers.base.dtype_policy import HasDTypePolicy
 from cyrnn.layers.base.sublayers import HasSublayers
@@ -59,8 +60,18 @@ class Weighted(HasSublayers, HasDTypePolicy):
     def __init__(self, trainable: bool) -> None:
         self._trainable = checked_bool("trainable", trainable)
         self._specs: dict[str, WeightSpec] = {}
-        self._values: Mapping[str, Array] = {}  # replaced as a whole, never changed: readers need no lock
+        self._slot = Slot()  # of the values, where the engine finds them too
         self._adds_weights = False  # in a custom `build`; its attributes then hold the arrays
+
+    @property
+    def _values(self) -> Mapping[str, Array]:
+        """The layer's own weights by name. The mapping is replaced as a whole, never changed: readers need no lock."""
+        values: Mapping[str, Array] = self._slot.values
+        return values
+
+    @_values.setter
+    def _values(self, values: Mapping[str, Array]) -> None:
+        replace([self._slot], [values])
 
     def _hold(self, specs: Mapping[str, WeightSpec], values: Mapping[str, ArrayLike]) -> None:
         """Take weights of these specs and values into the layer."""
@@ -119,19 +130,15 @@ class Weighted(HasSublayers, HasDTypePolicy):
                 return super().__setattr__(name, value)
             return self.assign({weight: value})
 
-    def _replace(self, values: Mapping[str, Array]) -> None:
-        """Put checked values in the place of others, in the attributes of a custom layer too."""
-        with _writing:
-            old = self._values
-            self._values = {**old, **values}
-            if self._adds_weights:
-                new = {id(old[name]): array for name, array in values.items() if name in old}
-                attributes = {name: value for name, value in vars(self).copy().items() if name not in _NO_HOLDERS}
-                seen: set[int] = set()
-                for name, value in attributes.items():
-                    after = _substituted(value, new, seen)
-                    if after is not value:
-                        vars(self)[name] = after
+    def _put_in_attributes(self, old: Mapping[str, Array], values: Mapping[str, Array]) -> None:
+        """Put arrays in the place of others in the attributes of a custom layer."""
+        new = {id(old[name]): array for name, array in values.items() if name in old}
+        attributes = {name: value for name, value in vars(self).copy().items() if name not in _NO_HOLDERS}
+        seen: set[int] = set()
+        for name, value in attributes.items():
+            after = _substituted(value, new, seen)
+            if after is not value:
+                vars(self)[name] = after
 
     # ------------------------------------------------------------ weights
 
@@ -184,8 +191,7 @@ class Weighted(HasSublayers, HasDTypePolicy):
         new: dict[Weighted, dict[str, Array]] = defaultdict(dict)
         for (layer, name), value in zip(slots, weights, strict=True):
             new[layer][name] = layer._checked_weight(name, value)
-        for layer, values in new.items():
-            layer._replace(values)
+        replace_weights(new)
 
     @property
     def own_specs(self) -> list[WeightSpec]:
@@ -204,7 +210,7 @@ class Weighted(HasSublayers, HasDTypePolicy):
 
     def assign(self, values: Mapping[str, ArrayLike]) -> None:
         """Replace own weights by name. Raises ValueError where there is none, or of another shape."""
-        self._replace(self.checked_weights(values))
+        replace_weights({self: self.checked_weights(values)})
 
     def checked_weights(self, values: Mapping[str, ArrayLike]) -> dict[str, Array]:
         """Own weights by name as they would be kept. Raises ValueError where there is none, or of another shape."""
@@ -241,16 +247,26 @@ class Weighted(HasSublayers, HasDTypePolicy):
             constraint = layer._specs[name].constraint
             if constraint is not None:
                 new[layer][name] = constraint(layer._values[name])
-        for layer, values in new.items():
-            layer.assign(values)
+        replace_weights({layer: layer.checked_weights(values) for layer, values in new.items()})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         # A copied or unpickled array is writeable.
-        self._replace({n: read_only(value) for n, value in self._values.items() if not isinstance(value.base, bytes)})
+        values = {n: read_only(value) for n, value in self._values.items() if not isinstance(value.base, bytes)}
+        replace_weights({self: values})
 
 
-_NO_HOLDERS = ("_values", "_specs", "_noted", "_within")  # attributes that hold no weights of a custom layer
+_NO_HOLDERS = ("_slot", "_specs", "_noted", "_within")  # attributes that hold no weights of a custom layer
+
+
+def replace_weights(new: "Mapping[Weighted, Mapping[str, Array]]") -> None:
+    """Put checked weights in the place of others: a call of the engine finds all of the old ones, or all of the new."""
+    with _writing:
+        old = {layer: layer._values for layer in new}
+        replace([layer._slot for layer in new], [{**old[layer], **values} for layer, values in new.items()])
+        for layer, values in new.items():
+            if layer._adds_weights:
+                layer._put_in_attributes(old[layer], values)
 
 
 def read_only(array: Array) -> Array:

@@ -31,17 +31,19 @@ public:
     void recurrent(int slot, int x, int mask, int input_dropout, int recurrent_dropout, int outputs, int last_output,
                    const std::vector<int> &initial, const std::vector<int> &final, bool zero_output_for_mask) {
         std::vector<Operand> operands{read(x), read(mask), read(input_dropout), read(recurrent_dropout), filled(outputs), filled(last_output)};
+        const int anywhere = outputs >= 0 ? outputs : last_output >= 0 ? last_output : final.front();
+        const std::ptrdiff_t units = width_of(anywhere);
         for (const int state : initial) operands.push_back(read(state));
         for (const int state : final) operands.push_back(filled(state));
-        add(slot, timeline_of(x), std::move(operands), of_type<RecurrentOp>(std::ptrdiff_t(initial.size()), zero_output_for_mask));
+        add(slot, timeline_of(x), std::move(operands), of_type<RecurrentOp>(width_of(x), units, std::ptrdiff_t(initial.size()), zero_output_for_mask));
     }
 
     void dense(int slot, int x, int out, std::ptrdiff_t vectors) {
-        add(slot, timeline_of(x), {read(x), filled(out)}, of_type<DenseOp>(vectors));
+        add(slot, timeline_of(x), {read(x), filled(out)}, of_type<DenseOp>(width_of(x) / vectors, width_of(out) / vectors, vectors));
     }
 
     void embedding(int slot, int tokens, int out) {
-        add(slot, timeline_of(tokens), {read(tokens), filled(out)}, of_type<EmbeddingOp>(width_of(tokens)));
+        add(slot, timeline_of(tokens), {read(tokens), filled(out)}, of_type<EmbeddingOp>(width_of(tokens) ? width_of(out) / width_of(tokens) : 0, width_of(tokens)));
         program.tokens.emplace_back(program.storage_of(tokens).input, slot);
     }
 

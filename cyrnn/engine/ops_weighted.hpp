@@ -11,15 +11,30 @@
 
 namespace cyrnn {
 
-template <class T> class RecurrentOp final : public Op {
+// An op of weights (features, units).
+template <class T> class WeightedOp : public Op {
+public:
+    WeightedOp(std::ptrdiff_t features_, std::ptrdiff_t units_) : features(features_), units(units_) {}
+
+    bool fits(const Prepared *p) const override {
+        return p->single == (sizeof(T) == sizeof(float)) && p->weights<T>().features == features && p->weights<T>().units == units;
+    }
+
+private:
+    const std::ptrdiff_t features, units;
+};
+
+template <class T> class RecurrentOp final : public WeightedOp<T> {
 public:
     // The first operands; after them come the states that it begins with, and then those that it ends with.
     enum : int { x, mask, input_dropout, recurrent_dropout, outputs, last_output, states };
 
-    RecurrentOp(std::ptrdiff_t count_, bool zero_output_for_mask_) : count(count_), zero_output_for_mask(zero_output_for_mask_) {}
+    RecurrentOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t count_, bool zero_output_for_mask_)
+        : WeightedOp<T>(features_, units_), count(count_), zero_output_for_mask(zero_output_for_mask_) {}
 
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
-        const bool picks = operands[mask].view >= 0 || operands[input_dropout].view >= 0 || operands[recurrent_dropout].view >= 0;
+        const auto given = [this](int operand) { return this->operands[std::size_t(operand)].view >= 0; };
+        const bool picks = given(mask) || given(input_dropout) || given(recurrent_dropout);
         return Recurrence<T>::scratch_bytes(p->product<T>(), p->weights<T>(), rows, timesteps, picks);
     }
     std::ptrdiff_t carried(const Prepared *p) const override { return p->weights<T>().units; }
@@ -81,11 +96,12 @@ private:
 };
 
 // out := activation(x . kernel + bias) for each row, timestep, and what else lies before the last axis
-template <class T> class DenseOp final : public Op {
+template <class T> class DenseOp final : public WeightedOp<T> {
 public:
     enum : int { x, out };
 
-    explicit DenseOp(std::ptrdiff_t vectors_) : vectors(vectors_) {}
+    DenseOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t vectors_)
+        : WeightedOp<T>(features_, units_), vectors(vectors_) {}
 
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
         const std::ptrdiff_t most = rows * timesteps * vectors;
@@ -143,7 +159,11 @@ template <class T> class EmbeddingOp final : public Op {
 public:
     enum : int { tokens, out };
 
-    explicit EmbeddingOp(std::ptrdiff_t each_) : each(each_) {}
+    bool fits(const Prepared *p) const override {
+        return p->single == (sizeof(T) == sizeof(float)) && !p->engine && p->weights<T>().units == units;
+    }
+
+    EmbeddingOp(std::ptrdiff_t units_, std::ptrdiff_t each_) : units(units_), each(each_) {}
 
     bool run(const Work &work) const noexcept override {
         const Weights<T> &weights = work.weights->weights<T>();
@@ -151,13 +171,14 @@ public:
         for (std::ptrdiff_t row = 0; row < work.rows; ++row)
             for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
                 for (std::ptrdiff_t i = 0; i < each; ++i)
-                    std::memcpy(address<T>(to) + row * to.row + t * to.time + i * weights.units,
-                                weights.kernels + address<std::int64_t>(from)[row * from.row + t * from.time + i] * weights.units,
-                                std::size_t(weights.units) * sizeof(T));
+                    std::memcpy(address<T>(to) + row * to.row + t * to.time + i * units,
+                                weights.kernels + address<std::int64_t>(from)[row * from.row + t * from.time + i] * units,
+                                std::size_t(units) * sizeof(T));
         return true;
     }
 
 private:
+    const std::ptrdiff_t units;
     const std::ptrdiff_t each;  // tokens of a row's timestep
 };
 

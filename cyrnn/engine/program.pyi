@@ -7,6 +7,13 @@ from numpy.typing import NDArray
 from cyrnn.engine.plan import Slot
 
 MOST: int
+INPUT: int
+MASK: int
+STATE: int
+CARRIED: int
+
+def structure_changed() -> None: ...
+def structure_now() -> int: ...
 
 @final
 class Program:
@@ -49,6 +56,30 @@ class Program:
         self,
         slots: tuple[Slot, ...],
         inputs: tuple[NDArray[Any] | None, ...],
+        nominal_batch: int = 0,
+        num_threads: int = 0,
+        out: tuple[NDArray[Any], ...] | None = None,
+    ) -> Any: ...
+
+@final
+class Bound:
+    program: Program
+    slots: tuple[Slot, ...]
+    def __init__(
+        self,
+        program: Program,
+        slots: tuple[Slot, ...],
+        sources: tuple[tuple[int, int], ...],
+        carriers: tuple[tuple[Any, int], ...],
+        made_at: int,
+    ) -> None: ...
+    @property
+    def up_to_date(self) -> bool: ...
+    def call(
+        self,
+        inputs: Any,
+        mask: Any = None,
+        states: Any = None,
         nominal_batch: int = 0,
         num_threads: int = 0,
         out: tuple[NDArray[Any], ...] | None = None,

@@ -6,6 +6,8 @@ import threading
 import numpy
 cimport cython
 cimport numpy
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libcpp cimport bool
 from libcpp.vector cimport vector
 
@@ -150,6 +152,8 @@ cdef class Program:
             first.push_back(-1)
         while last.size() < first.size():
             last.push_back(-1)
+        if outputs is None and last_output is None and not final:
+            raise ValueError("outputs, last_output or final must be given")
         Builder(self.program[0]).recurrent(
             slot, x, or_absent(mask), or_absent(input_dropout), or_absent(recurrent_dropout), or_absent(outputs),
             or_absent(last_output), first, last, zero_output_for_mask)
@@ -262,12 +266,12 @@ cdef class Program:
         if not self.finished or len(slots) != self.program.slots or len(inputs) != count:
             raise ValueError(f"a finished program and its {self.program.slots} slots and {count} inputs "
                              f"are needed, got {len(slots)} and {len(inputs)}")
-        held = taken(slots)
+        cdef tuple held = taken(slots)
         if held is None:
             return None
         for index in range(self.program.slots):
-            weights[index] = (<Packed> (<tuple> held)[index]).prepared.get()
-            may_block = may_block or (<Packed> (<tuple> held)[index]).may_block
+            weights[index] = (<Packed> held[index]).prepared.get()
+            may_block = may_block or (<Packed> held[index]).may_block
         for index in range(<int> self.program.timelines.size()):
             lengths[index] = -1
         call.batch = -1
@@ -343,20 +347,20 @@ cdef inline int or_absent(view) except? -2:
 
 cdef tuple taken(tuple slots):
     """What all slots hold at this moment, or None if some of it is not made ready."""
-    cdef tuple held = ()
-    cdef Slot slot
+    cdef tuple held = PyTuple_New(len(slots))
     cdef Py_ssize_t index
-    if not slots:
-        return held
-    found = [None] * len(slots)
+    cdef bint ready = True
     with cython.critical_section(Slot):
         for index in range(len(slots)):
-            slot = <Slot> slots[index]
-            found[index] = slot.packed
-    return None if None in found else tuple(found)
+            packed = (<Slot> slots[index]).packed
+            Py_INCREF(packed)
+            PyTuple_SET_ITEM(held, index, packed)
+            ready = ready and packed is not None
+    return held if ready else None
 
 
 include "arrays.pxi"
+include "bound.pxi"
 
 
 cdef bool interrupted() noexcept nogil:

@@ -48,7 +48,8 @@ cdef class Bound:
     cdef int count, inputs, states
     cdef long made_at
 
-    def __init__(self, Program program not None, tuple slots not None, tuple sources not None, tuple carriers, long made_at):
+    def __init__(self, Program program not None, tuple slots not None, tuple sources not None, tuple carriers,
+                 long made_at):
         self.program, self.slots, self.carriers, self.made_at = program, slots, carriers, made_at
         self.count = <int> len(sources)
         if self.count != <int> program.program.inputs.size():

@@ -12,6 +12,11 @@ FEATURES, UNITS = 5, 7
 ENGINES = ["simd", "blas"]
 
 
+@pytest.fixture
+def rng():
+    return np.random.default_rng(12)
+
+
 def weights(rng, features=FEATURES, units=UNITS, recurrent=True, dtype=np.float32):
     arrays = {"kernel": rng.standard_normal((features, units)) * 0.5, "bias": rng.standard_normal(units)}
     if recurrent:
@@ -67,7 +72,7 @@ def loop(x, values, mask=None, state=None):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "bool"])
 @pytest.mark.parametrize("layout", ["plain", "fortran", "every other", "backwards", "unaligned"])
-def test_inputs_of_any_type_and_strides_are_converted(dtype, layout, rng=np.random.default_rng(1)):
+def test_inputs_of_any_type_and_strides_are_converted(dtype, layout, rng):
     values = weights(rng)
     plain = rng.integers(0, 4, (6, 9, FEATURES)).astype(dtype)
     array = {
@@ -105,11 +110,11 @@ def unaligned(array):
     ],
     ids=lambda array: f"{getattr(array, 'shape', type(array))} {getattr(array, 'dtype', '')}",
 )
-def test_what_is_no_plain_array_that_fits_is_left_to_the_caller(array, rng=np.random.default_rng(2)):
+def test_what_is_no_plain_array_that_fits_is_left_to_the_caller(array, rng):
     assert recurrent().run((slot_of(weights(rng)),), (array, None, None)) is None
 
 
-def test_masks_and_states_must_fit_the_batch(rng=np.random.default_rng(3)):
+def test_masks_and_states_must_fit_the_batch(rng):
     slots, x = (slot_of(weights(rng)),), np.zeros((2, 3, FEATURES), np.float32)
     for mask in (np.ones((2, 4), bool), np.ones((1, 3), bool), np.ones((2, 3), np.int8)):
         assert recurrent().run(slots, (x, mask, None)) is None
@@ -119,7 +124,7 @@ def test_masks_and_states_must_fit_the_batch(rng=np.random.default_rng(3)):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_masks_and_states(engine, dtype, reverse, rng=np.random.default_rng(4)):
+def test_masks_and_states(engine, dtype, reverse, rng):
     values = weights(rng, dtype=dtype)
     x, state = rng.standard_normal((70, 8, FEATURES)), rng.standard_normal((70, UNITS))
     mask = rng.random((70, 8)) > 0.4
@@ -161,7 +166,7 @@ def tagger(bidirectional=True):
     return program
 
 
-def test_a_tagger_is_what_its_ops_are(rng=np.random.default_rng(5)):
+def test_a_tagger_is_what_its_ops_are(rng):
     table = rng.standard_normal((11, FEATURES)).astype(np.float32)
     forward, backward, last = weights(rng), weights(rng), weights(rng, 2 * UNITS, 3, recurrent=False)
     slots = (Slot({}), slot_of(forward), slot_of(backward), slot_of(last, "linear"))
@@ -201,7 +206,7 @@ def stack(layers, features, units, sequences, dtype="float32"):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_wave_has_the_bits_of_one_thread(engine, batch, rng=np.random.default_rng(6)):
+def test_a_wave_has_the_bits_of_one_thread(engine, batch, rng):
     features, units, timesteps = 40, 96, 700  # enough work for several threads
     values = [weights(rng, features if i == 0 else units, units) for i in range(3)]
     slots = (
@@ -219,7 +224,7 @@ def test_a_wave_has_the_bits_of_one_thread(engine, batch, rng=np.random.default_
 
 
 @pytest.mark.parametrize("batch", [1, 2, 50, 300])
-def test_a_program_has_the_bits_of_its_ops_one_by_one(batch, rng=np.random.default_rng(7)):
+def test_a_program_has_the_bits_of_its_ops_one_by_one(batch, rng):
     values, last = weights(rng), weights(rng, UNITS, 3, recurrent=False)
     x = rng.standard_normal((batch, 100, FEATURES)).astype(np.float32)
     slot, dense_slot = slot_of(values, engine="simd"), slot_of(last, "softmax", engine="simd")
@@ -235,7 +240,7 @@ def test_a_program_has_the_bits_of_its_ops_one_by_one(batch, rng=np.random.defau
     assert np.array_equal(tags, alone.run((dense_slot,), (hidden,)))
 
 
-def test_reshaped_rows_keep_their_order(rng=np.random.default_rng(8)):
+def test_reshaped_rows_keep_their_order(rng):
     program = Program("float32")
     time, other = program.timeline(), program.timeline(constant=10)
     x = program.input("number", time, 5)
@@ -250,7 +255,7 @@ def test_reshaped_rows_keep_their_order(rng=np.random.default_rng(8)):
 # ---------------------------------------------------------------- forms, results, slots
 
 
-def test_the_form_is_that_of_the_nominal_batch(rng=np.random.default_rng(9)):
+def test_the_form_is_that_of_the_nominal_batch(rng):
     values = weights(rng, 3, 16)
     values["recurrent_kernel"] = (rng.standard_normal((16, 16)) * 0.4).astype(np.float32)
     x = rng.standard_normal((8, 30, 3)).astype(np.float32)
@@ -259,7 +264,7 @@ def test_the_form_is_that_of_the_nominal_batch(rng=np.random.default_rng(9)):
     assert np.array_equal(program.run(slots, (x[:1], None, None), nominal_batch=8), whole[:1])
 
 
-def test_outputs_are_written_to_the_arrays_that_are_given(rng=np.random.default_rng(10)):
+def test_outputs_are_written_to_the_arrays_that_are_given(rng):
     slots, x = (slot_of(weights(rng)),), rng.standard_normal((3, 4, FEATURES)).astype(np.float32)
     program = recurrent(sequences=True)
     expected, room = program.run(slots, (x, None, None)), np.zeros((3, 9, UNITS), np.float32)
@@ -270,12 +275,12 @@ def test_outputs_are_written_to_the_arrays_that_are_given(rng=np.random.default_
             program.run(slots, (x, None, None), out=(wrong,))
 
 
-def test_a_batch_of_no_rows_has_outputs_of_no_rows(rng=np.random.default_rng(11)):
+def test_a_batch_of_no_rows_has_outputs_of_no_rows(rng):
     outputs, final = recurrent(True, True).run((slot_of(weights(rng)),), (np.zeros((0, 4, FEATURES)), None, None))
     assert outputs.shape == (0, 4, UNITS) and final.shape == (0, UNITS)
 
 
-def test_slots_that_are_not_made_ready_are_left_to_the_caller(rng=np.random.default_rng(12)):
+def test_slots_that_are_not_made_ready_are_left_to_the_caller(rng):
     values, x = weights(rng), np.zeros((1, 1, FEATURES), np.float32)
     slot = slot_of(values)
     assert recurrent().run((slot,), (x, None, None)) is not None
@@ -285,13 +290,13 @@ def test_slots_that_are_not_made_ready_are_left_to_the_caller(rng=np.random.defa
     assert slot.packed is None  # these are not the slot's values any more
 
 
-def test_weights_of_other_shapes_do_not_run(rng=np.random.default_rng(13)):
+def test_weights_of_other_shapes_do_not_run(rng):
     x = np.zeros((1, 1, FEATURES), np.float32)
     for other in (weights(rng, FEATURES + 1), weights(rng, FEATURES, UNITS + 1), weights(rng, dtype=np.float64)):
         assert recurrent().run((slot_of(other),), (x, None, None)) is None
 
 
-def test_a_call_sees_the_weights_of_one_moment(rng=np.random.default_rng(14)):
+def test_a_call_sees_the_weights_of_one_moment(rng):
     """Two dense layers that undo each other, replaced together again and again."""
     program = Program("float32")
     x, middle, out = program.input("number", None, 1), program.buffer(None, 1), program.buffer(None, 1)
@@ -336,7 +341,7 @@ def dense_by(factor):
 # ---------------------------------------------------------------- bound to slots
 
 
-def test_a_bound_program_finds_its_inputs_in_a_call(rng=np.random.default_rng(15)):
+def test_a_bound_program_finds_its_inputs_in_a_call(rng):
     values, program = weights(rng), recurrent(states=True)
     bound = Bound(program, (slot_of(values),), ((INPUT, 0), (MASK, 0), (STATE, 0)), (), structure_now())
     x, mask = rng.standard_normal((2, 3, FEATURES)).astype(np.float32), np.array([[1, 1, 0], [0, 1, 1]], bool)

@@ -2,7 +2,7 @@
 
 from cyrnn.layers.around.activation_layers import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from cyrnn.layers.around.batch_normalization import BatchNormalization
-from cyrnn.layers.around.core import Dense, Embedding, Input, InputLayer, Masking
+from cyrnn.layers.around.core import Dense, Input, InputLayer
 from cyrnn.layers.around.dropout import (
     ActivityRegularization,
     AlphaDropout,
@@ -11,6 +11,8 @@ from cyrnn.layers.around.dropout import (
     GaussianNoise,
     SpatialDropout1D,
 )
+from cyrnn.layers.around.embedding import Embedding
+from cyrnn.layers.around.masking import Masking
 from cyrnn.layers.around.merging import (
     Add,
     Average,

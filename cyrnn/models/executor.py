@@ -1,32 +1,80 @@
-"""The executor: runs the calls of a model's graph with arrays, and the masks that belong to them."""
+"""The executor: runs the calls of a model's graph with arrays, and the masks that belong to them.
 
-from typing import Any
+The calls between which nothing but the engine is needed are run together, as programs: see `partition`.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 from cyrnn import budget
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.symbolic import KerasTensor, Node
+from cyrnn.layers.base.programs.interface import Target
+from cyrnn.layers.base.symbolic import KerasTensor, Node, Operation
 
-Values = dict[KerasTensor, tuple[Any, Any]]  # for each tensor its array and its mask, or None
+_target: ContextVar[Target | None] = ContextVar("target", default=None)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Context manager: within it models have no programs. Python calls each layer."""
+    with lowering_to(None):
+        yield
+
+
+@contextlib.contextmanager
+def lowering_to(target: Target | None) -> Iterator[None]:
+    """Context manager: within it models are lowered to programs of this target."""
+    token = _target.set(target)
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
+def current_target() -> Target | None:
+    """What models are lowered to; None if the executor runs alone."""
+    return _target.get()
+
+
+class Place:
+    """Where a call puts an output, with its mask, and later calls find it.
+
+    Parameters
+    ----------
+    shape : tuple of int and None, optional
+        The shape of the array; None if it is not known.
+    dtype : str, optional
+        The name of its dtype; None if it is not known.
+    """
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: Any = None, dtype: str | None = None) -> None:
+        self.shape = shape
+        self.dtype = dtype
+
+
+Values = dict[Place, tuple[Any, Any]]  # for each place the array and its mask, or None; or structures of them
+Losses = dict[Layer, list[Any]]
 
 
 class Step:
-    """A node of the graph, prepared to be run in each call of the model.
+    """A node of the graph: the call of a layer or operation with symbolic tensors.
 
     Parameters
     ----------
     node : Node
-        The call of a layer or operation, with symbolic tensors.
-    done : list of KerasTensor
-        The tensors that no later step needs.
+        The node.
     shared : bool
         Whether the layer is called more than once.
     """
 
-    def __init__(self, node: Node, done: list[KerasTensor], shared: bool) -> None:
+    def __init__(self, node: Node, shared: bool = False) -> None:
         self.node = node
         self.layer = node.layer
-        self.done = done
         self.shared = shared
         self.options = {key: value for key, value in node.kwargs.items() if key not in ("mask", "training")}
         self.mask = node.kwargs.get("mask")
@@ -35,40 +83,19 @@ class Step:
         others = nest.leaves((node.args[1:], self.options))
         self.alone = not any(hasattr(leaf, "shape") for leaf in others) or node.masks_beside_states
 
-    def run(self, values: Values, training: bool | None, losses: dict[Layer, list[Any]]) -> None:
-        """Run the step, store its outputs and their masks in `values`, and drop tensors that no later step needs."""
-        node, layer = self.node, self.layer
-        if isinstance(layer, Layer):
-            outputs, masks = self._called(layer, values, self.training if training is None else training)
-            if self.shared:
-                for part in layer.layers_within():
-                    if part.activity_regularizer is not None:
-                        losses.setdefault(part, []).extend(part._activity_losses)
-        else:
-            outputs, masks = layer(*_filled(node.args, values), **_filled(node.kwargs, values)), None
-        flat, flat_masks = nest.leaves(outputs), nest.leaves(masks)
-        if len(flat) != len(node.outputs):
-            raise ValueError(f"layer {layer.name!r} must return {len(node.outputs)} arrays, got {len(flat)}")
-        flat_masks += [None] * (len(flat) - len(flat_masks))
-        for tensor, output, mask in zip(node.outputs, flat, flat_masks, strict=False):
-            values[tensor] = (output, mask)
-        for tensor in self.done:
-            values.pop(tensor, None)
+    def call(self, places: Mapping[KerasTensor, Place], training: bool | None) -> "Call":
+        """The call, with these places for the tensors. `training` is the model's; None leaves it to the graph."""
 
-    def _called(self, layer: Layer, values: Values, training: bool | None) -> tuple[Any, Any]:
-        first = _filled(self.node.args[0], values)
-        own = _masks(self.node.args[0], values)
-        mask = own if self.mask is None else _filled(self.mask, values)
-        training = training if layer.keeps_training_open else bool(training)
-        if not self.options and len(self.node.args) == 1:
-            return layer.call_and_mask(first, mask, training)  # type: ignore[arg-type]
-        passed = {"mask": mask} if self.alone or self.mask is not None else {}
-        rest, options = _filled(self.node.args[1:], values), _filled(self.options, values)
-        output = layer.inner_call(first, *rest, **options, **passed, training=training)
-        return output, layer.next_mask(first, mask)
+        def placed(leaf: Any) -> Any:
+            return places[leaf] if type(leaf) is KerasTensor else leaf
+
+        args, options, mask = nest.mapped(placed, (self.node.args, self.options, self.mask))
+        outputs = [places[tensor] for tensor in self.node.outputs]
+        training = self.training if training is None else training
+        return Call(self.layer, args, outputs, training, options, mask, self.alone, self.shared)
 
     def run_specs(self, known: dict[KerasTensor, KerasTensor]) -> None:
-        """As `run`, with symbolic tensors of other shapes."""
+        """The call with symbolic tensors of other shapes."""
         budget.spend(1 + len(self.node.inputs) + len(self.node.outputs))
         args, kwargs = nest.mapped(
             lambda leaf: known[leaf] if type(leaf) is KerasTensor else leaf, (self.node.args, self.node.kwargs)
@@ -77,15 +104,144 @@ class Step:
         known.update(zip(self.node.outputs, outputs, strict=True))
 
 
-def _filled(structure: Any, values: Values) -> Any:
-    if type(structure) is KerasTensor:
+class Call:
+    """A call of a layer or operation, which the executor makes.
+
+    Parameters
+    ----------
+    layer : Layer or Operation
+        What is called.
+    args : tuple
+        Its arguments, in which there are places.
+    outputs : list of Place, or Place
+        Where its outputs are put, flat; a single place gets them in the structure in which they come.
+    training : bool, optional
+        Passed to the layer; None leaves it to the calls that a model is made of.
+    options : dict
+        Its arguments by name, without `mask` and `training`.
+    mask : Place, or a structure of places, optional
+        The argument `mask`.
+    alone : bool
+        Whether the mask of the first argument is passed on.
+    shared : bool
+        Whether the layer is called more than once.
+    """
+
+    def __init__(
+        self,
+        layer: Layer | Operation,
+        args: tuple[Any, ...],
+        outputs: list[Place] | Place,
+        training: bool | None,
+        options: dict[str, Any] | None = None,
+        mask: Any = None,
+        alone: bool = True,
+        shared: bool = False,
+    ) -> None:
+        self.layer: Any = layer
+        self.args = args
+        self.outputs = outputs
+        keeps_open = isinstance(layer, Layer) and layer.keeps_training_open
+        self.training = training if keeps_open else bool(training)
+        self.options = options or {}
+        self.mask = mask
+        self.alone = alone
+        self.shared = shared
+        self.done: list[Place] = []  # the places that no later one needs
+
+    @property
+    def needs(self) -> list[Place]:
+        """The places of its arguments."""
+        return places_of((self.args, self.options, self.mask))
+
+    @property
+    def fills(self) -> list[Place]:
+        """The places of its outputs."""
+        return self.outputs if isinstance(self.outputs, list) else [self.outputs]
+
+    def run(self, values: Values, losses: Losses) -> None:
+        """Make the call, and put its outputs and their masks in their places."""
+        layer = self.layer
+        if isinstance(layer, Layer):
+            outputs, masks = self._called(layer, values)
+            if self.shared:
+                for part in layer.layers_within():
+                    if part.activity_regularizer is not None:
+                        losses.setdefault(part, []).extend(part._activity_losses)
+        else:
+            outputs, masks = layer(*filled(self.args, values), **filled(self.options, values)), None
+        if not isinstance(self.outputs, list):
+            values[self.outputs] = (outputs, masks)
+            return
+        flat, flat_masks = nest.leaves(outputs), nest.leaves(masks)
+        if len(flat) != len(self.outputs):
+            raise ValueError(f"layer {layer.name!r} must return {len(self.outputs)} arrays, got {len(flat)}")
+        flat_masks += [None] * (len(flat) - len(flat_masks))
+        values.update(zip(self.outputs, zip(flat, flat_masks, strict=False), strict=True))
+
+    def _called(self, layer: Layer, values: Values) -> tuple[Any, Any]:
+        first, training = filled(self.args[0], values), self.training
+        own = masks_of(self.args[0], values)
+        mask = own if self.mask is None else filled(self.mask, values)
+        if not self.options and len(self.args) == 1:
+            return layer.call_and_mask(first, mask, training)  # type: ignore[arg-type]
+        passed = {"mask": mask} if self.alone or self.mask is not None else {}
+        rest, options = filled(self.args[1:], values), filled(self.options, values)
+        output = layer.inner_call(first, *rest, **options, **passed, training=training)
+        return output, layer.next_mask(first, mask)
+
+
+class Runnable(Protocol):
+    """A part of a model's call: of one layer, or a program."""
+
+    done: list[Place]
+
+    @property
+    def needs(self) -> list[Place]: ...
+
+    @property
+    def fills(self) -> list[Place]: ...
+
+    def run(self, values: Values, losses: Losses) -> None: ...
+
+
+def run(parts: Iterable[Runnable], values: Values) -> None:
+    """Run the parts of a model's call one after the other, and drop what no later one needs."""
+    losses: Losses = {}
+    for part in parts:
+        part.run(values, losses)
+        for place in part.done:
+            values.pop(place, None)
+    for layer, of_all_calls in losses.items():
+        layer._activity_losses = of_all_calls
+
+
+def note_last_uses(parts: Sequence[Runnable], kept: Iterable[Place]) -> None:
+    """Note at each part the places that no later one takes, and that are not `kept`."""
+    last: dict[Place, Runnable] = {}
+    for part in parts:
+        last |= dict.fromkeys([*part.needs, *part.fills], part)
+    needed = set(kept)
+    for place, part in last.items():
+        if place not in needed:
+            part.done.append(place)
+
+
+def places_of(structure: Any) -> list[Place]:
+    """The places in a structure, in order."""
+    return [leaf for leaf in nest.leaves(structure) if type(leaf) is Place]
+
+
+def filled(structure: Any, values: Values) -> Any:
+    """The structure with the arrays of its places."""
+    if type(structure) is Place:
         return values[structure][0]
-    return nest.mapped(lambda leaf: values[leaf][0] if type(leaf) is KerasTensor else leaf, structure)
+    return nest.mapped(lambda leaf: values[leaf][0] if type(leaf) is Place else leaf, structure)
 
 
-def _masks(structure: Any, values: Values) -> Any:
-    """The masks of the tensors in a structure, in the same; None if there are none."""
-    if type(structure) is KerasTensor:
+def masks_of(structure: Any, values: Values) -> Any:
+    """The masks of the places in a structure, in the same; None if there are none."""
+    if type(structure) is Place:
         return values[structure][1]
-    masks = nest.mapped(lambda leaf: values[leaf][1] if type(leaf) is KerasTensor else None, structure)
+    masks = nest.mapped(lambda leaf: values[leaf][1] if type(leaf) is Place else None, structure)
     return None if all(mask is None for mask in nest.leaves(masks)) else masks

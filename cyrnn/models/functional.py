@@ -18,7 +18,8 @@ from cyrnn.layers.base.building import Buildable
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.symbolic import KerasTensor, Node
-from cyrnn.models.executor import Step, Values
+from cyrnn.models.calls import ModelOfCalls
+from cyrnn.models.executor import Call, Place, Step
 from cyrnn.models.graph import Graph, begun_with, branches, checked_tensors, connections, output_shapes
 from cyrnn.models.inputs import Feed
 from cyrnn.models.model import ModelOfLayers
@@ -116,10 +117,6 @@ class Model(ModelOfLayers):
         self.built = True
         return outputs
 
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """The mask of the output, for several outputs a structure of masks; a model of layers runs them for it."""
-        return super().compute_mask(inputs, mask) if self.is_custom else self.call_and_mask(inputs, mask, False)[1]
-
     def predict_inputs(self, x: Any) -> list[Array]:
         return [as_array("x", part) for part in nest.leaves(x)] if self.is_custom else super().predict_inputs(x)
 
@@ -133,7 +130,7 @@ class Model(ModelOfLayers):
 
 @objects.register("keras.src.models.functional")
 @objects.register("keras.layers", "Model")  # as a layer of another model; Model is its name in older files
-class Functional(Model):
+class Functional(ModelOfCalls, Model):
     """A model of a graph: it computes `outputs` from `inputs`. ``cyrnn.Model(inputs, outputs)`` makes one.
 
     Called as ``model(inputs, training=None, mask=None)``:
@@ -183,8 +180,8 @@ class Functional(Model):
         graph = Graph(self.inputs, self.outputs)
         self._calls: list[Node] = graph.nodes  # those of input layers too
         self._operations: list[Any] = graph.layers
-        done, calls = graph.no_longer_needed(self.outputs), Counter(node.layer for node in self._calls)
-        self._steps = [Step(node, done[node], calls[node.layer] > 1) for node in self._calls if node.inputs]
+        calls = Counter(node.layer for node in self._calls)
+        self._steps = [Step(node, calls[node.layer] > 1) for node in self._calls if node.inputs]
         self._feed = Feed(self._inputs_struct, [layer.optional for layer in map(_layer_of, self.inputs)])
         self._specs_found: dict[Any, list[KerasTensor]] = {}  # of the outputs, by the shapes of the inputs
         self.built = all(layer.built for layer in self.layers)
@@ -279,25 +276,29 @@ class Functional(Model):
         return self.in_structure(self._feed.arrays(inputs))
 
     def call_checked(self, x: Any, training: bool | None = None, mask: Any = None) -> Any:
-        return self.call(x, training, mask)
+        return self.computed(x, training=training, mask=mask)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        return self.call_and_mask(inputs, mask, training)[0]
+        return self.run_calls(inputs, mask, training, masks_wanted=False)[0]
 
-    def call_and_mask(self, x: Any, mask: Any, training: bool | None) -> tuple[Any, Any]:
+    def run_calls(self, x: Any, mask: Any, training: bool | None, masks_wanted: bool) -> tuple[Any, Any]:
         arrays = self._feed.arrays(x)
         masks = [None] * len(arrays) if mask is None else nest.leaves(mask)
         if len(masks) != len(arrays):
             raise ValueError(f"mask must hold a mask or None for each of {len(arrays)} inputs, got {len(masks)}")
-        values: Values = dict(zip(self.inputs, zip(arrays, masks, strict=True), strict=True))
-        losses: dict[Layer, list[Any]] = {}
+        inputs = nest.mapped(lambda tensor: Place(tensor.shape, tensor.dtype), self._inputs_struct)
+        masked = any(part is not None for part in masks)
+        made = self.partition(inputs, training, masked=masked, masks_wanted=masks_wanted, programs=self.built)
+        return made.run(list(zip(arrays, masks, strict=True)))
+
+    def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
+        places, calls = self._feed.places(inputs, {part.dtype_policy.name for part in self.layers_within()}), []
+        if places is None:
+            return None
         for step in self._steps:
-            step.run(values, training, losses)
-        for layer, of_all_calls in losses.items():
-            layer._activity_losses = of_all_calls
-        found = [values[tensor] for tensor in self.outputs]
-        outputs, out_masks = (nest.filled(self._outputs_struct, part) for part in zip(*found, strict=True))
-        return self._unpacked(outputs), self._unpacked(out_masks)
+            places |= {tensor: Place(tensor.shape, tensor.dtype) for tensor in step.node.outputs}
+            calls.append(step.call(places, training))
+        return calls, self._unpacked(nest.mapped(lambda tensor: places[tensor], self._outputs_struct))
 
     def _unpacked(self, outputs: Any) -> Any:
         """A list of one output as this alone, as Keras returns it."""

@@ -37,17 +37,6 @@ class Graph:
         if twice:
             raise ValueError(f"layers of a model must have different names, got {twice[0]!r} twice")
 
-    def no_longer_needed(self, kept: Iterable[KerasTensor]) -> dict[Node, list[KerasTensor]]:
-        """For each node the tensors that no later one takes, and that are not `kept`."""
-        last: dict[KerasTensor, Node] = {}
-        for node in self.nodes:
-            last |= dict.fromkeys([*node.inputs, *node.outputs], node)
-        needed, found = set(kept), defaultdict(list)
-        for tensor, node in last.items():
-            if tensor not in needed:
-                found[node].append(tensor)
-        return found
-
 
 def checked_tensors(name: str, structure: Any) -> list[KerasTensor]:
     """The symbolic tensors in a structure, all of which layers have returned. Raises ValueError."""

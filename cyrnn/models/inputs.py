@@ -1,6 +1,6 @@
 """The inputs of a model's call: which array is for which input, and whether it fits."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, NoReturn
 
 import numpy as np
@@ -9,6 +9,7 @@ from cyrnn.arrays import converted, to_integers
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape, as_array, in_native_order
 from cyrnn.layers.base.symbolic import KerasTensor
+from cyrnn.models.executor import Place
 
 
 class Feed:
@@ -42,6 +43,17 @@ class Feed:
             if len(value.shape) != tensor.ndim or any(None not in (n, m) and n != m for n, m in pairs):
                 raise ValueError(f"input {tensor.name!r} must have shape {tensor.shape}, got {value.shape}")
         return values
+
+    def places(self, given: Any, dtypes: Set[str]) -> dict[KerasTensor, Place] | None:
+        """Which place of a structure is which input; None unless each is it as it is, and needs no conversion.
+
+        `dtypes` are those that the layers after the inputs compute in.
+        """
+        try:
+            found = dict(zip(self.tensors, self.matched(given), strict=True))
+        except ValueError:  # which the call with arrays raises too
+            return None
+        return found if all(_feeds(place, tensor, dtypes) for tensor, place in found.items()) else None
 
     def matched(self, given: Any) -> list[Any]:
         """The leaves of `given`, in the order of the inputs.
@@ -81,6 +93,16 @@ class Feed:
         wanted = nest.mapped(lambda tensor: tensor.name, self.structure)
         got = nest.mapped(lambda value: f"{type(value).__name__} {getattr(value, 'shape', '')}".strip(), given)
         raise ValueError(f"inputs must come as {wanted!r:.300}, got {got!r:.300}")
+
+
+def _feeds(place: Any, tensor: KerasTensor, dtypes: Set[str]) -> bool:
+    """Whether what comes to a place is an input as it is: of its shape, and in a dtype that is not converted."""
+    if type(place) is not Place or place.shape is None or len(place.shape) != tensor.ndim:
+        return False
+    same = all(wanted in (None, n) for n, wanted in zip(place.shape[1:], tensor.shape[1:], strict=True))
+    if place.dtype is None:  # any numbers: these layers convert them as the input would
+        return same and dtypes == {tensor.dtype}
+    return same and place.dtype == tensor.dtype
 
 
 def _fitting(tensor: KerasTensor, value: Any, optional: bool) -> Any:

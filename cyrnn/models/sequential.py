@@ -12,12 +12,14 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape, check_possible
 from cyrnn.layers.base.layer import Layer, required_arguments
 from cyrnn.layers.base.symbolic import KerasTensor
+from cyrnn.models.calls import ModelOfCalls
+from cyrnn.models.executor import Call, Place
 from cyrnn.models.functional import Model
 
 
 @objects.register("keras")
 @objects.register("keras.layers")  # as a layer of another model
-class Sequential(Model):
+class Sequential(ModelOfCalls, Model):
     """A model of layers in a row: each is called with what the one before it returns.
 
     Called as ``model(inputs, mask=None, training=False)``. Masks flow from the layers that make them (Masking, or
@@ -37,6 +39,8 @@ class Sequential(Model):
     ValueError
         If a layer does not fit what the one before it returns; see `add`.
     """
+
+    supports_masking = True
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
@@ -169,12 +173,25 @@ class Sequential(Model):
         return super().__call__(inputs, mask=mask, training=training)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
-        return self.call_and_mask(inputs, mask, training)[0]
+        return self.run_calls(inputs, mask, training, masks_wanted=False)[0]
 
-    def call_and_mask(self, x: Any, mask: Any, training: bool) -> tuple[Any, Any]:
-        for layer in self.layers:
-            x, mask = layer.call_and_mask(x, mask, training)
-        return x, mask
+    def run_calls(self, x: Any, mask: Any, training: bool | None, masks_wanted: bool) -> tuple[Any, Any]:
+        shape = self.input_shape if self.built else None
+        known = nest.is_shape(shape) and shape is not None and isinstance(x, np.ndarray) and len(shape) == x.ndim
+        place = Place((None, *shape[1:])) if known and shape is not None else Place()
+        masked = mask is not None
+        made = self.partition(place, training, masked=masked, masks_wanted=masks_wanted, programs=known)
+        return made.run([(x, mask)])
+
+    def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
+        if type(inputs) is not Place:
+            return None
+        calls, place, layers = [], inputs, self.layers
+        for layer, after in zip(layers, [*layers[1:], None], strict=True):
+            output = Place(_shape_after(layer, place.shape, after), _dtype_after(layer))
+            calls.append(Call(layer, (place,), output, training))
+            place = output
+        return calls, place
 
     # ------------------------------------------------------------ shapes and config
 
@@ -207,6 +224,22 @@ class Sequential(Model):
         if shape is not None and model.layers and not model.built:
             model.build(shape)
         return model
+
+
+def _shape_after(layer: Layer, shape: Any, after: Layer | None) -> Any:
+    """The shape of what a layer returns, as far as it is known without calling it."""
+    if all(objects.is_builtin(type(part)) for part in layer.layers_within()):
+        try:
+            return None if shape is None else layer.compute_output_shape(shape)
+        except (ValueError, TypeError):  # the call says what is wrong
+            return None
+    built_for = None if after is None else after._build_shape
+    return (None, *built_for[1:]) if built_for and nest.is_shape(built_for) else None
+
+
+def _dtype_after(layer: Layer) -> str | None:
+    """The name of the dtype of what a layer returns, where that is known without calling it."""
+    return layer.output_dtype.name if all(objects.is_builtin(type(part)) for part in layer.layers_within()) else None
 
 
 def _matches(shape: Shape, expected: Shape) -> bool:

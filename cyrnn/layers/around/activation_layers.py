@@ -19,7 +19,17 @@ from cyrnn.layers.base.arguments import (
     known_axis,
 )
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.weights import Weight, WeightSpec
+
+_LEAKY_SLOPE = 0.2  # of Keras' function, and so of the engine's
+_RELUS: dict[tuple[Any, Any, Any], str] = {
+    (None, 0, 0): "relu",
+    (6, 0, 0): "relu6",
+    (None, _LEAKY_SLOPE, 0): "leaky_relu",
+}  # by max_value, negative_slope and threshold
 
 
 @objects.register("keras.layers")
@@ -48,6 +58,13 @@ class Activation(Layer):
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
         return self.returned(np.asarray(self.activation(inputs)))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the activation's op."""
+        name = activations.engine_name(self.activation)
+        if name is None:
+            raise NotLoweredError(f"its activation {self.activation!r:.100} is a custom one")
+        return lowering.activation(name, inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "activation": activations.serialize(self.activation)}
@@ -85,6 +102,13 @@ class ReLU(Layer):
 
     def call(self, inputs: Array) -> Array:
         return self.returned(activations.relu(inputs, self.negative_slope, self.max_value, self.threshold))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op of relu, relu6 or leaky_relu, whose numbers are fixed."""
+        name = _RELUS.get((self.max_value, self.negative_slope, self.threshold))
+        if name is None:
+            raise NotLoweredError("the engine has no op for these max_value, negative_slope and threshold")
+        return lowering.activation(name, inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -145,6 +169,12 @@ class LeakyReLU(Layer):
 
     def call(self, inputs: Array) -> Array:
         return self.returned(activations.leaky_relu(inputs, self.negative_slope))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op of leaky_relu, whose slope is fixed."""
+        if self.negative_slope != _LEAKY_SLOPE:
+            raise NotLoweredError(f"the engine has no op for another negative_slope than {_LEAKY_SLOPE}")
+        return lowering.activation("leaky_relu", inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "negative_slope": self.negative_slope}
@@ -239,6 +269,12 @@ class ELU(Layer):
     def call(self, inputs: Array) -> Array:
         return self.returned(activations.elu(inputs, self.alpha))
 
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op of elu, whose alpha is fixed."""
+        if self.alpha != 1:
+            raise NotLoweredError("the engine has no op for another alpha than 1")
+        return lowering.activation("elu", inputs)
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         return {"name": config.pop("name"), "alpha": self.alpha, **config}
@@ -282,6 +318,15 @@ class Softmax(Layer):
             )
         outputs = activations.softmax(np.where(keep, inputs, inputs.dtype.type(-1e9)), axis=axes)
         return self.returned(np.where(keep, outputs, inputs.dtype.type(0)))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op of softmax, which goes along the last axis and knows no mask."""
+        x, axes = lowering.numbers(inputs), np.atleast_1d(np.array(self.axis, int)).tolist()
+        if axes not in ([-1], [len(x.shape) - 1]):
+            raise NotLoweredError(f"it goes along other axes than the last one, {self.axis}")
+        if mask is not None:
+            raise NotLoweredError("it has a mask")
+        return lowering.activation("softmax", x)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

@@ -1,20 +1,22 @@
-"""The layers before and after an RNN: Input, Masking, Embedding, Dense. Reference: Keras 3."""
+"""Input and Dense. Reference: Keras 3."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import DTypeLike
 
 from cyrnn import activations, constraints, dtypes, initializers, objects, regularizers
-from cyrnn.arrays import converted, quietly
 from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
-from cyrnn.layers.base import operations, symbolic
-from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_int, checked_shape, known_axis
+from cyrnn.layers.base import symbolic
+from cyrnn.layers.base.arguments import Array, Shape, checked_int, checked_shape, known_axis
 from cyrnn.layers.base.engine_layer import EngineLayer
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.layers.base.weights import Weight, WeightSpec
 
@@ -122,151 +124,6 @@ def Input(shape: Sequence[int | None] | None = None, batch_size: int | None = No
 
 
 @objects.register("keras.layers")
-class Masking(Layer):
-    """Masks the timesteps in which every feature equals `mask_value`, and sets them to zero.
-
-    Inputs are (batch, timesteps, features), the mask for the next layer is (batch, timesteps).
-
-    Parameters
-    ----------
-    mask_value : float
-        The value of features that are left out.
-    **kwargs
-        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
-    """
-
-    supports_masking = True
-
-    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.mask_value = float(mask_value)
-        self.built = True
-
-    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
-        return self.returned(np.where(self.compute_mask(inputs)[..., None], inputs, inputs.dtype.type(0)))
-
-    @quietly
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """(batch, timesteps), True where some feature differs from `mask_value`."""
-        if isinstance(inputs, KerasTensor):
-            return operations.applied("Any", operations.applied("NotEqual", inputs, self.mask_value), axis=-1)
-        return np.any(np.asarray(inputs) != self.mask_value, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "mask_value": self.mask_value}
-
-
-@objects.register("keras.layers")
-class Embedding(Layer):
-    """Rows of a table by index: integers of any shape -> floats of that shape plus (output_dim,).
-
-    Its weight, once built, is `embeddings` (input_dim, output_dim). A call raises ValueError for an index outside
-    0 ... input_dim-1, and for NaN; fractions of indices are cut off.
-
-    Parameters
-    ----------
-    input_dim : int
-        The number of rows.
-    output_dim : int
-        The length of a row.
-    embeddings_initializer, embeddings_regularizer, embeddings_constraint
-        Those of the table: a name, config, or callable.
-    mask_zero : bool
-        Whether index 0 is masked for the layers after this one.
-    weights : array or list of one array, optional
-        The table (input_dim, output_dim).
-    **kwargs
-        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
-
-    Raises
-    ------
-    ValueError
-        Unless both sizes are positive integers, and `weights` have their shape.
-    """
-
-    embeddings = Weight()
-
-    def __init__(
-        self,
-        input_dim: int,
-        output_dim: int,
-        embeddings_initializer: Any = "uniform",
-        embeddings_regularizer: Any = None,
-        embeddings_constraint: Any = None,
-        mask_zero: bool = False,
-        weights: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        _refuse_quantization(kwargs)
-        super().__init__(**kwargs)
-        self.input_dim = _checked_size("input_dim", input_dim)
-        self.output_dim = _checked_size("output_dim", output_dim)
-        self.embeddings_initializer = initializers.get(embeddings_initializer)
-        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
-        self.embeddings_constraint = constraints.get(embeddings_constraint)
-        self.mask_zero = self.supports_masking = bool(mask_zero)
-        if weights is not None:
-            self.build((None,))
-            self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
-
-    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
-        """Create the table, of which no axis depends on the shape of the input."""
-        super().build((None,) if input_shape is None else input_shape)
-
-    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
-        return [
-            WeightSpec(
-                "embeddings",
-                (self.input_dim, self.output_dim),
-                self.embeddings_initializer,
-                self.embeddings_regularizer,
-                self.embeddings_constraint,
-            )
-        ]
-
-    def checked_inputs(self, inputs: ArrayLike) -> Array:
-        indices = as_array("inputs", inputs)
-        if indices.dtype.kind in "iu":
-            return indices
-        self._check_range(indices)  # of NaN each kind of processor makes another integer
-        return converted(indices, np.int64)
-
-    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
-        self._check_range(inputs)
-        return self.returned(self.embeddings[inputs])
-
-    def _check_range(self, indices: Array) -> None:
-        """Raises ValueError for an index outside of the table, without its fraction if it has one; and for NaN."""
-        if indices.size and not (indices.min() > -1 and indices.max() < self.input_dim):
-            raise ValueError(
-                f"inputs of {self.name!r} must be indices from 0 to {self.input_dim - 1}, "
-                f"got {indices.min()} to {indices.max()}"
-            )
-
-    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """Where the index is not 0, with `mask_zero`; else None."""
-        if isinstance(inputs, KerasTensor) and self.mask_zero:
-            return operations.applied("NotEqual", inputs, 0)
-        return np.asarray(inputs) != 0 if self.mask_zero else None
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
-        return (*input_shape, self.output_dim)
-
-    def get_config(self) -> dict[str, Any]:
-        base = super().get_config()
-        return {
-            **{key: base[key] for key in ("name", "trainable", "dtype")},
-            "input_dim": self.input_dim,
-            "output_dim": self.output_dim,
-            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
-            "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
-            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
-            "embeddings_constraint": constraints.serialize(self.embeddings_constraint),
-            "mask_zero": self.mask_zero,
-        }
-
-
-@objects.register("keras.layers")
 class Dense(EngineLayer):
     """``activation(x . kernel + bias)`` along the last axis: (batch, ..., features) -> (batch, ..., units).
 
@@ -317,9 +174,9 @@ class Dense(EngineLayer):
     ) -> None:
         if lora_rank is not None or lora_alpha is not None:
             raise ValueError("lora_rank and lora_alpha are not supported: merge the LoRA weights before saving")
-        _refuse_quantization(kwargs)
+        refuse_quantization(kwargs)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        self.units = _checked_size("units", units)
+        self.units = checked_size("units", units)
         self.activation = activations.get(activation)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -356,6 +213,17 @@ class Dense(EngineLayer):
         outputs = outputs.reshape(*inputs.shape[:-1], plan.units)
         return self.returned(self.activated(outputs))
 
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op; where a timestep has several axes, it takes the rows of features one after the other."""
+        if activations.engine_name(self.activation) is None:
+            raise NotLoweredError(f"its activation {self.activation!r:.100} is a custom one")
+        x, features = lowering.numbers(inputs), self.kernel.shape[0]
+        if len(x.shape) < 2 or x.shape[-1] != features:
+            raise NotLoweredError(f"its kernel takes {features} features, and its input has the shape {x.shape}")
+        out = lowering.buffer((*x.shape[:-1], self.units), x.timeline)
+        lowering.program.dense(lowering.slot(self), x.view, out.view, out.width // self.units)
+        return out
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         return (*tuple(input_shape)[:-1], self.units)
 
@@ -374,7 +242,7 @@ class Dense(EngineLayer):
         }
 
 
-def _checked_size(name: str, value: Any) -> int:
+def checked_size(name: str, value: Any) -> int:
     """A positive int. Raises ValueError for everything else, as these layers of Keras do."""
     try:
         return checked_int(name, value)
@@ -382,7 +250,7 @@ def _checked_size(name: str, value: Any) -> int:
         raise ValueError(str(error)) from None
 
 
-def _refuse_quantization(kwargs: dict[str, Any]) -> None:
+def refuse_quantization(kwargs: dict[str, Any]) -> None:
     """Take Keras' `quantization_config` out of `kwargs`. Raises ValueError unless it is None."""
     if kwargs.pop("quantization_config", None) is not None:
         raise ValueError("quantized layers are not supported")

@@ -13,6 +13,9 @@ from cyrnn import objects, random, regularizers
 from cyrnn.arrays import quietly, shown
 from cyrnn.layers.base.arguments import MOST_AXES, Array, checked_axes, checked_rate, is_size
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Symbolic, Value
 
 
 class Disturbing(Layer):
@@ -36,6 +39,12 @@ class Disturbing(Layer):
         if not training or getattr(self, self.strength) == 0:
             return self.returned(inputs)
         return self.returned(self.disturbed(inputs))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """No op: the inputs as they are. Refuses in training."""
+        if training and getattr(self, self.strength) != 0:
+            raise NotLoweredError("it is random in training")
+        return lowering.numbers(inputs)
 
     def disturbed(self, inputs: Array) -> Array:
         """The inputs with noise."""
@@ -113,6 +122,12 @@ class SpatialDropout1D(Disturbing):
     def call(self, inputs: Array, training: bool = False) -> Array:
         checked_axes(self.name, inputs.shape, "batch, timesteps, features")
         return super().call(inputs, training)
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        shape = getattr(inputs, "shape", None)
+        if shape is None or len(shape) != 3:
+            raise NotLoweredError(f"its input must be (batch, timesteps, features), got shape {shape}")
+        return super().lower(lowering, inputs, mask, training)
 
     def disturbed(self, inputs: Array) -> Array:
         return _dropped(inputs, (inputs.shape[0], 1, inputs.shape[2]), self.rate, self.seed_generator)

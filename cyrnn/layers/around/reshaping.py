@@ -24,6 +24,8 @@ from cyrnn.layers.base.arguments import (
     shown,
 )
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.values import Symbolic
 
 _SEQUENCES = "batch, timesteps, features"
 
@@ -295,6 +297,10 @@ class Identity(Moving):
         self.built = True
 
     def moved(self, inputs: Array) -> Array:
+        return inputs
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Symbolic:
+        """No op: the inputs as they are."""
         return inputs
 
 

@@ -8,10 +8,14 @@ from numpy.typing import ArrayLike
 
 from cyrnn import activations, objects
 from cyrnn.layers.around.activation_layers import Activation
-from cyrnn.layers.around.core import Dense, Embedding
+from cyrnn.layers.around.core import Dense
+from cyrnn.layers.around.embedding import Embedding
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array
 from cyrnn.layers.base.layer import Layer, accepted, required_arguments
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Symbolic, Value
 
 ROW_BY_ROW = (
     Activation,
@@ -80,6 +84,21 @@ class TimeDistributed(Layer):
         if not outputs:
             raise LengthError(f"inputs must have at least one timestep, got shape {inputs.shape}")
         return self.returned(np.stack(outputs, axis=1))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op of the layer, which computes along the last axes, and so each timestep without the others."""
+        shape = getattr(inputs, "shape", None)
+        if type(self.layer) not in ROW_BY_ROW:
+            raise NotLoweredError(f"its layer is a {type(self.layer).__name__}, which is called for each timestep")
+        if shape is None or len(shape) < 3:
+            raise NotLoweredError(f"its input must be (batch, timesteps, ...), got shape {shape}")
+        lowering.check(self.layer, within=True)
+        inner = self.layer
+        lowering.mask(
+            mask, lowering.tokens(inputs, inner) if isinstance(inner, Embedding) else lowering.numbers(inputs)
+        )
+        out: Value = self.layer.lower(lowering, inputs)  # type: ignore[attr-defined]  # of ROW_BY_ROW
+        return out
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         shape = self.layer.compute_output_shape(_of_a_timestep(tuple(input_shape)))

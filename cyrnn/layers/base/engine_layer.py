@@ -54,6 +54,10 @@ class EngineLayer(Layer):
             return None
         return packed if activations.engine_name(self.activation) else None
 
+    def make_ready(self) -> None:
+        """Make the weights in the slot ready for programs, if they are not."""
+        self.plan_and_weights()
+
     def activated(self, output: Array) -> Array:
         """What the plan gave, with the activation that it left out."""
         if activations.engine_name(self.activation):

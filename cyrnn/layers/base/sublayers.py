@@ -15,8 +15,15 @@ _NO_HOLDERS = (
     "_extra_arguments",
     "_slot",
     "_specs",
+    "_partitions",
 )  # attributes whose layers are not inside
 _noting = locks.ForkSafeLock()
+
+# What a custom subclass may have of its own, and its calls are still those of the class that it is derived from.
+_OF_THE_CONFIG = frozenset(
+    {"get_config", "from_config", "arguments_of", "own_config", "described", "get_build_config", "_registered_name"}
+)
+_OF_CALLS = frozenset({"__call__", "__getattribute__", "__getattr__", "__setattr__"})  # of names with underscores
 
 
 class HasSublayers:
@@ -28,6 +35,20 @@ class HasSublayers:
 
     _revision: ClassVar[int] = 0  # of all layers together: it moves whenever a layer inside another one changes
 
+    # What a layer's calls do follows from its public attributes, but for `states`. Whenever one is assigned, and when
+    # layers inside change, there is a new token for the layer, and for all layers together: what was derived from them
+    # is out of date then. A custom layer with code of its own has none: its calls are never derived from attributes.
+    _structure: ClassVar[object] = object()
+    _own_structure: object = _structure
+
+    _override: ClassVar[str | None] = (
+        None  # a name of this package's classes that a custom subclass has another thing for
+    )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._override = next(_overrides(cls), None)
+
     _settled: bool = False  # whether the layer is built, and `_noted` is all there is
     _noted: "Mapping[str, tuple[Self, ...]]" = MappingProxyType({})  # the layers in each attribute that holds some
     _within: "tuple[int, tuple[Self, ...]] | None" = None  # the rest of `layers_within`, and the revision it is of
@@ -36,6 +57,11 @@ class HasSublayers:
         super().__setattr__(name, value)
         if type(value) not in _PLAIN or name in self._noted:
             self._note(name, value)
+        if name[0] != "_" and name != "states" and type(self)._override is None:
+            self._restructured()
+
+    def _restructured(self) -> None:
+        vars(self)["_own_structure"] = HasSublayers._structure = object()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
@@ -49,12 +75,14 @@ class HasSublayers:
             rest = {key: layers for key, layers in self._noted.items() if key != name or found}
             vars(self)["_noted"] = {**rest, name: found} if found else rest
             _structure_changed()
+        self._restructured()
 
     def _settle(self, settled: bool) -> None:
         """Look at all attributes a last time, since the layer is built and its lists and dicts are filled; or again."""
         with _noting:
             vars(self).update(_noted=self._found(), _settled=settled)
             _structure_changed()
+        self._restructured()
 
     def note_again(self) -> None:
         """Look at a built layer's attributes once more: its lists and dicts may have changed since."""
@@ -107,7 +135,8 @@ class HasSublayers:
         return self, *within
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_within": None}
+        kept = {key: value for key, value in vars(self).items() if key != "_own_structure"}
+        return {**kept, "_within": None}
 
 
 def _held(value: Any) -> "Iterator[Any]":
@@ -124,6 +153,19 @@ def _held(value: Any) -> "Iterator[Any]":
             seen.add(id(part))
             inner = list(dict(part).values()) if isinstance(part, dict) else list(part)  # a snapshot, as above
             pending += [one for one in reversed(inner) if type(one) not in _PLAIN]
+
+
+def _overrides(cls: type) -> "Iterator[str]":
+    """The names that custom classes have, and classes of this package that they are derived from have too."""
+    ours = [base for base in cls.__mro__ if base.__module__.partition(".")[0] == "cyrnn"]
+    for base in cls.__mro__[:-1]:
+        if base not in ours:
+            counting = (name for name in vars(base) if name not in _OF_THE_CONFIG)
+            yield from (name for name in counting if name in _OF_CALLS or name[:2] != "__" if _has(ours, name))
+
+
+def _has(classes: "list[type]", name: str) -> bool:
+    return any(name in vars(cls) for cls in classes)
 
 
 def _structure_changed() -> None:

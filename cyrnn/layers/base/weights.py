@@ -256,7 +256,8 @@ class Weighted(HasSublayers, HasDTypePolicy):
         replace_weights({self: values})
 
 
-_NO_HOLDERS = ("_slot", "_specs", "_noted", "_within")  # attributes that hold no weights of a custom layer
+# Attributes that hold no weights of a custom layer.
+_NO_HOLDERS = ("_slot", "_specs", "_noted", "_within", "_partitions")
 
 
 def replace_weights(new: "Mapping[Weighted, Mapping[str, Array]]") -> None:

@@ -4,7 +4,7 @@ Reference: ``keras.layers.Bidirectional``, Keras 3.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +16,9 @@ from cyrnn.layers.base.arguments import Array, LengthError, Shape
 from cyrnn.layers.base.engine_layer import run_together
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Value
 from cyrnn.layers.recurrent.rnn import RNN
 from cyrnn.layers.recurrent.sequence_layer import SequenceLayer
 
@@ -172,6 +175,50 @@ class Bidirectional(Predicts, SequenceLayer):
         total = forward + backward
         return (total if self.merge_mode == "sum" else total / total.dtype.type(2),)
 
+    # ------------------------------------------------------------ as ops of a program
+
+    def lower(
+        self, lowering: Lowering, inputs: Any, mask: Any = None, training: bool = False, initial_state: Any = None
+    ) -> Any:
+        """Add the ops of both directions; they fill columns of one buffer, or a buffer each."""
+        layers, shape = [self.forward_layer, self.backward_layer], getattr(inputs, "shape", None)
+        if self.merge_mode not in ("concat", None):
+            raise NotLoweredError(f"the engine has no op for merge_mode {self.merge_mode!r}")
+        halves = [None, None]
+        if initial_state is not None:
+            try:
+                halves = self._halves(initial_state)
+            except ValueError as error:
+                raise NotLoweredError(str(error)) from None
+        for layer, begin in zip(layers, halves, strict=True):
+            lowering.check(layer, within=True)
+            layer.check_lowered(lowering, shape, begin)
+        x = lowering.numbers(inputs)
+        lowering.mask(mask, x)  # it may refuse
+        into = self._lowered_outputs(lowering, x)
+        returned = [
+            layer.lower(lowering, x, mask, training, states, part)
+            for layer, states, part in zip(layers, halves, into.parts, strict=True)
+        ]
+        states = [result[1:] if isinstance(result, tuple) else () for result in returned]
+        combined = (*into.outputs, *states[0], *states[1])
+        return combined if len(combined) > 1 else combined[0]
+
+    def _lowered_outputs(self, lowering: Lowering, x: Value) -> "_Outputs":
+        widths = [layer.output_size for layer in (self.forward_layer, self.backward_layer)]
+        leading, timeline = ((None, x.shape[1]), x.timeline) if self.return_sequences else ((None,), None)
+        if self.merge_mode is None:
+            outputs = [lowering.buffer((*leading, width), timeline) for width in widths]
+            parts = list(outputs)
+        else:
+            outputs = [lowering.buffer((*leading, sum(widths)), timeline)]
+            parts = [
+                lowering.columns(outputs[0], first, width) for first, width in zip((0, widths[0]), widths, strict=True)
+            ]
+        if self.return_sequences:
+            parts[1] = lowering.reversed(parts[1])
+        return _Outputs(outputs, parts)
+
     # ------------------------------------------------------------ states
 
     @property
@@ -236,6 +283,13 @@ class Bidirectional(Predicts, SequenceLayer):
     @classmethod
     def arguments_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         return {**config, **objects.revived_in(config, "layer", "backward_layer")}
+
+
+class _Outputs(NamedTuple):
+    """The outputs of the two directions, and the part of them that each direction fills, in its order of timesteps."""
+
+    outputs: list[Value]
+    parts: list[Value]
 
 
 def _renamed(layer: RNN, prefix: str, **changes: Any) -> Any:

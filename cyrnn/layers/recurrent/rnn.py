@@ -17,6 +17,9 @@ from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, che
 from cyrnn.layers.base.engine_layer import run_together
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Value
 from cyrnn.layers.recurrent import cell_protocol
 from cyrnn.layers.recurrent.python_loop import run_cell
 from cyrnn.layers.recurrent.sequence_layer import SequenceLayer
@@ -254,6 +257,66 @@ class RNN(Carried, Predicts, SequenceLayer):
         if self.stateful:
             self.carry(packed)
         return (output, *packed) if self.return_state else output
+
+    # ------------------------------------------------------------ as ops of a program
+
+    def lower(
+        self,
+        lowering: Lowering,
+        inputs: Any,
+        mask: Any = None,
+        training: bool = False,
+        initial_state: Any = None,
+        into: Value | None = None,
+    ) -> Any:
+        """Add an op for each cell. `into` is where the output comes to, instead of a new buffer."""
+        cells = self.check_lowered(lowering, getattr(inputs, "shape", None), initial_state)
+        x = lowering.numbers(inputs)
+        keep = lowering.mask(mask, x)
+        begin = lowering.states(self, initial_state, [cell.units for cell in cells])
+        kept = cells if self.return_state or self.stateful else []
+        final = [lowering.buffer((None, cell.units)) for cell in kept]
+        if self.go_backwards:
+            x, keep = lowering.reversed(x), None if keep is None else lowering.reversed(keep)
+        for index, cell in enumerate(cells):
+            last = index == len(cells) - 1
+            whole = self.return_sequences or not last
+            out = into if last else None
+            if out is None:
+                shape = (None, x.shape[1], cell.units) if whole else (None, cell.units)
+                out = lowering.buffer(shape, x.timeline if whole else None)
+            cell.lower_over(
+                lowering,
+                x,
+                outputs=out if whole else None,
+                last_output=None if whole else out,
+                mask=keep,
+                initial=begin[index : index + 1],
+                final=final[index : index + 1],
+                zero_output_for_mask=self.zero_output_for_mask and last,
+                training=training,
+            )
+            x = out
+        if self.stateful:
+            lowering.carry(self, final)
+        return (x, *nest.pack(self.get_initial_state(1), final)) if self.return_state else x
+
+    def check_lowered(self, lowering: Lowering, shape: Shape | None, initial_state: Any) -> list[SimpleRNNCell]:
+        """The cells, which become an op each over inputs of this shape. Raises NotLoweredError where they cannot."""
+        if self.time_major:
+            raise NotLoweredError("its sequences have the batch on their second axis")
+        if shape is None or len(shape) != 3:
+            raise NotLoweredError(f"its input is no sequence (batch, timesteps, features), but of shape {shape}")
+        for part in self.cell.layers_within() if isinstance(self.cell, Layer) else ():
+            lowering.check(part, within=True, method="engine_cells")
+        cells, features = self.engine_cells, shape[2]
+        if cells is None:
+            raise NotLoweredError(f"its cell {type(self.cell).__name__} has a custom activation, or is a custom one")
+        for cell in cells:
+            cell.check_lowered(features)
+            features = cell.units
+        lowering.check_states(initial_state, [cell.units for cell in cells])
+        return cells
 
     # ------------------------------------------------------------ streaming
 

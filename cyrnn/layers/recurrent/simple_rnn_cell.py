@@ -17,6 +17,10 @@ from cyrnn.engine import plan as engine
 from cyrnn.engine import threads
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
 from cyrnn.layers.base.engine_layer import EngineLayer
+from cyrnn.layers.base.programs.arguments import Factors
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Value
 from cyrnn.layers.base.weights import Weight, WeightSpec
 
 
@@ -184,6 +188,43 @@ class SimpleRNNCell(EngineLayer):
         if batch_size is None:
             raise TypeError("get_initial_state() needs a batch_size, got None")
         return [np.zeros((batch_size, self.units), self.dtype_policy.compute_dtype)]
+
+    def check_lowered(self, features: int | None) -> None:
+        """Raises NotLoweredError unless the cell's op takes inputs of so many features."""
+        if activations.engine_name(self.activation) is None:
+            raise NotLoweredError(f"the activation {self.activation!r:.100} is a custom one")
+        if features != self.kernel.shape[0]:
+            raise NotLoweredError(f"its kernel takes {self.kernel.shape[0]} features, and its input has {features}")
+
+    def lower_over(
+        self,
+        lowering: Lowering,
+        x: Value,
+        *,
+        outputs: Value | None,
+        last_output: Value | None,
+        mask: Value | None,
+        initial: Sequence[Value],
+        final: Sequence[Value],
+        zero_output_for_mask: bool,
+        training: bool,
+    ) -> None:
+        """Add the op that runs the cell over all timesteps of x; see `Lowering` and the engine's `Program`."""
+        dropout: list[int | None] = [None, None]
+        if training and (self.dropout or self.recurrent_dropout):
+            dropout = list(lowering.dropout(Factors(self, self.kernel.shape[0]), self.units))
+        lowering.program.recurrent(
+            lowering.slot(self),
+            x.view,
+            outputs=None if outputs is None else outputs.view,
+            last_output=None if last_output is None else last_output.view,
+            mask=None if mask is None else mask.view,
+            initial=[state.view for state in initial],
+            final=[state.view for state in final],
+            zero_output_for_mask=zero_output_for_mask,
+            input_dropout=dropout[0],
+            recurrent_dropout=dropout[1],
+        )
 
     # ------------------------------------------------------------ dropout
 

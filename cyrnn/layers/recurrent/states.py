@@ -1,5 +1,6 @@
 """The states of a recurrent layer: which it begins a call with, and those that a stateful one carries between calls."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,10 @@ class Carried(Layer):
         """Keep copies of these states for the next call, in the dtype of the weights."""
         dtype = self.dtype_policy.variable_dtype
         self.states = nest.pack(states, [state.astype(dtype) for state in nest.flatten(states)])
+
+    def carry_flat(self, states: Sequence[Array]) -> None:
+        """As `carry`, with one array for each state, in order."""
+        self.carry(nest.pack(self.get_initial_state(1), states))
 
     def reset_state(self, states: Any = None, batch_index: int | ArrayLike | None = None) -> None:
         """Set the states that a stateful layer carries, all of them or those of some rows.

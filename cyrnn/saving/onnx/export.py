@@ -217,7 +217,7 @@ def _functional(graph: Graph, model: Functional, call: Call) -> list[Tensor]:
         if not node.inputs:
             continue
         if isinstance(node.layer, Layer):
-            results = _called(graph, node.layer, _call_of(graph, Step(node, [], False), filled))
+            results = _called(graph, node.layer, _call_of(graph, Step(node), filled))
         else:
             results = _operated(graph, node, filled)
         values.update(zip(node.outputs, results, strict=True))

@@ -1,0 +1,159 @@
+"""Embedding: rows of a table by index. Reference: ``keras.layers.Embedding``, Keras 3."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cyrnn import constraints, initializers, objects, regularizers
+from cyrnn.arrays import converted
+from cyrnn.engine.plan import Table
+from cyrnn.layers.around.core import checked_size, refuse_quantization
+from cyrnn.layers.base import operations
+from cyrnn.layers.base.arguments import Array, Shape, as_array
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import MASK, Deferred, Symbolic, Value
+from cyrnn.layers.base.symbolic import KerasTensor
+from cyrnn.layers.base.weights import Weight, WeightSpec
+
+
+@objects.register("keras.layers")
+class Embedding(Layer):
+    """Rows of a table by index: integers of any shape -> floats of that shape plus (output_dim,).
+
+    Its weight, once built, is `embeddings` (input_dim, output_dim). A call raises ValueError for an index outside
+    0 ... input_dim-1, and for NaN; fractions of indices are cut off.
+
+    Parameters
+    ----------
+    input_dim : int
+        The number of rows.
+    output_dim : int
+        The length of a row.
+    embeddings_initializer, embeddings_regularizer, embeddings_constraint
+        Those of the table: a name, config, or callable.
+    mask_zero : bool
+        Whether index 0 is masked for the layers after this one.
+    weights : array or list of one array, optional
+        The table (input_dim, output_dim).
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Raises
+    ------
+    ValueError
+        Unless both sizes are positive integers, and `weights` have their shape.
+    """
+
+    embeddings = Weight()
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        weights: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        refuse_quantization(kwargs)
+        super().__init__(**kwargs)
+        self.input_dim = checked_size("input_dim", input_dim)
+        self.output_dim = checked_size("output_dim", output_dim)
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
+        self.mask_zero = self.supports_masking = bool(mask_zero)
+        if weights is not None:
+            self.build((None,))
+            self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
+
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Create the table, of which no axis depends on the shape of the input."""
+        super().build((None,) if input_shape is None else input_shape)
+
+    def weight_specs(self, input_shape: Shape) -> list[WeightSpec]:
+        return [
+            WeightSpec(
+                "embeddings",
+                (self.input_dim, self.output_dim),
+                self.embeddings_initializer,
+                self.embeddings_regularizer,
+                self.embeddings_constraint,
+            )
+        ]
+
+    def checked_inputs(self, inputs: ArrayLike) -> Array:
+        indices = as_array("inputs", inputs)
+        if indices.dtype.kind in "iu":
+            return indices
+        self.check_range(indices)  # of NaN each kind of processor makes another integer
+        return converted(indices, np.int64)
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        self.check_range(inputs)
+        return self.returned(self.embeddings[inputs])
+
+    def check_range(self, indices: Array) -> None:
+        """Raises ValueError for an index outside of the table, without its fraction if it has one; and for NaN."""
+        if indices.size and not (indices.min() > -1 and indices.max() < self.input_dim):
+            raise ValueError(
+                f"inputs of {self.name!r} must be indices from 0 to {self.input_dim - 1}, "
+                f"got {indices.min()} to {indices.max()}"
+            )
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """Where the index is not 0, with `mask_zero`; else None."""
+        if isinstance(inputs, KerasTensor) and self.mask_zero:
+            return operations.applied("NotEqual", inputs, 0)
+        return np.asarray(inputs) != 0 if self.mask_zero else None
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op; the tokens must be an input of the program."""
+        shape = getattr(inputs, "shape", None)
+        if self.mask_zero and (shape is None or len(shape) != 2):
+            raise NotLoweredError(f"with mask_zero its input must be (batch, timesteps), got shape {shape}")
+        tokens = lowering.tokens(inputs, self)
+        out = lowering.buffer((*tokens.shape, self.output_dim), tokens.timeline)
+        lowering.program.embedding(lowering.slot(self), tokens.view, out.view)
+        return out
+
+    def make_ready(self) -> None:
+        """Make the table in the slot ready for programs, if it is not."""
+        values = self._slot.values
+        if self._slot.packed is None:
+            self._slot.pack(values, Table(values["embeddings"]))
+
+    def lower_mask(self, lowering: Lowering, inputs: Symbolic, mask: Any) -> Deferred | None:
+        """Where the token is not 0; the op is added if something reads it."""
+        if not self.mask_zero:
+            return None
+
+        def nonzero() -> Value:
+            tokens = lowering.tokens(inputs, self)
+            out = lowering.buffer(tokens.shape, tokens.timeline, MASK)
+            lowering.program.nonzero(tokens.view, out.view)
+            return out
+
+        return Deferred(nonzero)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        return (*input_shape, self.output_dim)
+
+    def get_config(self) -> dict[str, Any]:
+        base = super().get_config()
+        return {
+            **{key: base[key] for key in ("name", "trainable", "dtype")},
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
+            "embeddings_regularizer": regularizers.serialize(self.embeddings_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            "embeddings_constraint": constraints.serialize(self.embeddings_constraint),
+            "mask_zero": self.mask_zero,
+        }

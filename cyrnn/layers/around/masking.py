@@ -1,0 +1,64 @@
+"""Masking: the layer that makes masks of values. Reference: ``keras.layers.Masking``, Keras 3."""
+
+from typing import Any
+
+import numpy as np
+
+from cyrnn import objects
+from cyrnn.arrays import quietly
+from cyrnn.layers.base import operations
+from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import MASK, Symbolic, Value
+from cyrnn.layers.base.symbolic import KerasTensor
+
+
+@objects.register("keras.layers")
+class Masking(Layer):
+    """Masks the timesteps in which every feature equals `mask_value`, and sets them to zero.
+
+    Inputs are (batch, timesteps, features), the mask for the next layer is (batch, timesteps).
+
+    Parameters
+    ----------
+    mask_value : float
+        The value of features that are left out.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
+
+    supports_masking = True
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = float(mask_value)
+        self.built = True
+
+    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
+        return self.returned(np.where(self.compute_mask(inputs)[..., None], inputs, inputs.dtype.type(0)))
+
+    @quietly
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """(batch, timesteps), True where some feature differs from `mask_value`."""
+        if isinstance(inputs, KerasTensor):
+            return operations.applied("Any", operations.applied("NotEqual", inputs, self.mask_value), axis=-1)
+        return np.any(np.asarray(inputs) != self.mask_value, axis=-1)
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op that makes both the output and the mask."""
+        x = lowering.numbers(inputs)
+        if len(x.shape) != 3:
+            raise NotLoweredError(f"its input is no sequence (batch, timesteps, features), but of shape {x.shape}")
+        out, keep = lowering.buffer(x.shape, x.timeline), lowering.buffer(x.shape[:2], x.timeline, MASK)
+        lowering.program.masking(self.mask_value, x.view, out.view, keep.view)
+        lowering.remember_mask(self, inputs, keep)
+        return out
+
+    def lower_mask(self, lowering: Lowering, inputs: Symbolic, mask: Any) -> Value:
+        """The mask that the op has made."""
+        return lowering.remembered_mask(self, inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mask_value": self.mask_value}

@@ -1,0 +1,138 @@
+"""What a call passes to a program: for each input where it comes from, and the array that the engine takes."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from cyrnn.arrays import converted
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array, as_array, checked_mask
+from cyrnn.layers.base.programs.refusals import UnfitError
+
+# For each place the array and its mask, or None; both may be structures where a layer returns several.
+Values = Mapping[Any, tuple[Any, Any]]
+
+_CONVERTED_BY_THE_ENGINE = frozenset("?bBhHiIlLqQfd")
+
+
+class DrawsDropout(Protocol):
+    """A cell, as far as it draws dropout factors."""
+
+    def draw_dropout_masks(self, batch: int, features: int) -> tuple[Array | None, Array | None]: ...
+
+
+class Carrying(Protocol):
+    """A layer, as far as it carries states between calls."""
+
+    states: Any
+
+    def carry_flat(self, states: Sequence[Array]) -> None: ...
+
+
+class TakesTokens(Protocol):
+    """An Embedding, as far as it says which tokens an array holds."""
+
+    def checked_inputs(self, inputs: Any) -> Array: ...
+    def check_range(self, indices: Array) -> None: ...
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The array of a place, as numbers. The engine rounds them to the dtype of the program."""
+
+    place: Hashable
+    optional: bool = False
+
+    def array(self, values: Values) -> Array | None:
+        """The array of a call. Raises ValueError and TypeError for what is no array of numbers."""
+        given = values[self.place][0]
+        if given is None and self.optional:
+            return None
+        array = as_array("inputs", given)
+        if array.dtype.char in _CONVERTED_BY_THE_ENGINE and array.dtype.isnative and array.flags.aligned:
+            return array
+        return converted(array, np.float64 if array.itemsize >= 8 else np.float32)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The array of a place, as tokens of an Embedding."""
+
+    place: Hashable
+    embedding: TakesTokens
+
+    def array(self, values: Values) -> Array | None:
+        """The array of a call. Raises ValueError and TypeError for what are no tokens."""
+        given = values[self.place][0]
+        tokens = self.embedding.checked_inputs(given)
+        if tokens.dtype == np.uint64:
+            self.embedding.check_range(tokens)  # before they are taken for negative ones
+        elif tokens is not given and np.any(tokens != given):
+            raise ValueError("of numbers with fractions the mask is not that of the tokens")
+        return converted(tokens, np.int64)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The mask of a place; None where a call has none."""
+
+    place: Hashable
+
+    def array(self, values: Values) -> Array | None:
+        """The mask of a call, (batch, timesteps). Raises ValueError for another shape."""
+        given, mask = values[self.place]
+        return None if mask is None else checked_mask(mask, *np.shape(given)[:2])
+
+
+@dataclass(frozen=True)
+class State:
+    """A state that a layer carries, by its number; None, for zeros, before the first call."""
+
+    layer: Carrying
+    number: int
+
+    def array(self, values: Values) -> Array | None:
+        """The state."""
+        carried = self.layer.states
+        return None if carried is None else nest.flatten(carried)[self.number]
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """The dropout factors of a cell for one call: for the inputs (batch, features), then for the state."""
+
+    cell: DrawsDropout
+    features: int
+
+    def drawn(self, batch: int) -> tuple[Array | None, Array | None]:
+        """New factors; None where nothing is dropped."""
+        return self.cell.draw_dropout_masks(batch, self.features)
+
+
+@dataclass(frozen=True, eq=False)
+class Dropout:
+    """One of the two dropout factors."""
+
+    factors: Factors
+    number: int
+
+
+Argument = Numbers | Tokens | Mask | State | Dropout
+
+
+def gathered(arguments: Sequence[Argument], values: Values) -> tuple[Array | None, ...]:
+    """The inputs of the program, in order. Raises UnfitError where a call's arrays cannot be its inputs."""
+    drawn: dict[Factors, tuple[Array | None, Array | None]] = {}
+    try:
+        found = [None if isinstance(argument, Dropout) else argument.array(values) for argument in arguments]
+    except (ValueError, TypeError) as error:
+        raise UnfitError(str(error)) from error
+    batch = next((len(array) for array in found if array is not None), 0)
+    for index, argument in enumerate(arguments):
+        if isinstance(argument, Dropout):
+            factors = argument.factors
+            drawn[factors] = drawn.get(factors) or factors.drawn(batch)
+            found[index] = drawn[factors][argument.number]
+    return tuple(found)

@@ -1,0 +1,81 @@
+"""What the layers need of the engine: a builder of programs, and the weights of a slot made ready for it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cyrnn.engine.plan import Slot
+from cyrnn.engine.program import Program as EngineProgram
+from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.layer import Layer
+
+View = int
+
+
+class Program(Protocol):
+    """A program: first it is built, view by view and op by op; after `finish` it is run. See the engine's `Program`."""
+
+    def timeline(
+        self, of: int | None = None, *, constant: int | None = None, add: int = 0, size: int = 1, stride: int = 1
+    ) -> int: ...
+    def slot(self) -> int: ...
+    def input(self, kind: str, timeline: int | None, width: int, *, optional: bool = False) -> View: ...
+    def buffer(self, timeline: int | None, width: int, kind: str = "number") -> View: ...
+    def reversed(self, view: View) -> View: ...
+    def columns(self, view: View, first: int, width: int) -> View: ...
+    def reshaped(self, view: View, timeline: int | None, width: int) -> View: ...
+    def recurrent(
+        self,
+        slot: int,
+        x: View,
+        *,
+        outputs: View | None = None,
+        last_output: View | None = None,
+        mask: View | None = None,
+        initial: Sequence[View] = (),
+        final: Sequence[View] = (),
+        zero_output_for_mask: bool = False,
+        input_dropout: View | None = None,
+        recurrent_dropout: View | None = None,
+    ) -> None: ...
+    def dense(self, slot: int, x: View, out: View, vectors: int = 1) -> None: ...
+    def embedding(self, slot: int, tokens: View, out: View) -> None: ...
+    def nonzero(self, tokens: View, out: View) -> None: ...
+    def masking(self, value: float, x: View, out: View, mask_out: View | None = None) -> None: ...
+    def activation(self, name: str, x: View, out: View, last_axis: int) -> None: ...
+    def copy(self, x: View, out: View) -> None: ...
+    def output(self, view: View, shape: Sequence[int] | None = None) -> None: ...
+    def finish(self) -> None: ...
+    def run(
+        self,
+        slots: tuple[Any, ...],
+        inputs: tuple[Array | None, ...],
+        nominal_batch: int = 0,
+        num_threads: int = 0,
+        out: tuple[Array, ...] | None = None,
+    ) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """What runs programs.
+
+    Parameters
+    ----------
+    program : callable
+        Makes an empty program that computes in a dtype, "float32" or "float64".
+    slot : callable
+        What that program takes for the slot of a layer: its weights, made ready.
+    """
+
+    program: Callable[[str], Program]
+    slot: Callable[[Layer], Any]
+
+
+def slot_of(layer: Layer) -> Slot:
+    """The engine's slot of a layer that has ops, with its weights made ready."""
+    layer.make_ready()  # type: ignore[attr-defined]
+    return layer._slot
+
+
+ENGINE = Target(EngineProgram, slot_of)

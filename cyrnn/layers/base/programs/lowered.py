@@ -1,0 +1,81 @@
+"""A finished program of layers: what a call passes to it, and what comes of it."""
+
+import warnings
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.arguments import Argument, Values, gathered
+from cyrnn.layers.base.programs.interface import Program, Target
+from cyrnn.layers.base.programs.refusals import UnfitError
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program that layers became.
+
+    Parameters
+    ----------
+    program : Program
+        It is finished.
+    slots : list of Layer
+        Whose weights each slot has.
+    arguments : list of Argument
+        Where each input comes from.
+    carried : list of (layer, list of int)
+        The layers that carry states, and the outputs that these are after the call.
+    warnings : list of (str, place)
+        What is to be said of masks that end here, with the place whose mask it is; None for one of the program.
+    """
+
+    program: Program
+    slots: list[Layer]
+    arguments: list[Argument]
+    carried: list[tuple[Layer, list[int]]]
+    warnings: list[tuple[str, Hashable]]
+
+    def run(self, values: Values, target: Target, nominal_batch: int = 0) -> list[Array]:
+        """Run the program with what a call has at its places, and let the layers carry their new states.
+
+        Parameters
+        ----------
+        values : mapping of places to (array, mask)
+        target : Target
+            The one that the program was made for.
+        nominal_batch : int
+            The rows by which the engine chooses how to compute; 0 is those of this call.
+
+        Returns
+        -------
+        list of arrays
+            In new memory.
+
+        Raises
+        ------
+        UnfitError
+            If the arrays do not fit. Nothing has changed then.
+        """
+        slots = tuple(target.slot(layer) for layer in self.slots)
+        inputs = gathered(self.arguments, values)
+        results = self.program.run(slots, inputs, nominal_batch)
+        if results is None:  # the engine reads axes that lie like one
+            inputs = tuple(None if array is None else np.ascontiguousarray(array) for array in inputs)
+            results = self.program.run(slots, inputs, nominal_batch)
+        if results is None:
+            raise UnfitError("the inputs do not fit the program")
+        arrays = list(results) if isinstance(results, tuple) else [results]
+        for layer, numbers in self.carried:
+            _carrying(layer).carry_flat([arrays[number] for number in numbers])
+        for text, place in self.warnings:
+            if place is None or values[place][1] is not None:
+                warnings.warn(text, stacklevel=2)
+        return arrays
+
+
+def _carrying(layer: Layer) -> Any:
+    """The layer, which carries states; its class is known to floors above this one."""
+    return layer

@@ -1,0 +1,232 @@
+"""Lowering: a program under construction, as the layers see it that become its ops.
+
+A layer class that the engine has ops for has a method ``lower(lowering, inputs, mask, training, ...)``, which takes
+what `call` takes, as values that the program knows, and returns what `call` returns. It refuses before it adds the
+first op. Which mask comes out says `compute_mask`, or, where that computes with arrays, ``lower_mask(lowering, inputs,
+mask)``.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs import arguments
+from cyrnn.layers.base.programs.arguments import Argument, TakesTokens
+from cyrnn.layers.base.programs.interface import Program
+from cyrnn.layers.base.programs.lowered import Lowered
+from cyrnn.layers.base.programs.refusals import AnotherDTypeError, NotLoweredError, why_not
+from cyrnn.layers.base.programs.values import MASK, NUMBER, TOKEN, Deferred, Outside, Symbolic, Value, width_of
+
+
+class Lowering:
+    """One program, while layers add their ops to it.
+
+    Parameters
+    ----------
+    program : Program
+        An empty one.
+    dtype : dtype
+        What it computes in.
+    """
+
+    def __init__(self, program: Program, dtype: np.dtype[Any]) -> None:
+        self.program = program
+        self.dtype = dtype
+        self.layers: list[Layer] = []  # that became ops
+        self._slots: dict[Layer, int] = {}
+        self._arguments: list[Argument] = []
+        self._inputs: dict[tuple[Hashable, str], Value] = {}
+        self._timelines: dict[Hashable, int] = {}
+        self._masks: dict[Deferred, Value] = {}
+        self._made: dict[tuple[Layer, Symbolic], Value] = {}
+        self._carried: dict[Layer, list[Value]] = {}
+        self._results: dict[int, int] = {}  # the number of each output, by its view
+        self._warnings: list[tuple[str, Hashable]] = []
+
+    def check(self, layer: Layer, within: bool = False, method: str = "lower") -> None:
+        """Check that the layer, alone or `within` another one, can be ops of this program. Raises NotLoweredError."""
+        what = f"its {type(layer).__name__} {layer.name!r}: " if within else ""
+        reason = why_not(layer, method)
+        if reason is not None:
+            raise NotLoweredError(what + reason)
+        dtype = layer.dtype_policy.engine_dtype
+        if dtype != self.dtype:
+            raise AnotherDTypeError(f"{what}it computes in {dtype}, and the program in {self.dtype}")
+
+    def slot(self, layer: Layer) -> int:
+        """The place of the layer's weights: one, however often it is called."""
+        if layer not in self._slots:
+            self._slots[layer] = self.program.slot()
+        return self._slots[layer]
+
+    # ------------------------------------------------------------ what ops read
+
+    def numbers(self, value: Symbolic) -> Value:
+        """The value as numbers that an op can read. Raises NotLoweredError where it is none, or a length is unknown."""
+        if isinstance(value, Outside) and not value.is_mask:
+            return self._input(value, NUMBER, arguments.Numbers(value.place, value.optional))
+        if not isinstance(value, Value) or value.kind != NUMBER:
+            raise NotLoweredError("its input is an array of integers or a mask")
+        return value
+
+    def tokens(self, value: Symbolic, embedding: TakesTokens) -> Value:
+        """The value as tokens of an embedding. Raises NotLoweredError for what is computed in the program."""
+        if not isinstance(value, Outside) or value.is_mask:
+            raise NotLoweredError("its tokens are the result of another layer")
+        return self._input(value, TOKEN, arguments.Tokens(value.place, embedding))
+
+    def mask(self, mask: Symbolic | None, x: Value) -> Value | None:
+        """The mask as one that an op can read, which goes over the timesteps of x. Raises NotLoweredError."""
+        if mask is None:
+            return None
+        found = self.mask_alone(mask)
+        if found.timeline is None or found.timeline != x.timeline:
+            raise NotLoweredError("its mask goes over other timesteps than its input")
+        return found
+
+    def mask_alone(self, mask: Symbolic) -> Value:
+        """The mask as one that an op, or the caller, can read."""
+        if isinstance(mask, Deferred):
+            if mask not in self._masks:
+                self._masks[mask] = mask.make()
+            return self._masks[mask]
+        if isinstance(mask, Outside) and mask.is_mask:
+            return self._input(mask, MASK, arguments.Mask(mask.place))
+        if not isinstance(mask, Value) or mask.kind != MASK:
+            raise NotLoweredError("its mask is an array of numbers")
+        return mask
+
+    def _input(self, outside: Outside, kind: str, argument: Argument) -> Value:
+        key = (outside.place, kind)
+        if key not in self._inputs:
+            shape, in_time = outside.shape, 2 if kind == NUMBER else 1
+            if shape is None:
+                raise NotLoweredError("the shape of its input is not known")
+            if kind == MASK:
+                shape = shape[:2]
+            timed = len(shape) > in_time
+            width = width_of(shape, timed)
+            timeline = self._timeline(outside.place) if timed else None
+            optional = outside.optional or kind == MASK
+            view = self.program.input(kind, timeline, width, optional=optional)
+            self._arguments.append(argument)
+            self._inputs[key] = Value(shape, view, timeline, kind)
+        return self._inputs[key]
+
+    def _timeline(self, place: Hashable) -> int:
+        if place not in self._timelines:
+            self._timelines[place] = self.program.timeline()
+        return self._timelines[place]
+
+    def dropout(self, factors: arguments.Factors, units: int) -> list[int]:
+        """Two inputs for the dropout factors of a cell: for its input, and for its state."""
+        views = [self.program.input(NUMBER, None, width, optional=True) for width in (factors.features, units)]
+        self._arguments += [arguments.Dropout(factors, number) for number in range(2)]
+        return views
+
+    # ------------------------------------------------------------ what ops fill
+
+    def buffer(self, shape: Sequence[int | None], timeline: int | None = None, kind: str = NUMBER) -> Value:
+        """A new buffer for values of this shape. Raises NotLoweredError where a length is unknown."""
+        return Value(
+            tuple(shape), self.program.buffer(timeline, width_of(shape, timeline is not None), kind), timeline, kind
+        )
+
+    def reversed(self, value: Value) -> Value:
+        """The value with its last timestep first."""
+        return Value(value.shape, self.program.reversed(value.view), value.timeline, value.kind)
+
+    def columns(self, value: Value, first: int, width: int) -> Value:
+        """Some of the last axis of a value, whose rows, or timesteps, have no other axis."""
+        view = self.program.columns(value.view, first, width)
+        return Value((*value.shape[:-1], width), view, value.timeline, value.kind)
+
+    def activation(self, name: str, value: Symbolic) -> Value:
+        """The value with one of the engine's activations. Raises NotLoweredError."""
+        x = self.numbers(value)
+        if len(x.shape) < 2 or x.shape[-1] is None:
+            raise NotLoweredError("its input has no last axis of known length")
+        if name == "linear":
+            return x
+        out = self.buffer(x.shape, x.timeline)
+        self.program.activation(name, x.view, out.view, max(1, x.shape[-1]))
+        return out
+
+    # ------------------------------------------------------------ masks and states
+
+    def remember_mask(self, layer: Layer, inputs: Symbolic, mask: Value) -> None:
+        """Keep a mask that `lower` has made, for the layer's `lower_mask`."""
+        self._made[layer, inputs] = mask
+
+    def remembered_mask(self, layer: Layer, inputs: Symbolic) -> Value:
+        """The mask that `lower` has made for these inputs."""
+        return self._made[layer, inputs]
+
+    def mask_after(self, layer: Layer, inputs: Any, mask: Any) -> Any:
+        """The mask for the next layer, as `Layer.next_mask` has it with arrays."""
+        if layer.supports_masking:
+            lower_mask = getattr(layer, "lower_mask", None)
+            return layer.compute_mask(inputs, mask) if lower_mask is None else lower_mask(self, inputs, mask)
+        for part in nest.leaves(mask):
+            if part is not None:
+                place = part.place if isinstance(part, Outside) else None
+                self._warnings.append(
+                    (f"layer {layer.name!r} does not pass the mask on: the layers after it run without", place)
+                )
+                break
+        return None
+
+    def check_states(self, initial_state: Any, sizes: Sequence[int]) -> None:
+        """Raises NotLoweredError unless the initial states are numbers of the program, one for each of these sizes."""
+        given = [] if initial_state is None else nest.flatten(initial_state)
+        numbers = all(isinstance(value, (Value, Outside)) and not _is_mask(value) for value in given)
+        shapes = [getattr(value, "shape", None) for value in given]
+        if given and (not numbers or [shape and shape[1:] for shape in shapes] != [(size,) for size in sizes]):
+            raise NotLoweredError("its initial states are no tensors of the shapes that it has")
+
+    def states(self, layer: Layer, initial_state: Any, sizes: Sequence[int]) -> list[Value]:
+        """The states that a call begins with: those of its argument, or those that the layer carries; none for zeros.
+
+        Raises NotLoweredError as `check_states` does.
+        """
+        self.check_states(initial_state, sizes)
+        if initial_state is not None:
+            return [self.numbers(value) for value in nest.flatten(initial_state)]
+        if not layer.carries_states:
+            return []
+        if layer not in self._carried:
+            self._carried[layer] = [self._state(layer, number, size) for number, size in enumerate(sizes)]
+        return self._carried[layer]
+
+    def _state(self, layer: Layer, number: int, size: int) -> Value:
+        self._arguments.append(arguments.State(layer, number))  # type: ignore[arg-type]  # it carries states
+        return Value((None, size), self.program.input(NUMBER, None, size, optional=True))
+
+    def carry(self, layer: Layer, states: Sequence[Value]) -> None:
+        """Let the layer carry these states, once the program has run; a later call in it begins with them."""
+        if layer.carries_states:
+            self._carried[layer] = list(states)
+
+    # ------------------------------------------------------------ the end
+
+    def result(self, value: Symbolic) -> int:
+        """The number of the output that returns the value."""
+        known = self.mask_alone(value) if _is_mask(value) else self.numbers(value)
+        if known.view not in self._results:
+            self._results[known.view] = len(self._results)
+            rest = known.shape[1 if known.timeline is None else 2 :]
+            self.program.output(known.view, () if known.kind == MASK else rest)  # type: ignore[arg-type]  # see `width_of`
+        return self._results[known.view]
+
+    def finish(self) -> Lowered:
+        """The program, ready to run."""
+        carried = [(layer, [self.result(state) for state in states]) for layer, states in self._carried.items()]
+        self.program.finish()
+        return Lowered(self.program, list(self._slots), self._arguments, carried, self._warnings)
+
+
+def _is_mask(value: Symbolic) -> bool:
+    return isinstance(value, Deferred) or getattr(value, "is_mask", False) or getattr(value, "kind", "") == MASK

@@ -1,0 +1,140 @@
+"""Models that are calls of layers, one after the other or in a graph: how these are run, and what is kept for it."""
+
+from typing import Any
+
+from cyrnn import objects
+from cyrnn.layers.base.carried import carried_states, put_back
+from cyrnn.layers.base.layer import Layer
+from cyrnn.models import executor, partition
+from cyrnn.models.executor import Call, Place
+from cyrnn.models.model import ModelOfLayers
+from cyrnn.models.partition import Partition
+
+_KEPT = 16  # partitions of a model: with masks or without, in training or not, for inputs of other ranks
+_WAYS = ("__call__", "call", "inner_call", "checked_inputs", "call_checked", "computed", "compute_mask", "next_mask")
+
+_Structures = list[tuple[Layer, object]]
+
+
+class ModelOfCalls(ModelOfLayers):
+    """Base of the models whose `call` is a list of calls of layers."""
+
+    # The tokens of the structure that partitions were made of: that of all layers together, the model's own, and those
+    # of the layers in it; then the partitions, by what they are for.
+    _partitions: tuple[object, object, _Structures, dict[Any, Partition]] | None = None
+
+    def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
+        """The calls that a call of the model makes.
+
+        Parameters
+        ----------
+        inputs : Place, or a structure of places
+            The argument of the call.
+        training : bool, optional
+            None leaves it to the calls of the graph.
+
+        Returns
+        -------
+        calls : list of Call
+        outputs : structure of Place
+            Where the outputs are then. Instead of both None, where the model itself must be called: which input is
+            which, or of what dtype, is not known before there are arrays.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `inner_calls`")
+
+    def run_calls(self, x: Any, mask: Any, training: bool | None, masks_wanted: bool) -> tuple[Any, Any]:
+        """The outputs and their masks, which need not be right unless they are wanted, of inputs that were checked."""
+        raise NotImplementedError(f"{type(self).__name__} has no `run_calls`")
+
+    def call_and_mask(self, x: Any, mask: Any, training: bool | None) -> tuple[Any, Any]:
+        if self._is_called_in_its_own_way:
+            return super().call_and_mask(x, mask, training)  # type: ignore[arg-type]  # its `call` may take None
+        return self.run_calls(x, mask, training, masks_wanted=True)
+
+    @property
+    def _is_called_in_its_own_way(self) -> bool:
+        """Whether a custom subclass says what a call does, or which mask comes out."""
+        cls = type(self)
+        if cls._override is None and "call" not in vars(self):
+            return False
+        owners = (objects.owner(cls, way) for way in _WAYS)
+        return "call" in vars(self) or any(owner.__module__.partition(".")[0] != "cyrnn" for owner in owners)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask of the output, for several outputs a structure of masks. The layers are run for it."""
+        before = carried_states(self)
+        try:
+            return self.run_calls(inputs, mask, False, masks_wanted=True)[1]
+        finally:
+            put_back(before)
+
+    # ------------------------------------------------------------ partitions
+
+    def partition(
+        self,
+        inputs: Any,
+        training: bool | None = False,
+        *,
+        masked: bool = False,
+        masks_wanted: bool = False,
+        programs: bool = True,
+    ) -> Partition:
+        """The model's calls, as programs where they can be; it is kept until something changes that it depends on.
+
+        Parameters
+        ----------
+        inputs : Place, or a structure of places
+            What is known of the inputs. Places of the same shapes and dtypes stand for each other.
+        training, masked, masks_wanted
+            See `partition.partition`.
+        programs : bool
+            Whether there may be programs.
+        """
+        structure = Layer._structure  # before anything is read that depends on it
+        target = executor.current_target() if programs else None
+        places = executor.places_of(inputs)
+        key: tuple[Any, ...] = (target, training)
+        if target is not None:
+            key += (masked, masks_wanted, *((place.shape, place.dtype) for place in places))
+        known = self._known_partitions(structure)
+        if key not in known:
+            structures = [(part, part._own_structure) for part in self.layers_within()[1:] if _derives(part)]
+            made = self._made(inputs, places, training, target, masked, masks_wanted)
+            known = {**dict(list(known.items())[1 - _KEPT :]), key: made}
+            vars(self)["_partitions"] = (structure, self._own_structure, structures, known)
+        return known[key]
+
+    def _known_partitions(self, structure: object) -> dict[Any, Partition]:
+        if self._partitions is None:
+            return {}
+        since, own, structures, known = self._partitions
+        if since is structure:
+            return known
+        if own is not self._own_structure or any(part._own_structure is not token for part, token in structures):
+            return {}
+        vars(self)["_partitions"] = (structure, own, structures, known)
+        return known
+
+    def _made(
+        self,
+        inputs: Any,
+        places: list[Place],
+        training: bool | None,
+        target: Any,
+        masked: bool,
+        masks_wanted: bool,
+    ) -> Partition:
+        found = self.inner_calls(inputs, training)
+        assert found is not None  # these are the model's own places
+        calls, outputs = found
+        if target is None:
+            return partition.undivided(calls, places, outputs)
+        return partition.partition(calls, places, outputs, target, masked=masked, masks_wanted=masks_wanted)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_partitions": None}  # programs are made again when they are needed
+
+
+def _derives(part: Layer) -> bool:
+    """Whether what the layer's calls do follows from its attributes."""
+    return type(part)._override is None

@@ -1,0 +1,349 @@
+"""Partition: the calls of a model's graph as programs, as few as there can be, and the calls between them.
+
+A program has all the calls that can be ops of it and wait for no other call. What the engine has no op for is a cut:
+the executor calls it between programs. Calls of models are replaced by the calls that these are made of.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.interface import Target
+from cyrnn.layers.base.programs.lowered import Lowered
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import AnotherDTypeError, NotLoweredError, UnfitError, why_not
+from cyrnn.layers.base.programs.values import Deferred, Outside, Value
+from cyrnn.models.executor import (
+    Call,
+    Losses,
+    Place,
+    Runnable,
+    Values,
+    filled,
+    masks_of,
+    note_last_uses,
+    places_of,
+    run,
+)
+
+Known = dict[Place, tuple[Any, Any]]  # for each place its value in the program, and that of its mask
+
+
+class ProgramPart:
+    """Some calls of a model as one program.
+
+    Parameters
+    ----------
+    lowered : Lowered
+        The program.
+    target : Target
+        What runs it.
+    calls : list of Call
+        The calls that it makes. The executor makes them where arrays come that do not fit the program: then each layer
+        raises its own error, or takes what programs do not.
+    results : dict of Place to (outputs, masks)
+        For each place that is needed after it the structure of its outputs, and of their masks: each the number of an
+        output of the program, or an `Outside`, which is passed on, or None.
+    needs : list of Place
+        The places that it takes.
+    """
+
+    def __init__(
+        self, lowered: Lowered, target: Target, calls: list[Call], results: dict[Place, Any], needs: list[Place]
+    ) -> None:
+        self.lowered = lowered
+        self.target = target
+        self.calls = calls
+        self.results = results
+        self.needs = needs
+        self.done: list[Place] = []
+
+    @property
+    def fills(self) -> list[Place]:
+        """The places that it fills."""
+        return list(self.results)
+
+    def run(self, values: Values, losses: Losses) -> None:
+        """Run the program, and put its outputs and their masks in their places."""
+        try:
+            outputs = self.lowered.run(values, self.target)
+        except UnfitError:
+            self._run_calls(values, losses)
+            return
+
+        def array(leaf: Any) -> Any:
+            if isinstance(leaf, Outside):
+                return values[leaf.place][leaf.is_mask]  # type: ignore[index]  # its places are this model's
+            return None if leaf is None else outputs[leaf]
+
+        for place, result in self.results.items():
+            values[place] = nest.mapped(array, result)
+
+    def _run_calls(self, values: Values, losses: Losses) -> None:
+        for call in self.calls:
+            call.run(values, losses)
+        for place in [place for call in self.calls for place in call.fills]:
+            if place not in self.results:
+                values.pop(place, None)
+
+
+class Partition:
+    """A model's calls as programs and cuts.
+
+    Parameters
+    ----------
+    parts : list of ProgramPart and Call
+        In the order in which they run.
+    inputs : list of Place
+        What the model takes.
+    outputs : structure of Place
+        What the model returns.
+    reasons : dict of Call to str
+        Why each cut is no op.
+    """
+
+    def __init__(
+        self, parts: Sequence[Runnable], inputs: Sequence[Place], outputs: Any, reasons: Mapping[Call, str]
+    ) -> None:
+        self.parts = parts
+        self.inputs = inputs
+        self.outputs = outputs
+        self.reasons = reasons
+        note_last_uses(parts, places_of(outputs))
+
+    @property
+    def programs(self) -> list[ProgramPart]:
+        """The programs, in the order in which they run."""
+        return [part for part in self.parts if isinstance(part, ProgramPart)]
+
+    @property
+    def cuts(self) -> list[tuple[str, str]]:
+        """The layers that Python calls, by name, each with the reason."""
+        return [(call.layer.name, reason) for call, reason in self.reasons.items()]
+
+    def run(self, given: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+        """The outputs and their masks, in the structure of `outputs`, for the array and the mask of each input."""
+        values: Values = dict(zip(self.inputs, given, strict=True))
+        run(self.parts, values)
+        return filled(self.outputs, values), masks_of(self.outputs, values)
+
+
+def partition(
+    calls: Sequence[Call], inputs: Sequence[Place], outputs: Any, target: Target, *, masked: bool, masks_wanted: bool
+) -> Partition:
+    """Divide the calls of a model.
+
+    Parameters
+    ----------
+    calls : sequence of Call
+        In an order in which they can run.
+    inputs : sequence of Place
+        What the model takes.
+    outputs : structure of Place
+        What the model returns.
+    target : Target
+        What makes and runs programs.
+    masked : bool
+        Whether masks may come with the inputs.
+    masks_wanted : bool
+        Whether the masks of the outputs are asked for.
+    """
+    flat, outputs = _flattened(calls, outputs)
+    counts = Counter(call.layer for call in flat)
+    for call in flat:
+        call.shared = call.shared or counts[call.layer] > 1
+    division = _Division(flat, places_of(outputs), target, masks_wanted)
+    for place in inputs:
+        division.bring(place, may_have_mask=masked)
+    return Partition(division.parts(), inputs, outputs, division.reasons)
+
+
+def undivided(calls: Sequence[Call], inputs: Sequence[Place], outputs: Any) -> Partition:
+    """The calls of a model as they are, for the executor alone."""
+    return Partition(calls, inputs, outputs, {})
+
+
+# ---------------------------------------------------------------- models in models
+
+
+def _flattened(calls: Sequence[Call], outputs: Any) -> tuple[list[Call], Any]:
+    """The calls with those of models replaced by what these call, and the places of the outputs then."""
+    found: list[Call] = []
+    place: dict[Place, Any] = {}
+
+    def moved(leaf: Any) -> Any:
+        return place.get(leaf, leaf) if type(leaf) is Place else leaf
+
+    for call in calls:
+        args, options, mask = nest.mapped(moved, (call.args, call.options, call.mask))
+        call = Call(call.layer, args, call.outputs, call.training, options, mask, call.alone, call.shared)
+        inner = _inner_calls(call)
+        if inner is None:
+            found.append(call)
+            continue
+        inside, returned = _flattened(*inner)
+        for part in inside:
+            part.shared = part.shared or call.shared
+        found += inside
+        flat = nest.leaves(returned)
+        place.update(
+            zip(call.outputs, flat, strict=True) if isinstance(call.outputs, list) else {call.outputs: returned}
+        )
+    return found, nest.mapped(moved, outputs)
+
+
+def _inner_calls(call: Call) -> tuple[list[Call], Any] | None:
+    """The calls that a call of a model makes, and the places of its outputs; None where it has to be called."""
+    layer = call.layer
+    plain = len(call.args) == 1 and not call.options and call.mask is None
+    if not plain or not isinstance(layer, Layer) or why_not(layer, "inner_calls") is not None:
+        return None
+    found: tuple[list[Call], Any] | None = layer.inner_calls(call.args[0], call.training)  # type: ignore[attr-defined]
+    return found
+
+
+# ---------------------------------------------------------------- programs and cuts
+
+
+class _Division:
+    """The calls, while they are divided into programs and cuts."""
+
+    def __init__(self, calls: list[Call], ends: list[Place], target: Target, masks_wanted: bool) -> None:
+        self.rest = calls
+        self.ends = ends
+        self.target = target
+        self.masks_wanted = masks_wanted
+        self.outside: Known = {}  # what comes from the caller, or from parts before
+        self.reasons: dict[Call, str] = {}
+        for call in calls:
+            reason = _why_never(call)
+            if reason is not None:
+                self.reasons[call] = reason
+
+    def bring(self, place: Place, may_have_mask: bool) -> None:
+        """Note that the place has an array when the next part begins."""
+        mask = Outside(place, place.shape, is_mask=True, optional=True) if may_have_mask else None
+        self.outside[place] = (Outside(place, place.shape), mask)
+
+    def parts(self) -> list[Runnable]:
+        """The programs and cuts. Cuts come first where they can, so that a program has all that waits for them."""
+        found: list[Runnable] = []
+        while self.rest:
+            found += self._cuts()
+            if self.rest:
+                program = self._program()
+                found += [] if program is None else [program]
+        return found
+
+    def _cuts(self) -> list[Call]:
+        """Take the calls that are no ops and wait for no program."""
+        taken: list[Call] = []
+        waiting: set[int] = set()
+        for call in self.rest:
+            if call in self.reasons and self._ready(call, self.outside, waiting):
+                taken.append(call)
+                for place in call.fills:
+                    self.bring(place, may_have_mask=True)
+            else:
+                waiting |= _states_moved(call)
+        self._leave(taken)
+        return taken
+
+    def _program(self) -> ProgramPart | None:
+        """Take the calls that can be ops of the next program; None, with reasons noted, where there is none."""
+        known, lowering, taken = dict(self.outside), None, list[Call]()
+        waiting: set[int] = set()
+        for call in self.rest:
+            if call not in self.reasons and self._ready(call, known, waiting):
+                dtype = call.layer.dtype_policy.engine_dtype
+                lowering = lowering if taken else Lowering(self.target.program(dtype.name), dtype)
+                assert lowering is not None  # the first call makes it
+                try:
+                    _lower(lowering, call, known)
+                    taken.append(call)
+                    continue
+                except AnotherDTypeError:
+                    pass
+                except NotLoweredError as error:
+                    self.reasons[call] = str(error)
+            waiting |= _states_moved(call)
+        self._leave(taken)
+        return None if lowering is None or not taken else self._finished(lowering, taken, known)
+
+    def _ready(self, call: Call, known: Known, waiting: set[int]) -> bool:
+        return all(place in known for place in call.needs) and not (waiting & _states_moved(call))
+
+    def _leave(self, taken: list[Call]) -> None:
+        gone = set(taken)
+        self.rest = [call for call in self.rest if call not in gone]
+
+    def _finished(self, lowering: Lowering, calls: list[Call], known: Known) -> ProgramPart:
+        """The part of the program, which returns what later calls and the caller of the model need."""
+        wanted = dict.fromkeys(place for call in self.rest for place in call.needs)
+        masks = set(wanted) | (set(self.ends) if self.masks_wanted else set())
+        wanted |= dict.fromkeys(self.ends)
+
+        def number(value: Any) -> Any:
+            return value if value is None or isinstance(value, Outside) else lowering.result(value)
+
+        results = {}
+        for place in wanted:
+            if place in known and place not in self.outside:
+                outputs, mask = known[place]
+                results[place] = (nest.mapped(number, outputs), nest.mapped(number, mask) if place in masks else None)
+        needs = [place for place in self.outside if any(place in call.needs for call in calls)]
+        for place in results:
+            self.bring(place, may_have_mask=any(value is not None for value in nest.leaves(known[place][1])))
+            self._describe(place, known[place][0])
+        return ProgramPart(lowering.finish(), self.target, calls, results, needs)
+
+    def _describe(self, place: Place, outputs: Any) -> None:
+        """Note the shape of what a program returns, for programs after it."""
+        shape = getattr(outputs, "shape", None)
+        if shape is not None:
+            _, mask = self.outside[place]
+            mask = None if mask is None else Outside(place, shape, is_mask=True, optional=True)
+            self.outside[place] = (Outside(place, shape), mask)
+
+
+def _why_never(call: Call) -> str | None:
+    """Why the call is no op of any program; None if it may be one."""
+    if not isinstance(call.layer, Layer):
+        return f"the engine has no op for the operation {call.layer.class_name}"
+    if hasattr(call.layer, "inner_calls"):  # a model that was not replaced by its calls
+        return why_not(call.layer, "inner_calls") or "it must be called to find which input is which, and of what dtype"
+    others = call.options.keys() - {"initial_state"}
+    if others or len(call.args) > 2:
+        return f"it is called with more than its inputs, {sorted(others) or len(call.args)}"
+    return why_not(call.layer)
+
+
+def _states_moved(call: Call) -> set[int]:
+    """The layers whose states the call moves: their calls keep their order."""
+    parts = call.layer.layers_within() if isinstance(call.layer, Layer) else ()
+    return {id(part) for part in parts if part.carries_states}
+
+
+def _lower(lowering: Lowering, call: Call, known: Known) -> None:
+    """Add the ops of a call, and note its outputs and their masks. Raises NotLoweredError."""
+    layer = call.layer
+    lowering.check(layer)
+    first, own = filled(call.args[0], known), masks_of(call.args[0], known)
+    if not isinstance(first, (Value, Outside)):
+        raise NotLoweredError("it takes several inputs")
+    mask = own if call.mask is None else filled(call.mask, known)
+    if not isinstance(mask, (Value, Outside, Deferred, type(None))):
+        raise NotLoweredError("its mask is no tensor of the model")
+    used = mask if call.alone or call.mask is not None else None
+    others = [*call.args[1:], *call.options.values()]
+    state = {"initial_state": filled(others[0], known)} if others and others[0] is not None else {}
+    outputs = layer.lower(lowering, first, used, call.training, **state)
+    masks = lowering.mask_after(layer, first, mask)
+    if not isinstance(call.outputs, list):
+        known[call.outputs] = (outputs, masks)
+        return
+    flat, flat_masks = nest.leaves(outputs), nest.leaves(masks)
+    flat_masks += [None] * (len(flat) - len(flat_masks))
+    known.update(zip(call.outputs, zip(flat, flat_masks, strict=False), strict=True))

@@ -1,0 +1,582 @@
+"""Models as programs: which calls become ops, and that a program computes what the layers do one by one.
+
+The executor alone, which calls each layer, is compared with the engine's programs and with those of the oracle.
+"""
+
+import copy
+import pickle
+import re
+import warnings
+
+import numpy as np
+import pytest
+import reference_program
+from helpers import assert_close
+
+import cyrnn
+from cyrnn import layers
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.programs.interface import ENGINE
+from cyrnn.models import executor
+from cyrnn.models.executor import Place
+from cyrnn.models.partition import ProgramPart
+
+REFERENCE = reference_program.TARGET
+RNG = np.random.default_rng(0)
+FEATURES, UNITS, WORDS = 3, 4, 7
+
+
+def sequences(batch=2, timesteps=5, features=FEATURES, dtype="float32"):
+    return RNG.standard_normal((batch, timesteps, features)).astype(dtype)
+
+
+def padded(batch=4, timesteps=5):
+    """Tokens, of which the last ones of most rows are 0, and all of one row."""
+    tokens = RNG.integers(1, WORDS, (batch, timesteps))
+    tokens[np.arange(timesteps) >= np.arange(timesteps, timesteps - batch, -1)[:, None]] = 0
+    tokens[-1] = 0
+    return tokens
+
+
+def embedding(**options):
+    return layers.Embedding(WORDS, FEATURES, mask_zero=True, **options)
+
+
+def simple_rnn(units=UNITS, **options):
+    return layers.SimpleRNN(units, **options)
+
+
+def built(model, x):
+    """The model, built, with weights that are not small."""
+    model(x)
+    model.set_weights([RNG.standard_normal(weight.shape) / 2 for weight in model.get_weights()])
+    return model
+
+
+# ---------------------------------------------------------------- models that are one program
+
+
+def tagger():
+    tagging = layers.Bidirectional(simple_rnn(return_sequences=True))
+    return cyrnn.Sequential([embedding(), tagging, layers.Dense(2, activation="softmax")]), padded()
+
+
+def encoder_decoder():
+    source, target = cyrnn.Input((None,), dtype="int32"), cyrnn.Input((None, FEATURES))
+    _, state = simple_rnn(return_state=True)(embedding()(source))
+    decoded = simple_rnn(return_sequences=True)(target, initial_state=state)
+    return cyrnn.Model([source, target], layers.Dense(2)(decoded)), [padded(2, 5), sequences(2, 6)]
+
+
+def two_inputs():
+    a, b = cyrnn.Input((None, FEATURES)), cyrnn.Input((4,))
+    return cyrnn.Model([a, b], [simple_rnn()(a), layers.Dense(2, activation="relu")(b)]), [
+        sequences(),
+        RNG.standard_normal((2, 4)),
+    ]
+
+
+def shared_layer():
+    a, b, rnn = cyrnn.Input((None, FEATURES)), cyrnn.Input((None, FEATURES)), simple_rnn()
+    return cyrnn.Model({"a": a, "b": b}, {"a": rnn(a), "b": rnn(b)}), {"a": sequences(), "b": sequences(2, 3)}
+
+
+def nested():
+    x = cyrnn.Input((None, FEATURES))
+    encoder = cyrnn.Model(x, layers.Masking()(x))
+    tail = cyrnn.Sequential([simple_rnn(return_sequences=True), layers.Dropout(0.5), layers.Dense(2)])
+    return cyrnn.Sequential([encoder, tail, layers.Activation("tanh")]), sequences() * (RNG.random((2, 5, 1)) < 0.6)
+
+
+def states_out():
+    x = cyrnn.Input((None, FEATURES))
+    cells = [layers.SimpleRNNCell(UNITS), layers.SimpleRNNCell(2, activation="relu", use_bias=False)]
+    return cyrnn.Model(x, layers.RNN(cells, return_state=True, go_backwards=True)(x)), sequences()
+
+
+def both_directions_of_states():
+    x = cyrnn.Input((None, FEATURES))
+    states = layers.Bidirectional(simple_rnn(return_state=True, return_sequences=True))(x)
+    return cyrnn.Model(x, layers.Bidirectional(simple_rnn(), merge_mode=None)(x, initial_state=states[1:])), sequences()
+
+
+ONE_PROGRAM = {
+    "simple": lambda: (cyrnn.Sequential([simple_rnn(), layers.Dense(2)]), sequences()),
+    "embedding": lambda: (cyrnn.Sequential([embedding(), simple_rnn(), layers.Dense(2)]), padded()),
+    "tagger": tagger,
+    "encoder-decoder": encoder_decoder,
+    "stateful": lambda: (
+        cyrnn.Sequential([simple_rnn(stateful=True, return_sequences=True), simple_rnn(2, stateful=True)]),
+        sequences(),
+    ),
+    "two inputs": two_inputs,
+    "stacked": lambda: (
+        cyrnn.Sequential([simple_rnn(return_sequences=True), simple_rnn(2, return_sequences=True), simple_rnn(3)]),
+        sequences(),
+    ),
+    "stack of cells": lambda: (
+        cyrnn.Sequential([embedding(), layers.RNN([layers.SimpleRNNCell(UNITS), layers.SimpleRNNCell(2)])]),
+        padded(),
+    ),
+    "time distributed": lambda: (
+        cyrnn.Sequential([simple_rnn(return_sequences=True), layers.TimeDistributed(layers.Dense(2))]),
+        sequences(),
+    ),
+    "masking": lambda: (
+        cyrnn.Sequential([layers.Masking(0.5), simple_rnn(return_sequences=True, zero_output_for_mask=True)]),
+        np.where(RNG.random((3, 5, 1)) < 0.4, 0.5, sequences(3, 5)),
+    ),
+    "nested": nested,
+    "shared layer": shared_layer,
+    "states": states_out,
+    "states of both directions": both_directions_of_states,
+    "all axes": lambda: (
+        cyrnn.Sequential(
+            [layers.Dense(2, activation="softmax"), layers.ReLU(), layers.TimeDistributed(layers.Dense(3))]
+        ),
+        RNG.standard_normal((2, 3, 2, 4)).astype("float32"),
+    ),
+    "tokens of several axes": lambda: (
+        cyrnn.Sequential([layers.TimeDistributed(layers.Embedding(WORDS, 2)), layers.Softmax()]),
+        RNG.integers(0, WORDS, (2, 3, 2)),
+    ),
+    "rows": lambda: (
+        cyrnn.Sequential([layers.GaussianNoise(0.5), layers.Dense(2), layers.LeakyReLU(0.2), layers.Identity()]),
+        RNG.standard_normal((3, 4)).astype("float32"),
+    ),
+    "double precision": lambda: (
+        cyrnn.Sequential([simple_rnn(dtype="float64"), layers.Dense(2, dtype="float64")]),
+        sequences(dtype="float64"),
+    ),
+}
+
+
+def divided(model, x, target=REFERENCE, **options):
+    """The model's calls as programs and cuts, for an input like x."""
+    with executor.lowering_to(target):
+        if isinstance(model, cyrnn.Sequential):
+            return model.partition(Place((None, *model.input_shape[1:])), **options)
+        inputs = nest.mapped(lambda tensor: Place(tensor.shape, tensor.dtype), model.input)
+        return model.partition(inputs, **options)
+
+
+def assert_same(got, expected, dtype="float32"):
+    got, expected = nest.leaves(got), nest.leaves(expected)
+    assert len(got) == len(expected)
+    for ours, theirs in zip(got, expected, strict=True):
+        if theirs is None or theirs.dtype.kind != "f":
+            np.testing.assert_array_equal(ours, theirs)
+            assert (ours is None) == (theirs is None)
+        else:
+            assert ours.dtype == theirs.dtype
+            assert_close(ours, theirs)
+
+
+def assert_program_is_the_layers(model, x, target, mask=None, calls=2):
+    """Several calls of the model give what the layers give one by one: outputs, masks and states."""
+    copies = [copy.deepcopy(model) for _ in range(2)]
+    for _ in range(calls):
+        with executor.alone():
+            expected = copies[0].call_and_mask(copies[0].checked_inputs(x), mask, False)
+        with executor.lowering_to(target):
+            got = copies[1].call_and_mask(copies[1].checked_inputs(x), mask, False)
+        assert_same(got[0], expected[0])
+        assert_same(got[1], expected[1])
+        states = [[part.states for part in one.layers_within() if part.states is not None] for one in copies]
+        assert_same(*states)
+
+
+@pytest.mark.parametrize("name", ONE_PROGRAM)
+def test_is_one_program(name):
+    model, x = ONE_PROGRAM[name]()
+    built(model, x)
+    for options in ({}, {"masks_wanted": True}, {"masked": True, "masks_wanted": True}):
+        found = divided(model, x, **options)
+        if "masked" in options and name == "tokens of several axes":  # softmax has no op with a mask
+            continue
+        assert found.cuts == []
+        assert len(found.parts) == len(found.programs) == 1
+
+
+@pytest.fixture
+def inputs_fit(monkeypatch):
+    """The executor never takes the place of a program in the test."""
+
+    def run_calls(part, values, losses):
+        pytest.fail("the inputs do not fit the program")
+
+    monkeypatch.setattr(ProgramPart, "_run_calls", run_calls)
+
+
+both_targets = pytest.mark.parametrize("target", [REFERENCE, ENGINE], ids=["reference", "engine"])
+
+
+@both_targets
+@pytest.mark.parametrize("name", ONE_PROGRAM)
+@pytest.mark.usefixtures("inputs_fit")
+def test_a_program_computes_what_the_layers_do(name, target):
+    model, x = ONE_PROGRAM[name]()
+    assert_program_is_the_layers(built(model, x), x, target)
+
+
+# ---------------------------------------------------------------- masks, states and training of a call
+
+
+@both_targets
+@pytest.mark.parametrize("name", ["simple", "stacked", "stateful", "time distributed", "nested"])
+@pytest.mark.usefixtures("inputs_fit")
+def test_masks_of_the_caller(name, target):
+    model, x = ONE_PROGRAM[name]()
+    for mask in (RNG.random((2, 5)) < 0.6, np.ones((2, 5, 1)), np.zeros((2, 5), int)):
+        assert_program_is_the_layers(built(model, x), x, target, mask)
+
+
+@both_targets
+@pytest.mark.usefixtures("inputs_fit")
+def test_masks_of_the_caller_for_several_inputs(target):
+    model, x = shared_layer()
+    built(model, x)
+    assert_program_is_the_layers(model, x, target, {"a": None, "b": RNG.random((2, 3)) < 0.6})
+    assert_program_is_the_layers(model, x, target, {"a": RNG.random((2, 5)) < 0.6, "b": np.ones((2, 3), bool)})
+
+
+@both_targets
+@pytest.mark.usefixtures("inputs_fit")
+def test_dropout_in_training_is_drawn_as_the_layers_draw_it(target):
+    """That of cells is an input of the program; dropout layers are cuts."""
+    cells = [layers.SimpleRNNCell(4, dropout=0.4, seed=1), layers.SimpleRNNCell(3, recurrent_dropout=0.4, seed=2)]
+    rnn = layers.RNN(cells, return_sequences=True)
+    model = built(cyrnn.Sequential([rnn, layers.Dropout(0.5, seed=3), layers.Dense(2)]), x := sequences(4))
+    found = divided(model, x, target, training=True)
+    assert [name for name, _ in found.cuts] == ["dropout"] or found.cuts[0][0].startswith("dropout")
+    assert len(found.programs) == 2
+    copies = [copy.deepcopy(model) for _ in range(2)]
+    with executor.alone():
+        expected = [copies[0](x, training=True) for _ in range(2)]
+    with executor.lowering_to(target):
+        assert_same([copies[1](x, training=True) for _ in range(2)], expected)
+        assert_same(copies[1](x), model(x))
+    assert np.any(expected[0] != expected[1])
+
+
+def test_calls_of_the_graph_may_be_in_training_alone():
+    x = cyrnn.Input((None, FEATURES))
+    model = cyrnn.Model(x, layers.Dropout(0.5, seed=1)(simple_rnn()(x), training=True))
+    assert divided(model, None, training=None).cuts[0][1] == "it is random in training"
+    assert divided(model, None, training=False).cuts == []
+
+
+@pytest.mark.usefixtures("inputs_fit")
+def test_arrays_of_any_kind():
+    model = built(cyrnn.Sequential([simple_rnn(), layers.Dense(2)]), sequences())
+    whole = RNG.integers(-3, 3, (2, 5, 2 * FEATURES))
+    for dtype in ("float64", "float16", "int8", "uint64", "bool", ">f4", ">i2"):
+        for x in (
+            whole[..., ::2].astype(dtype),
+            whole.astype(dtype)[..., ::2],
+            whole.astype(dtype)[:, ::-1, FEATURES:],
+        ):
+            with executor.alone():
+                expected = model(x)
+            with executor.lowering_to(ENGINE):
+                assert_same(model(x), expected)
+                assert_same(model.predict(x), expected)
+
+
+def test_arrays_that_do_not_fit_raise_the_errors_of_the_layers():
+    tokens = built(cyrnn.Sequential([embedding(), simple_rnn(stateful=True)]), padded())
+    model = built(cyrnn.Sequential([layers.Activation("tanh"), simple_rnn(), layers.Dense(2)]), sequences())
+    wrong = [
+        (tokens, np.full((4, 5), WORDS), "must be indices from 0 to 6, got 7 to 7"),
+        (tokens, np.full((4, 5), np.nan), "must be indices from 0 to 6, got nan to nan"),
+        (tokens, np.full((4, 5), 2**63, np.uint64), "must be indices from 0 to 6"),
+        (tokens, padded(3), "carries states of 4 rows, got a batch of 3"),
+        (model, sequences(features=2), "must have 3 features, as the kernel has, got 2"),
+        (model, sequences(timesteps=0), "at least one timestep"),
+        (model, np.zeros((2, 3), "f4"), "must have shape"),
+        (model, [[1.0]], "must be an array"),
+        (model, np.zeros((2, 5, 3), complex), "real numbers"),
+    ]
+    for made, x, message in wrong:
+        before = [part.states for part in made.layers_within()]
+        for context in (executor.alone(), executor.lowering_to(ENGINE)):
+            with context, pytest.raises((ValueError, TypeError), match=message):
+                made(x)
+        assert all(now is was for now, was in zip([part.states for part in made.layers_within()], before, strict=True))
+    with executor.lowering_to(ENGINE), pytest.raises(ValueError, match="mask must have shape"):
+        model(sequences(), mask=np.ones((2, 4), bool))
+
+
+def test_what_programs_do_not_take_goes_to_the_layers():
+    """An index with a fraction is cut off, but not masked where that makes it 0."""
+    tokens = cyrnn.Input((None,))
+    model = built(cyrnn.Model(tokens, simple_rnn()(embedding()(tokens))), padded())
+    x = np.array([[1.0, 0.5, 2.0], [0.0, 3.0, 1.0]])
+    with executor.alone():
+        expected = model(x)
+    with executor.lowering_to(ENGINE):
+        assert_same(model(x), expected)
+        assert_same(model(np.floor(x))[1:], expected[1:])
+        assert np.any(model(np.floor(x))[0] != expected[0])
+
+
+# ---------------------------------------------------------------- cuts
+
+
+class Doubled(cyrnn.layers.Layer):
+    supports_masking = True
+
+    def call(self, inputs):
+        return 2 * inputs
+
+
+class LoudRNN(layers.SimpleRNN):
+    def call(self, *args, **kwargs):
+        return -super().call(*args, **kwargs)
+
+
+class OtherMask(layers.Dense):
+    def compute_mask(self, inputs, mask=None):
+        return None
+
+
+class SixUnits(layers.SimpleRNN):
+    """It is only made in another way."""
+
+    def __init__(self, **kwargs):
+        super().__init__(6, **kwargs)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["units"]
+        return config
+
+    def helper(self):
+        return self.units
+
+
+class Mixin:
+    def get_initial_state(self, batch_size):
+        return [np.ones((batch_size, UNITS), "f4")]
+
+
+class MixedRNN(Mixin, layers.SimpleRNN):
+    pass
+
+
+class PlainCell:
+    state_size = UNITS
+
+    def call(self, inputs, states):
+        return states[0] + 1, [states[0] + 1]
+
+
+def custom(x):
+    return np.tanh(x)
+
+
+CUTS = {
+    "custom layer": (lambda: Doubled(), "the class Doubled is a custom one"),
+    "own call": (lambda: LoudRNN(UNITS), "it has its own 'call'"),
+    "own mask": (lambda: OtherMask(UNITS), "it has its own 'compute_mask'"),
+    "own initial state": (lambda: MixedRNN(UNITS), "it has its own 'get_initial_state'"),
+    "cell of the user": (lambda: layers.RNN(PlainCell()), "its cell PlainCell has a custom activation, or is a custom"),
+    "activation of a cell": (lambda: simple_rnn(activation=custom), "its cell SimpleRNNCell has a custom activation"),
+    "activation of a layer": (lambda: layers.Dense(2, activation=custom), "its activation <function custom"),
+    "activity regularizer": (lambda: simple_rnn(activity_regularizer="l2"), "it has an activity regularizer"),
+    "of a cell": (
+        lambda: layers.RNN(layers.SimpleRNNCell(3, activity_regularizer="l1")),
+        "its SimpleRNNCell .* it has an activity regularizer",
+    ),
+    "narrow type": (lambda: simple_rnn(dtype="float16"), "its results are rounded to float16"),
+    "no op": (lambda: layers.UnitNormalization(), "the engine has no op for UnitNormalization"),
+    "numbers of an activation": (lambda: layers.LeakyReLU(0.3), "the engine has no op for another negative_slope"),
+    "axes": (lambda: layers.Softmax(axis=1), "it goes along other axes than the last one"),
+    "calls for each timestep": (lambda: layers.TimeDistributed(layers.Flatten()), "its layer is a Flatten"),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_is_a_cut(name):
+    make, reason = CUTS[name]
+    first, cut = simple_rnn(FEATURES, return_sequences=True), make()
+    model = cyrnn.Sequential([first, cut, layers.Dense(2)])
+    built(model, x := sequences())
+    found = divided(model, x)
+    assert [part.layer for part in found.parts if not isinstance(part, ProgramPart)] == [cut]
+    assert len(found.programs) == 2
+    ((layer, said),) = found.cuts
+    assert layer == cut.name
+    assert re.match(reason, said), said
+    assert_program_is_the_layers(model, x, ENGINE)
+
+
+def test_a_class_that_is_only_made_in_another_way_is_no_cut():
+    model = built(cyrnn.Sequential([SixUnits(), layers.Dense(2)]), x := sequences())
+    assert divided(model, x).cuts == []
+    assert_program_is_the_layers(model, x, ENGINE)
+
+
+def test_layers_of_other_dtypes_are_other_programs():
+    model = cyrnn.Sequential([simple_rnn(return_sequences=True), layers.Dense(2, dtype="float64"), simple_rnn(3)])
+    built(model, x := sequences())
+    found = divided(model, x)
+    assert found.cuts == []
+    assert len(found.programs) == 3
+    assert_program_is_the_layers(model, x, ENGINE)
+
+
+def test_a_program_has_all_that_waits_for_a_cut():
+    """The custom layer comes first, though it was called last; the rest is one program."""
+    a, b = cyrnn.Input((None, FEATURES)), cyrnn.Input((None, FEATURES))
+    rnn = simple_rnn()
+    first, second = rnn(a), rnn(Doubled()(b))
+    model = cyrnn.Model([a, b], [layers.Dense(2)(first), layers.Dense(3)(second)])
+    x = [sequences(), sequences(2, 3)]
+    built(model, x)
+    found = divided(model, x)
+    assert [type(part).__name__ for part in found.parts] == ["Call", "ProgramPart"]
+    assert_program_is_the_layers(model, x, ENGINE)
+
+
+def test_calls_of_a_stateful_layer_keep_their_order():
+    """The second call begins with the states of the first, which waits for a cut."""
+    a, b, rnn = cyrnn.Input(batch_shape=(2, None, 3)), cyrnn.Input(batch_shape=(2, None, 3)), simple_rnn(stateful=True)
+    model = cyrnn.Model([a, b], [rnn(Doubled()(layers.Activation("tanh")(a))), rnn(b)])
+    x = [sequences(), sequences(2, 3)]
+    built(model, x)
+    assert len(divided(model, x).programs) == 2
+    assert_program_is_the_layers(model, x, ENGINE)
+
+
+def test_a_mask_that_ends_is_said_in_each_call():
+    model = cyrnn.Sequential([layers.Embedding(WORDS, FEATURES), simple_rnn()])
+    built(model, x := padded())
+    mask = np.ones(x.shape, bool)
+    with executor.lowering_to(ENGINE):
+        for _ in range(2):
+            with pytest.warns(UserWarning, match="does not pass the mask on"):
+                model(x, mask=mask)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model(x)
+    assert divided(model, x, masked=True).cuts == []
+
+
+# ---------------------------------------------------------------- models of the user in models
+
+
+class Halved(cyrnn.Sequential):
+    times_called = 0
+
+    def call(self, inputs, mask=None, training=False):
+        self.times_called += 1
+        return super().call(inputs, mask, training) / 2
+
+
+class HalvedGraph(cyrnn.models.Functional):
+    times_called = 0
+
+    def call(self, inputs):
+        self.times_called += 1
+        return super().call(inputs) / 2
+
+
+def halved_graph():
+    x = cyrnn.Input((None, FEATURES))
+    return HalvedGraph(x, layers.Masking()(x))
+
+
+@pytest.mark.parametrize("target", [None, REFERENCE, ENGINE], ids=["alone", "reference", "engine"])
+@pytest.mark.parametrize("around", ["sequential", "graph"])
+@pytest.mark.parametrize("make", [lambda: Halved([layers.Masking()]), halved_graph], ids=["sequential", "graph"])
+def test_a_model_with_its_own_call_is_called(make, around, target):
+    own, dense, x = make(), layers.Dense(2), sequences()
+    own(x)
+    own.times_called = 0
+    if around == "graph":
+        given = cyrnn.Input((None, FEATURES))
+        model = cyrnn.Model(given, dense(own(given)))
+    else:
+        model = cyrnn.Sequential([own, dense])
+        model.build(x.shape)
+    own.times_called = 0
+    with executor.lowering_to(target):
+        outputs, mask = model.call_and_mask(x, None, False)
+    assert own.times_called == 1
+    assert_close(outputs, x / 2 @ dense.kernel + dense.bias)
+    np.testing.assert_array_equal(mask, np.ones((2, 5), bool))  # which the model's layers have made
+    if target is not None:
+        assert divided(model, x, target).cuts == [(own.name, "it has its own 'call'")]
+
+
+def test_the_mask_of_a_model_moves_no_states():
+    inner = Halved([simple_rnn(stateful=True, return_sequences=True)])
+    model = cyrnn.Sequential([inner, simple_rnn(2)])
+    model.build((2, 5, FEATURES))
+    model(x := sequences())
+    (state,) = inner.layers[0].states
+    with executor.alone():
+        expected = layers.SimpleRNN(UNITS, return_sequences=True)
+        expected.build(x.shape)
+        expected.set_weights(inner.layers[0].get_weights())
+        assert_close(state, expected(x)[:, -1])
+
+
+# ---------------------------------------------------------------- what a partition depends on
+
+
+def test_programs_are_made_again_when_they_must_be():
+    rnn, dense = simple_rnn(return_sequences=True), layers.Dense(2)
+    model = built(cyrnn.Sequential([rnn, layers.Dropout(0.5), dense]), x := sequences())
+
+    def now():
+        return divided(model, x, ENGINE)
+
+    def program_is_the_layers():
+        with executor.alone():
+            expected = model(x)
+        with executor.lowering_to(ENGINE):
+            assert_same(model(x), expected)
+
+    first = now()
+    assert now() is first
+    model.set_weights([2 * weight for weight in model.get_weights()])
+    layers.Dense(3).build((None, 2))  # other layers move the token of all, and not those of these
+    assert now() is first
+    program_is_the_layers()
+    changes = [
+        lambda: setattr(rnn, "go_backwards", True),
+        lambda: setattr(rnn.cell, "activation", cyrnn.activations.get("relu")),
+        lambda: setattr(dense, "activation", custom),
+        lambda: setattr(dense, "activation", cyrnn.activations.get("softmax")),
+        lambda: setattr(rnn, "return_sequences", False),
+        lambda: setattr(rnn, "activity_regularizer", cyrnn.regularizers.get("l2")),
+        lambda: model.add(layers.Activation("tanh")),
+        lambda: model.pop(),
+    ]
+    for change in changes:
+        before = now()
+        change()
+        assert now() is not before
+        program_is_the_layers()
+
+
+def test_attributes_of_custom_layers_move_nothing():
+    own = Doubled()
+    model = built(cyrnn.Sequential([own, simple_rnn()]), x := sequences())
+    first, token = divided(model, x), cyrnn.layers.Layer._structure
+    own.count = 1
+    own.count += 1
+    assert cyrnn.layers.Layer._structure is token
+    assert divided(model, x) is first
+
+
+def test_models_with_programs_are_copied_and_pickled():
+    model = built(cyrnn.Sequential([embedding(), simple_rnn(), layers.Dense(2)]), x := padded())
+    with executor.lowering_to(ENGINE):
+        expected = model(x)
+        assert model.weights
+        assert model._settled
+        for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert_same(again(x), expected)

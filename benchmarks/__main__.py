@@ -1,13 +1,17 @@
-"""`python -m benchmarks`: measure cyrnn and its peers in one run, and print one table of times."""
+"""`python -m benchmarks`: measure cyrnn and its peers in one run, and print tables of times.
+
+The layer alone; with `--models` whole models; with `--calls` kinds of calls of cyrnn, without peers.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
-from . import report, runner
+from . import cases, report, runner
 
 SHAPES: list[runner.Shape] = [
     (1, 1, 8, 32),
@@ -22,6 +26,10 @@ SHAPES: list[runner.Shape] = [
     (64, 20, 512, 1024),
 ]
 QUICK: list[runner.Shape] = [(32, 10, 8, 4), (1, 100, 32, 64), (32, 100, 64, 128)]
+OF_MODELS: list[runner.Shape] = [(1, 10, 8, 32), (1, 100, 32, 64), (32, 100, 64, 128)]
+OF_THE_FIRST_MODEL: list[runner.Shape] = [(1, 1, 8, 32), *OF_MODELS[:2], (32, 10, 8, 4), *OF_MODELS[2:]]
+OF_THE_LAYER_ALONE = ("numpy",)  # contenders
+OF_MODELS_ALONE = ("cyrnn-predict", "torch-traced", "keras", "keras-predict", "onnxruntime-bound", "jax-unrolled")
 
 
 def _shape(text: str) -> runner.Shape:
@@ -45,21 +53,24 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks",
         description="Times a float32 tanh SimpleRNN that returns its whole sequence, in cyrnn and its peers.",
     )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--models", action="store_true", help="whole models in the place of the layer")
+    what.add_argument("--calls", action="store_true", help="kinds of calls of cyrnn: `calls.py`, see there")
     parser.add_argument("--shapes", type=_shape, nargs="+", metavar="B,T,F,U", help="batch,timesteps,features,units")
-    parser.add_argument("--threads", type=_positive, nargs="+", default=[1, 2], metavar="N", help="default: 1 2")
+    parser.add_argument("--threads", type=_positive, nargs="+", metavar="N", help="default: 1 2; of models 1")
     parser.add_argument(
         "--contenders",
         nargs="+",
         choices=runner.CONTENDERS,
-        default=list(runner.CONTENDERS),
         metavar="NAME",
-        help=f"some of {', '.join(runner.CONTENDERS)}; default: all",
+        help=f"some of {', '.join(runner.CONTENDERS)}; default: all, but for "
+        f"{', '.join(OF_THE_LAYER_ALONE)} with models and {', '.join(OF_MODELS_ALONE)} without",
     )
-    parser.add_argument("--rounds", type=_positive, help="default: 5")
+    parser.add_argument("--rounds", type=_positive, help="default: 5; of models 3")
     parser.add_argument("--blas-core", metavar="NAME", help="OPENBLAS_CORETYPE for all; default: unset")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the ratios (needs matplotlib)")
-    parser.add_argument("--quick", action="store_true", help="three shapes, two short rounds")
+    parser.add_argument("--quick", action="store_true", help="three shapes, of models one, and two short rounds")
     parser.add_argument("--verbose", action="store_true", help="show what the contenders print")
     arguments = parser.parse_args()
     if arguments.plot and importlib.util.find_spec("matplotlib") is None:
@@ -76,18 +87,48 @@ def _tell(line: str) -> None:
         print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
 
+def _questions(arguments: argparse.Namespace) -> list[runner.Question]:
+    if not arguments.models:
+        shapes = arguments.shapes or (QUICK if arguments.quick else SHAPES)
+        return [runner.Question(cases.LAYER, shape) for shape in shapes]
+    questions = []
+    for model in cases.MODELS:
+        if model != cases.LAYER:
+            default = OF_THE_FIRST_MODEL if not questions else OF_MODELS
+            shapes = arguments.shapes or (OF_MODELS[:1] if arguments.quick else default)
+            questions += [runner.Question(model, shape) for shape in shapes]
+    return questions
+
+
+def _contenders(arguments: argparse.Namespace) -> list[str]:
+    others = OF_THE_LAYER_ALONE if arguments.models else OF_MODELS_ALONE
+    return arguments.contenders or [name for name in runner.CONTENDERS if name not in others]
+
+
+def _calls(arguments: argparse.Namespace) -> int:
+    """Run `calls.py` in a process that finds the installed cyrnn alone."""
+    command = [sys.executable, "-P", str(Path(__file__).with_name("calls.py"))]
+    command += ["--blas-core", arguments.blas_core] if arguments.blas_core else []
+    command += ["--rounds", str(arguments.rounds)] if arguments.rounds else []
+    return subprocess.run(command, env=runner.child_environment(1, arguments.blas_core)).returncode
+
+
 def main() -> int:
     arguments = _arguments()
-    thread_counts = [n for n in arguments.threads if n <= runner.processors()]
-    for skipped in sorted(set(arguments.threads) - set(thread_counts)):
+    if arguments.calls:
+        return _calls(arguments)
+    wanted = arguments.threads or ([1] if arguments.models else [1, 2])
+    thread_counts = [n for n in wanted if n <= runner.processors()]
+    for skipped in sorted(set(wanted) - set(thread_counts)):
         print(f"{skipped} threads: skipped, this process may use only {runner.processors()} processor(s)")
     run = runner.measure(
-        arguments.shapes or (QUICK if arguments.quick else SHAPES),
+        _questions(arguments),
         thread_counts,
-        arguments.contenders,
-        rounds=arguments.rounds or (2 if arguments.quick else 5),
-        seconds=0.05 if arguments.quick else 0.25,
+        _contenders(arguments),
+        rounds=arguments.rounds or (2 if arguments.quick else 3 if arguments.models else 5),
+        seconds=0.05 if arguments.quick else 0.1 if arguments.models else 0.25,
         blas_core=arguments.blas_core,
+        peak=not arguments.models,
         verbose=arguments.verbose,
         tell=_tell,
     )

@@ -7,17 +7,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .runner import Result, Run, Shape
+from .cases import LAYER
+from .runner import Question, Result, Run
 
 OURS = "cyrnn"
+WANTED = {  # how many times faster than the best peer cyrnn is meant to be, at least
+    Question("SimpleRNN, Dense", (1, 1, 8, 32)): 0.7,
+    Question("SimpleRNN, Dense", (1, 10, 8, 32)): 1.5,
+    Question("SimpleRNN, Dense", (1, 100, 32, 64)): 2.5,
+    Question("SimpleRNN, Dense", (32, 10, 8, 4)): 1.2,
+    Question("SimpleRNN, Dense", (32, 100, 64, 128)): 1.15,
+}
 
 
-def _axes(run: Run) -> tuple[list[Shape], list[str], list[int]]:
-    """The shapes, contenders and numbers of threads of the run, each once and in the order of the run."""
-    shapes = dict.fromkeys(result.shape for result in run.results)
+def _axes(run: Run) -> tuple[list[Question], list[str], list[int]]:
+    """The questions, contenders and numbers of threads of the run, each once and in the order of the run."""
+    questions = dict.fromkeys(result.question for result in run.results)
     contenders = dict.fromkeys(result.contender for result in run.results)
     counts = dict.fromkeys(result.threads for result in run.results)
-    return list(shapes), list(contenders), list(counts)
+    return list(questions), list(contenders), list(counts)
+
+
+def _label(question: Question) -> str:
+    shape = ", ".join(map(str, question.shape))
+    return shape if question.model == LAYER else f"{question.model}: {shape}"
 
 
 def _threads(count: int) -> str:
@@ -42,22 +55,47 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _table(title: str, shapes: Sequence[Shape], columns: Sequence[str], cell: Callable[[Shape, str], str]) -> str:
+def _table(
+    title: str, questions: Sequence[Question], columns: Sequence[str], cell: Callable[[Question, str], str]
+) -> str:
     """A Markdown table with aligned columns."""
-    rows = [["batch, timesteps, features, units", *columns]]
-    rows += [[", ".join(map(str, shape)), *(cell(shape, column) for column in columns)] for shape in shapes]
+    of_models = any(question.model != LAYER for question in questions)
+    rows = [["model: " * of_models + "batch, timesteps, features, units", *columns]]
+    rows += [[_label(question), *(cell(question, column) for column in columns)] for question in questions]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in rows]
     rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
     return "\n".join([title, "", lines[0], rule, *lines[1:]])
 
 
-def _shares(run: Run, shapes: Sequence[Shape]) -> str:
+def _best_peers(run: Run, questions: Sequence[Question], contenders: Sequence[str], threads: int) -> str:
+    """How the best peer of each model compares with each way to call cyrnn."""
+
+    def cell(question: Question, column: str) -> str:
+        found = [run.find(name, threads, question) for name in contenders if not name.startswith(OURS)]
+        timed = [result for result in found if result is not None and result.microseconds is not None]
+        best = min(timed, key=lambda result: result.microseconds or 0.0, default=None)
+        if column == "wanted":
+            return _number(WANTED.get(question))
+        if column == "best peer":
+            return best.contender if best else "-"
+        if column == "its time":
+            return _time(best)
+        return _number(_quotient(best, run.find(column, threads, question)))
+
+    ours = [name for name in contenders if name.startswith(OURS)]
+    title = (
+        f"Time of the best peer / time of cyrnn, {_threads(threads)} (over 1: cyrnn is faster; `{OURS}` is model(x)):"
+    )
+    return _table(title, questions, ["best peer", "its time", ours[0], "wanted", *ours[1:]], cell)
+
+
+def _shares(run: Run, questions: Sequence[Question]) -> str:
     """How much of one core cyrnn uses: for its products, and to read the recurrent kernel."""
 
-    def cell(shape: Shape, column: str) -> str:
-        batch, timesteps, features, units = shape
-        result = run.find(OURS, 1, shape)
+    def cell(question: Question, column: str) -> str:
+        batch, timesteps, features, units = question.shape
+        result = run.find(OURS, 1, question)
         if result is None or result.microseconds is None:
             return _time(result)
         gigaflops = 2e-3 * batch * timesteps * (features + units) * units / result.microseconds
@@ -80,43 +118,54 @@ def _shares(run: Run, shapes: Sequence[Shape]) -> str:
         title += (
             ";\nfor batch 1, the bytes of the recurrent kernel read per second, and their share of a cache's bandwidth"
         )
-    return _table(f"{title}:", shapes, ["GFLOP/s", *peaks, *reading], cell)
+    return _table(f"{title}:", questions, ["GFLOP/s", *peaks, *reading], cell)
 
 
 def as_text(run: Run) -> str:
     """The machine, versions, times, ratios, the speed-up by threads, shares of the peak, and errors."""
-    shapes, contenders, counts = _axes(run)
+    questions, contenders, counts = _axes(run)
     peers = [name for name in contenders if name != OURS]
+    of_models = any(question.model != LAYER for question in questions)
     parts = ["\n".join(f"{name}: {value}".replace("\n", "\n    ") for name, value in run.facts.items())]
     parts += [f"{name}: {reason}" for name, reason in run.absent.items()]
 
-    def time(shape: Shape, name: str) -> str:
-        return _time(run.find(name, threads, shape))
+    def time(question: Question, name: str) -> str:
+        return _time(run.find(name, threads, question))
 
-    def ratio(shape: Shape, name: str) -> str:
-        return _number(_quotient(run.find(name, threads, shape), run.find(OURS, threads, shape)))
+    def ratio(question: Question, name: str) -> str:
+        return _number(_quotient(run.find(name, threads, question), run.find(OURS, threads, question)))
 
-    def speed_up(shape: Shape, count: str) -> str:
-        return _number(_quotient(run.find(OURS, 1, shape), run.find(OURS, int(count), shape)))
+    def speed_up(question: Question, count: str) -> str:
+        return _number(_quotient(run.find(OURS, 1, question), run.find(OURS, int(count), question)))
 
     for threads in counts:
-        parts.append(_table(f"Microseconds a call, {_threads(threads)}, medians:", shapes, contenders, time))
-        if OURS in contenders and peers:
+        parts.append(_table(f"Microseconds a call, {_threads(threads)}, medians:", questions, contenders, time))
+        if OURS in contenders and peers and not of_models:
             title = f"Time of the contender / time of {OURS}, {_threads(threads)} (over 1: {OURS} is faster):"
-            parts.append(_table(title, shapes, peers, ratio))
+            parts.append(_table(title, questions, peers, ratio))
+        if OURS in contenders and peers and of_models:
+            parts.append(_best_peers(run, questions, contenders, threads))
     more = [str(threads) for threads in counts if threads != 1]
     if OURS in contenders and 1 in counts and more:
         title = f"Time of {OURS} at 1 thread / its time at as many threads:"
-        parts.append(_table(title, shapes, more, speed_up))
-    if OURS in contenders and 1 in counts and not run.peak.reason:
-        parts.append(_shares(run, shapes))
-    parts += [f"{r.contender} {r.shape}, {_threads(r.threads)}: {r.reason}" for r in run.results if r.verdict]
+        parts.append(_table(title, questions, more, speed_up))
+    if OURS in contenders and 1 in counts and not run.peak.reason and not of_models:
+        parts.append(_shares(run, questions))
+    reasons: dict[str, list[str]] = {}
+    for result in run.results:
+        if result.verdict:
+            named = f"{result.contender}, {_threads(result.threads)}, {result.verdict}: {result.reason}"
+            reasons.setdefault(named, []).append(_label(result.question))
+    parts += [f"{named} ({'; '.join(labels)})" for named, labels in reasons.items()]
     return "\n\n".join(parts)
 
 
 def write_json(run: Run, path: Path) -> None:
     """Write all results as JSON, with the time of each round."""
-    results = [{**vars(result), "microseconds": result.microseconds} for result in run.results]
+    results = [
+        {**vars(result), "question": result.question._asdict(), "microseconds": result.microseconds}
+        for result in run.results
+    ]
     text = json.dumps(
         {"facts": run.facts, "peak": asdict(run.peak), "absent": run.absent, "results": results}, indent=1
     )
@@ -130,10 +179,10 @@ def write_plot(run: Run, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    shapes, contenders, counts = _axes(run)
+    questions, contenders, counts = _axes(run)
     relative = OURS in contenders
     bars = [name for name in contenders if not (relative and name == OURS)]
-    size = (6.5 * len(counts), 1.8 + 0.13 * len(shapes) * (len(bars) + 1))
+    size = (6.5 * len(counts), 1.8 + 0.13 * len(questions) * (len(bars) + 1))
     figure, panels = plt.subplots(
         1, len(counts), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
     )
@@ -141,17 +190,17 @@ def write_plot(run: Run, path: Path) -> None:
     height = 1 / (len(bars) + 1)
     for panel, threads in zip(panels[0], counts, strict=True):
         for i, name in enumerate(bars):
-            found = [run.find(name, threads, shape) for shape in shapes]
-            ours = [run.find(OURS, threads, shape) for shape in shapes]
+            found = [run.find(name, threads, question) for question in questions]
+            ours = [run.find(OURS, threads, question) for question in questions]
             values = [
                 _quotient(theirs, our) if relative else theirs and theirs.microseconds
                 for theirs, our in zip(found, ours, strict=True)
             ]
-            rows = [row + (i - (len(bars) - 1) / 2) * height for row in range(len(shapes))]
+            rows = [row + (i - (len(bars) - 1) / 2) * height for row in range(len(questions))]
             panel.barh(rows, [(v or float("nan")) - start for v in values], height, start, label=name)
         panel.set_xscale("log")
         panel.margins(y=0.01)
-        panel.set_yticks(range(len(shapes)), [", ".join(map(str, s)) for s in shapes])
+        panel.set_yticks(range(len(questions)), [_label(question) for question in questions])
         panel.set_title(_threads(threads))
         panel.set_xlabel(f"time / time of {OURS}" if relative else "microseconds a call")
         if relative:

@@ -12,35 +12,48 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .machine import Peak, measure_peak
 
 CONTENDERS = {  # name: (file in contenders/, form of the call)
     "cyrnn": ("cyrnn_", "call"),
+    "cyrnn-predict": ("cyrnn_", "predict"),
     "cyrnn-stepper": ("cyrnn_", "stepper"),
     "torch": ("torch_", ""),
+    "torch-traced": ("torch_", "traced"),
+    "keras": ("tensorflow_", "call"),
+    "keras-predict": ("tensorflow_", "predict"),
     "tensorflow": ("tensorflow_", "graph"),
     "tensorflow-xla": ("tensorflow_", "xla"),
     "numpy": ("numpy_", ""),
     "onnxruntime": ("onnxruntime_", ""),
+    "onnxruntime-bound": ("onnxruntime_", "bound"),
     "openvino": ("openvino_", ""),
     "jax": ("jax_", ""),
+    "jax-unrolled": ("jax_", "unrolled"),
     "tflite": ("tflite_", ""),
 }
 
 Shape = tuple[int, int, int, int]  # batch, timesteps, features, units
 
 
+class Question(NamedTuple):
+    """What the contenders are asked to run: a model of `cases.MODELS`, with an input of a shape."""
+
+    model: str
+    shape: Shape
+
+
 @dataclass
 class Result:
-    """The times of one contender for one shape, or why there are none."""
+    """The times of one contender for one question, or why there are none."""
 
     contender: str
     threads: int
-    shape: Shape
+    question: Question
     rounds: list[float] = field(default_factory=list)  # microseconds
-    verdict: str = ""  # "wrong", "failed", or "skipped" if it does not support the shape; empty if it was timed
+    verdict: str = ""  # "wrong", "failed", or "skipped" if it does not take part; empty if it was timed
     reason: str = ""
 
     @property
@@ -55,7 +68,7 @@ class Run:
     facts: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)  # contender: why it could not start
     results: list[Result] = field(default_factory=list)
-    peak: Peak = field(default_factory=Peak)  # of one core
+    peak: Peak = field(default_factory=lambda: Peak(reason="not asked for"))  # of one core
 
     @property
     def sound(self) -> bool:
@@ -63,9 +76,9 @@ class Run:
         started = all(reason.startswith("not installed") for reason in self.absent.values())
         return started and all(result.verdict in ("", "skipped") for result in self.results)
 
-    def find(self, contender: str, threads: int, shape: Shape) -> Result | None:
-        wanted = (contender, threads, shape)
-        return next((r for r in self.results if (r.contender, r.threads, r.shape) == wanted), None)
+    def find(self, contender: str, threads: int, question: Question) -> Result | None:
+        wanted = (contender, threads, question)
+        return next((r for r in self.results if (r.contender, r.threads, r.question) == wanted), None)
 
 
 def processors() -> int:
@@ -84,6 +97,7 @@ def machine_facts(blas_core: str | None) -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "load average before": f"{os.getloadavg()[0]:.1f}",
         "OPENBLAS_CORETYPE": blas_core or "unset",
+        "OPENBLAS_L2_SIZE": "unset",
     }
     return facts | {name: os.environ[name] for name in ("CYRNN_ENGINE", "CYRNN_ISA") if name in os.environ}
 
@@ -118,10 +132,10 @@ class Worker:
         self.facts: dict[str, str] = answer.get("facts", {})
         self.absence = " ".join(f"{verdict}: {answer[verdict]}" for verdict in answer if verdict != "facts")
 
-    def ask(self, shape: Shape, seconds: float) -> dict[str, Any]:
+    def ask(self, question: Question, seconds: float) -> dict[str, Any]:
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps({"shape": shape, "seconds": seconds}) + "\n")
+            self.process.stdin.write(json.dumps({**question._asdict(), "seconds": seconds}) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             pass  # the process has ended: `_read` reports how
@@ -137,16 +151,16 @@ class Worker:
         self.process.communicate()
 
 
-def time_shape(
-    workers: Sequence[Worker], threads: int, shape: Shape, rounds: int, seconds: float, run: Run
+def time_question(
+    workers: Sequence[Worker], threads: int, question: Question, rounds: int, seconds: float, run: Run
 ) -> list[Result]:
     """Time all contenders in turn, `rounds` times. A contender that returned no time is not asked again."""
-    results = [(worker, Result(worker.contender, threads, shape)) for worker in workers]
+    results = [(worker, Result(worker.contender, threads, question)) for worker in workers]
     for _ in range(rounds):
         for worker, result in results:
             if result.verdict:
                 continue
-            answer = worker.ask(shape, seconds)
+            answer = worker.ask(question, seconds)
             run.facts.update(answer.get("facts", {}))
             if "microseconds" in answer:
                 result.rounds.append(answer["microseconds"])
@@ -156,21 +170,23 @@ def time_shape(
 
 
 def measure(
-    shapes: Sequence[Shape],
+    questions: Sequence[Question],
     thread_counts: Sequence[int],
     contenders: Sequence[str],
     *,
     rounds: int,
     seconds: float,
     blas_core: str | None = None,
+    peak: bool = True,
     verbose: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Run:
-    """Time `contenders` on `shapes`. `tell` is called with lines about the progress."""
+    """Time `contenders` on `questions`. `tell` is called with lines about the progress."""
     run = Run(machine_facts(blas_core))
-    tell("measuring the limits of one core")
-    run.peak = measure_peak()
-    run.facts.update(run.peak.facts)
+    if peak:
+        tell("measuring the limits of one core")
+        run.peak = measure_peak()
+        run.facts.update(run.peak.facts)
     for threads in thread_counts:
         with ExitStack() as stack:
             workers: list[Worker] = []
@@ -183,7 +199,7 @@ def measure(
                     run.absent[contender] = worker.absence
                 else:
                     workers.append(worker)
-            for shape in shapes:
-                tell(f"threads {threads}: {shape}")
-                run.results.extend(time_shape(workers, threads, shape, rounds, seconds, run))
+            for question in questions:
+                tell(f"threads {threads}: {question.model} {question.shape}")
+                run.results.extend(time_question(workers, threads, question, rounds, seconds, run))
     return run

@@ -1,4 +1,4 @@
-"""The child process: it runs one contender on a fixed number of threads, and answers with the time for each shape.
+"""The child process: it runs one contender on a fixed number of threads, and answers with the time for each case.
 
 The runner starts `python -P worker.py MODULE FORM THREADS`, without a PYTHONPATH. So nothing can be imported from the
 checkout: `import cyrnn` finds the installed package, never the unbuilt sources. Questions and answers are lines of
@@ -18,7 +18,7 @@ from time import perf_counter
 from types import ModuleType
 from typing import Any
 
-TOLERANCE = 1e-4  # from the float64 recurrence; a contender that differs by more is not timed
+TOLERANCE = 1e-4  # from the float64 answer; a contender that differs by more is not timed
 WARM_UP = 0.05  # seconds of calls that are not counted: pools wake up, the pool of another contender falls asleep
 SAMPLE = 1e-3  # seconds: shorter calls are repeated until a sample lasts about this long
 
@@ -31,41 +31,21 @@ def hold_process(threads: int) -> bool:
     return True
 
 
-def load_contender(name: str) -> ModuleType:
-    path = Path(__file__).parent / "contenders" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"contender_{name}", path)
+def load(path: str) -> ModuleType:
+    """The module in a file of this folder, which is not among those that can be imported."""
+    name = f"benchmark_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / path)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # listed, as dataclasses need it
     spec.loader.exec_module(module)
     return module
 
 
-def make_case(shape: tuple[int, ...]) -> tuple[list[Any], Any, Any]:
-    """The weights, input and expected answer. They depend only on the shape, so all contenders get the same."""
+def bind_checked(contender: ModuleType, form: str, case: Any) -> tuple[Callable[[], Any], float]:
+    """The contender's call for the case, and the largest difference of its answer from the one in float64."""
     import numpy as np
 
-    batch, timesteps, features, units = shape
-    rng = np.random.default_rng(shape)
-    kernel = rng.normal(0.0, features**-0.5, (features, units)).astype(np.float32)
-    recurrent_kernel = rng.normal(0.0, 0.7 * units**-0.5, (units, units)).astype(np.float32)
-    bias = rng.normal(0.0, 0.1, units).astype(np.float32)
-    x = rng.normal(0.0, 1.0, (batch, timesteps, features)).astype(np.float32)
-
-    expected = x.astype(np.float64) @ kernel + bias
-    state = np.zeros((batch, units))
-    for t in range(timesteps):
-        # (batch, units) = (batch, units) + (batch, units) @ (units, units)
-        state = np.tanh(expected[:, t] + state @ recurrent_kernel.astype(np.float64))
-        expected[:, t] = state
-    return [kernel, recurrent_kernel, bias], x, expected
-
-
-def bind_checked(contender: ModuleType, form: str, shape: tuple[int, ...]) -> tuple[Callable[[], Any], float]:
-    """The contender's call for the shape, and the largest difference of its answer from the float64 recurrence."""
-    import numpy as np
-
-    weights, x, expected = make_case(shape)
-    call = contender.bind(weights, x, form)
+    call, expected = contender.bind(case, form), case.expected()
     call()  # the second answer is checked, to find a state that leaks from one call to the next
     answer = np.asarray(call())
     if answer.shape != expected.shape:
@@ -81,8 +61,9 @@ def time_call(call: Callable[[], Any], seconds: float) -> float:
         once = min(once, perf_counter() - began)
     number = max(1, round(SAMPLE / once))
     samples: list[float] = []
+    least = 3 if once < seconds else 1  # of a call that takes longer than all its time, the rounds are the samples
     stop = perf_counter() + seconds
-    while len(samples) < 3 or perf_counter() < stop:
+    while len(samples) < least or perf_counter() < stop:
         began = perf_counter()
         for _ in range(number):
             call()
@@ -107,7 +88,7 @@ def start(name: str, threads: int) -> tuple[ModuleType | None, dict[str, Any]]:
     """The contender, limited to `threads`, and the first answer to the runner: facts, or why it cannot start."""
     held = hold_process(threads)
     try:
-        contender = load_contender(name)
+        contender = load(f"contenders/{name}.py")
         facts = contender.hold(threads)
     except ModuleNotFoundError as error:
         return None, {"not installed": str(error)}
@@ -128,22 +109,24 @@ def main() -> None:
     reply(**introduction)
     if contender is None:
         return
-    left_out: Callable[[tuple[int, ...], str], str] = getattr(contender, "left_out", lambda shape, form: "")
-    calls: dict[tuple[int, ...], Callable[[], Any]] = {}
+    left_out: Callable[[Any, str], str] = getattr(contender, "left_out", lambda case, form: "")
+    make_case = load("cases.py").make_case
+    calls: dict[tuple[Any, ...], Callable[[], Any]] = {}
     for line in sys.stdin:
         question = json.loads(line)
-        shape = tuple(question["shape"])
+        key = (question["model"], *question["shape"])
         try:
-            if reason := left_out(shape, form):
-                reply(skipped=reason)
-                continue
-            if shape not in calls:
-                call, difference = bind_checked(contender, form, shape)
-                if not difference < TOLERANCE:
-                    reply(wrong=f"differs by {difference:.1e} from the float64 recurrence")
+            if key not in calls:
+                case = make_case(question["model"], question["shape"])
+                if reason := left_out(case, form):
+                    reply(skipped=reason)
                     continue
-                calls[shape] = call
-            reply(microseconds=time_call(calls[shape], question["seconds"]), facts=blas_cores())
+                call, difference = bind_checked(contender, form, case)
+                if not difference < TOLERANCE:
+                    reply(wrong=f"differs by {difference:.1e} from the float64 answer")
+                    continue
+                calls[key] = call
+            reply(microseconds=time_call(calls[key], question["seconds"]), facts=blas_cores())
         except Exception as error:
             reply(failed=f"{type(error).__name__}: {error}")
 

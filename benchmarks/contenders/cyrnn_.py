@@ -1,8 +1,12 @@
-"""cyrnn: a call of the layer, as a user writes it; or, for a single timestep, a step of a stream (form "stepper")."""
+"""cyrnn: a call of the layer or model, as a user writes it (form "call").
+
+Or `predict` (form "predict"); or, for a single timestep, a step of a stream (form "stepper").
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import scipy
@@ -20,25 +24,32 @@ def hold(threads: int) -> dict[str, str]:
     }
 
 
-def left_out(shape: tuple[int, ...], form: str) -> str:
-    """Why the contender does not take part with this shape; empty if it does."""
-    return "a step is of one timestep" if form == "stepper" and shape[1] != 1 else ""
+def left_out(case: Any, form: str) -> str:
+    """Why the contender does not take part with this case; empty if it does."""
+    if form == "stepper" and case.shape[1] != 1:
+        return "a step is of one timestep"
+    if form == "stepper" and not hasattr(case.in_keras(cyrnn), "stepper"):
+        return "this cyrnn has no steppers of models"
+    return ""
 
 
-def bind(weights: Sequence[np.ndarray], x: np.ndarray, form: str) -> Callable[[], np.ndarray]:
-    """A call without arguments: x (batch, timesteps, features) -> (batch, timesteps, units)."""
-    rnn = cyrnn.layers.SimpleRNN(len(weights[2]), return_sequences=True)
-    rnn.build(x.shape)
-    rnn.set_weights(list(weights))
-    if form == "stepper":
-        x_t, output = np.ascontiguousarray(x[:, 0]), np.empty((len(x), 1, rnn.units), np.float32)
-        stepper, step_output = rnn.stepper(len(x)), output[:, 0]
-        reset, runner = cyrnn.capi.functions()["reset"], stepper.address
+def bind(case: Any, form: str) -> Callable[[], np.ndarray]:
+    """A call without arguments, which returns the answer."""
+    model, x = case.in_keras(cyrnn), case.x
+    if form == "predict":
+        return lambda: model.predict(x)
+    return _step(model, case) if form == "stepper" else lambda: model(x)
 
-        def step() -> np.ndarray:
-            reset(runner)  # each call begins anew, as those of the others do
-            stepper.step(x_t, out=step_output)
-            return output
 
-        return step
-    return lambda: rnn(x)
+def _step(model: Any, case: Any) -> Callable[[], np.ndarray]:
+    stepper, x_t = model.stepper(len(case.x)), np.ascontiguousarray(case.x[:, 0])
+    output = np.empty((len(x_t), case.parts[-1].units), np.float32)
+    reset, runner = cyrnn.capi.functions()["reset"], stepper.address
+    answer = output[:, None] if case.parts[-1].whole else output  # with the one timestep, where the others have it
+
+    def step() -> np.ndarray:
+        reset(runner)  # each call begins anew, as those of the others do
+        stepper.step(x_t, out=output)
+        return answer
+
+    return step

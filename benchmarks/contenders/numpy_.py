@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,14 @@ def hold(threads: int) -> dict[str, str]:
     return {"numpy": np.__version__}
 
 
-def bind(weights: Sequence[np.ndarray], x: np.ndarray, form: str) -> Callable[[], np.ndarray]:
+def left_out(case: Any, form: str) -> str:
+    """Why the contender does not take part with this case; empty if it does."""
+    return "the bare layer only" if len(case.parts) > 1 else ""
+
+
+def bind(case: Any, form: str) -> Callable[[], np.ndarray]:
     """A call without arguments: x (batch, timesteps, features) -> (batch, timesteps, units)."""
-    kernel, recurrent_kernel, bias = weights
+    x, (kernel, recurrent_kernel, bias) = case.x, case.parts[0].weights
     batch, timesteps, features = x.shape
     units = len(bias)
 

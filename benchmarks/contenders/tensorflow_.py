@@ -1,15 +1,18 @@
-"""Keras on TensorFlow: the layer in a `tf.function`, as a graph or compiled by XLA (form "xla")."""
+"""Keras on TensorFlow: the layer or model in a `tf.function`, as a graph or compiled by XLA (form "xla").
+
+Or as its user calls it: `model(x)` (form "call") and `model.predict(x)` (form "predict").
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 
@@ -19,11 +22,13 @@ def hold(threads: int) -> dict[str, str]:
     return {"keras": keras.__version__, "tensorflow": tf.__version__}
 
 
-def bind(weights: Sequence[np.ndarray], x: np.ndarray, form: str) -> Callable[[], tf.Tensor]:
-    """A call without arguments: x (batch, timesteps, features) -> (batch, timesteps, units)."""
-    rnn = keras.layers.SimpleRNN(len(weights[2]), return_sequences=True)
-    rnn.build(x.shape)
-    rnn.set_weights(list(weights))
-    graph = tf.function(rnn, jit_compile=form == "xla")
+def bind(case: Any, form: str) -> Callable[[], Any]:
+    """A call without arguments, which returns the answer."""
+    model, x = case.in_keras(keras), case.x
+    if form == "predict":
+        return lambda: model.predict(x, batch_size=len(x), verbose=0)
     tensor = tf.constant(x)
+    if form == "call":
+        return lambda: model(tensor)
+    graph = tf.function(model, jit_compile=form == "xla")
     return lambda: graph(tensor)

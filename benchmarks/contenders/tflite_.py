@@ -1,10 +1,15 @@
-"""TensorFlow Lite: the layer unrolled and frozen, run by LiteRT's interpreter with XNNPACK."""
+"""TensorFlow Lite: the layer or model unrolled and frozen, run by LiteRT's interpreter with XNNPACK.
+
+With a single timestep, states are inputs and outputs, as a stream has them: the converter would leave out the product
+with a state of zeros. Copying the new state to the next input is not timed.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
+from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -18,38 +23,78 @@ options = {"num_threads": 1}
 
 def hold(threads: int) -> dict[str, str]:
     options["num_threads"] = threads
-    return {"tensorflow": tf.__version__, "ai-edge-litert": version("ai-edge-litert")}
+    return {
+        "tensorflow": tf.__version__,
+        "ai-edge-litert": version("ai-edge-litert"),
+        "tflite with one timestep": "its states are inputs and outputs (else it leaves out the product with zeros)",
+    }
 
 
-def left_out(shape: tuple[int, ...], form: str) -> str:
-    """Why the contender does not take part with this shape; empty if it does."""
-    return f"unrolled up to {LONGEST} timesteps only" if shape[1] > LONGEST else ""
+def left_out(case: Any, form: str) -> str:
+    """Why the contender does not take part with this case; empty if it does."""
+    return f"unrolled up to {LONGEST} timesteps only" if case.shape[1] > LONGEST else ""
 
 
-def bind(weights: Sequence[np.ndarray], x: np.ndarray, form: str) -> Callable[[], np.ndarray]:
-    """A call without arguments: x (batch, timesteps, features) -> (batch, timesteps, units)."""
-    batch, timesteps, features = x.shape
-    units = len(weights[2])
+def bind(case: Any, form: str) -> Callable[[], np.ndarray]:
+    """A call without arguments, which returns the answer."""
+    x = case.x if case.x.dtype == np.float32 else case.x.astype(np.int32)
+    directions = [part for part in case.parts for _ in range(len(part.weights) // 3)] if case.shape[1] == 1 else []
+    states = [tf.TensorSpec((len(x), part.units), name=f"state_{n}") for n, part in enumerate(directions)]
 
-    def unrolled(inputs: tf.Tensor) -> tf.Tensor:
-        kernel, recurrent_kernel, bias = map(tf.constant, weights)
-        rows = tf.reshape(inputs, (batch * timesteps, features))
-        first, *others = tf.unstack(tf.reshape(tf.matmul(rows, kernel) + bias, (batch, timesteps, units)), axis=1)
-        outputs = [tf.tanh(first)]  # its state is zeros
-        for projected in others:
-            outputs.append(tf.tanh(projected + tf.matmul(outputs[-1], recurrent_kernel)))
-        return tf.stack(outputs, axis=1)
+    def model(inputs: tf.Tensor, *states: tf.Tensor) -> list[tf.Tensor]:
+        return _answer_and_states(case, inputs, states)
 
-    graph = tf.function(unrolled, autograph=False).get_concrete_function(tf.TensorSpec(x.shape, tf.float32))
-    model = tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
-    interpreter = Interpreter(model_content=model, **options)  # XNNPACK is its default for float32
+    specs = [tf.TensorSpec(x.shape, x.dtype, name="x"), *states]
+    graph = tf.function(model, autograph=False).get_concrete_function(*specs)
+    content = tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
+    interpreter = Interpreter(model_content=content, **options)  # XNNPACK is its default for float32
     interpreter.allocate_tensors()
-    (given,), (returned,) = interpreter.get_input_details(), interpreter.get_output_details()
-    interpreter.tensor(given["index"])()[...] = x  # views: nothing is copied in a call
-    output = interpreter.tensor(returned["index"])
+    for given in interpreter.get_input_details():  # views: nothing is copied in a call
+        interpreter.tensor(given["index"])()[...] = x if given["name"] == "x" else 0.0
+    (first,) = (found for found in interpreter.get_output_details() if found["name"] == "Identity")
+    output = interpreter.tensor(first["index"])
 
     def call() -> np.ndarray:
         interpreter.invoke()
         return output()
 
     return call
+
+
+def _answer_and_states(case: Any, x: tf.Tensor, states: Iterable[tf.Tensor]) -> list[tf.Tensor]:
+    """The model, step by step; the new states after the answer, where there are states."""
+    begin, lengths, ends = list(states), None, []
+    for part in case.parts:
+        weights = [tf.constant(array) for array in part.weights]
+        if part.kind == "embedding":
+            lengths = tf.reduce_sum(tf.sign(x), axis=1) if part.mask_zero else None
+            x = tf.gather(weights[0], x)
+        elif part.kind == "dense":
+            rows = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), weights[0]) + weights[1]
+            x = tf.reshape(tf.nn.softmax(rows) if part.softmax else rows, (*x.shape[:-1], part.units))
+        else:
+            outputs = []
+            for direction in range(len(weights) // 3):
+                first = begin.pop(0) if begin else None
+                outputs.append(_sequence(x, *weights[3 * direction :][:3], first, direction == 1))
+                ends.append(outputs[-1][0 if direction else -1])
+            if part.whole or len(outputs) == 2:
+                x = tf.concat([tf.stack(steps, axis=1) for steps in outputs], axis=-1)
+            elif lengths is None:
+                x = outputs[0][-1]
+            else:
+                x = tf.gather(tf.stack(outputs[0], axis=1), lengths - 1, batch_dims=1)
+    return [x, *ends] if states else [x]
+
+
+def _sequence(
+    x: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor, state: Any, reverse: bool
+) -> list[tf.Tensor]:
+    """The outputs (batch, units) by time, from x (batch, timesteps, features); a state of None is zeros."""
+    batch, timesteps, features = x.shape
+    rows = tf.matmul(tf.reshape(x, (batch * timesteps, features)), kernel) + bias
+    outputs = []
+    for projected in tf.unstack(tf.reshape(rows, (batch, timesteps, bias.shape[0])), axis=1)[:: -1 if reverse else 1]:
+        state = tf.tanh(projected if state is None else projected + tf.matmul(state, recurrent_kernel))
+        outputs.append(state)
+    return outputs[:: -1 if reverse else 1]

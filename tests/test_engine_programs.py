@@ -205,7 +205,7 @@ def stack(layers, features, units, sequences, dtype="float32"):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [1, 3, 9])
 def test_a_wave_has_the_bits_of_one_thread(engine, batch, rng):
     features, units, timesteps = 40, 96, 700  # enough work for several threads
     values = [weights(rng, features if i == 0 else units, units) for i in range(3)]
@@ -217,8 +217,8 @@ def test_a_wave_has_the_bits_of_one_thread(engine, batch, rng):
     for sequences in (False, True):
         program = stack(3, features, units, sequences)
         one = program.run(slots, (x,), num_threads=1)
-        several = program.run(slots, (x,), num_threads=3)
-        doubles = program.run(slots, (x.astype(float),), num_threads=3)
+        several = program.run(slots, (x,), num_threads=5)
+        doubles = program.run(slots, (x.astype(float),), num_threads=5)
         for a, b, c in zip(*((r if sequences else (r,)) for r in (one, several, doubles)), strict=True):
             assert np.array_equal(a, b) and np.array_equal(a, c)
 

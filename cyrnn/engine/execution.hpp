@@ -179,8 +179,8 @@ public:
         const std::ptrdiff_t rows = slice_rows({call.batch, threads, work, largest});
         const std::ptrdiff_t slices = (call.batch + rows - 1) / rows;
         const Begun begun(call);
-        const bool in_wave = slices < threads && side_by_side() > 1;
-        if (!(in_wave ? wave(threads) : in_slices(rows, slices, threads))) return Outcome::forked;
+        const bool as_wave = slices < threads && side_by_side() > 1;
+        if (!(as_wave ? in_wave(rows, slices, threads) : in_slices(rows, slices, threads))) return Outcome::forked;
         return interruption.happened() ? Outcome::interrupted : Outcome::done;
     }
 
@@ -259,28 +259,31 @@ private:
         Slice(*self->layout, first, last, self->memory + std::size_t(worker) * self->scratch_size).run(stop);
     }
 
-    // ---- a wave through the blocks
+    // ---- a wave through the blocks of few slices
 
     struct Task {
+        const Slice *slice;
         int phase, group;
         std::ptrdiff_t k;
     };
 
-    bool wave(int threads) {
-        const Layout layout_(call, call.batch, true, tables);
+    bool in_wave(std::ptrdiff_t rows, std::ptrdiff_t count, int threads) {
+        const Layout layout_(call, rows, true, tables);
         layout = &layout_;
-        const std::size_t own = std::size_t(layout_.bytes() - layout_.scratch());  // of each worker: places, and ops' scratch
-        scratch_size = own + std::size_t(program.most_operands) * sizeof(Place) + Layout::line;
-        scratch_size = (scratch_size + Layout::line - 1) / Layout::line * Layout::line;
-        const std::size_t shared = std::size_t(layout_.bytes()), space = shared + std::size_t(threads) * scratch_size + Layout::line;
+        scratch_size = places_bytes() + std::size_t(layout_.bytes() - layout_.scratch());
+        const std::size_t each = std::size_t(layout_.bytes());
+        const std::size_t space = std::size_t(count) * each + std::size_t(threads) * scratch_size + Layout::line;
         const std::unique_ptr<char[]> far(new char[space]);
         void *aligned = far.get();
         std::size_t left = space;
-        memory = static_cast<char *>(std::align(Layout::line, space - Layout::line, aligned, left));
-        Slice all(layout_, 0, call.batch, memory);
-        slice = &all;
-        workers_memory = memory + shared;
-        all.convert_whole();
+        char *const slices_memory = static_cast<char *>(std::align(Layout::line, space - Layout::line, aligned, left));
+        memory = slices_memory + std::size_t(count) * each;
+        std::vector<Slice> slices;
+        slices.reserve(std::size_t(count));
+        for (std::ptrdiff_t i = 0; i < count; ++i) {
+            slices.emplace_back(layout_, i * rows, std::min((i + 1) * rows, call.batch), slices_memory + std::size_t(i) * each);
+            slices.back().convert_whole();
+        }
         const std::vector<Phase> &phases = program.phases;
         for (std::size_t p = 0, end = 0; p < phases.size(); p = end) {
             std::ptrdiff_t waves = 0;
@@ -288,16 +291,22 @@ private:
                 waves = std::max(waves, layout_.blocks_of(int(end)) + *std::max_element(phases[end].depths.begin(), phases[end].depths.end()));
             for (std::ptrdiff_t w = 0; w < waves; ++w) {
                 tasks.clear();
-                for (std::size_t q = p; q < end; ++q)
-                    for (int group = 0; group < int(phases[q].depths.size()); ++group) {
-                        const std::ptrdiff_t k = w - phases[q].depths[std::size_t(group)];
-                        if (k >= 0 && k < layout_.blocks_of(int(q))) tasks.push_back({int(q), group, k});
-                    }
+                for (const Slice &slice : slices)
+                    for (std::size_t q = p; q < end; ++q) add_tasks(slice, int(q), w);
                 if (!parallel_for(std::ptrdiff_t(tasks.size()), threads, run_task, ask, this)) return false;
                 if (interruption.happened()) return true;
             }
         }
         return true;
+    }
+
+    // What a slice does in a phase when the first groups are at block w.
+    void add_tasks(const Slice &slice, int phase, std::ptrdiff_t w) {
+        const std::vector<int> &depths = program.phases[std::size_t(phase)].depths;
+        for (int group = 0; group < int(depths.size()); ++group) {
+            const std::ptrdiff_t k = w - depths[std::size_t(group)];
+            if (k >= 0 && k < layout->blocks_of(phase)) tasks.push_back({&slice, phase, group, k});
+        }
     }
 
     static void run_task(void *self_, std::ptrdiff_t index, int worker) {
@@ -306,12 +315,15 @@ private:
         if (stop.asked(stop.self)) return;
         const Task task = self->tasks[std::size_t(index)];
         const Phase &phase = self->program.phases[std::size_t(task.phase)];
-        char *const places = self->workers_memory + std::size_t(worker) * self->scratch_size;
-        char *const scratch = places + (std::size_t(self->program.most_operands) * sizeof(Place) + Layout::line - 1) / Layout::line * Layout::line;
+        const bool is_last = task.k == self->layout->blocks_of(task.phase) - 1;
+        char *const places = self->memory + std::size_t(worker) * self->scratch_size;
         for (std::size_t i = 0; i < phase.ops.size(); ++i)
             if (phase.groups[i] == task.group)
-                if (!self->slice->run(task.phase, phase.ops[i], task.k, task.k == 0, task.k == self->layout->blocks_of(task.phase) - 1, places, scratch, stop))
-                    return;
+                if (!task.slice->run(task.phase, phase.ops[i], task.k, task.k == 0, is_last, places, places + self->places_bytes(), stop)) return;
+    }
+
+    std::size_t places_bytes() const {
+        return (std::size_t(program.most_operands) * sizeof(Place) + Layout::line - 1) / Layout::line * Layout::line;
     }
 
     static void ask(void *self_) {
@@ -324,10 +336,9 @@ private:
     Interruption interruption;
     Tables tables;
     const Layout *layout = nullptr;
-    const Slice *slice = nullptr;
     std::ptrdiff_t slice_of = 0;    // rows of a slice
     std::size_t scratch_size = 0;   // bytes of a worker
-    char *memory = nullptr, *workers_memory = nullptr;
+    char *memory = nullptr;         // of the workers
     std::vector<Task> tasks;        // of a wave
     alignas(Layout::line) char near[16384];  // the scratch of a small call
 };

@@ -85,9 +85,11 @@ public:
     }
 
 private:
-    // What a block of a phase holds, between its ops, stays in the second-level cache; a projection ahead has 48 timesteps.
+    // What a block of a phase holds, between its ops, stays in the second-level cache. Of few rows a recurrence projects 48
+    // timesteps at once.
     std::ptrdiff_t block_length(const Phase &phase) const {
-        constexpr std::ptrdiff_t cached = 1 << 18, ahead = 48;
+        constexpr std::ptrdiff_t cached = 1 << 18;
+        const std::ptrdiff_t least = rows < 4 ? 48 : 8;
         const std::ptrdiff_t all = timesteps(phase.timeline);
         if (phase.timeline < 0) return 1;
         std::ptrdiff_t bytes = 0;
@@ -95,7 +97,7 @@ private:
         for (const Storage &storage : program.storages)
             if (storage.phase == number && !storage.as_whole && (converted(storage) || (storage.input < 0 && storage.output < 0)))
                 bytes += storage.width * program.item(storage.kind) * rows;
-        std::ptrdiff_t length = bytes == 0 ? all : std::max<std::ptrdiff_t>(cached / bytes / ahead, 1) * ahead;
+        std::ptrdiff_t length = bytes == 0 ? all : std::max<std::ptrdiff_t>(cached / bytes / least, 1) * least;
         if (wave) length = std::min(length, wave_block(phase, all));
         return std::min(length, all);
     }

@@ -114,19 +114,18 @@ public:
     bool run(const Work &work) const noexcept override {
         const Place from = work.places[x], to = work.places[out];
         const std::ptrdiff_t rows = work.rows, timesteps = work.timesteps;
+        const bool any_shape = work.weights->product<T>().project;  // else the bits depend on it: it must not on the blocks
         if (vectors > 1) {
             const Weights<T> &weights = work.weights->weights<T>();
             for (std::ptrdiff_t row = 0; row < rows; ++row)
                 for (std::ptrdiff_t t = 0; t < timesteps; ++t)
                     multiply(work, vectors, address<T>(from) + row * from.row + t * from.time, weights.features,
                              address<T>(to) + row * to.row + t * to.time, weights.units);
-        } else if (timesteps == 1) {
-            multiply(work, rows, address<T>(from), from.row, address<T>(to), to.row);
-        } else if (rows == 1) {
+        } else if (any_shape && rows == 1) {
             multiply(work, timesteps, address<T>(from), from.time, address<T>(to), to.time);
-        } else if (from.row == timesteps * from.time && to.row == timesteps * to.time) {
+        } else if (any_shape && from.row == timesteps * from.time && to.row == timesteps * to.time) {
             multiply(work, rows * timesteps, address<T>(from), from.time, address<T>(to), to.time);
-        } else if (timesteps >= rows) {
+        } else if (any_shape && timesteps >= rows) {
             for (std::ptrdiff_t row = 0; row < rows; ++row)
                 multiply(work, timesteps, address<T>(from) + row * from.row, from.time, address<T>(to) + row * to.row, to.time);
         } else {

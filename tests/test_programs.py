@@ -14,9 +14,12 @@ import reference_program
 from helpers import assert_close
 
 import cyrnn
-from cyrnn import layers
+from cyrnn import layers, objects
+from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.programs.alone import INPUTS, program_of
 from cyrnn.layers.base.programs.interface import ENGINE
+from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
 from cyrnn.models import executor
 from cyrnn.models.executor import Place
 from cyrnn.models.partition import ProgramPart
@@ -565,10 +568,10 @@ def test_programs_are_made_again_when_they_must_be():
 def test_attributes_of_custom_layers_move_nothing():
     own = Doubled()
     model = built(cyrnn.Sequential([own, simple_rnn()]), x := sequences())
-    first, token = divided(model, x), cyrnn.layers.Layer._structure
+    first, structure = divided(model, x), structure_now()
     own.count = 1
     own.count += 1
-    assert cyrnn.layers.Layer._structure is token
+    assert structure_now() == structure
     assert divided(model, x) is first
 
 
@@ -580,3 +583,134 @@ def test_models_with_programs_are_copied_and_pickled():
         assert model._settled
         for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             assert_same(again(x), expected)
+
+
+# ---------------------------------------------------------------- layers alone
+
+
+def alone(layer, x, target=ENGINE, **options):
+    return program_of(layer, (None, *x.shape[1:]), target, **options)
+
+
+@both_targets
+@pytest.mark.parametrize("stateful", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_recurrent_layer_alone(bidirectional, stateful, target):
+    """Masks and initial states are optional inputs; states that are carried are too, unless others are given."""
+    rnn = simple_rnn(return_state=True, return_sequences=True, stateful=stateful)
+    layer = built(layers.Bidirectional(rnn) if bidirectional else rnn, x := sequences())
+    sizes = [UNITS] * (1 + bidirectional)
+    states = [RNG.standard_normal((2, UNITS)).astype("f4") for _ in sizes]
+    mask = RNG.random((2, 5)) < 0.6
+    if stateful:
+        layer.reset_state()
+    again = copy.deepcopy(layer)
+    programs = [alone(again, x, target), alone(again, x, target, state_sizes=sizes)]
+    for given in (None, states, None):
+        for keep in (None, mask):
+            expected = layer(x, initial_state=given, mask=keep)
+            if given is None:
+                got = programs[0].run(target, x, keep)
+            else:
+                got = programs[1].run(target, x, keep, states)
+            assert_same(got, expected)
+            assert_same(again.states, layer.states)
+
+
+def test_a_program_bound_to_its_slots():
+    layer = built(simple_rnn(stateful=True), x := sequences())
+    layer.reset_state()
+    made_at = structure_now()
+    bound = alone(layer, x).lowered.bound(ENGINE, [INPUTS], made_at=made_at)
+    output, state = bound.call(x, np.ones((2, 5), bool))
+    assert bound.up_to_date
+    assert_same([output, state], [layer(x), layer.states[0]])
+    layer.go_backwards = True
+    assert not bound.up_to_date
+    assert bound.call(x) is None
+
+
+def test_what_is_no_op_says_why():
+    x = sequences()
+    with pytest.raises(NotLoweredError, match="it has its own 'call'"):
+        alone(built(LoudRNN(3), x), x)
+    with pytest.raises(NotLoweredError, match="it is random in training"):
+        alone(built(layers.Dropout(0.5), x), x, training=True)
+    with pytest.raises(NotLoweredError, match="it returns its input"):
+        alone(built(layers.Identity(), x), x)
+    with pytest.raises(UnfitError):
+        alone(built(simple_rnn(), x), x).run(ENGINE, sequences(features=2))
+
+
+# ---------------------------------------------------------------- every layer
+
+NO_OP_YET = "the engine has no op for it yet"
+NO_OPS = {
+    "Layer": "the base class of custom layers",
+    "ActivityRegularization": "its calls leave a loss",
+    "PReLU": NO_OP_YET,
+    "ThresholdedReLU": NO_OP_YET,
+    "BatchNormalization": NO_OP_YET,
+    "LayerNormalization": NO_OP_YET,
+    "UnitNormalization": NO_OP_YET,
+    "Normalization": NO_OP_YET,
+    "Rescaling": NO_OP_YET,
+    "Flatten": NO_OP_YET,
+    "Reshape": NO_OP_YET,
+    "Permute": "axes change places",
+    "RepeatVector": NO_OP_YET,
+    "ZeroPadding1D": NO_OP_YET,
+    "Cropping1D": NO_OP_YET,
+    "UpSampling1D": NO_OP_YET,
+    "Concatenate": NO_OP_YET,
+    "Add": NO_OP_YET,
+    "Subtract": NO_OP_YET,
+    "Multiply": NO_OP_YET,
+    "Average": NO_OP_YET,
+    "Maximum": NO_OP_YET,
+    "Minimum": NO_OP_YET,
+    "Dot": "a product of two tensors",
+    "GlobalAveragePooling1D": NO_OP_YET,
+    "GlobalMaxPooling1D": NO_OP_YET,
+    "MaxPooling1D": NO_OP_YET,
+    "AveragePooling1D": NO_OP_YET,
+}
+WITHIN = {"SimpleRNNCell", "StackedRNNCells", "InputLayer"}  # parts of an RNN's ops, and of models
+LAYERS = {cls.__name__: cls for name in layers.__all__ if isinstance(cls := getattr(layers, name), type)}
+ALONE = {
+    "RNN": lambda: layers.RNN(layers.SimpleRNNCell(2)),
+    "SimpleRNN": lambda: layers.SimpleRNN(2),
+    "Bidirectional": lambda: layers.Bidirectional(layers.SimpleRNN(2)),
+    "TimeDistributed": lambda: layers.TimeDistributed(layers.Dense(2)),
+    "Embedding": lambda: layers.Embedding(WORDS, 2),
+    "Dense": lambda: layers.Dense(2),
+    "Activation": lambda: layers.Activation("gelu"),
+    "LeakyReLU": lambda: layers.LeakyReLU(0.2),
+    **{name: lambda name=name: LAYERS[name](0.5) for name in ("Dropout", "SpatialDropout1D", "AlphaDropout")},
+    **{name: lambda name=name: LAYERS[name](0.5) for name in ("GaussianDropout", "GaussianNoise")},
+}
+
+
+def test_every_layer_is_an_op_or_says_why_not():
+    assert LAYERS.keys() == {name for name in LAYERS if hasattr(LAYERS[name], "lower")} | WITHIN | NO_OPS.keys()
+    assert not any(hasattr(LAYERS[name], "lower") for name in WITHIN | NO_OPS.keys())
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS.keys() - WITHIN - NO_OPS.keys()))
+@pytest.mark.usefixtures("inputs_fit")
+def test_each_layer_with_an_op_is_one_program(name):
+    layer = ALONE[name]() if name in ALONE else LAYERS[name]()
+    x = padded() if name == "Embedding" else sequences()
+    model = built(cyrnn.Sequential([layer]), x)
+    assert divided(model, x).cuts == []
+    assert why_not(layer) is None
+    assert_program_is_the_layers(model, x, ENGINE)
+
+
+def test_what_calls_compute_is_what_lower_knows():
+    """No class of this package takes `lower` from a class whose `call` or `compute_mask` it replaces."""
+    for cls in LAYERS.values():
+        if hasattr(cls, "lower"):
+            known = objects.owner(cls, "lower").__mro__
+            assert objects.owner(cls, "call") in known, cls
+            assert objects.owner(cls, "compute_mask") in known, cls

@@ -3,6 +3,7 @@
 from typing import Any
 
 from cyrnn import objects
+from cyrnn.engine.program import structure_now
 from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.layer import Layer
 from cyrnn.models import executor, partition
@@ -19,9 +20,9 @@ _Structures = list[tuple[Layer, object]]
 class ModelOfCalls(ModelOfLayers):
     """Base of the models whose `call` is a list of calls of layers."""
 
-    # The tokens of the structure that partitions were made of: that of all layers together, the model's own, and those
-    # of the layers in it; then the partitions, by what they are for.
-    _partitions: tuple[object, object, _Structures, dict[Any, Partition]] | None = None
+    # The structure that partitions were made of: that of all layers together, the model's own, and those of the layers
+    # in it; then the partitions, by what they are for.
+    _partitions: tuple[int, object, _Structures, dict[Any, Partition]] | None = None
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
         """The calls that a call of the model makes.
@@ -90,7 +91,7 @@ class ModelOfCalls(ModelOfLayers):
         programs : bool
             Whether there may be programs.
         """
-        structure = Layer._structure  # before anything is read that depends on it
+        structure = structure_now()  # before anything is read that depends on it
         target = executor.current_target() if programs else None
         places = executor.places_of(inputs)
         key: tuple[Any, ...] = (target, training)
@@ -104,11 +105,11 @@ class ModelOfCalls(ModelOfLayers):
             vars(self)["_partitions"] = (structure, self._own_structure, structures, known)
         return known[key]
 
-    def _known_partitions(self, structure: object) -> dict[Any, Partition]:
+    def _known_partitions(self, structure: int) -> dict[Any, Partition]:
         if self._partitions is None:
             return {}
         since, own, structures, known = self._partitions
-        if since is structure:
+        if since == structure:
             return known
         if own is not self._own_structure or any(part._own_structure is not token for part, token in structures):
             return {}

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from cyrnn import locks, objects
+from cyrnn.engine.program import structure_changed
 from cyrnn.layers.base.names import distinct
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})  # what is known to hold no layers
@@ -36,10 +37,9 @@ class HasSublayers:
     _revision: ClassVar[int] = 0  # of all layers together: it moves whenever a layer inside another one changes
 
     # What a layer's calls do follows from its public attributes, but for `states`. Whenever one is assigned, and when
-    # layers inside change, there is a new token for the layer, and for all layers together: what was derived from them
-    # is out of date then. A custom layer with code of its own has none: its calls are never derived from attributes.
-    _structure: ClassVar[object] = object()
-    _own_structure: object = _structure
+    # layers inside change, the layer has a new token, and `structure_now` moves: what was derived from them is out of
+    # date then. A custom layer with code of its own has none: its calls are never derived from attributes.
+    _own_structure: object = None
 
     _override: ClassVar[str | None] = (
         None  # a name of this package's classes that a custom subclass has another thing for
@@ -61,7 +61,8 @@ class HasSublayers:
             self._restructured()
 
     def _restructured(self) -> None:
-        vars(self)["_own_structure"] = HasSublayers._structure = object()
+        vars(self)["_own_structure"] = object()
+        structure_changed()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)

@@ -1,15 +1,16 @@
 """A finished program of layers: what a call passes to it, and what comes of it."""
 
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from cyrnn.engine.program import CARRIED, INPUT, MASK, STATE, Bound
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.arguments import Argument, Values, gathered
+from cyrnn.layers.base.programs.arguments import Argument, Mask, Numbers, State, Tokens, Values, gathered
 from cyrnn.layers.base.programs.interface import Program, Target
 from cyrnn.layers.base.programs.refusals import UnfitError
 
@@ -37,6 +38,49 @@ class Lowered:
     arguments: list[Argument]
     carried: list[tuple[Layer, list[int]]]
     warnings: list[tuple[str, Hashable]]
+
+    @property
+    def places(self) -> dict[Hashable, None]:
+        """The places whose array or mask is an input, in order."""
+        found = (argument.place for argument in self.arguments if isinstance(argument, (Numbers, Tokens, Mask)))
+        return dict.fromkeys(found)
+
+    def bound(
+        self, target: Target, inputs: Sequence[Hashable], states: Sequence[Hashable] = (), made_at: int = 0
+    ) -> Bound | None:
+        """The program with its slots, as the engine calls it with arrays.
+
+        Parameters
+        ----------
+        target : Target
+            The engine.
+        inputs, states : sequence of places
+            The places that the call's inputs and initial states come to, in their order.
+        made_at : int
+            `structure_now` before the program was made.
+
+        Returns
+        -------
+        Bound or None
+            None for a program that takes other things too: dropout factors, or what earlier parts of a model return.
+        """
+        sources: list[tuple[int, int]] = []
+        carriers: list[tuple[Any, int]] = []
+        for argument in self.arguments:
+            if isinstance(argument, State):
+                sources.append((CARRIED, len(carriers)))
+                carriers.append((argument.layer, argument.number))
+            elif isinstance(argument, (Numbers, Tokens)) and argument.place in inputs:
+                sources.append((INPUT, inputs.index(argument.place)))
+            elif isinstance(argument, Numbers) and argument.place in states:
+                sources.append((STATE, states.index(argument.place)))
+            elif isinstance(argument, Mask) and argument.place in inputs:
+                sources.append((MASK, inputs.index(argument.place)))
+            else:
+                return None
+        slots = tuple(target.slot(layer) for layer in self.slots)
+        program: Any = self.program  # the engine's own
+        return Bound(program, slots, tuple(sources), tuple(carriers), made_at)
 
     def run(self, values: Values, target: Target, nominal_batch: int = 0) -> list[Array]:
         """Run the program with what a call has at its places, and let the layers carry their new states.

@@ -103,7 +103,26 @@ def both_directions_of_states():
     return cyrnn.Model(x, layers.Bidirectional(simple_rnn(), merge_mode=None)(x, initial_state=states[1:])), sequences()
 
 
+def masks_of_keras_3():
+    """As its files hold them: operations compute the masks."""
+    tokens, x = cyrnn.Input((None,), dtype="int32"), cyrnn.Input((None, FEATURES))
+    embed, masking = embedding(), layers.Masking(0.5)
+    words = simple_rnn(return_sequences=True)(embed(tokens), mask=embed.compute_mask(tokens))
+    return cyrnn.Model([tokens, x], [words, simple_rnn()(masking(x), mask=masking.compute_mask(x))]), [
+        padded(),
+        np.where(RNG.random((4, 6, 1)) < 0.4, 0.5, sequences(4, 6)),
+    ]
+
+
+def mask_as_input():
+    x, mask = cyrnn.Input((None, FEATURES)), cyrnn.Input((None,), dtype="bool")
+    rnns = [simple_rnn(return_sequences=True), simple_rnn()]
+    return cyrnn.Model([x, mask], rnns[1](rnns[0](x, mask=mask))), [sequences(), RNG.random((2, 5)) < 0.6]
+
+
 ONE_PROGRAM = {
+    "masks of Keras 3": masks_of_keras_3,
+    "mask as input": mask_as_input,
     "simple": lambda: (cyrnn.Sequential([simple_rnn(), layers.Dense(2)]), sequences()),
     "embedding": lambda: (cyrnn.Sequential([embedding(), simple_rnn(), layers.Dense(2)]), padded()),
     "tagger": tagger,

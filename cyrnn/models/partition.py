@@ -8,13 +8,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs import operations
 from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import AnotherDTypeError, NotLoweredError, UnfitError, why_not
-from cyrnn.layers.base.programs.values import Deferred, Outside, Value
+from cyrnn.layers.base.programs.values import Compared, Deferred, Outside, Value
+from cyrnn.layers.base.symbolic import Operation
 from cyrnn.models.executor import (
     Call,
     Losses,
@@ -257,11 +261,12 @@ class _Division:
         waiting: set[int] = set()
         for call in self.rest:
             if call not in self.reasons and self._ready(call, known, waiting):
-                dtype = call.layer.dtype_policy.engine_dtype
+                dtype = self._dtype(call)
                 lowering = lowering if taken else Lowering(self.target.program(dtype.name), dtype)
                 assert lowering is not None  # the first call makes it
                 try:
                     _lower(lowering, call, known)
+                    self._check_comparison(call, known)
                     taken.append(call)
                     continue
                 except AnotherDTypeError:
@@ -271,6 +276,20 @@ class _Division:
             waiting |= _states_moved(call)
         self._leave(taken)
         return None if lowering is None or not taken else self._finished(lowering, taken, known)
+
+    def _check_comparison(self, call: Call, known: Known) -> None:
+        """Raises NotLoweredError for a comparison that is more than half of a mask: no op computes it."""
+        for place in call.fills:
+            readers = [part for part in self.rest if place in part.needs]
+            if isinstance(known[place][0], Compared) and (place in self.ends or not all(map(_makes_mask, readers))):
+                del known[place]
+                raise NotLoweredError("the engine has no op for a comparison alone")
+
+    def _dtype(self, call: Call) -> np.dtype[Any]:
+        """What a program that begins with the call computes in: what the next layer does."""
+        after = self.rest[self.rest.index(call) :]
+        found = (part.layer for part in after if isinstance(part.layer, Layer) and part not in self.reasons)
+        return next((layer.dtype_policy.engine_dtype for layer in found), np.dtype(np.float32))
 
     def _ready(self, call: Call, known: Known, waiting: set[int]) -> bool:
         return all(place in known for place in call.needs) and not (waiting & _states_moved(call))
@@ -311,7 +330,8 @@ class _Division:
 def _why_never(call: Call) -> str | None:
     """Why the call is no op of any program; None if it may be one."""
     if not isinstance(call.layer, Layer):
-        return f"the engine has no op for the operation {call.layer.class_name}"
+        known = call.layer.class_name in operations.KNOWN and not call.options
+        return None if known else f"the engine has no op for the operation {call.layer.class_name}"
     if hasattr(call.layer, "inner_calls"):  # a model that was not replaced by its calls
         return why_not(call.layer, "inner_calls") or "it must be called to find which input is which, and of what dtype"
     others = call.options.keys() - {"initial_state"}
@@ -329,6 +349,9 @@ def _states_moved(call: Call) -> set[int]:
 def _lower(lowering: Lowering, call: Call, known: Known) -> None:
     """Add the ops of a call, and note its outputs and their masks. Raises NotLoweredError."""
     layer = call.layer
+    if isinstance(layer, Operation):
+        _lower_operation(lowering, call, known)
+        return
     lowering.check(layer)
     first, own = filled(call.args[0], known), masks_of(call.args[0], known)
     if not isinstance(first, (Value, Outside)):
@@ -347,3 +370,16 @@ def _lower(lowering: Lowering, call: Call, known: Known) -> None:
     flat, flat_masks = nest.leaves(outputs), nest.leaves(masks)
     flat_masks += [None] * (len(flat) - len(flat_masks))
     known.update(zip(call.outputs, zip(flat, flat_masks, strict=False), strict=True))
+
+
+def _lower_operation(lowering: Lowering, call: Call, known: Known) -> None:
+    (place,) = call.fills
+    made = operations.lower_operation(lowering, call.layer, filled(call.args, known))
+    if isinstance(made, Compared) and call.args[0].dtype != lowering.dtype.name:
+        raise NotLoweredError("its input is compared in another dtype than the program's")
+    known[place] = (made, None)
+
+
+def _makes_mask(call: Call) -> bool:
+    """Whether the call makes the mask of a comparison."""
+    return not isinstance(call.layer, Layer) and call.layer.class_name == "Any"

@@ -321,12 +321,12 @@ class Softmax(Layer):
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
         """Add the op of softmax, which goes along the last axis and knows no mask."""
-        x, axes = lowering.numbers(inputs), np.atleast_1d(np.array(self.axis, int)).tolist()
-        if axes not in ([-1], [len(x.shape) - 1]):
+        rank, axes = len(lowering.shape_of(inputs)), np.atleast_1d(np.array(self.axis, int)).tolist()
+        if axes not in ([-1], [rank - 1]):
             raise NotLoweredError(f"it goes along other axes than the last one, {self.axis}")
         if mask is not None:
             raise NotLoweredError("it has a mask")
-        return lowering.activation("softmax", x)
+        return lowering.activation("softmax", inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

@@ -217,10 +217,11 @@ class Dense(EngineLayer):
         """Add the op; where a timestep has several axes, it takes the rows of features one after the other."""
         if activations.engine_name(self.activation) is None:
             raise NotLoweredError(f"its activation {self.activation!r:.100} is a custom one")
-        x, features = lowering.numbers(inputs), self.kernel.shape[0]
-        if len(x.shape) < 2 or x.shape[-1] != features:
-            raise NotLoweredError(f"its kernel takes {features} features, and its input has the shape {x.shape}")
-        out = lowering.buffer((*x.shape[:-1], self.units), x.timeline)
+        shape, features = lowering.shape_of(inputs), self.kernel.shape[0]
+        if len(shape) < 2 or shape[-1] != features:
+            raise NotLoweredError(f"its kernel takes {features} features, and its input has the shape {shape}")
+        x = lowering.numbers(inputs)
+        out = lowering.buffer((*shape[:-1], self.units), x.timeline)
         lowering.program.dense(lowering.slot(self), x.view, out.view, out.width // self.units)
         return out
 

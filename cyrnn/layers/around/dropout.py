@@ -124,9 +124,7 @@ class SpatialDropout1D(Disturbing):
         return super().call(inputs, training)
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        shape = getattr(inputs, "shape", None)
-        if shape is None or len(shape) != 3:
-            raise NotLoweredError(f"its input must be (batch, timesteps, features), got shape {shape}")
+        lowering.shape_of(inputs, 3, "batch, timesteps, features")
         return super().lower(lowering, inputs, mask, training)
 
     def disturbed(self, inputs: Array) -> Array:

@@ -14,8 +14,7 @@ from cyrnn.layers.base import operations
 from cyrnn.layers.base.arguments import Array, Shape, as_array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.lowering import Lowering
-from cyrnn.layers.base.programs.refusals import NotLoweredError
-from cyrnn.layers.base.programs.values import MASK, Deferred, Symbolic, Value
+from cyrnn.layers.base.programs.values import Deferred, Symbolic, Value
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.layers.base.weights import Weight, WeightSpec
 
@@ -92,14 +91,14 @@ class Embedding(Layer):
         indices = as_array("inputs", inputs)
         if indices.dtype.kind in "iu":
             return indices
-        self.check_range(indices)  # of NaN each kind of processor makes another integer
+        self._check_range(indices)  # of NaN each kind of processor makes another integer
         return converted(indices, np.int64)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
-        self.check_range(inputs)
+        self._check_range(inputs)
         return self.returned(self.embeddings[inputs])
 
-    def check_range(self, indices: Array) -> None:
+    def _check_range(self, indices: Array) -> None:
         """Raises ValueError for an index outside of the table, without its fraction if it has one; and for NaN."""
         if indices.size and not (indices.min() > -1 and indices.max() < self.input_dim):
             raise ValueError(
@@ -115,9 +114,7 @@ class Embedding(Layer):
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
         """Add the op; the tokens must be an input of the program."""
-        shape = getattr(inputs, "shape", None)
-        if self.mask_zero and (shape is None or len(shape) != 2):
-            raise NotLoweredError(f"with mask_zero its input must be (batch, timesteps), got shape {shape}")
+        lowering.shape_of(inputs, 2 if self.mask_zero else None, "batch, timesteps")
         tokens = lowering.tokens(inputs, self)
         out = lowering.buffer((*tokens.shape, self.output_dim), tokens.timeline)
         lowering.program.embedding(lowering.slot(self), tokens.view, out.view)
@@ -131,16 +128,7 @@ class Embedding(Layer):
 
     def lower_mask(self, lowering: Lowering, inputs: Symbolic, mask: Any) -> Deferred | None:
         """Where the token is not 0; the op is added if something reads it."""
-        if not self.mask_zero:
-            return None
-
-        def nonzero() -> Value:
-            tokens = lowering.tokens(inputs, self)
-            out = lowering.buffer(tokens.shape, tokens.timeline, MASK)
-            lowering.program.nonzero(tokens.view, out.view)
-            return out
-
-        return Deferred(nonzero)
+        return lowering.nonzero(inputs, self) if self.mask_zero else None
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         return (*input_shape, self.output_dim)

@@ -10,8 +10,7 @@ from cyrnn.layers.base import operations
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.lowering import Lowering
-from cyrnn.layers.base.programs.refusals import NotLoweredError
-from cyrnn.layers.base.programs.values import MASK, Symbolic, Value
+from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.symbolic import KerasTensor
 
 
@@ -48,17 +47,11 @@ class Masking(Layer):
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
         """Add the op that makes both the output and the mask."""
-        x = lowering.numbers(inputs)
-        if len(x.shape) != 3:
-            raise NotLoweredError(f"its input is no sequence (batch, timesteps, features), but of shape {x.shape}")
-        out, keep = lowering.buffer(x.shape, x.timeline), lowering.buffer(x.shape[:2], x.timeline, MASK)
-        lowering.program.masking(self.mask_value, x.view, out.view, keep.view)
-        lowering.remember_mask(self, inputs, keep)
-        return out
+        return lowering.masking(inputs, self.mask_value)[0]
 
     def lower_mask(self, lowering: Lowering, inputs: Symbolic, mask: Any) -> Value:
-        """The mask that the op has made."""
-        return lowering.remembered_mask(self, inputs)
+        """The mask that the op makes."""
+        return lowering.masking(inputs, self.mask_value)[1]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mask_value": self.mask_value}

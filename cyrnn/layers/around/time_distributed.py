@@ -87,11 +87,11 @@ class TimeDistributed(Layer):
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
         """Add the op of the layer, which computes along the last axes, and so each timestep without the others."""
-        shape = getattr(inputs, "shape", None)
+        shape = lowering.shape_of(inputs)
         if type(self.layer) not in ROW_BY_ROW:
             raise NotLoweredError(f"its layer is a {type(self.layer).__name__}, which is called for each timestep")
-        if shape is None or len(shape) < 3:
-            raise NotLoweredError(f"its input must be (batch, timesteps, ...), got shape {shape}")
+        if len(shape) < 3:
+            raise NotLoweredError(f"its input must have the axes (batch, timesteps, ...), and has the shape {shape}")
         lowering.check(self.layer, within=True)
         inner = self.layer
         lowering.mask(

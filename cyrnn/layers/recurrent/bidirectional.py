@@ -181,7 +181,7 @@ class Bidirectional(Predicts, SequenceLayer):
         self, lowering: Lowering, inputs: Any, mask: Any = None, training: bool = False, initial_state: Any = None
     ) -> Any:
         """Add the ops of both directions; they fill columns of one buffer, or a buffer each."""
-        layers, shape = [self.forward_layer, self.backward_layer], getattr(inputs, "shape", None)
+        layers = [self.forward_layer, self.backward_layer]
         if self.merge_mode not in ("concat", None):
             raise NotLoweredError(f"the engine has no op for merge_mode {self.merge_mode!r}")
         halves = [None, None]
@@ -192,7 +192,7 @@ class Bidirectional(Predicts, SequenceLayer):
                 raise NotLoweredError(str(error)) from None
         for layer, begin in zip(layers, halves, strict=True):
             lowering.check(layer, within=True)
-            layer.check_lowered(lowering, shape, begin)
+            layer.check_lowered(lowering, inputs, begin)
         x = lowering.numbers(inputs)
         lowering.mask(mask, x)  # it may refuse
         into = self._lowered_outputs(lowering, x)

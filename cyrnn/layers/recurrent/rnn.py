@@ -270,7 +270,7 @@ class RNN(Carried, Predicts, SequenceLayer):
         into: Value | None = None,
     ) -> Any:
         """Add an op for each cell. `into` is where the output comes to, instead of a new buffer."""
-        cells = self.check_lowered(lowering, getattr(inputs, "shape", None), initial_state)
+        cells = self.check_lowered(lowering, inputs, initial_state)
         x = lowering.numbers(inputs)
         keep = lowering.mask(mask, x)
         begin = lowering.states(self, initial_state, [cell.units for cell in cells])
@@ -301,15 +301,14 @@ class RNN(Carried, Predicts, SequenceLayer):
             lowering.carry(self, final)
         return (x, *nest.pack(self.get_initial_state(1), final)) if self.return_state else x
 
-    def check_lowered(self, lowering: Lowering, shape: Shape | None, initial_state: Any) -> list[SimpleRNNCell]:
-        """The cells, which become an op each over inputs of this shape. Raises NotLoweredError where they cannot."""
+    def check_lowered(self, lowering: Lowering, inputs: Any, initial_state: Any) -> list[SimpleRNNCell]:
+        """The cells, which become an op each over these inputs. Raises NotLoweredError where they cannot."""
         if self.time_major:
             raise NotLoweredError("its sequences have the batch on their second axis")
-        if shape is None or len(shape) != 3:
-            raise NotLoweredError(f"its input is no sequence (batch, timesteps, features), but of shape {shape}")
+        features = lowering.shape_of(inputs, 3, "batch, timesteps, features")[2]
         for part in self.cell.layers_within() if isinstance(self.cell, Layer) else ():
             lowering.check(part, within=True, method="engine_cells")
-        cells, features = self.engine_cells, shape[2]
+        cells = self.engine_cells
         if cells is None:
             raise NotLoweredError(f"its cell {type(self.cell).__name__} has a custom activation, or is a custom one")
         for cell in cells:

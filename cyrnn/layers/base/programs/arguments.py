@@ -35,7 +35,6 @@ class TakesTokens(Protocol):
     """An Embedding, as far as it says which tokens an array holds."""
 
     def checked_inputs(self, inputs: Any) -> Array: ...
-    def check_range(self, indices: Array) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -58,31 +57,32 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The array of a place, as tokens of an Embedding."""
+    """The array of a place, as tokens, of an Embedding if one takes them."""
 
     place: Hashable
-    embedding: TakesTokens
+    embedding: TakesTokens | None = None
 
     def array(self, values: Values) -> Array | None:
         """The array of a call. Raises ValueError and TypeError for what are no tokens."""
         given = values[self.place][0]
-        tokens = self.embedding.checked_inputs(given)
-        if tokens.dtype == np.uint64:
-            self.embedding.check_range(tokens)  # before they are taken for negative ones
-        elif tokens is not given and np.any(tokens != given):
-            raise ValueError("of numbers with fractions the mask is not that of the tokens")
-        return converted(tokens, np.int64)
+        tokens = as_array("inputs", given) if self.embedding is None else self.embedding.checked_inputs(given)
+        whole = converted(tokens, np.int64)
+        if whole is not given and (tokens.dtype == np.uint64 or np.any(whole != given)):
+            raise ValueError("numbers with fractions, and such as no other integer can hold, are no tokens")
+        return whole
 
 
 @dataclass(frozen=True)
 class Mask:
-    """The mask of a place; None where a call has none."""
+    """The mask of a place, None where a call has none; or the array there, as a mask."""
 
     place: Hashable
+    is_array: bool = False
 
     def array(self, values: Values) -> Array | None:
         """The mask of a call, (batch, timesteps). Raises ValueError for another shape."""
         given, mask = values[self.place]
+        mask = given if self.is_array else mask
         return None if mask is None else checked_mask(mask, *np.shape(given)[:2])
 
 

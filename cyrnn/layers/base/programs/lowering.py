@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Shape
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs import arguments
 from cyrnn.layers.base.programs.arguments import Argument, TakesTokens
@@ -41,7 +42,9 @@ class Lowering:
         self._inputs: dict[tuple[Hashable, str], Value] = {}
         self._timelines: dict[Hashable, int] = {}
         self._masks: dict[Deferred, Value] = {}
-        self._made: dict[tuple[Layer, Symbolic], Value] = {}
+        self._given_masks: dict[tuple[Hashable, int], Value] = {}
+        self._nonzero: dict[Hashable, Value] = {}
+        self._masking: dict[tuple[int, float], tuple[Value, Value]] = {}
         self._carried: dict[Layer, list[Value]] = {}
         self._results: dict[int, int] = {}  # the number of each output, by its view
         self._warnings: list[tuple[str, Hashable]] = []
@@ -64,6 +67,15 @@ class Lowering:
 
     # ------------------------------------------------------------ what ops read
 
+    def shape_of(self, value: Any, rank: int | None = None, axes: str = "") -> Shape:
+        """The shape of an array that a layer takes. Raises NotLoweredError unless it is known, and has so many axes."""
+        shape: Shape | None = getattr(value, "shape", None)
+        if shape is None:
+            raise NotLoweredError("the shape of its input is not known")
+        if rank not in (None, len(shape)):
+            raise NotLoweredError(f"its input must have the axes ({axes}), and has the shape {shape}")
+        return shape
+
     def numbers(self, value: Symbolic) -> Value:
         """The value as numbers that an op can read. Raises NotLoweredError where it is none, or a length is unknown."""
         if isinstance(value, Outside) and not value.is_mask:
@@ -72,8 +84,8 @@ class Lowering:
             raise NotLoweredError("its input is an array of integers or a mask")
         return value
 
-    def tokens(self, value: Symbolic, embedding: TakesTokens) -> Value:
-        """The value as tokens of an embedding. Raises NotLoweredError for what is computed in the program."""
+    def tokens(self, value: Symbolic, embedding: TakesTokens | None = None) -> Value:
+        """The value as tokens, of an embedding if one takes them. Raises NotLoweredError for what ops have computed."""
         if not isinstance(value, Outside) or value.is_mask:
             raise NotLoweredError("its tokens are the result of another layer")
         return self._input(value, TOKEN, arguments.Tokens(value.place, embedding))
@@ -82,10 +94,50 @@ class Lowering:
         """The mask as one that an op can read, which goes over the timesteps of x. Raises NotLoweredError."""
         if mask is None:
             return None
+        if isinstance(mask, Outside) and not mask.is_mask:
+            return self._given_mask(mask, x)
         found = self.mask_alone(mask)
         if found.timeline is None or found.timeline != x.timeline:
             raise NotLoweredError("its mask goes over other timesteps than its input")
         return found
+
+    def _given_mask(self, mask: Outside, x: Value) -> Value:
+        """An array that a layer is called with as its mask."""
+        if x.timeline is None:
+            raise NotLoweredError("its mask goes over timesteps, and its input has none")
+        key = (mask.place, x.timeline)
+        if key not in self._given_masks:
+            view = self.program.input(MASK, x.timeline, 1, optional=True)
+            self._arguments.append(arguments.Mask(mask.place, is_array=True))
+            self._given_masks[key] = Value(x.shape[:2], view, x.timeline, MASK)
+        return self._given_masks[key]
+
+    def nonzero(self, value: Symbolic, embedding: TakesTokens | None = None) -> Deferred:
+        """The mask of the tokens that are not 0, which the op is added for if something reads it."""
+        place = value.place if isinstance(value, Outside) else None
+
+        def make() -> Value:
+            if place not in self._nonzero:
+                tokens = self.tokens(value, embedding)
+                self._nonzero[place] = self.buffer(tokens.shape, tokens.timeline, MASK)
+                self.program.nonzero(tokens.view, self._nonzero[place].view)
+            return self._nonzero[place]
+
+        return Deferred(make)
+
+    def masking(self, value: Symbolic, number: float) -> tuple[Value, Value]:
+        """Sequences with zeros at the timesteps where each feature is `number`, and the mask of the others.
+
+        Raises NotLoweredError for what is no sequence.
+        """
+        self.shape_of(value, 3, "batch, timesteps, features")
+        x = self.numbers(value)
+        key = (x.view, number)
+        if key not in self._masking:
+            self._masking[key] = self.buffer(x.shape, x.timeline), self.buffer(x.shape[:2], x.timeline, MASK)
+            out, keep = self._masking[key]
+            self.program.masking(number, x.view, out.view, keep.view)
+        return self._masking[key]
 
     def mask_alone(self, mask: Symbolic) -> Value:
         """The mask as one that an op, or the caller, can read."""
@@ -102,9 +154,7 @@ class Lowering:
     def _input(self, outside: Outside, kind: str, argument: Argument) -> Value:
         key = (outside.place, kind)
         if key not in self._inputs:
-            shape, in_time = outside.shape, 2 if kind == NUMBER else 1
-            if shape is None:
-                raise NotLoweredError("the shape of its input is not known")
+            shape, in_time = self.shape_of(outside), 2 if kind == NUMBER else 1
             if kind == MASK:
                 shape = shape[:2]
             timed = len(shape) > in_time
@@ -146,24 +196,17 @@ class Lowering:
 
     def activation(self, name: str, value: Symbolic) -> Value:
         """The value with one of the engine's activations. Raises NotLoweredError."""
-        x = self.numbers(value)
-        if len(x.shape) < 2 or x.shape[-1] is None:
+        shape = self.shape_of(value)
+        if len(shape) < 2 or shape[-1] is None:
             raise NotLoweredError("its input has no last axis of known length")
+        x = self.numbers(value)
         if name == "linear":
             return x
         out = self.buffer(x.shape, x.timeline)
-        self.program.activation(name, x.view, out.view, max(1, x.shape[-1]))
+        self.program.activation(name, x.view, out.view, max(1, shape[-1]))
         return out
 
     # ------------------------------------------------------------ masks and states
-
-    def remember_mask(self, layer: Layer, inputs: Symbolic, mask: Value) -> None:
-        """Keep a mask that `lower` has made, for the layer's `lower_mask`."""
-        self._made[layer, inputs] = mask
-
-    def remembered_mask(self, layer: Layer, inputs: Symbolic) -> Value:
-        """The mask that `lower` has made for these inputs."""
-        return self._made[layer, inputs]
 
     def mask_after(self, layer: Layer, inputs: Any, mask: Any) -> Any:
         """The mask for the next layer, as `Layer.next_mask` has it with arrays."""

@@ -66,6 +66,14 @@ class Deferred:
     make: Callable[[], Value]
 
 
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Whether elements of an array differ from a number; no op computes it, but some that read it are ops."""
+
+    value: "Value | Outside"
+    number: float
+
+
 def width_of(shape: Sequence[int | None], timed: bool) -> int:
     """The number of a row's elements, or, if it has timesteps, of each of them.
 
@@ -77,4 +85,4 @@ def width_of(shape: Sequence[int | None], timed: bool) -> int:
     return math.prod(lengths)
 
 
-Symbolic = Value | Outside | Deferred
+Symbolic = Value | Outside | Deferred | Compared

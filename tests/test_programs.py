@@ -22,7 +22,7 @@ from cyrnn.layers.base.programs.interface import ENGINE
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
 from cyrnn.models import executor
 from cyrnn.models.executor import Place
-from cyrnn.models.partition import ProgramPart
+from cyrnn.models.parts import ProgramPart
 
 REFERENCE = reference_program.TARGET
 RNG = np.random.default_rng(0)
@@ -647,6 +647,27 @@ def test_a_program_bound_to_its_slots():
     layer.go_backwards = True
     assert not bound.up_to_date
     assert bound.call(x) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["simple", "embedding", "encoder-decoder", "shared layer", "states of both directions"]
+)
+def test_a_model_bound_to_its_slots(name):
+    model, x = ONE_PROGRAM[name]()
+    expected = built(model, x)(x)
+    bound, numbers = divided(model, x, ENGINE).bound(structure_now())
+    outputs = bound.call(nest.leaves(x))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    assert_same(nest.mapped(lambda number: outputs[number], numbers), expected)
+
+
+def test_a_model_that_takes_more_is_not_bound():
+    x = cyrnn.Input((None, FEATURES), dtype="float64")
+    converted = cyrnn.Model(x, simple_rnn()(x))
+    moved = cyrnn.Sequential([layers.Identity()])
+    cut = cyrnn.Sequential([simple_rnn(), Doubled()])
+    for model in (converted, moved, cut):
+        assert divided(built(model, given := sequences()), given, ENGINE).bound(structure_now()) is None
 
 
 def test_what_is_no_op_says_why():

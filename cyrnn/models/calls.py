@@ -9,7 +9,7 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.models import executor, partition
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.model import ModelOfLayers
-from cyrnn.models.partition import Partition
+from cyrnn.models.parts import Partition
 
 _KEPT = 16  # partitions of a model: with masks or without, in training or not, for inputs of other ranks
 _WAYS = ("__call__", "call", "inner_call", "checked_inputs", "call_checked", "computed", "compute_mask", "next_mask")

@@ -5,7 +5,7 @@ the executor calls it between programs. Calls of models are replaced by the call
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,124 +14,14 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs import operations
 from cyrnn.layers.base.programs.interface import Target
-from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.lowering import Lowering
-from cyrnn.layers.base.programs.refusals import AnotherDTypeError, NotLoweredError, UnfitError, why_not
+from cyrnn.layers.base.programs.refusals import AnotherDTypeError, NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import Compared, Deferred, Outside, Value
 from cyrnn.layers.base.symbolic import Operation
-from cyrnn.models.executor import (
-    Call,
-    Losses,
-    Place,
-    Runnable,
-    Values,
-    filled,
-    masks_of,
-    note_last_uses,
-    places_of,
-    run,
-)
+from cyrnn.models.executor import Call, Place, Runnable, filled, masks_of, places_of
+from cyrnn.models.parts import Partition, ProgramPart
 
 Known = dict[Place, tuple[Any, Any]]  # for each place its value in the program, and that of its mask
-
-
-class ProgramPart:
-    """Some calls of a model as one program.
-
-    Parameters
-    ----------
-    lowered : Lowered
-        The program.
-    target : Target
-        What runs it.
-    calls : list of Call
-        The calls that it makes. The executor makes them where arrays come that do not fit the program: then each layer
-        raises its own error, or takes what programs do not.
-    results : dict of Place to (outputs, masks)
-        For each place that is needed after it the structure of its outputs, and of their masks: each the number of an
-        output of the program, or an `Outside`, which is passed on, or None.
-    needs : list of Place
-        The places that it takes.
-    """
-
-    def __init__(
-        self, lowered: Lowered, target: Target, calls: list[Call], results: dict[Place, Any], needs: list[Place]
-    ) -> None:
-        self.lowered = lowered
-        self.target = target
-        self.calls = calls
-        self.results = results
-        self.needs = needs
-        self.done: list[Place] = []
-
-    @property
-    def fills(self) -> list[Place]:
-        """The places that it fills."""
-        return list(self.results)
-
-    def run(self, values: Values, losses: Losses) -> None:
-        """Run the program, and put its outputs and their masks in their places."""
-        try:
-            outputs = self.lowered.run(values, self.target)
-        except UnfitError:
-            self._run_calls(values, losses)
-            return
-
-        def array(leaf: Any) -> Any:
-            if isinstance(leaf, Outside):
-                return values[leaf.place][leaf.is_mask]  # type: ignore[index]  # its places are this model's
-            return None if leaf is None else outputs[leaf]
-
-        for place, result in self.results.items():
-            values[place] = nest.mapped(array, result)
-
-    def _run_calls(self, values: Values, losses: Losses) -> None:
-        for call in self.calls:
-            call.run(values, losses)
-        for place in [place for call in self.calls for place in call.fills]:
-            if place not in self.results:
-                values.pop(place, None)
-
-
-class Partition:
-    """A model's calls as programs and cuts.
-
-    Parameters
-    ----------
-    parts : list of ProgramPart and Call
-        In the order in which they run.
-    inputs : list of Place
-        What the model takes.
-    outputs : structure of Place
-        What the model returns.
-    reasons : dict of Call to str
-        Why each cut is no op.
-    """
-
-    def __init__(
-        self, parts: Sequence[Runnable], inputs: Sequence[Place], outputs: Any, reasons: Mapping[Call, str]
-    ) -> None:
-        self.parts = parts
-        self.inputs = inputs
-        self.outputs = outputs
-        self.reasons = reasons
-        note_last_uses(parts, places_of(outputs))
-
-    @property
-    def programs(self) -> list[ProgramPart]:
-        """The programs, in the order in which they run."""
-        return [part for part in self.parts if isinstance(part, ProgramPart)]
-
-    @property
-    def cuts(self) -> list[tuple[str, str]]:
-        """The layers that Python calls, by name, each with the reason."""
-        return [(call.layer.name, reason) for call, reason in self.reasons.items()]
-
-    def run(self, given: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
-        """The outputs and their masks, in the structure of `outputs`, for the array and the mask of each input."""
-        values: Values = dict(zip(self.inputs, given, strict=True))
-        run(self.parts, values)
-        return filled(self.outputs, values), masks_of(self.outputs, values)
 
 
 def partition(

@@ -41,6 +41,7 @@ class Sequential(ModelOfCalls, Model):
     """
 
     supports_masking = True
+    _shapes_between: Sequence[Any] = ()  # of the input, and of what each layer returned when the model was built
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
@@ -139,7 +140,8 @@ class Sequential(ModelOfCalls, Model):
         return [None] * len(self.layers) if self.input_shape is None else self._shapes(self.input_shape)[1:]
 
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
-        return self._shapes(input_shape)[:-1]
+        self._shapes_between = self._shapes(input_shape)
+        return self._shapes_between[:-1]
 
     def _shapes(self, shape: Any) -> list[Any]:
         """The shape of the input, and of the output of each layer. Raises ValueError where a layer cannot follow."""
@@ -186,9 +188,10 @@ class Sequential(ModelOfCalls, Model):
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
         if type(inputs) is not Place:
             return None
-        calls, place, layers = [], inputs, self.layers
-        for layer, after in zip(layers, [*layers[1:], None], strict=True):
-            output = Place(_shape_after(layer, place.shape, after), _dtype_after(layer))
+        calls, place = [], inputs
+        for number, layer in enumerate(self.layers):
+            built_with = self._shapes_between[number + 1 : number + 2]
+            output = Place(_shape_after(layer, place.shape, built_with), _dtype_after(layer))
             calls.append(Call(layer, (place,), output, training))
             place = output
         return calls, place
@@ -226,15 +229,15 @@ class Sequential(ModelOfCalls, Model):
         return model
 
 
-def _shape_after(layer: Layer, shape: Any, after: Layer | None) -> Any:
-    """The shape of what a layer returns, as far as it is known without calling it."""
+def _shape_after(layer: Layer, shape: Any, built_with: Sequence[Any]) -> Any:
+    """The shape of what a layer returns, as far as it is known without calling it: that which the model was built with,
+    but for the batch, where a layer is a custom one."""
     if all(objects.is_builtin(type(part)) for part in layer.layers_within()):
         try:
             return None if shape is None else layer.compute_output_shape(shape)
         except (ValueError, TypeError):  # the call says what is wrong
             return None
-    built_for = None if after is None else after._build_shape
-    return (None, *built_for[1:]) if built_for and nest.is_shape(built_for) else None
+    return (None, *built_with[0][1:]) if built_with and nest.is_shape(built_with[0]) else None
 
 
 def _dtype_after(layer: Layer) -> str | None:

@@ -1,7 +1,7 @@
 """A finished program of layers: what a call passes to it, and what comes of it."""
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ class Lowered:
     ----------
     program : Program
         It is finished.
+    dtype : str
+        The name of the dtype that it computes in.
     slots : list of Layer
         Whose weights each slot has.
     arguments : list of Argument
@@ -34,6 +36,7 @@ class Lowered:
     """
 
     program: Program
+    dtype: str
     slots: list[Layer]
     arguments: list[Argument]
     carried: list[tuple[Layer, list[int]]]
@@ -44,6 +47,15 @@ class Lowered:
         """The places whose array or mask is an input, in order."""
         found = (argument.place for argument in self.arguments if isinstance(argument, (Numbers, Tokens, Mask)))
         return dict.fromkeys(found)
+
+    def takes_as_they_are(self, dtypes: Mapping[Hashable, str | None]) -> bool:
+        """Whether arrays that are converted to these dtypes, None for any, need not be: the program does the same."""
+        for argument in self.arguments:
+            dtype = dtypes.get(argument.place) if isinstance(argument, (Numbers, Tokens)) else None
+            whole = dtype is not None and dtype.startswith(("int", "uint"))
+            if dtype is not None and not (whole if isinstance(argument, Tokens) else dtype == self.dtype):
+                return False
+        return True
 
     def bound(
         self, target: Target, inputs: Sequence[Hashable], states: Sequence[Hashable] = (), made_at: int = 0

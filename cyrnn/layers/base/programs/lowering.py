@@ -268,7 +268,7 @@ class Lowering:
         """The program, ready to run."""
         carried = [(layer, [self.result(state) for state in states]) for layer, states in self._carried.items()]
         self.program.finish()
-        return Lowered(self.program, list(self._slots), self._arguments, carried, self._warnings)
+        return Lowered(self.program, self.dtype.name, list(self._slots), self._arguments, carried, self._warnings)
 
 
 def _is_mask(value: Symbolic) -> bool:

@@ -1,0 +1,150 @@
+"""The parts of a model's call: its programs, and what the executor calls between them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cyrnn.engine.program import Bound
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.programs.interface import Target
+from cyrnn.layers.base.programs.lowered import Lowered
+from cyrnn.layers.base.programs.refusals import UnfitError
+from cyrnn.layers.base.programs.values import Outside
+from cyrnn.models.executor import (
+    Call,
+    Losses,
+    Place,
+    Runnable,
+    Values,
+    filled,
+    masks_of,
+    note_last_uses,
+    places_of,
+    run,
+)
+
+
+class ProgramPart:
+    """Some calls of a model as one program.
+
+    Parameters
+    ----------
+    lowered : Lowered
+        The program.
+    target : Target
+        What runs it.
+    calls : list of Call
+        The calls that it makes. The executor makes them where arrays come that do not fit the program: then each layer
+        raises its own error, or takes what programs do not.
+    results : dict of Place to (outputs, masks)
+        For each place that is needed after it the structure of its outputs, and of their masks: each the number of an
+        output of the program, or an `Outside`, which is passed on, or None.
+    needs : list of Place
+        The places that it takes.
+    """
+
+    def __init__(
+        self, lowered: Lowered, target: Target, calls: list[Call], results: dict[Place, Any], needs: list[Place]
+    ) -> None:
+        self.lowered = lowered
+        self.target = target
+        self.calls = calls
+        self.results = results
+        self.needs = needs
+        self.done: list[Place] = []
+
+    @property
+    def fills(self) -> list[Place]:
+        """The places that it fills."""
+        return list(self.results)
+
+    def run(self, values: Values, losses: Losses) -> None:
+        """Run the program, and put its outputs and their masks in their places."""
+        try:
+            outputs = self.lowered.run(values, self.target)
+        except UnfitError:
+            self._run_calls(values, losses)
+            return
+
+        def array(leaf: Any) -> Any:
+            if isinstance(leaf, Outside):
+                return values[leaf.place][leaf.is_mask]  # type: ignore[index]  # its places are this model's
+            return None if leaf is None else outputs[leaf]
+
+        for place, result in self.results.items():
+            values[place] = nest.mapped(array, result)
+
+    def _run_calls(self, values: Values, losses: Losses) -> None:
+        for call in self.calls:
+            call.run(values, losses)
+        for place in [place for call in self.calls for place in call.fills]:
+            if place not in self.results:
+                values.pop(place, None)
+
+
+class Partition:
+    """A model's calls as programs and cuts.
+
+    Parameters
+    ----------
+    parts : list of ProgramPart and Call
+        In the order in which they run.
+    inputs : list of Place
+        What the model takes.
+    outputs : structure of Place
+        What the model returns.
+    reasons : dict of Call to str
+        Why each cut is no op.
+    """
+
+    def __init__(
+        self, parts: Sequence[Runnable], inputs: Sequence[Place], outputs: Any, reasons: Mapping[Call, str]
+    ) -> None:
+        self.parts = parts
+        self.inputs = inputs
+        self.outputs = outputs
+        self.reasons = reasons
+        note_last_uses(parts, places_of(outputs))
+
+    @property
+    def programs(self) -> list[ProgramPart]:
+        """The programs, in the order in which they run."""
+        return [part for part in self.parts if isinstance(part, ProgramPart)]
+
+    @property
+    def cuts(self) -> list[tuple[str, str]]:
+        """The layers that Python calls, by name, each with the reason."""
+        return [(call.layer.name, reason) for call, reason in self.reasons.items()]
+
+    def bound(self, made_at: int) -> tuple[Bound, Any] | None:
+        """The one program of the model with its slots, as the engine calls it with arrays.
+
+        Parameters
+        ----------
+        made_at : int
+            `structure_now` before the partition was made.
+
+        Returns
+        -------
+        bound : Bound
+            Its inputs and masks are those of the model, in order.
+        numbers : structure of int
+            What the model returns: for each array the number of the output.
+            Instead of both None, where a call takes more than that: several parts, a conversion of inputs that is not
+            the program's, something said of masks, or inputs that are returned.
+        """
+        part = self.parts[0] if len(self.parts) == 1 else None
+        if not isinstance(part, ProgramPart) or part.lowered.warnings:
+            return None
+        numbers = nest.mapped(lambda place: part.results.get(place, (None, None))[0], self.outputs)
+        if not all(type(leaf) is int for leaf in nest.leaves(numbers)):
+            return None
+        if not part.lowered.takes_as_they_are({place: place.dtype for place in self.inputs}):
+            return None
+        bound = part.lowered.bound(part.target, self.inputs, made_at=made_at)
+        return None if bound is None else (bound, numbers)
+
+    def run(self, given: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+        """The outputs and their masks, in the structure of `outputs`, for the array and the mask of each input."""
+        values: Values = dict(zip(self.inputs, given, strict=True))
+        run(self.parts, values)
+        return filled(self.outputs, values), masks_of(self.outputs, values)

@@ -1,0 +1,141 @@
+"""Random models: with programs they compute what their layers do one by one, however the calls are divided."""
+
+import copy
+
+import numpy as np
+import pytest
+import reference_program
+from helpers import assert_close
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cyrnn
+from cyrnn import layers
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.programs.interface import ENGINE
+from cyrnn.models import executor
+
+FEATURES = 3  # of every sequence between the layers, so that any layer can follow any other one
+WORDS = 6
+
+
+class Shifted(layers.Layer):
+    """A cut."""
+
+    supports_masking = True
+
+    def call(self, inputs):
+        return inputs + 0.5
+
+
+def recurrent(draw, **options):
+    """A recurrent layer of some class and options, whose output has FEATURES."""
+    chosen = {name: draw(st.booleans()) for name in ("go_backwards", "zero_output_for_mask", "stateful")} | options
+    kind = draw(st.sampled_from(["simple", "cells", "both"]))
+    if kind == "simple":
+        activation = draw(st.sampled_from(["tanh", "relu", "softmax", "linear"]))
+        return layers.SimpleRNN(FEATURES, activation=activation, use_bias=draw(st.booleans()), **chosen)
+    if kind == "cells":
+        return layers.RNN([layers.SimpleRNNCell(2), layers.SimpleRNNCell(FEATURES)], **chosen)
+    del chosen["go_backwards"], chosen["zero_output_for_mask"]
+    halves = [layers.SimpleRNN(units, **chosen, go_backwards=units == 2) for units in (1, 2)]
+    return layers.Bidirectional(halves[0], backward_layer=halves[1])
+
+
+def layer_of_sequences(draw):
+    """A layer from sequences to sequences, all of FEATURES."""
+    return draw(
+        st.sampled_from(
+            [
+                lambda: recurrent(draw, return_sequences=True),
+                lambda: recurrent(draw, return_sequences=True),
+                lambda: layers.Dense(FEATURES, activation=draw(st.sampled_from(["relu", "softmax", None]))),
+                lambda: layers.TimeDistributed(layers.Dense(FEATURES)),
+                lambda: layers.Activation(draw(st.sampled_from(["gelu", "log_softmax", "linear"]))),
+                lambda: layers.Masking(draw(st.sampled_from([0.0, 0.5]))),
+                lambda: layers.Dropout(0.5),
+                lambda: layers.ReLU(),
+                lambda: layers.Identity(),
+                lambda: layers.LayerNormalization(),
+                lambda: Shifted(),
+                lambda: cyrnn.Sequential([layers.Dense(FEATURES), recurrent(draw, return_sequences=True)]),
+            ]
+        )
+    )()
+
+
+@st.composite
+def chains(draw):
+    """A Sequential."""
+    begin = [layers.Embedding(WORDS, FEATURES, mask_zero=draw(st.booleans()))] if draw(st.booleans()) else []
+    middle = [layer_of_sequences(draw) for _ in range(draw(st.integers(0, 4)))]
+    end = [recurrent(draw), layers.Dense(2)] if draw(st.booleans()) else []
+    return cyrnn.Sequential([*begin, *middle, *end] or [layers.Dense(2)])
+
+
+@st.composite
+def graphs(draw):
+    """A model of calls of any layers, some of them called twice, with any tensors; states may be edges."""
+    inputs = [cyrnn.Input((None, FEATURES)), cyrnn.Input((None,), dtype="int32")]
+    batch = [cyrnn.Input(batch_shape=(2, *tensor.shape[1:]), dtype=tensor.dtype) for tensor in inputs]
+    tensors = [batch[0], layers.Embedding(WORDS, FEATURES, mask_zero=draw(st.booleans()))(batch[1])]
+    known, states, outputs = [], [], []
+    for _ in range(draw(st.integers(1, 6))):
+        x = draw(st.sampled_from(tensors))
+        if draw(st.booleans()):
+            rnn = layers.SimpleRNN(FEATURES, return_sequences=True, return_state=True, stateful=draw(st.booleans()))
+            begin = draw(st.sampled_from(states)) if states and draw(st.booleans()) else None
+            output, state = rnn(x, initial_state=begin)
+            states.append(state)
+        else:
+            layer = draw(st.sampled_from(known)) if known and draw(st.booleans()) else layer_of_sequences(draw)
+            known.append(layer)
+            output = layer(x)
+        tensors.append(output)
+    outputs = draw(st.lists(st.sampled_from([*tensors[2:], *states]), min_size=1, max_size=3))
+    return cyrnn.Model(batch, outputs)
+
+
+def arrays_of(model, rng):
+    """Arrays for the model: some timesteps are masked."""
+    x = np.where(rng.random((2, 4, 1)) < 0.3, 0, rng.standard_normal((2, 4, FEATURES))).astype("float32")
+    tokens = rng.integers(0, WORDS, (2, 5))
+    if isinstance(model, cyrnn.Sequential):
+        return tokens if isinstance(model.layers[0], layers.Embedding) else x
+    return [x, tokens]
+
+
+def masks_of(x, rng):
+    return nest.mapped(lambda part: rng.random(part.shape[:2]) < 0.7, x)
+
+
+def same(got, expected):
+    for ours, theirs in zip(nest.leaves(got), nest.leaves(expected), strict=True):
+        if theirs is None or theirs.dtype.kind != "f":
+            np.testing.assert_array_equal(ours, theirs)
+        else:
+            assert ours.dtype == theirs.dtype
+            assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("target", [reference_program.TARGET, ENGINE], ids=["reference", "engine"])
+@pytest.mark.parametrize("models", [chains(), graphs()], ids=["chains", "graphs"])
+def test_random_models(models, target):
+    @settings(max_examples=100, deadline=None)
+    @given(models, st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
+    def check(model, seed, masked, training):
+        rng = np.random.default_rng(seed)
+        x = arrays_of(model, rng)
+        mask = masks_of(x, rng) if masked else None
+        model(x)
+        model.reset_state()
+        model.set_weights([rng.standard_normal(weight.shape) / 2 for weight in model.get_weights()])
+        results = []
+        for lowered_to in (None, target):
+            one = copy.deepcopy(model)
+            with executor.lowering_to(lowered_to):
+                found = [one.call_and_mask(one.checked_inputs(x), mask, training) for _ in range(2)]
+            results.append([found, [part.states for part in one.layers_within() if part.states is not None]])
+        same(results[1], results[0])
+
+    check()

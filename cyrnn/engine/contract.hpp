@@ -16,16 +16,23 @@ namespace cyrnn {
 template <class T>
 using Activate = void (*)(T *z, std::ptrdiff_t stride, const T *bias, std::ptrdiff_t rows, std::ptrdiff_t units);
 
+template <class T> struct Cell;
+
 template <class T> struct Weights {  // one layer's weights, made ready; they never change
     std::ptrdiff_t features, units;
-    std::ptrdiff_t depth;   // features + units; for a dense layer, which has no recurrent kernel, features
+    std::ptrdiff_t depth;     // features + units; for a dense layer, which has no recurrent kernel, features
+    std::ptrdiff_t gates;     // sums of each unit; 1 where there is no cell
+    std::ptrdiff_t carried;   // elements of a row's record: as many states as the cell has, (units) each, h first
+    const Cell<T> *cell;      // null for SimpleRNN and dense: they activate their sums, and that is h
     // Those that the engine reads; the others are null.
-    const T *kernels;       // (depth, units): the kernel above the recurrent kernel
-    const T *kernels_t;     // (units, depth): the same, transposed
+    const T *kernels;       // (depth, gates * units): the kernel above the recurrent kernel
+    const T *kernels_t;     // (gates * units, depth): the same, transposed
     const T *panels;        // the same, in panels (see tiles.hpp)
-    const T *bias;          // (units), or null; as wide as the panels, where there are some
+    const T *bias;          // (gates * units), or null; as wide as the panels, where there are some
     Activate<T> activate;
     bool by_row;            // whether the activation needs a whole row, as softmax does
+
+    std::ptrdiff_t sums() const { return gates * units; }
 };
 
 template <class T> struct Sequences {  // one call
@@ -45,16 +52,36 @@ template <class T> struct Sequences {  // one call
     T *state;                               // (batch, units), or null
 };
 
-template <class T> struct Step {  // one timestep of some rows: out := activation(x . kernel + h . recurrent_kernel + bias)
+// One timestep of some rows:
+//
+//   out := activation(x . kernel + h . recurrent_kernel + bias),   or
+//   out := cell(x . kernel + h . recurrent_kernel, before)
+template <class T> struct Step {
     std::ptrdiff_t rows;
-    const T *x;    // (rows, features)
+    const std::ptrdiff_t *places;  // (rows): where each is in x and in outputs; or null: one after another
+    const T *x;        // (rows, features)
     std::ptrdiff_t x_stride;
-    const T *h;    // (rows, units); not read by a dense layer
+    const T *h;        // (rows, units); not read by a dense layer
     std::ptrdiff_t h_stride;
-    T *out;        // (rows, units); overlaps neither of them
+    const T *before;   // (rows, carried): the records before, for a cell
+    std::ptrdiff_t before_stride;
+    T *sums;           // (rows, gates * units): for a cell, which may change them
+    std::ptrdiff_t sums_stride;
+    T *out;            // (rows, carried): the records after; overlaps none of the others
     std::ptrdiff_t out_stride;
-    bool projected;  // out holds x . kernel already, and x is not read
-    bool alone;      // a batch of one row
+    T *outputs;        // (rows, units): where h goes too; or null
+    std::ptrdiff_t outputs_stride;
+    bool projected;    // out, or sums, holds x . kernel already, and x is not read
+    bool alone;        // a batch of one row
+
+    std::ptrdiff_t place(std::ptrdiff_t row) const { return places ? places[row] : row; }
+};
+
+// What is done with the sums where that is more than one activation. The engines know no cell but this.
+template <class T> struct Cell {
+    std::ptrdiff_t gates, states;
+    // The records after (step->out) from the sums, gate after gate and without the bias, and the records before.
+    void (*finish)(const Weights<T> *weights, const Step<T> *step);
 };
 
 struct Stop {  // asked between stretches of work: has the call been interrupted?
@@ -69,7 +96,7 @@ template <class T> struct Product {
     // Elements of workspace that `step` needs for so many rows.
     std::ptrdiff_t (*workspace)(const Weights<T> *weights, std::ptrdiff_t rows);
     void (*step)(const Weights<T> *weights, const Step<T> *step, T *workspace);
-    // out := x . kernel for many rows at once, such as the timesteps of one sequence; with the bits that `step`
+    // out := x . kernel, (rows, gates * units), for many rows at once, such as the timesteps of one sequence; with the bits that `step`
     // has within. Null where a product of another shape has others.
     void (*project)(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
                     std::ptrdiff_t out_stride, T *workspace);

@@ -17,14 +17,18 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
     ctypedef void (*ActivateF64 "cyrnn::Activate<double>")(
         double *z, ptrdiff_t stride, const double *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
 
+    cdef cppclass Cell[T]
+
     cdef cppclass Weights[T]:
-        ptrdiff_t features, units, depth
+        ptrdiff_t features, units, depth, gates, carried
+        const Cell[T] *cell
         const T *kernels
         const T *kernels_t
         const T *panels
         const T *bias
         void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
         bool by_row
+        ptrdiff_t sums()
 
     cdef cppclass Sequences[T]:
         ptrdiff_t batch, timesteps
@@ -48,8 +52,17 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         ptrdiff_t x_stride
         const T *h
         ptrdiff_t h_stride
+        T *sums
+        ptrdiff_t sums_stride
         T *out
         ptrdiff_t out_stride
+        T *outputs
+        ptrdiff_t outputs_stride
+        ptrdiff_t place(ptrdiff_t row)
+
+    cdef cppclass Cell[T]:
+        ptrdiff_t gates, states
+        void (*finish)(const Weights[T] *weights, const Step[T] *step) noexcept nogil
 
     cdef cppclass Product[T]:
         ptrdiff_t (*workspace)(const Weights[T] *weights, ptrdiff_t rows) noexcept nogil

@@ -43,50 +43,68 @@ cdef extern from *:
 
 
 cdef void step(const Weights[real] *weights, const Step[real] *step, real *workspace) noexcept nogil:
-    """out := activation([x, h] . kernels + bias)
+    """sums := [x, h] . kernels, and what follows
 
     One product for x and h: the products of several x_t at once would have other bits than those of single steps.
     """
-    cdef ptrdiff_t row, rows = step.rows, units = weights.units, depth = weights.depth
+    cdef ptrdiff_t row, rows = step.rows, columns = weights.sums(), depth = weights.depth
     cdef real *inputs = workspace
     cdef real *product = workspace + rows * depth
-    if not simple_step(weights, step, inputs):  # a leading dimension is an int, the caller's stride need not be one
-        multiply(<int> rows, <int> units, <int> depth, inputs, <int> depth, weights.kernels, <int> units,
-                 product, <int> units)
+    cdef real *sums = step.out if weights.cell == NULL else step.sums
+    cdef ptrdiff_t sums_stride = step.out_stride if weights.cell == NULL else step.sums_stride
+    if not simple_step(weights, step, inputs, sums, sums_stride):  # a leading dimension is an int, the caller's stride need not be one
+        multiply(<int> rows, <int> columns, <int> depth, inputs, <int> depth, weights.kernels, <int> columns,
+                 product, <int> columns)
         for row in range(rows):
-            memcpy(step.out + row * step.out_stride, product + row * units, units * sizeof(real))
-    weights.activate(step.out, step.out_stride, weights.bias, rows, units)
+            memcpy(sums + row * sums_stride, product + row * columns, columns * sizeof(real))
+    finish(weights, step)
 
 
 cdef void step_transposed(const Weights[real] *weights, const Step[real] *step, real *workspace) noexcept nogil:
     """The same by way of ([x, h] . kernels)'"""
-    cdef ptrdiff_t rows = step.rows, units = weights.units, depth = weights.depth
+    cdef ptrdiff_t rows = step.rows, columns = weights.sums(), depth = weights.depth
     cdef real *inputs = workspace
     cdef real *turned = workspace + rows * depth
-    if not simple_step(weights, step, inputs):
-        multiply_t(<int> rows, <int> units, <int> depth, inputs, <int> depth, weights.kernels_t, <int> depth,
+    cdef real *sums = step.out if weights.cell == NULL else step.sums
+    cdef ptrdiff_t sums_stride = step.out_stride if weights.cell == NULL else step.sums_stride
+    if not simple_step(weights, step, inputs, sums, sums_stride):
+        multiply_t(<int> rows, <int> columns, <int> depth, inputs, <int> depth, weights.kernels_t, <int> depth,
                    turned, <int> rows)
-        transpose(turned, units, rows, step.out, step.out_stride)
-    weights.activate(step.out, step.out_stride, weights.bias, rows, units)
+        transpose(turned, columns, rows, sums, sums_stride)
+    finish(weights, step)
 
 
-cdef inline bint simple_step(const Weights[real] *weights, const Step[real] *step, real *inputs) noexcept nogil:
-    """inputs := [x, h]; and out := inputs . kernels, where that is no product of matrices. Whether it is not."""
-    cdef ptrdiff_t row, rows = step.rows, features = weights.features, units = weights.units, depth = weights.depth
+cdef inline bint simple_step(const Weights[real] *weights, const Step[real] *step, real *inputs,
+                             real *sums, ptrdiff_t sums_stride) noexcept nogil:
+    """inputs := [x, h]; and sums := inputs . kernels, where that is no product of matrices. Whether it is not."""
+    cdef ptrdiff_t row, rows = step.rows, features = weights.features, columns = weights.sums(), depth = weights.depth
     for row in range(rows):
-        memcpy(inputs + row * depth, step.x + row * step.x_stride, features * sizeof(real))
+        memcpy(inputs + row * depth, step.x + step.place(row) * step.x_stride, features * sizeof(real))
         memcpy(inputs + row * depth + features, step.h + row * step.h_stride, (depth - features) * sizeof(real))
     if depth == 0:
         for row in range(rows):
-            memset(step.out + row * step.out_stride, 0, units * sizeof(real))
+            memset(sums + row * sums_stride, 0, columns * sizeof(real))
     elif rows == 1:
-        multiply_row(<int> units, <int> depth, inputs, weights.kernels, <int> units, step.out)
+        multiply_row(<int> columns, <int> depth, inputs, weights.kernels, <int> columns, sums)
     return depth == 0 or rows == 1
 
 
+cdef inline void finish(const Weights[real] *weights, const Step[real] *step) noexcept nogil:
+    """What follows the product: the activation, in place, or the cell; and h into the outputs."""
+    cdef ptrdiff_t row
+    if weights.cell != NULL:
+        weights.cell.finish(weights, step)
+    else:
+        weights.activate(step.out, step.out_stride, weights.bias, step.rows, weights.units)
+    if step.outputs != NULL:
+        for row in range(step.rows):
+            memcpy(step.outputs + step.place(row) * step.outputs_stride, step.out + row * step.out_stride,
+                   weights.units * sizeof(real))
+
+
 cdef ptrdiff_t workspace(const Weights[real] *weights, ptrdiff_t rows) noexcept nogil:
-    """[x, h] (rows, depth), and a product (rows, units) or (units, rows)"""
-    return rows * (weights.depth + weights.units)
+    """[x, h] (rows, depth), and the sums (rows, gates * units) or transposed"""
+    return rows * (weights.depth + weights.sums())
 
 
 cdef ptrdiff_t slice_rows(const Load *load) noexcept nogil:

@@ -307,6 +307,7 @@ cdef class Call(_Buffers):
 cdef int fill_weights(Prepared *prepared, Weights[real] *weights, ptrdiff_t features, ptrdiff_t units, ptrdiff_t depth,
                       kernels, kernels_t, panels, bias) except -1:
     weights.features, weights.units, weights.depth = features, units, depth
+    weights.gates, weights.carried = 1, units
     weights.kernels = <const real *> kept(prepared, kernels)
     weights.kernels_t = <const real *> kept(prepared, kernels_t)
     weights.panels = <const real *> kept(prepared, panels)

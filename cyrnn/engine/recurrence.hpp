@@ -60,24 +60,28 @@ private:
 
     // The parts of the scratch, as bytes from its start; each begins at a cache line.
     struct Layout {
-        std::ptrdiff_t projection = 0;  // (few, ahead, units)
-        std::ptrdiff_t now = 0, then = 0;  // (rows, units): the states of the rows that were picked
+        std::ptrdiff_t sums = 0;        // (rows, gates * units): a cell's
+        std::ptrdiff_t projection = 0;  // (few, ahead, gates * units)
+        std::ptrdiff_t now = 0, then = 0;  // (rows, carried): the records of the rows that were picked
         std::ptrdiff_t x = 0;           // (rows, features)
         std::ptrdiff_t h = 0;           // (rows, units): after dropout
-        std::ptrdiff_t live = 0;        // (rows)
-        std::ptrdiff_t since = 0;       // (rows)
+        std::ptrdiff_t live = 0, places = 0, since = 0, until = 0;  // (rows), each
         std::ptrdiff_t workspace = 0;   // the product's own, to the end
 
         Layout(const Product<T> &product, const Weights<T> &weights, std::ptrdiff_t rows, std::ptrdiff_t timesteps,
                bool picks) {
-            if (product.project && timesteps > 1) place(projection, (rows < few ? rows : few) * ahead * weights.units, sizeof(T));
+            if (weights.cell) place(sums, rows * weights.sums(), sizeof(T));
+            if (product.project && timesteps > 1)
+                place(projection, (rows < few ? rows : few) * ahead * weights.sums(), sizeof(T));
             if (!picks) return;
-            place(now, rows * weights.units, sizeof(T));
-            place(then, rows * weights.units, sizeof(T));
+            place(now, rows * weights.carried, sizeof(T));
+            place(then, rows * weights.carried, sizeof(T));
             place(x, rows * weights.features, sizeof(T));
             place(h, rows * weights.units, sizeof(T));
             place(live, rows, sizeof(std::ptrdiff_t));
+            place(places, rows, sizeof(std::ptrdiff_t));
             place(since, rows, sizeof(std::ptrdiff_t));
+            place(until, rows, sizeof(std::ptrdiff_t));
         }
 
     private:
@@ -91,7 +95,7 @@ private:
                void *scratch_, Stop stop_)
         : product(product_), weights(weights_), block(block_), record(record_), stop(stop_),
           layout(product_, weights_, block_.rows, block_.timesteps, picks(block_)), scratch(static_cast<char *>(scratch_)),
-          features(weights_.features), units(weights_.units) {}
+          features(weights_.features), units(weights_.units), carried(weights_.carried) {}
 
     static bool picks(const Block<T> &block) { return block.mask || block.input_dropout || block.recurrent_dropout; }
 
@@ -106,7 +110,7 @@ private:
         if (picks(block)) return walk_picked();
         if (record.seen && block.timesteps > 0) std::memset(record.seen, 1, static_cast<std::size_t>(block.rows));
         if (!run_plain({0, 1, block.rows}, 0, block.timesteps)) return false;
-        if (block.last_output) copy_rows(block.rows, record.now, units, block.last_output, block.last_output_row);
+        if (block.last_output) copy_rows(block.rows, record.now, carried, block.last_output, block.last_output_row);
         return true;
     }
 
@@ -118,162 +122,228 @@ private:
         std::ptrdiff_t first, apart, count;
     };
 
-    // The outputs are the states where they are kept; else two blocks take turns.
     bool run_plain(const Rows &rows, std::ptrdiff_t begin, std::ptrdiff_t end) {
-        const bool in_outputs = block.outputs && end - begin > 1;
-        const bool project = product.project && rows.count <= few && end - begin > 1;
-        const std::ptrdiff_t x_row = rows.apart * block.x_row, outputs_row = rows.apart * block.outputs_row;
-        const std::ptrdiff_t state_row = rows.apart * units;
-        T *const begun = record.now + rows.first * units;
-        T *now = begun, *then = record.then + rows.first * units;
+        Step<T> step{};
+        step.rows = rows.count, step.alone = block.alone;
+        step.x = block.x + rows.first * block.x_row + begin * block.x_time, step.x_stride = rows.apart * block.x_row;
+        const bool several = end - begin > 1;
+        step.projected = product.project && rows.count <= few && several;
+        return block.outputs && !weights.cell && several ? run_in_outputs(rows, begin, end, step)
+                                                         : run_in_records(rows, begin, end, step);
+    }
+
+    // h is all that is carried, and the outputs are its place.
+    bool run_in_outputs(const Rows &rows, std::ptrdiff_t begin, std::ptrdiff_t end, Step<T> &step) {
+        T *const record_now = record.now + rows.first * carried;
+        step.h = record_now, step.h_stride = rows.apart * carried;
+        step.out = block.outputs + rows.first * block.outputs_row + begin * block.outputs_time;
+        step.out_stride = rows.apart * block.outputs_row;
         for (std::ptrdiff_t t = begin; t < end; ++t) {
             if (stopped(t)) return false;
-            const std::ptrdiff_t since = (t - begin) % ahead;
-            if (project && since == 0) project_from(rows, t, end);
-            const T *const x = block.x + rows.first * block.x_row + t * block.x_time;
-            T *const outputs = block.outputs ? block.outputs + rows.first * block.outputs_row + t * block.outputs_time : nullptr;
-            if (in_outputs) {
-                const bool initial = t == begin;
-                const Step<T> step{rows.count, x, x_row, initial ? begun : outputs - block.outputs_time,
-                                   initial ? state_row : outputs_row, outputs, outputs_row, project, block.alone};
-                product.step(&weights, &step, at<T>(layout.workspace));
-                continue;
-            }
-            if (project) copy_rows(rows.count, at<T>(layout.projection) + since * units, ahead * units, then, state_row);
-            const Step<T> step{rows.count, x, x_row, now, state_row, then, state_row, project, block.alone};
+            if (step.projected && (t - begin) % ahead == 0)
+                project(rows, t, end, step.out, step.out_stride, block.outputs_time);
             product.step(&weights, &step, at<T>(layout.workspace));
-            std::swap(now, then);
-            if (outputs) copy_rows(rows.count, now, state_row, outputs, outputs_row);
+            step.h = step.out, step.h_stride = step.out_stride;
+            step.x += block.x_time, step.out += block.outputs_time;
         }
-        if (in_outputs)
-            copy_rows(rows.count, block.outputs + rows.first * block.outputs_row + (end - 1) * block.outputs_time, outputs_row,
-                      begun, state_row);
-        else if (now != begun && rows.count == block.rows)
-            std::swap(record.now, record.then);
-        else if (now != begun)
-            copy_rows(rows.count, now, state_row, begun, state_row);
+        copy_rows(rows.count, step.h, step.h_stride, record_now, rows.apart * carried);
         return true;
     }
 
-    // x . kernel of the timesteps from t on: where the outputs will be, else in projection (few, ahead, units)
-    void project_from(const Rows &rows, std::ptrdiff_t t, std::ptrdiff_t end) {
-        const std::ptrdiff_t count = end - t < ahead ? end - t : ahead;
-        for (std::ptrdiff_t i = 0; i < rows.count; ++i) {
-            const std::ptrdiff_t row = rows.first + i * rows.apart;
-            T *const out = block.outputs ? block.outputs + row * block.outputs_row + t * block.outputs_time
-                                         : at<T>(layout.projection) + i * ahead * units;
-            product.project(&weights, count, block.x + row * block.x_row + t * block.x_time, block.x_time, out,
-                            block.outputs ? block.outputs_time : units, at<T>(layout.workspace));
+    // Two records take turns. The outputs are copies: where there is one timestep, they may be x's memory.
+    bool run_in_records(const Rows &rows, std::ptrdiff_t begin, std::ptrdiff_t end, Step<T> &step) {
+        const std::ptrdiff_t first = rows.first * carried, record_row = rows.apart * carried, columns = weights.sums();
+        T *now = record.now + first, *then = record.then + first;
+        step.sums = at<T>(layout.sums), step.sums_stride = columns;
+        step.h_stride = step.before_stride = step.out_stride = record_row;
+        for (std::ptrdiff_t t = begin; t < end; ++t, step.x += block.x_time) {
+            if (stopped(t)) return false;
+            if (step.projected) {
+                T *const projection = at<T>(layout.projection), *const x_kernel = projection + (t - begin) % ahead * columns;
+                if (x_kernel == projection) project(rows, t, end, projection, ahead * columns, columns);
+                if (weights.cell)
+                    step.sums = x_kernel, step.sums_stride = ahead * columns;
+                else
+                    copy_rows(rows.count, x_kernel, ahead * columns, then, record_row);
+            }
+            step.h = step.before = now, step.out = then;
+            product.step(&weights, &step, at<T>(layout.workspace));
+            std::swap(now, then);
+            if (block.outputs)
+                copy_rows(rows.count, now, record_row, block.outputs + rows.first * block.outputs_row + t * block.outputs_time,
+                          rows.apart * block.outputs_row);
         }
+        if (now == record.now + first) return true;
+        if (rows.count == block.rows)
+            std::swap(record.now, record.then);
+        else
+            for (std::ptrdiff_t i = 0; i < rows.count; ++i) copy(now + i * record_row, carried, then + i * record_row);
+        return true;
+    }
+
+    // x . kernel of the timesteps from t on
+    void project(const Rows &rows, std::ptrdiff_t t, std::ptrdiff_t end, T *out, std::ptrdiff_t out_row, std::ptrdiff_t out_time) {
+        const std::ptrdiff_t count = end - t < ahead ? end - t : ahead;
+        for (std::ptrdiff_t i = 0; i < rows.count; ++i)
+            product.project(&weights, count, block.x + (rows.first + i * rows.apart) * block.x_row + t * block.x_time,
+                            block.x_time, out + i * out_row, out_time, at<T>(layout.workspace));
     }
 
     // ---- with a mask or dropout. A row that is not masked is live. Between two timesteps at which a row begins or ceases to
-    // live, the live rows are walked as above where they are evenly apart; else they are picked, side by side in any order.
-    // So the work is in proportion to them, and no NaN leaks from masked timesteps.
+    // live, all rows, or a few, are walked as above, where they are; others are picked, side by side in any order. So the work
+    // is in proportion to the rows that are live, and no NaN leaks from masked timesteps.
 
     bool walk_picked() {
-        for (std::ptrdiff_t row = 0; row < block.rows; ++row) since()[row] = 0;
+        for (std::ptrdiff_t row = 0; row < block.rows; ++row) {
+            since()[row] = 0;
+            until()[row] = next_change(row, -1, false);
+        }
         for (std::ptrdiff_t t = 0, end; t < block.timesteps; t = end) {
-            for (end = t + 1; end < block.timesteps && !changes(end);) ++end;
+            change(t);
+            end = block.timesteps;
+            for (std::ptrdiff_t row = 0; row < block.rows; ++row) end = until()[row] < end ? until()[row] : end;
             Rows rows{};
-            const bool even = find_live(t, rows) && !block.input_dropout && !block.recurrent_dropout;
-            if (even) put_back();
-            change(t, !even);
-            if (rows.count > 0 && !(even ? run_plain(rows, t, end) : run_picked(t, end))) return false;
+            const bool plain = find_plain(rows);
+            if (plain != (picked == 0)) plain ? put_back() : pick();
+            if (alive > 0 && !(plain ? run_plain(rows, t, end) : run_picked(t, end))) return false;
         }
         put_back();
         for (std::ptrdiff_t row = 0; row < block.rows; ++row) fill(row, block.timesteps);
         if (block.last_output)
             for (std::ptrdiff_t row = 0; row < block.rows; ++row)
-                repeat(row, masked(row, block.timesteps - 1), block.last_output + row * block.last_output_row);
+                repeat(row, since()[row] >= 0, block.last_output + row * block.last_output_row);
         return true;
     }
 
-    bool masked(std::ptrdiff_t row, std::ptrdiff_t t) const {
-        return block.mask && t >= 0 && !block.mask[row * block.mask_row + t * block.mask_time];
+    // The first timestep after t at which a row that is live is masked, or the other way round; else the end.
+    std::ptrdiff_t next_change(std::ptrdiff_t row, std::ptrdiff_t t, bool is_live) const {
+        if (!block.mask) return is_live ? block.timesteps : 0;
+        const std::uint8_t *const mask = block.mask + row * block.mask_row;
+        for (++t; t < block.timesteps && (mask[t * block.mask_time] != 0) == is_live;) ++t;
+        return t;
     }
 
-    // Whether at t other rows are live than one timestep before.
-    bool changes(std::ptrdiff_t t) const {
-        if (!block.mask) return false;
-        for (std::ptrdiff_t row = 0; row < block.rows; ++row)
-            if (masked(row, t) != masked(row, t - 1)) return true;
-        return false;
+    // Rows begin and cease to live at t. What is picked follows; if nothing is, it stays so.
+    void change(std::ptrdiff_t t) {
+        const bool follow = picked > 0;
+        for (std::ptrdiff_t row = 0; row < block.rows; ++row) {
+            if (until()[row] != t) continue;
+            const bool is_live = since()[row] >= 0;  // from now on
+            until()[row] = next_change(row, t, is_live);
+            if (is_live) {
+                fill(row, t);
+                since()[row] = -1;
+                if (record.seen) record.seen[row] = 1;
+                if (follow) pick(row);
+            } else {
+                since()[row] = t;
+                if (follow) drop(row);
+            }
+            alive += is_live ? 1 : -1;
+        }
     }
 
-    // The rows that are live at t; and whether they are evenly apart, else only their count is right.
-    bool find_live(std::ptrdiff_t t, Rows &rows) const {
+    // Whether the rows that are live can be walked where they are.
+    bool find_plain(Rows &rows) const {
+        if (block.input_dropout || block.recurrent_dropout) return false;
+        rows = {0, 1, alive};
+        if (alive == block.rows || alive == 0) return true;
+        if (alive > few) return false;
+        std::ptrdiff_t count = 0;
         bool even = true;
         for (std::ptrdiff_t row = 0; row < block.rows; ++row) {
-            if (masked(row, t)) continue;
-            if (rows.count == 0) rows.first = row;
-            if (rows.count == 1) rows.apart = row - rows.first;
-            even = even && row == rows.first + rows.count * rows.apart;
-            ++rows.count;
+            if (since()[row] >= 0) continue;
+            if (count == 0) rows.first = row;
+            if (count == 1) rows.apart = row - rows.first;
+            even = even && row == rows.first + count * rows.apart;
+            ++count;
         }
         return even;
     }
 
-    // Brings `since`, and what is picked if anything shall be, to timestep t.
-    void change(std::ptrdiff_t t, bool pick) {
-        for (std::ptrdiff_t i = 0; i < picked;) {
-            if (!masked(live()[i], t)) {
-                ++i;
-                continue;
-            }
-            copy(now() + i * units, units, record.now + live()[i] * units);
-            if (i == --picked) break;
-            copy(now() + picked * units, units, now() + i * units);  // the last takes the place
-            live()[i] = live()[picked];
-        }
-        const bool none = picked == 0;
-        for (std::ptrdiff_t row = 0; row < block.rows; ++row) {
-            const bool was_live = since()[row] < 0;
-            if (masked(row, t)) {
-                if (was_live) since()[row] = t;
-                continue;
-            }
-            if (!was_live) {
-                fill(row, t);
-                since()[row] = -1;
-                if (record.seen) record.seen[row] = 1;
-            }
-            if (!pick || (was_live && !none)) continue;
-            copy(record.now + row * units, units, now() + picked * units);
-            live()[picked++] = row;
-        }
+    void pick() {
+        for (std::ptrdiff_t row = 0; row < block.rows; ++row)
+            if (since()[row] < 0) pick(row);
+    }
+
+    void pick(std::ptrdiff_t row) {
+        copy(record.now + row * carried, carried, now() + picked * carried);
+        live()[picked] = row;
+        place()[row] = picked++;
+    }
+
+    // Puts a row back; the last takes its place.
+    void drop(std::ptrdiff_t row) {
+        const std::ptrdiff_t i = place()[row];
+        copy(now() + i * carried, carried, record.now + row * carried);
+        if (i == --picked) return;
+        copy(now() + picked * carried, carried, now() + i * carried);
+        live()[i] = live()[picked];
+        place()[live()[i]] = i;
     }
 
     void put_back() {
-        for (std::ptrdiff_t i = 0; i < picked; ++i) copy(now() + i * units, units, record.now + live()[i] * units);
+        for (std::ptrdiff_t i = 0; i < picked; ++i) copy(now() + i * carried, carried, record.now + live()[i] * carried);
         picked = 0;
     }
 
     bool run_picked(std::ptrdiff_t begin, std::ptrdiff_t end) {
-        T *const x = at<T>(layout.x), *const h = at<T>(layout.h);
+        Step<T> step{};
+        step.rows = picked, step.places = live(), step.alone = block.alone;
+        step.h_stride = block.recurrent_dropout ? units : carried;
+        step.before_stride = step.out_stride = carried;
+        step.sums = at<T>(layout.sums), step.sums_stride = weights.sums();
+        step.x = block.x + begin * block.x_time, step.x_stride = block.x_row;
+        if (block.input_dropout) step.x = at<T>(layout.x), step.x_stride = features;
+        T *outputs = block.outputs ? block.outputs + begin * block.outputs_time : nullptr;
+        step.outputs_stride = block.outputs_row;
         for (std::ptrdiff_t t = begin; t < end; ++t) {
             if (stopped(t)) return false;
-            for (std::ptrdiff_t i = 0; i < picked; ++i) {
-                const std::ptrdiff_t row = live()[i];
-                take(block.x + row * block.x_row + t * block.x_time,
-                     block.input_dropout ? block.input_dropout + row * features : nullptr, features, x + i * features);
-                if (block.recurrent_dropout)  // the state that is carried stays whole
-                    take(now() + i * units, block.recurrent_dropout + row * units, units, h + i * units);
-            }
-            const Step<T> step{picked, x, features, block.recurrent_dropout ? h : now(), units, then(), units, false, block.alone};
+            step.h = step.before = now(), step.out = then(), step.outputs = block.timesteps > 1 ? outputs : nullptr;
+            if (block.input_dropout) drop_inputs(t);
+            if (block.recurrent_dropout) step.h = drop_states();
             product.step(&weights, &step, at<T>(layout.workspace));
             std::swap(layout.now, layout.then);
-            for (std::ptrdiff_t i = 0; block.outputs && i < picked; ++i)
-                copy(now() + i * units, units, block.outputs + live()[i] * block.outputs_row + t * block.outputs_time);
+            if (!block.input_dropout) step.x += block.x_time;
+            if (outputs) outputs += block.outputs_time;
         }
+        if (block.outputs && block.timesteps == 1)  // which may be x's memory
+            for (std::ptrdiff_t i = 0; i < picked; ++i) copy(now() + i * carried, units, block.outputs + live()[i] * block.outputs_row);
         return true;
+    }
+
+    // x_t after dropout, (rows, features), each in its own row
+    void drop_inputs(std::ptrdiff_t t) {
+        for (std::ptrdiff_t i = 0; i < picked; ++i) {
+            const std::ptrdiff_t row = live()[i];
+            multiply(block.x + row * block.x_row + t * block.x_time, block.input_dropout + row * features, features,
+                     at<T>(layout.x) + row * features);
+        }
+    }
+
+    // h_{t-1} after dropout, (picked, units); the state that is carried stays whole.
+    const T *drop_states() {
+        T *const h = at<T>(layout.h);
+        for (std::ptrdiff_t i = 0; i < picked; ++i)
+            multiply(now() + i * carried, block.recurrent_dropout + live()[i] * units, units, h + i * units);
+        return h;
+    }
+
+    static void multiply(const T *a, const T *b, std::ptrdiff_t count, T *to) {
+        for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = a[i] * b[i];
     }
 
     // The outputs of a row from the timestep on at which it ceased to live, up to t.
     void fill(std::ptrdiff_t row, std::ptrdiff_t t) {
-        if (!block.outputs || since()[row] < 0) return;
-        for (std::ptrdiff_t dead = since()[row]; dead < t; ++dead)
-            repeat(row, true, block.outputs + row * block.outputs_row + dead * block.outputs_time);
+        const std::ptrdiff_t dead = since()[row], time = block.outputs_time;
+        if (!block.outputs || dead < 0 || dead >= t) return;
+        T *const first = block.outputs + row * block.outputs_row + dead * time;
+        repeat(row, true, first);
+        if (time == units)  // one run of memory: twice as much at a time is what it takes fastest
+            for (std::ptrdiff_t done = 1, more; done < t - dead; done += more)
+                copy(first, (more = done < t - dead - done ? done : t - dead - done) * units, first + done * units);
+        else
+            for (std::ptrdiff_t i = 1; i < t - dead; ++i) copy(first, units, first + i * time);
     }
 
     // out := h. A masked row repeats its last output, which is zeros before its first unmasked timestep.
@@ -281,12 +351,7 @@ private:
         if (dead && (block.zero_output_for_mask || !record.seen[row]))
             std::memset(out, 0, static_cast<std::size_t>(units) * sizeof(T));
         else
-            copy(record.now + row * units, units, out);
-    }
-
-    static void take(const T *from, const T *factors, std::ptrdiff_t count, T *to) {
-        if (!factors) return copy(from, count, to);
-        for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[i] * factors[i];
+            copy(record.now + row * carried, units, out);
     }
 
     static void copy(const T *from, std::ptrdiff_t count, T *to) {
@@ -300,8 +365,10 @@ private:
 
     T *now() const { return at<T>(layout.now); }
     T *then() const { return at<T>(layout.then); }
-    std::ptrdiff_t *live() const { return at<std::ptrdiff_t>(layout.live); }    // which rows were picked
-    std::ptrdiff_t *since() const { return at<std::ptrdiff_t>(layout.since); }  // masked from this timestep on; -1: live
+    std::ptrdiff_t *live() const { return at<std::ptrdiff_t>(layout.live); }     // which rows were picked
+    std::ptrdiff_t *place() const { return at<std::ptrdiff_t>(layout.places); }  // of each row that was, in `live`
+    std::ptrdiff_t *since() const { return at<std::ptrdiff_t>(layout.since); }   // masked from this timestep on; -1: live
+    std::ptrdiff_t *until() const { return at<std::ptrdiff_t>(layout.until); }   // when that changes
 
     const Product<T> &product;
     const Weights<T> &weights;
@@ -310,8 +377,8 @@ private:
     const Stop stop;
     Layout layout;
     char *const scratch;
-    const std::ptrdiff_t features, units;
-    std::ptrdiff_t stretch = 64, picked = 0;
+    const std::ptrdiff_t features, units, carried;
+    std::ptrdiff_t stretch = 64, alive = 0, picked = 0;
 };
 
 }  // namespace cyrnn

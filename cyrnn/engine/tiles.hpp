@@ -182,35 +182,52 @@ template <class T> struct Tiles {
     struct Walk {
         const Weights<T> &weights;
         const Step<T> &step;
-        bool with_h;  // and the activation
-        T *workspace;
+        const T *x;      // (rows, features)
+        std::ptrdiff_t x_stride;
+        bool with_h;     // and what follows the product
+        bool activates;  // panel by panel, in place
+        T *sums;         // (rows, columns)
+        std::ptrdiff_t sums_stride;
+        T *workspace;    // (rows, the last panel's width), whole vectors
 
         Operands operands(std::ptrdiff_t first, std::ptrdiff_t width, T *c, std::ptrdiff_t c_stride) const {
             const T *const b = weights.panels + first * weights.depth;
             const std::ptrdiff_t features = weights.features, units = with_h ? weights.depth - features : 0;
-            return {{step.x, step.x_stride, features, b},
+            return {{x, x_stride, features, b},
                     {step.h, step.h_stride, units, b + features * width},
                     weights.depth * columns, stretch_of(weights.units), c, c_stride, Sums::fresh};
         }
 
         template <int panels> void full(std::ptrdiff_t &first) const {
-            const T *const bias = weights.bias ? weights.bias + first : nullptr;
-            T *const c = step.out + first;
-            Strip<panels, 2, lanes>::run(step.rows, operands(first, columns, c, step.out_stride), step.projected, step.alone);
-            if (with_h && !weights.by_row) weights.activate(c, step.out_stride, bias, step.rows, panels * columns);
+            const Operands all = operands(first, columns, sums + first, sums_stride);
+            const std::ptrdiff_t most = activates && step.outputs ? together() : step.rows;
+            for (std::ptrdiff_t row = 0, rows; row < step.rows; row += rows) {
+                rows = step.rows - row < most ? step.rows - row : most;
+                Operands o = all;
+                o.c += row * o.c_stride, o.x.a += row * o.x.a_stride, o.h.a += row * o.h.a_stride;
+                Strip<panels, 2, lanes>::run(rows, o, step.projected, step.alone);
+                if (!activates) continue;
+                weights.activate(o.c, sums_stride, weights.bias ? weights.bias + first : nullptr, rows, panels * columns);
+                if (step.outputs) emit(row, rows, first, panels * columns);
+            }
             first += panels * columns;
         }
 
-        // The last panel is computed in the workspace: `out` has no room for its padding.
+        std::ptrdiff_t together() const {
+            const std::ptrdiff_t tiles = (step.rows + CYRNN_TILE_ROWS - 1) / CYRNN_TILE_ROWS;
+            return weights.depth * columns * sizeof(T) <= 32768 ? (step.rows + tiles - 1) / tiles : step.rows;
+        }
+
+        // The last panel is computed in the workspace: `sums` has no room for its padding.
         template <int vectors, std::ptrdiff_t width> void last(std::ptrdiff_t first) const {
-            const std::ptrdiff_t rest = weights.units - first;
+            const std::ptrdiff_t rest = weights.sums() - first;
             if (step.projected)
                 for (std::ptrdiff_t i = 0; i < step.rows; ++i)
                     for (std::ptrdiff_t j = 0; j < width; ++j)
-                        workspace[i * width + j] = j < rest ? step.out[i * step.out_stride + first + j] : 0;
+                        workspace[i * width + j] = j < rest ? sums[i * sums_stride + first + j] : 0;
             Strip<1, vectors, width / vectors>::run(step.rows, operands(first, width, workspace, width), step.projected,
                                                     step.alone);
-            if (with_h && !weights.by_row) {
+            if (activates) {
                 using W = Vector<width / vectors>;
                 for (T *at = workspace; weights.bias && at < workspace + step.rows * width; at += width)
                     for (int j = 0; j < vectors; ++j)
@@ -219,23 +236,29 @@ template <class T> struct Tiles {
                 weights.activate(workspace, count, nullptr, 1, count);
             }
             for (std::ptrdiff_t i = 0; i < step.rows; ++i)
-                for (std::ptrdiff_t j = 0; j < rest; ++j) step.out[i * step.out_stride + first + j] = workspace[i * width + j];
+                for (std::ptrdiff_t j = 0; j < rest; ++j) sums[i * sums_stride + first + j] = workspace[i * width + j];
+            if (activates && step.outputs) emit(0, step.rows, first, rest);
+        }
+
+        // Some columns of h to their places in the outputs. Between two panels the stores wait for no memory.
+        void emit(std::ptrdiff_t row, std::ptrdiff_t rows, std::ptrdiff_t first, std::ptrdiff_t count) const {
+            for (std::ptrdiff_t i = row; i < row + rows; ++i)
+                copy(step.out + i * step.out_stride + first, count, step.outputs + step.place(i) * step.outputs_stride + first);
         }
 
         void run() const {
-            const std::ptrdiff_t units = weights.units;
+            const std::ptrdiff_t all = weights.sums();
             std::ptrdiff_t first = 0;
             if (step.rows == 1)
-                while (units - first >= 4 * columns) full<4>(first);
+                while (all - first >= 4 * columns) full<4>(first);
             if (step.rows <= 3)
-                while (units - first >= 2 * columns) full<2>(first);
-            while (units - first >= columns) full<1>(first);
+                while (all - first >= 2 * columns) full<2>(first);
+            while (all - first >= columns) full<1>(first);
             rest(first);
-            if (with_h && weights.by_row) weights.activate(step.out, step.out_stride, weights.bias, step.rows, units);
         }
 
         void rest(std::ptrdiff_t first) const {
-            const std::ptrdiff_t width = last_width(weights.units - first);
+            const std::ptrdiff_t width = last_width(weights.sums() - first);
             if (width == columns)
                 last<2, columns>(first);
             else if (width == lanes)
@@ -252,18 +275,46 @@ template <class T> struct Tiles {
         }
     };
 
+    static void copy(const T *from, std::ptrdiff_t count, T *to) {
+        std::ptrdiff_t i = 0;
+        for (; i + lanes <= count; i += lanes) Vector<lanes>::store(to + i, Vector<lanes>::load(from + i));
+        for (; i < count; ++i) to[i] = from[i];
+    }
+
+    static std::ptrdiff_t last_panel(const Weights<T> &weights, std::ptrdiff_t rows) {
+        return rows * last_width(weights.sums() % columns) + lanes;
+    }
+
     static std::ptrdiff_t workspace(const Weights<T> *weights, std::ptrdiff_t rows) {
-        return rows * last_width(weights->units % columns) + lanes;
+        return last_panel(*weights, rows) + rows * weights->features;
     }
 
     static void step(const Weights<T> *weights, const Step<T> *step, T *workspace) {
-        Walk{*weights, *step, true, workspace}.run();
+        const bool in_place = !weights->cell;
+        const T *x = step->x;
+        std::ptrdiff_t x_stride = step->x_stride;
+        if (step->places) {  // rows that are here and there are brought side by side: each panel reads them
+            T *const beside = workspace + last_panel(*weights, step->rows);
+            for (std::ptrdiff_t i = 0; i < step->rows; ++i)
+                copy(x + step->places[i] * x_stride, weights->features, beside + i * weights->features);
+            x = beside, x_stride = weights->features;
+        }
+        const Walk walk{*weights, *step, x, x_stride, true, in_place && !weights->by_row, in_place ? step->out : step->sums,
+                        in_place ? step->out_stride : step->sums_stride, workspace};
+        walk.run();
+        if (walk.activates) return;
+        if (weights->cell)
+            weights->cell->finish(weights, step);
+        else
+            weights->activate(step->out, step->out_stride, weights->bias, step->rows, weights->units);
+        if (step->outputs) walk.emit(0, step->rows, 0, weights->units);
     }
 
     static void project(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
                         std::ptrdiff_t out_stride, T *workspace) {
-        const Step<T> step{rows, x, x_stride, x, x_stride, out, out_stride, false, false};
-        Walk{*weights, step, false, workspace}.run();
+        Step<T> step{};
+        step.rows = rows, step.h = x;
+        Walk{*weights, step, x, x_stride, false, false, out, out_stride, workspace}.run();
     }
 };
 

@@ -20,6 +20,8 @@ bool single(const cyrnn_model &model) { return model.layers[0]->single; }
 template <class T> bool holds(const cyrnn_model &model) { return single(model) == (sizeof(T) == sizeof(float)); }
 
 std::ptrdiff_t units_of(const Prepared &layer) { return layer.single ? layer.f32.units : layer.f64.units; }
+std::ptrdiff_t sums_of(const Prepared &layer) { return layer.single ? layer.f32.sums() : layer.f64.sums(); }
+std::ptrdiff_t carried_of(const Prepared &layer) { return layer.single ? layer.f32.carried : layer.f64.carried; }
 
 // For as long as a function uses a runner, so that two threads cannot.
 class Taken {
@@ -103,7 +105,8 @@ std::int64_t largest_batch(const cyrnn_model &model) {
     double row = 0;  // bytes, more than a runner needs for each
     for (const auto &layer : model.layers) {
         const double features = static_cast<double>(layer->single ? layer->f32.features : layer->f64.features);
-        row += 8 * (4 * features + (256 + 32) * static_cast<double>(units_of(*layer)) + 64);
+        row += 8 * (4 * features + (256 + 32) * static_cast<double>(sums_of(*layer)) +
+                    2 * static_cast<double>(carried_of(*layer)) + 64);
     }
     const double most = static_cast<double>(PTRDIFF_MAX) / 4 / row;
     return most < 1 ? 0 : static_cast<std::int64_t>(most);
@@ -114,7 +117,7 @@ template <class T> Layout layout_of(const cyrnn_model &model, std::ptrdiff_t bat
     layout.states = Run<T>::aligned(sizeof(cyrnn_runner));
     layout.rows = layout.scratch = layout.states + Run<T>::aligned(model.layers.size() * sizeof(cyrnn_runner::State));
     for (const auto &layer : model.layers)
-        layout.scratch += 2 * Run<T>::aligned(static_cast<std::size_t>(batch * layer->template weights<T>().units) * sizeof(T));
+        layout.scratch += 2 * Run<T>::aligned(static_cast<std::size_t>(batch * layer->template weights<T>().carried) * sizeof(T));
     layout.end = layout.scratch + Run<T>::scratch_bytes(model, batch);
     return layout;
 }
@@ -135,7 +138,7 @@ Status runner_size(const cyrnn_model *model, std::int64_t batch, std::size_t *by
 template <class T> void place_states(cyrnn_runner &runner, char *at) {
     for (std::size_t l = 0; l < runner.model->layers.size(); ++l) {
         const Prepared &layer = *runner.model->layers[l];
-        const std::size_t bytes = Run<T>::aligned(static_cast<std::size_t>(runner.batch * layer.weights<T>().units) * sizeof(T));
+        const std::size_t bytes = Run<T>::aligned(static_cast<std::size_t>(runner.batch * layer.weights<T>().carried) * sizeof(T));
         new (runner.states + l) cyrnn_runner::State{at, at + bytes, Run<T>::slice_of(layer, runner.batch)};
         at += 2 * bytes;
     }
@@ -224,8 +227,9 @@ Status state_rows(cyrnn_runner *runner, std::int32_t layer, std::int64_t first_r
     const Status status = layer_units(runner->model, layer, &units);
     if (status != CYRNN_OK) return status;
     if (first_row < 0 || rows < 0 || first_row > runner->batch || rows > runner->batch - first_row) return CYRNN_OUT_OF_RANGE;
-    *state = static_cast<T *>(runner->states[layer].now) + first_row * units;
-    *bytes = static_cast<std::size_t>(rows * units) * sizeof(T);
+    const std::ptrdiff_t carried = carried_of(*runner->model->layers[static_cast<std::size_t>(layer)]);
+    *state = static_cast<T *>(runner->states[layer].now) + first_row * carried;
+    *bytes = static_cast<std::size_t>(rows * carried) * sizeof(T);
     return CYRNN_OK;
 }
 
@@ -263,7 +267,7 @@ Status reset(cyrnn_runner *runner) noexcept {
     if (!taken.was_free) return CYRNN_BUSY;
     const std::size_t item = single(*runner->model) ? sizeof(float) : sizeof(double);
     for (std::size_t l = 0; l < runner->model->layers.size(); ++l)
-        std::memset(runner->states[l].now, 0, static_cast<std::size_t>(runner->batch * units_of(*runner->model->layers[l])) * item);
+        std::memset(runner->states[l].now, 0, static_cast<std::size_t>(runner->batch * carried_of(*runner->model->layers[l])) * item);
     return CYRNN_OK;
 }
 

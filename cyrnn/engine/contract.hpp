@@ -39,7 +39,7 @@ template <class T> struct Sequences {  // one call
     std::ptrdiff_t batch, timesteps;
     const T *x;                             // (batch, timesteps, features), in processing order
     std::ptrdiff_t x_batch, x_time, x_feature;
-    const T *initial_state;                 // (batch, units), or null for zeros
+    const T *initial_state;                 // (batch, carried), or null for zeros
     const std::uint8_t *mask;               // (batch, timesteps), 0 = skip; or null
     std::ptrdiff_t mask_batch, mask_time;
     bool zero_output_for_mask;
@@ -49,7 +49,7 @@ template <class T> struct Sequences {  // one call
     std::ptrdiff_t outputs_batch, outputs_time;
     T *last_output;                         // (batch, units), or null
     std::ptrdiff_t last_output_batch;
-    T *state;                               // (batch, units), or null
+    T *state;                               // (batch, carried), or null
 };
 
 // One timestep of some rows:
@@ -58,9 +58,10 @@ template <class T> struct Sequences {  // one call
 //   out := cell(x . kernel + h . recurrent_kernel, before)
 template <class T> struct Step {
     std::ptrdiff_t rows;
-    const std::ptrdiff_t *places;  // (rows): where each is in x and in outputs; or null: one after another
     const T *x;        // (rows, features)
     std::ptrdiff_t x_stride;
+    const std::ptrdiff_t *places;  // (rows): which row of x each is, and of outputs; or null: they are in order
+    T *beside;         // (rows, features): room for those of x, side by side; null where x is so already
     const T *h;        // (rows, units); not read by a dense layer
     std::ptrdiff_t h_stride;
     const T *before;   // (rows, carried): the records before, for a cell
@@ -69,12 +70,13 @@ template <class T> struct Step {
     std::ptrdiff_t sums_stride;
     T *out;            // (rows, carried): the records after; overlaps none of the others
     std::ptrdiff_t out_stride;
-    T *outputs;        // (rows, units): where h goes too; or null
+    T *outputs;        // (rows, units): where h is copied to; or null
     std::ptrdiff_t outputs_stride;
     bool projected;    // out, or sums, holds x . kernel already, and x is not read
     bool alone;        // a batch of one row
 
-    std::ptrdiff_t place(std::ptrdiff_t row) const { return places ? places[row] : row; }
+    const T *x_row(std::ptrdiff_t row) const { return x + (beside ? places[row] : row) * x_stride; }
+    T *outputs_row(std::ptrdiff_t row) const { return outputs + (places ? places[row] : row) * outputs_stride; }
 };
 
 // What is done with the sums where that is more than one activation. The engines know no cell but this.
@@ -82,6 +84,11 @@ template <class T> struct Cell {
     std::ptrdiff_t gates, states;
     // The records after (step->out) from the sums, gate after gate and without the bias, and the records before.
     void (*finish)(const Weights<T> *weights, const Step<T> *step);
+};
+
+struct Cells {  // one cell for both dtypes: what a capsule named "cyrnn.engine.Cell" holds. It lives as long as the process.
+    Cell<float> f32;
+    Cell<double> f64;
 };
 
 struct Stop {  // asked between stretches of work: has the call been interrupted?

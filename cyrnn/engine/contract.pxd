@@ -58,11 +58,16 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         ptrdiff_t out_stride
         T *outputs
         ptrdiff_t outputs_stride
-        ptrdiff_t place(ptrdiff_t row)
+        const T *x_row(ptrdiff_t row)
+        T *outputs_row(ptrdiff_t row)
 
     cdef cppclass Cell[T]:
         ptrdiff_t gates, states
         void (*finish)(const Weights[T] *weights, const Step[T] *step) noexcept nogil
+
+    cdef cppclass Cells:
+        Cell[float] f32
+        Cell[double] f64
 
     cdef cppclass Product[T]:
         ptrdiff_t (*workspace)(const Weights[T] *weights, ptrdiff_t rows) noexcept nogil

@@ -79,7 +79,7 @@ cdef inline bint simple_step(const Weights[real] *weights, const Step[real] *ste
     """inputs := [x, h]; and sums := inputs . kernels, where that is no product of matrices. Whether it is not."""
     cdef ptrdiff_t row, rows = step.rows, features = weights.features, columns = weights.sums(), depth = weights.depth
     for row in range(rows):
-        memcpy(inputs + row * depth, step.x + step.place(row) * step.x_stride, features * sizeof(real))
+        memcpy(inputs + row * depth, step.x_row(row), features * sizeof(real))
         memcpy(inputs + row * depth + features, step.h + row * step.h_stride, (depth - features) * sizeof(real))
     if depth == 0:
         for row in range(rows):
@@ -98,7 +98,7 @@ cdef inline void finish(const Weights[real] *weights, const Step[real] *step) no
         weights.activate(step.out, step.out_stride, weights.bias, step.rows, weights.units)
     if step.outputs != NULL:
         for row in range(step.rows):
-            memcpy(step.outputs + step.place(row) * step.outputs_stride, step.out + row * step.out_stride,
+            memcpy(step.outputs_row(row), step.out + row * step.out_stride,
                    weights.units * sizeof(real))
 
 

@@ -37,11 +37,11 @@ public:
         const bool picks = given(mask) || given(input_dropout) || given(recurrent_dropout);
         return Recurrence<T>::scratch_bytes(p->product<T>(), p->weights<T>(), rows, timesteps, picks);
     }
-    std::ptrdiff_t carried(const Prepared *p) const override { return p->weights<T>().units; }
+    std::ptrdiff_t carried(const Prepared *p) const override { return p->weights<T>().carried; }
     bool recurrent() const override { return true; }
     double multiply_adds(const Prepared *p) const override {
         const Weights<T> &w = p->weights<T>();
-        return double(w.units) * double(w.depth);
+        return double(w.sums()) * double(w.depth);
     }
 
     bool run(const Work &work) const noexcept override {
@@ -65,14 +65,14 @@ public:
     }
 
 private:
-    // Each state has as many elements as there are units.
+    // A record has the states one after another, each of as many elements as there are units.
     void begin(const Work &work, const Weights<T> &weights, Record<T> &record) const {
         const std::size_t bytes = std::size_t(weights.units) * sizeof(T);
         std::memset(record.seen, 0, std::size_t(work.rows));
-        for (std::ptrdiff_t s = 0; s < weights.units / weights.units; ++s) {
+        for (std::ptrdiff_t s = 0; s * weights.units < weights.carried; ++s) {
             const Place from = s < count ? work.places[states + s] : Place{};
             T *to = record.now + s * weights.units;
-            for (std::ptrdiff_t row = 0; row < work.rows; ++row, to += weights.units)
+            for (std::ptrdiff_t row = 0; row < work.rows; ++row, to += weights.carried)
                 if (from.data)
                     std::memcpy(to, address<T>(from) + row * from.row, bytes);
                 else
@@ -86,7 +86,7 @@ private:
             const Place to = work.places[states + count + s];
             if (!to.data) continue;
             const T *from = record.now + s * weights.units;
-            for (std::ptrdiff_t row = 0; row < work.rows; ++row, from += weights.units)
+            for (std::ptrdiff_t row = 0; row < work.rows; ++row, from += weights.carried)
                 std::memcpy(address<T>(to) + row * to.row, from, bytes);
         }
     }

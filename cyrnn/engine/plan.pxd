@@ -27,7 +27,8 @@ cdef class Packed:
 @cython.final
 cdef class Plan(Packed):
     cdef readonly ptrdiff_t features    # of an input row
-    cdef readonly ptrdiff_t units       # of a state and an output row
+    cdef readonly ptrdiff_t units       # of an output row
+    cdef readonly ptrdiff_t carried     # elements of a row's state: the units, for each state that the cell has
     cdef readonly str activation        # Keras' name
     cdef readonly str engine            # "simd" or "blas"
     cdef readonly str isa               # instruction set of the vectorised parts

@@ -27,6 +27,7 @@ def replace(slots: list[Slot], values: list[Any]) -> None: ...
 class Plan(Packed):
     features: int
     units: int
+    carried: int
     activation: str
     engine: str
     isa: str
@@ -38,6 +39,8 @@ class Plan(Packed):
         activation: str,
         isa: str | None = None,
         engine: str | None = None,
+        *,
+        cell: object = None,  # a capsule "cyrnn.engine.Cell"
     ) -> None: ...
     def call(
         self,

@@ -17,7 +17,7 @@ from cyrnn.engine.choice import choose_engine
 from cyrnn.engine.panels import checked, packed
 
 from cyrnn.engine.contract cimport (
-    Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_name,
+    Cell, Cells, Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_name,
     Sequences, guard_pages_exist, real, simd_best, simd_by_name,
 )
 
@@ -70,9 +70,11 @@ cdef class Plan(Packed):
     isa : "generic", "avx2" or "avx512"; None takes the environment's CYRNN_ISA, else the widest this CPU runs
     engine : "simd", "blas" or "auto"; None takes the environment's CYRNN_ENGINE, else "auto": simd, which is the faster
         on every shape measured, where the instruction set is wider than the generic one, or units are few; else blas
+    cell : a capsule "cyrnn.engine.Cell" (see contract.hpp), or None. With one, the kernels have `gates` times as many
+        columns as units, and so has the bias; a state has `carried` elements, h first.
     """
 
-    def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None, str engine=None):
+    def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None, str engine=None, *, cell=None):
         dtype = numpy.asarray(kernel).dtype
         if dtype not in (numpy.float32, numpy.float64):
             raise TypeError(f"kernel must be float32 or float64, got {dtype}")
@@ -80,20 +82,23 @@ cdef class Plan(Packed):
         kernel = numpy.asarray(kernel, order="C")
         if kernel.ndim != 2:
             raise ValueError(f"kernel must have shape (features, units), got {kernel.shape}")
-        features, units = kernel.shape
-        if features + units > INT_MAX // 2:
+        features, columns = kernel.shape
+        cdef const Cells *cells = cells_of(cell, recurrent_kernel is not None, columns)
+        units = columns if cells == NULL else columns // cells.f32.gates
+        if features + columns > INT_MAX // 2:
             raise ValueError(f"kernel of shape {kernel.shape} is larger than BLAS can count: {INT_MAX // 2}")
         parts = [kernel]
         if recurrent_kernel is not None:
-            parts.append(checked("recurrent_kernel", recurrent_kernel, (units, units), dtype))
+            parts.append(checked("recurrent_kernel", recurrent_kernel, (units, columns), dtype))
         kernels = numpy.concatenate(parts)  # copies: what the caller does to its arrays is its own affair
-        bias = None if bias is None else checked("bias", bias, (units,), dtype).copy()
+        bias = None if bias is None else checked("bias", bias, (columns,), dtype).copy()
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
         cdef const Simd *simd = choose_simd(isa)
         self.isa = (<bytes> simd.name).decode()
-        self.engine = choose_engine(engine, self.isa, units)
+        self.engine = choose_engine(engine, self.isa, columns)
         self.features, self.units, self.dtype, self.activation = features, units, dtype, activation
+        self.carried = units if cells == NULL else units * cells.f32.states
         cdef int index = ACTIVATIONS[activation]
         self.prepared = make_shared[Prepared]()
         cdef Prepared *prepared = self.prepared.get()
@@ -113,17 +118,21 @@ cdef class Plan(Packed):
             fill_weights[float](prepared, &prepared.f32, features, units, depth, kernels, kernels_t, panels, bias)
             prepared.f32.activate = simd.activate_f32[index]
             prepared.f32.by_row = activation_by_row(index)
+            if cells != NULL:
+                set_cell[float](&prepared.f32, &cells.f32)
         else:
             fill_weights[double](prepared, &prepared.f64, features, units, depth, kernels, kernels_t, panels, bias)
             prepared.f64.activate = simd.activate_f64[index]
             prepared.f64.by_row = activation_by_row(index)
+            if cells != NULL:
+                set_cell[double](&prepared.f64, &cells.f64)
 
     def call(self, x, *, initial_state=None, mask=None, bint zero_output_for_mask=False, bint go_backwards=False,
              input_dropout=None, recurrent_dropout=None, outputs=None, last_output=None, state=None):
         """A `Call`: what `run` needs to go over x (batch, timesteps, features) and fill the arrays that are given.
 
         x, and the mask (batch, timesteps; bool), may have any strides. All other arrays are of the plan's dtype:
-        initial_state and state (batch, units), input_dropout (batch, features) and recurrent_dropout (batch, units) as
+        initial_state and state (batch, carried), input_dropout (batch, features) and recurrent_dropout (batch, units) as
         factors, C-contiguous; outputs (batch, timesteps, units) in processing order and last_output (batch, units),
         contiguous along units. Raises ValueError for a wrong shape, dtype or layout, and where an array to fill shares
         memory with another one; but state may be initial_state.
@@ -285,6 +294,7 @@ cdef Guard choose_guard() except *:
 
 # ---------------------------------------------------------------- arrays become pointers
 
+include "weights.pxi"
 include "buffers.pxi"
 
 
@@ -302,24 +312,6 @@ cdef class Call(_Buffers):
     cdef JobOf[float] job_f32
     cdef JobOf[double] job_f64
     cdef const Job *job  # the one of the two that is filled
-
-
-cdef int fill_weights(Prepared *prepared, Weights[real] *weights, ptrdiff_t features, ptrdiff_t units, ptrdiff_t depth,
-                      kernels, kernels_t, panels, bias) except -1:
-    weights.features, weights.units, weights.depth = features, units, depth
-    weights.gates, weights.carried = 1, units
-    weights.kernels = <const real *> kept(prepared, kernels)
-    weights.kernels_t = <const real *> kept(prepared, kernels_t)
-    weights.panels = <const real *> kept(prepared, panels)
-    weights.bias = <const real *> kept(prepared, bias)
-    return 0
-
-
-cdef const void *kept(Prepared *prepared, array) except? NULL:
-    """The address of a copy that lives as long as `prepared`, or null for None."""
-    if array is None:
-        return NULL
-    return prepared.keep(<const void *> <uintptr_t> array.ctypes.data, array.nbytes)
 
 
 cdef int fill(Call call, x, initial_state, mask, bint zero_output_for_mask, bint go_backwards, input_dropout,
@@ -357,9 +349,9 @@ cdef int fill_job(Call owner, JobOf[real] *job, x, initial_state, mask, bint zer
         if job.call.mask != NULL:
             job.call.mask += (timesteps - 1) * job.call.mask_time
             job.call.mask_time = -job.call.mask_time
-    cdef Shape row = shaped(2, batch, units)
+    cdef Shape row = shaped(2, batch, units), record = shaped(2, batch, owner.plan.carried)
     job.call.zero_output_for_mask = zero_output_for_mask
-    job.call.initial_state = <const real *> owner.take_contiguous(b"initial_state", initial_state, row, kind)
+    job.call.initial_state = <const real *> owner.take_contiguous(b"initial_state", initial_state, record, kind)
     job.call.input_dropout = <const real *> owner.take_contiguous(
         b"input_dropout", input_dropout, shaped(2, batch, features), kind)
     job.call.recurrent_dropout = <const real *> owner.take_contiguous(
@@ -370,7 +362,7 @@ cdef int fill_job(Call owner, JobOf[real] *job, x, initial_state, mask, bint zer
         job.call.outputs_batch, job.call.outputs_time = strides[0], strides[1]
     job.call.last_output = <real *> owner.take_rows(b"last_output", last_output, row, kind, strides)
     job.call.last_output_batch = strides[0] if job.call.last_output != NULL else 0
-    job.call.state = <real *> owner.take_contiguous(b"state", state, row, kind, True)
+    job.call.state = <real *> owner.take_contiguous(b"state", state, record, kind, True)
     return 0
 
 

@@ -3,6 +3,7 @@
 //   h_t = activation(x_t . kernel + h_{t-1} . recurrent_kernel + bias)
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -43,7 +44,7 @@ public:
     static std::ptrdiff_t scratch_bytes(const Product<T> &product, const Weights<T> &weights, std::ptrdiff_t rows,
                                         std::ptrdiff_t timesteps, bool masked_or_dropout) {
         const Layout layout(product, weights, rows, timesteps, masked_or_dropout);
-        const std::ptrdiff_t together = product.project && rows < ahead ? ahead : rows;  // the most rows in a product
+        const std::ptrdiff_t together = std::max(rows, product.project ? most_ahead(timesteps) : 0);  // in one product
         return layout.workspace + product.workspace(&weights, together) * std::ptrdiff_t(sizeof(T));
     }
 
@@ -57,6 +58,8 @@ public:
 private:
     static constexpr std::ptrdiff_t few = 3;     // rows up to which projecting ahead pays
     static constexpr std::ptrdiff_t ahead = 48;  // timesteps
+
+    static std::ptrdiff_t most_ahead(std::ptrdiff_t timesteps) { return std::min(timesteps, ahead); }
 
     // The parts of the scratch, as bytes from its start; each begins at a cache line.
     struct Layout {
@@ -72,7 +75,7 @@ private:
                bool picks) {
             if (weights.cell) place(sums, rows * weights.sums(), sizeof(T));
             if (product.project && timesteps > 1)
-                place(projection, (rows < few ? rows : few) * ahead * weights.sums(), sizeof(T));
+                place(projection, std::min(rows, few) * most_ahead(timesteps) * weights.sums(), sizeof(T));
             if (!picks) return;
             place(now, rows * weights.carried, sizeof(T));
             place(then, rows * weights.carried, sizeof(T));
@@ -104,7 +107,7 @@ private:
     bool walk() {
         if (block.timesteps > 1) {
             // Timesteps between two questions whether to stop: a few milliseconds of work, but not each short step.
-            const double work = double(block.rows) * double(units) * double(weights.depth);
+            const double work = double(block.rows) * double(weights.sums()) * double(weights.depth);
             stretch = work > 1e8 ? 1 : work > 1.6e6 ? std::ptrdiff_t(1e8 / work) : 64;
         }
         if (picks(block)) return walk_picked();
@@ -153,6 +156,7 @@ private:
     // Two records take turns. The outputs are copies: where there is one timestep, they may be x's memory.
     bool run_in_records(const Rows &rows, std::ptrdiff_t begin, std::ptrdiff_t end, Step<T> &step) {
         const std::ptrdiff_t first = rows.first * carried, record_row = rows.apart * carried, columns = weights.sums();
+        const std::ptrdiff_t most = most_ahead(block.timesteps);
         T *now = record.now + first, *then = record.then + first;
         step.sums = at<T>(layout.sums), step.sums_stride = columns;
         step.h_stride = step.before_stride = step.out_stride = record_row;
@@ -160,11 +164,11 @@ private:
             if (stopped(t)) return false;
             if (step.projected) {
                 T *const projection = at<T>(layout.projection), *const x_kernel = projection + (t - begin) % ahead * columns;
-                if (x_kernel == projection) project(rows, t, end, projection, ahead * columns, columns);
+                if (x_kernel == projection) project(rows, t, end, projection, most * columns, columns);
                 if (weights.cell)
-                    step.sums = x_kernel, step.sums_stride = ahead * columns;
+                    step.sums = x_kernel, step.sums_stride = most * columns;
                 else
-                    copy_rows(rows.count, x_kernel, ahead * columns, then, record_row);
+                    copy_rows(rows.count, x_kernel, most * columns, then, record_row);
             }
             step.h = step.before = now, step.out = then;
             product.step(&weights, &step, at<T>(layout.workspace));
@@ -183,7 +187,7 @@ private:
 
     // x . kernel of the timesteps from t on
     void project(const Rows &rows, std::ptrdiff_t t, std::ptrdiff_t end, T *out, std::ptrdiff_t out_row, std::ptrdiff_t out_time) {
-        const std::ptrdiff_t count = end - t < ahead ? end - t : ahead;
+        const std::ptrdiff_t count = most_ahead(end - t);
         for (std::ptrdiff_t i = 0; i < rows.count; ++i)
             product.project(&weights, count, block.x + (rows.first + i * rows.apart) * block.x_row + t * block.x_time,
                             block.x_time, out + i * out_row, out_time, at<T>(layout.workspace));
@@ -201,7 +205,7 @@ private:
         for (std::ptrdiff_t t = 0, end; t < block.timesteps; t = end) {
             change(t);
             end = block.timesteps;
-            for (std::ptrdiff_t row = 0; row < block.rows; ++row) end = until()[row] < end ? until()[row] : end;
+            for (std::ptrdiff_t row = 0; row < block.rows; ++row) end = std::min(end, until()[row]);
             Rows rows{};
             const bool plain = find_plain(rows);
             if (plain != (picked == 0)) plain ? put_back() : pick();
@@ -290,35 +294,35 @@ private:
     bool run_picked(std::ptrdiff_t begin, std::ptrdiff_t end) {
         Step<T> step{};
         step.rows = picked, step.places = live(), step.alone = block.alone;
+        step.x = block.x + begin * block.x_time, step.x_stride = block.x_row, step.beside = at<T>(layout.x);
         step.h_stride = block.recurrent_dropout ? units : carried;
         step.before_stride = step.out_stride = carried;
         step.sums = at<T>(layout.sums), step.sums_stride = weights.sums();
-        step.x = block.x + begin * block.x_time, step.x_stride = block.x_row;
-        if (block.input_dropout) step.x = at<T>(layout.x), step.x_stride = features;
-        T *outputs = block.outputs ? block.outputs + begin * block.outputs_time : nullptr;
+        const bool several = block.timesteps > 1;  // else the outputs may be x's memory
+        if (block.outputs && several) step.outputs = block.outputs + begin * block.outputs_time;
         step.outputs_stride = block.outputs_row;
         for (std::ptrdiff_t t = begin; t < end; ++t) {
             if (stopped(t)) return false;
-            step.h = step.before = now(), step.out = then(), step.outputs = block.timesteps > 1 ? outputs : nullptr;
-            if (block.input_dropout) drop_inputs(t);
+            step.h = step.before = now(), step.out = then();
+            if (block.input_dropout) step.x = drop_inputs(t), step.x_stride = features, step.beside = nullptr;
             if (block.recurrent_dropout) step.h = drop_states();
             product.step(&weights, &step, at<T>(layout.workspace));
             std::swap(layout.now, layout.then);
             if (!block.input_dropout) step.x += block.x_time;
-            if (outputs) outputs += block.outputs_time;
+            if (step.outputs) step.outputs += block.outputs_time;
         }
-        if (block.outputs && block.timesteps == 1)  // which may be x's memory
-            for (std::ptrdiff_t i = 0; i < picked; ++i) copy(now() + i * carried, units, block.outputs + live()[i] * block.outputs_row);
+        for (std::ptrdiff_t i = 0; block.outputs && !several && i < picked; ++i)
+            copy(now() + i * carried, units, block.outputs + live()[i] * block.outputs_row);
         return true;
     }
 
-    // x_t after dropout, (rows, features), each in its own row
-    void drop_inputs(std::ptrdiff_t t) {
-        for (std::ptrdiff_t i = 0; i < picked; ++i) {
-            const std::ptrdiff_t row = live()[i];
-            multiply(block.x + row * block.x_row + t * block.x_time, block.input_dropout + row * features, features,
-                     at<T>(layout.x) + row * features);
-        }
+    // x_t after dropout, (picked, features)
+    const T *drop_inputs(std::ptrdiff_t t) {
+        T *const x = at<T>(layout.x);
+        for (std::ptrdiff_t i = 0; i < picked; ++i)
+            multiply(block.x + live()[i] * block.x_row + t * block.x_time, block.input_dropout + live()[i] * features, features,
+                     x + i * features);
+        return x;
     }
 
     // h_{t-1} after dropout, (picked, units); the state that is carried stays whole.
@@ -341,7 +345,7 @@ private:
         repeat(row, true, first);
         if (time == units)  // one run of memory: twice as much at a time is what it takes fastest
             for (std::ptrdiff_t done = 1, more; done < t - dead; done += more)
-                copy(first, (more = done < t - dead - done ? done : t - dead - done) * units, first + done * units);
+                copy(first, (more = std::min(done, t - dead - done)) * units, first + done * units);
         else
             for (std::ptrdiff_t i = 1; i < t - dead; ++i) copy(first, units, first + i * time);
     }

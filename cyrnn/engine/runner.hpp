@@ -19,7 +19,7 @@ struct cyrnn_model {
     std::atomic<std::ptrdiff_t> holders{1};
 };
 
-// At the head of its block; after it the states, for each layer h_t and where h_{t+1} goes (batch, units), and the scratch.
+// At the head of its block; after it the states, for each layer its records and where the next ones go (batch, carried), and the scratch.
 struct cyrnn_runner {
     cyrnn_model *model;
     std::ptrdiff_t batch;
@@ -40,20 +40,20 @@ public:
 
     void step(const T *x, T *output) {
         const std::ptrdiff_t batch = runner.batch;
-        std::ptrdiff_t width = layers[0]->weights<T>().features;
+        std::ptrdiff_t x_row = layers[0]->weights<T>().features;
         for (std::size_t l = 0; l < layers.size(); ++l) {
-            const Weights<T> &weights = layers[l]->weights<T>();
             cyrnn_runner::State &state = runner.states[l];
             const Begun begun(*layers[l]->engine);
             for (std::ptrdiff_t first = 0; first < batch; first += state.slice) {
                 Block<T> block = block_of(l, first, 1);
-                block.x = x + first * width, block.x_row = width;
+                block.x = x + first * x_row, block.x_row = x_row;
                 run(l, first, block);
             }
             std::swap(state.now, state.then);  // as each slice has done with its own
-            x = static_cast<const T *>(state.now), width = weights.units;
+            x = static_cast<const T *>(state.now), x_row = layers[l]->weights<T>().carried;
         }
-        std::memcpy(output, x, static_cast<std::size_t>(batch * width) * sizeof(T));
+        const std::size_t units = static_cast<std::size_t>(layers.back()->weights<T>().units);
+        for (std::ptrdiff_t row = 0; row < batch; ++row, x += x_row, output += units) std::memcpy(output, x, units * sizeof(T));
     }
 
     // A stack runs some timesteps at a time through all layers, so that the arrays between them have a bounded size.
@@ -87,7 +87,7 @@ public:
     // As a call of this batch on one thread is cut: a BLAS may round a row differently in a product of other rows.
     static std::ptrdiff_t slice_of(const Prepared &layer, std::ptrdiff_t batch) {
         const Weights<T> &weights = layer.weights<T>();
-        const double work = static_cast<double>(weights.units) * static_cast<double>(weights.depth);
+        const double work = static_cast<double>(weights.sums()) * static_cast<double>(weights.depth);
         const Load load{batch, 1, work, work * sizeof(T)};
         const std::ptrdiff_t rows = layer.engine->slice_rows(&load);
         return rows < batch ? rows : batch;
@@ -131,8 +131,8 @@ private:
     bool run(std::size_t l, std::ptrdiff_t first, const Block<T> &block) {
         const Weights<T> &weights = layers[l]->weights<T>();
         const cyrnn_runner::State &state = runner.states[l];
-        T *const now = static_cast<T *>(state.now) + first * weights.units;
-        Record<T> record{now, static_cast<T *>(state.then) + first * weights.units, nullptr};
+        T *const now = static_cast<T *>(state.now) + first * weights.carried;
+        Record<T> record{now, static_cast<T *>(state.then) + first * weights.carried, nullptr};
         const Stop never{[](void *) { return false; }, nullptr};
         Recurrence<T>::run(layers[l]->product<T>(), weights, block, record, runner.scratch, never);
         return record.now != now;

@@ -12,4 +12,4 @@ cdef class Runner:
     cdef ptrdiff_t features, units
     cdef bint single
     cdef bint long_steps                  # worth letting go of the GIL
-    cdef ptrdiff_t units_of(self, int layer) except -1
+    cdef ptrdiff_t carried_of(self, int layer) except -1

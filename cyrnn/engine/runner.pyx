@@ -5,7 +5,7 @@ from numpy import empty
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_GetPointer, PyCapsule_New, PyCapsule_SetContext
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport uintptr_t
 from libcpp.memory cimport shared_ptr
 from libcpp.vector cimport vector
 
@@ -104,8 +104,8 @@ cdef class Runner:
         return numpy.require(x_t, self.dtype, ["C", "A"])
 
     def get_state(self, int layer):
-        """A copy of a layer's state (batch_size, units). Raises ValueError for a layer that is not there."""
-        state = numpy.empty((self.batch_size, self.units_of(layer)), self.dtype)
+        """A copy of a layer's state (batch_size, carried). Raises ValueError for a layer that is not there."""
+        state = numpy.empty((self.batch_size, self.carried_of(layer)), self.dtype)
         cdef uintptr_t address = state.ctypes.data
         if self.single:
             check(c.get_state_f32(self.runner, layer, 0, self.batch_size, <float *> address))
@@ -114,16 +114,16 @@ cdef class Runner:
         return state
 
     def set_state(self, int layer, state, ptrdiff_t first_row=0):
-        """Set the rows of a layer's state from first_row on to `state` (rows, units), of real numbers.
+        """Set the rows of a layer's state from first_row on to `state` (rows, carried), of real numbers.
 
         Raises ValueError for another shape, or rows and layers that are not there; TypeError for other numbers.
         """
         with numpy.errstate(all="ignore"):  # what is too large for the dtype becomes infinite
             state = numpy.asarray(state).astype(self.dtype, order="C", casting="same_kind", copy=False)
         state = numpy.require(state, None, ["C", "A"])
-        cdef ptrdiff_t units = self.units_of(layer)
-        if state.ndim != 2 or state.shape[1] != units or not 0 <= first_row <= self.batch_size - len(state):
-            raise ValueError(f"state must have shape (rows, {units}) with rows up to {self.batch_size}, "
+        cdef ptrdiff_t carried = self.carried_of(layer)
+        if state.ndim != 2 or state.shape[1] != carried or not 0 <= first_row <= self.batch_size - len(state):
+            raise ValueError(f"state must have shape (rows, {carried}) with rows up to {self.batch_size}, "
                              f"got {state.shape} from row {first_row} on")
         cdef uintptr_t address = state.ctypes.data
         cdef ptrdiff_t rows = len(state)
@@ -132,11 +132,10 @@ cdef class Runner:
         else:
             check(c.set_state_f64(self.runner, layer, first_row, rows, <const double *> address))
 
-    cdef ptrdiff_t units_of(self, int layer) except -1:
-        cdef int64_t units = 0
-        if c.layer_units(self.model, layer, &units) != CYRNN_OK:
+    cdef ptrdiff_t carried_of(self, int layer) except -1:
+        if not 0 <= layer < len(self.plans):
             raise ValueError(f"layer must be from 0 to {len(self.plans) - 1}, got {layer}")
-        return units
+        return (<Plan> self.plans[layer]).carried
 
     @property
     def address(self):

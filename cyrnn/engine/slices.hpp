@@ -72,11 +72,11 @@ template <class T> struct JobOf final : Job {
 
     double work() const override {
         return static_cast<double>(call.batch) * static_cast<double>(call.timesteps) *
-               static_cast<double>(weights().units) * static_cast<double>(weights().depth);
+               static_cast<double>(weights().sums()) * static_cast<double>(weights().depth);
     }
 
     Load load(int threads) const override {
-        const double each = static_cast<double>(weights().units) * static_cast<double>(weights().depth);
+        const double each = static_cast<double>(weights().sums()) * static_cast<double>(weights().depth);
         return {call.batch, threads, static_cast<double>(call.timesteps) * each, each * sizeof(T)};
     }
 
@@ -86,14 +86,14 @@ template <class T> struct JobOf final : Job {
     }
 
     void walk(std::ptrdiff_t first, std::ptrdiff_t last, void *scratch, Stop stop) const override {
-        const std::ptrdiff_t rows = last - first, units = weights().units;
+        const std::ptrdiff_t rows = last - first, carried = weights().carried;
         const Parts parts(*this, rows);
         char *const at = static_cast<char *>(scratch);
         Record<T> record{reinterpret_cast<T *>(at), reinterpret_cast<T *>(at + parts.then),
                          reinterpret_cast<std::uint8_t *>(at + parts.seen)};
-        const std::size_t size = static_cast<std::size_t>(rows * units) * sizeof(T);
+        const std::size_t size = static_cast<std::size_t>(rows * carried) * sizeof(T);
         if (call.initial_state)
-            std::memcpy(record.now, call.initial_state + first * units, size);
+            std::memcpy(record.now, call.initial_state + first * carried, size);
         else
             std::memset(record.now, 0, size);
         std::memset(record.seen, 0, static_cast<std::size_t>(rows));
@@ -106,7 +106,7 @@ template <class T> struct JobOf final : Job {
             if (!Recurrence<T>::run(product(), weights(), block, record, at + parts.recurrence, stop)) return;
             t += block.timesteps;
         } while (t < call.timesteps);
-        if (call.state) std::memcpy(call.state + first * units, record.now, size);
+        if (call.state) std::memcpy(call.state + first * carried, record.now, size);
     }
 
 private:
@@ -116,7 +116,7 @@ private:
         std::ptrdiff_t then, seen, x, recurrence;
 
         Parts(const JobOf &job, std::ptrdiff_t rows)
-            : then(aligned(rows * job.weights().units * std::ptrdiff_t(sizeof(T)))), seen(2 * then), x(seen + aligned(rows)),
+            : then(aligned(rows * job.weights().carried * std::ptrdiff_t(sizeof(T)))), seen(2 * then), x(seen + aligned(rows)),
               recurrence(x + (job.call.x_feature == 1
                                   ? 0 : aligned(rows * gathered * job.weights().features * std::ptrdiff_t(sizeof(T))))) {}
 

@@ -200,7 +200,7 @@ template <class T> struct Tiles {
 
         template <int panels> void full(std::ptrdiff_t &first) const {
             const Operands all = operands(first, columns, sums + first, sums_stride);
-            const std::ptrdiff_t most = activates && step.outputs ? together() : step.rows;
+            const std::ptrdiff_t most = together();
             for (std::ptrdiff_t row = 0, rows; row < step.rows; row += rows) {
                 rows = step.rows - row < most ? step.rows - row : most;
                 Operands o = all;
@@ -213,9 +213,13 @@ template <class T> struct Tiles {
             first += panels * columns;
         }
 
+        // Rows after which the panel's columns go to the outputs: a tile, where the panel stays in the first-level cache, so
+        // that the next one need not wait until they are written.
         std::ptrdiff_t together() const {
+            constexpr std::ptrdiff_t cached = 32768;
+            if (!activates || !step.outputs || weights.depth * columns * std::ptrdiff_t(sizeof(T)) > cached) return step.rows;
             const std::ptrdiff_t tiles = (step.rows + CYRNN_TILE_ROWS - 1) / CYRNN_TILE_ROWS;
-            return weights.depth * columns * sizeof(T) <= 32768 ? (step.rows + tiles - 1) / tiles : step.rows;
+            return (step.rows + tiles - 1) / tiles;
         }
 
         // The last panel is computed in the workspace: `sums` has no room for its padding.
@@ -240,10 +244,10 @@ template <class T> struct Tiles {
             if (activates && step.outputs) emit(0, step.rows, first, rest);
         }
 
-        // Some columns of h to their places in the outputs. Between two panels the stores wait for no memory.
+        // Some columns of h to their places in the outputs.
         void emit(std::ptrdiff_t row, std::ptrdiff_t rows, std::ptrdiff_t first, std::ptrdiff_t count) const {
             for (std::ptrdiff_t i = row; i < row + rows; ++i)
-                copy(step.out + i * step.out_stride + first, count, step.outputs + step.place(i) * step.outputs_stride + first);
+                copy(step.out + i * step.out_stride + first, count, step.outputs_row(i) + first);
         }
 
         void run() const {
@@ -281,23 +285,17 @@ template <class T> struct Tiles {
         for (; i < count; ++i) to[i] = from[i];
     }
 
-    static std::ptrdiff_t last_panel(const Weights<T> &weights, std::ptrdiff_t rows) {
-        return rows * last_width(weights.sums() % columns) + lanes;
-    }
-
     static std::ptrdiff_t workspace(const Weights<T> *weights, std::ptrdiff_t rows) {
-        return last_panel(*weights, rows) + rows * weights->features;
+        return rows * last_width(weights->sums() % columns) + lanes;
     }
 
     static void step(const Weights<T> *weights, const Step<T> *step, T *workspace) {
         const bool in_place = !weights->cell;
         const T *x = step->x;
         std::ptrdiff_t x_stride = step->x_stride;
-        if (step->places) {  // rows that are here and there are brought side by side: each panel reads them
-            T *const beside = workspace + last_panel(*weights, step->rows);
-            for (std::ptrdiff_t i = 0; i < step->rows; ++i)
-                copy(x + step->places[i] * x_stride, weights->features, beside + i * weights->features);
-            x = beside, x_stride = weights->features;
+        if (step->beside) {  // each panel reads x
+            for (std::ptrdiff_t i = 0; i < step->rows; ++i) copy(step->x_row(i), weights->features, step->beside + i * weights->features);
+            x = step->beside, x_stride = weights->features;
         }
         const Walk walk{*weights, *step, x, x_stride, true, in_place && !weights->by_row, in_place ? step->out : step->sums,
                         in_place ? step->out_stride : step->sums_stride, workspace};

@@ -6,7 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "ops_merge.hpp"
 #include "ops_plain.hpp"
+#include "ops_pointwise.hpp"
+#include "ops_time.hpp"
 #include "ops_weighted.hpp"
 #include "program.hpp"
 
@@ -69,18 +72,108 @@ public:
         add(-1, timeline_of(x), {read(x), filled(out)}, std::move(op));
     }
 
+    void relu(int x, int out, double slope, double threshold, double most) {
+        std::unique_ptr<Op> op;
+        if (program.single)
+            op = std::make_unique<ReluOp<float>>(width_of(x), float(slope), float(threshold), float(most));
+        else
+            op = std::make_unique<ReluOp<double>>(width_of(x), slope, threshold, most);
+        add(-1, timeline_of(x), {read(x), filled(out)}, std::move(op));
+    }
+
+    void affine(int slot, int x, int out, Axis axis) {
+        add(slot, timeline_of(x), {read(x), filled(out)}, of_type<AffineOp>(width_of(x), axis));
+    }
+
+    void prelu(int slot, int x, int out, Axis axis) {
+        add(slot, timeline_of(x), {read(x), filled(out)}, of_type<PReluOp>(width_of(x), axis));
+    }
+
+    void norm(int slot, int x, int out, std::ptrdiff_t length, Norm norm, double parameter) {
+        std::unique_ptr<Op> op;
+        if (program.single)
+            op = std::make_unique<NormOp<float>>(width_of(x), length, norm, float(parameter));
+        else
+            op = std::make_unique<NormOp<double>>(width_of(x), length, norm, parameter);
+        add(slot, timeline_of(x), {read(x), filled(out)}, std::move(op));
+    }
+
+    void merge(Merge kind, const std::vector<int> &xs, const std::vector<Axis> &axes, const std::vector<int> &masks, int out) {
+        std::vector<Operand> operands{filled(out)};
+        for (const int x : xs) operands.push_back(read(x));
+        for (const int mask : masks) operands.push_back(read(mask));
+        add(-1, timeline_of(out), std::move(operands), of_type<MergeOp>(kind, width_of(out), axes, !masks.empty()));
+    }
+
+    void merge_masks(bool all, const std::vector<int> &masks, int out) {
+        std::vector<Operand> operands{filled(out)};
+        for (const int mask : masks) operands.push_back(read(mask));
+        add(-1, timeline_of(out), std::move(operands), std::make_unique<MaskMergeOp>(all));
+    }
+
+    void join(const std::vector<int> &xs, int out, std::ptrdiff_t pieces) {
+        std::vector<Operand> operands{filled(out)};
+        std::vector<std::ptrdiff_t> bytes;
+        for (const int x : xs) {
+            operands.push_back(read(x));
+            bytes.push_back(width_of(x) / pieces * item_of(x));
+        }
+        add(-1, timeline_of(out), std::move(operands), std::make_unique<JoinOp>(pieces, std::move(bytes), item_of(out)));
+    }
+
+    void dot(int x, int y, int out, std::ptrdiff_t length, std::ptrdiff_t x_inner, std::ptrdiff_t y_inner) {
+        const Axis a{length, x_inner}, b{length, y_inner};
+        add(-1, timeline_of(out), {read(x), read(y), filled(out)}, of_type<DotOp>(a, width_of(x), b, width_of(y)));
+    }
+
     void copy(int x, int out) {
-        const std::ptrdiff_t item = program.item(program.storage_of(x).kind);
-        add(-1, timeline_of(x), {read(x), filled(out)}, std::make_unique<CopyOp>(width_of(x) * item, item));
+        add(-1, timeline_of(out), {read(x), filled(out)}, std::make_unique<CopyOp>(width_of(x) * item_of(x), item_of(x)));
+    }
+
+    void select(int x, int out, std::ptrdiff_t index) {
+        const bool all = index < -1;
+        add(-1, all ? -1 : timeline_of(x), {all ? whole(read(x)) : read(x), filled(out)},
+            std::make_unique<SelectOp>(index, width_of(x), item_of(x)));
+    }
+
+    void take(int x, int out, std::ptrdiff_t before, std::ptrdiff_t stride, std::ptrdiff_t repeats) {
+        add(-1, timeline_of(out), {whole(read(x)), filled(out)},
+            std::make_unique<TakeOp>(before, stride, repeats, width_of(x), item_of(x)));
+    }
+
+    void pool(bool mean, int x, int out, std::ptrdiff_t size, std::ptrdiff_t stride, bool padded) {
+        add(-1, timeline_of(out), {whole(read(x)), filled(out)}, of_type<PoolOp>(mean, size, stride, padded, width_of(x)));
+    }
+
+    void largest(int x, int out) {
+        add(-1, timeline_of(x), {read(x), filled(out)}, of_type<LargestOp>(width_of(x)));
+    }
+
+    void total(bool mean, int x, int mask, int out) {
+        add(-1, timeline_of(x), {read(x), read(mask), filled(out)}, of_type<TotalOp>(mean, width_of(x)));
     }
 
     void reshape(int x, int out) {
-        const std::ptrdiff_t item = program.item(program.storage_of(x).kind);
-        add(-1, -1, {whole(read(x)), whole(filled(out))}, std::make_unique<ReshapeOp>(width_of(x) * item, width_of(out) * item, item));
+        add(-1, timeline_of(out), {whole(read(x)), filled(out)}, std::make_unique<ReshapeOp>(width_of(x), width_of(out), item_of(x)));
+        same_elements(x, out);
+    }
+
+    // `lengths`: of the axes of x, where the timesteps are the first;  `order`: which axis of x each of out is
+    void permute(int x, int out, const std::vector<std::ptrdiff_t> &lengths, const std::vector<int> &order) {
+        std::vector<PermuteOp::Step> steps(lengths.size()), moved;
+        std::ptrdiff_t stride = 1;
+        for (std::size_t axis = lengths.size(); axis-- > 0; stride *= lengths[axis]) steps[axis] = {lengths[axis], axis ? stride : 0};
+        for (const int axis : order) moved.push_back(steps[std::size_t(axis)]);
+        const PermuteOp::Step first = moved.front();
+        moved.erase(moved.begin());
+        add(-1, timeline_of(out), {order.front() == 0 ? read(x) : whole(read(x)), filled(out)},
+            std::make_unique<PermuteOp>(first, std::move(moved), item_of(x)));
+        same_elements(x, out);
     }
 
     int timeline_of(int view) const { return program.storage_of(view).timeline; }
     std::ptrdiff_t width_of(int view) const { return program.views[std::size_t(view)].width; }
+    std::ptrdiff_t item_of(int view) const { return program.item(program.storage_of(view).kind); }
 
 private:
     static Operand read(int view) { return {view, false, false}; }
@@ -90,6 +183,11 @@ private:
     template <template <class> class Kind, class... Arguments> std::unique_ptr<Op> of_type(Arguments... arguments) const {
         if (program.single) return std::make_unique<Kind<float>>(arguments...);
         return std::make_unique<Kind<double>>(arguments...);
+    }
+
+    // A call must bring such lengths.
+    void same_elements(int x, int y) {
+        program.same.push_back({{timeline_of(x), timeline_of(y)}, {width_of(x), width_of(y)}});
     }
 
     void add(int slot, int timeline, std::vector<Operand> operands, std::unique_ptr<Op> op) {

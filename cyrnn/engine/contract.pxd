@@ -101,6 +101,10 @@ cdef extern from "prepared.hpp" namespace "cyrnn" nogil:
         bool single
         Weights[float] f32
         Weights[double] f64
+        ptrdiff_t length
+        const void *scale
+        const void *shift
+        const void *offset
         Guard guard
         const void *keep(const void *array, size_t count) except +
 

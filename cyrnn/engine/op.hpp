@@ -19,6 +19,10 @@ struct Place {
 
 template <class T> T *address(const Place &place) { return static_cast<T *>(place.data); }
 
+template <class T> T *address(const Place &place, std::ptrdiff_t row, std::ptrdiff_t t) {
+    return address<T>(place) + row * place.row + t * place.time;
+}
+
 struct State {  // what an op carries from block to block
     void *now, *then;    // (rows, carried) each; the op may swap them
     std::uint8_t *seen;  // (rows): has there been an unmasked step?
@@ -33,6 +37,7 @@ struct Work {
     State *state;
     void *scratch;
     Stop stop;
+    std::ptrdiff_t at = 0;  // the first of the timesteps, counted in the whole sequence
 };
 
 struct Operand {
@@ -55,7 +60,7 @@ public:
     }
     // Elements of a row's record; 0 without.
     virtual std::ptrdiff_t carried(const Prepared *) const { return 0; }
-    // Whether a block needs what the op computed for the one before.
+    // Whether it computes a recurrence, which is worth a thread of its own. Blocks come in order to all ops.
     virtual bool recurrent() const { return false; }
     // Multiply-adds of a row's timestep.
     virtual double multiply_adds(const Prepared *) const { return 0; }

@@ -96,33 +96,4 @@ private:
     const std::ptrdiff_t bytes, item;  // of a row's timestep; of an element
 };
 
-// out := the same elements of each row, in the same order, in another form
-class ReshapeOp final : public Op {
-public:
-    enum : int { x, out };
-
-    ReshapeOp(std::ptrdiff_t from_bytes_, std::ptrdiff_t to_bytes_, std::ptrdiff_t item_)
-        : from_bytes(from_bytes_), to_bytes(to_bytes_), item(item_) {}
-
-    bool run(const Work &work) const noexcept override {
-        const Place from = work.places[x], to = work.places[out];
-        for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
-            const char *const a = address<char>(from) + row * from.row * item;
-            char *const b = address<char>(to) + row * to.row * item;
-            const std::ptrdiff_t all = from.timesteps * from_bytes;
-            for (std::ptrdiff_t at = 0; at < all;) {  // the longest piece that is contiguous in both
-                const std::ptrdiff_t left = from_bytes - at % from_bytes, room = to_bytes - at % to_bytes;
-                const std::ptrdiff_t count = left < room ? left : room;
-                std::memcpy(b + at / to_bytes * to.time * item + at % to_bytes,
-                            a + at / from_bytes * from.time * item + at % from_bytes, std::size_t(count));
-                at += count;
-            }
-        }
-        return true;
-    }
-
-private:
-    const std::ptrdiff_t from_bytes, to_bytes, item;  // of a timestep; of an element
-};
-
 }  // namespace cyrnn

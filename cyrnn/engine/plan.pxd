@@ -40,6 +40,11 @@ cdef class Table(Packed):
 
 
 @cython.final
+cdef class Vectors(Packed):
+    pass
+
+
+@cython.final
 cdef class Slot:
     cdef readonly object values         # a mapping: the weights by name
     cdef readonly Packed packed         # the same, made ready; or None

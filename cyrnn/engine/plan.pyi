@@ -3,16 +3,24 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 ACTIVATIONS: dict[str, int]
 MOST_CALLS: int
 
+@disjoint_base
 class Packed:
     dtype: np.dtype[Any]
 
 @final
 class Table(Packed):
     def __init__(self, table: NDArray[Any]) -> None: ...
+
+@final
+class Vectors(Packed):
+    def __init__(
+        self, scale: NDArray[Any], shift: NDArray[Any] | None = None, offset: NDArray[Any] | None = None
+    ) -> None: ...
 
 @final
 class Slot:

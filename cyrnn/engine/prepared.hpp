@@ -19,6 +19,8 @@ public:
     bool single = true;  // float32; which of the two is filled
     Weights<float> f32{};
     Weights<double> f64{};
+    std::ptrdiff_t length = -1;                                           // of the vectors, where it has some instead:
+    const void *scale = nullptr, *shift = nullptr, *offset = nullptr;     // floats or doubles
     Guard guard = Guard::none;  // of what is kept from now on
 
     // A copy that begins at a cache line: vectors that lie across two take twice the time. Raises std::bad_alloc.

@@ -18,7 +18,12 @@ enum class Kind : std::uint8_t { number, token, mask };  // float or double, int
 struct Timeline {  // an axis of timesteps
     int of = -1;                    // that it depends on; -1: none
     std::ptrdiff_t constant = -1;   // its length; -1: that of the inputs
-    std::ptrdiff_t add = 0, size = 1, stride = 1;
+    std::ptrdiff_t times = 1, add = 0, size = 1, stride = 1;
+};
+
+struct SameElements {  // a row has as many elements on one timeline, so many in each timestep, as on another one
+    int timelines[2];  // -1: none
+    std::ptrdiff_t widths[2];
 };
 
 struct Storage {  // (rows, timesteps, width), or (rows, width) without a timeline
@@ -58,6 +63,7 @@ public:
     std::vector<std::pair<int, int>> tokens;  // inputs that are rows of a table, and the slot of that
     std::vector<std::unique_ptr<Op>> ops;
     std::vector<Phase> phases;         // in the order of their levels
+    std::vector<SameElements> same;
     int slots = 0;
     std::ptrdiff_t most_operands = 1;
 
@@ -65,15 +71,29 @@ public:
 
     const Storage &storage_of(int view) const { return storages[static_cast<std::size_t>(views[static_cast<std::size_t>(view)].storage)]; }
 
-    // Lengths of the timelines that depend on others.
-    void measure(std::ptrdiff_t *lengths) const {
+    // Find the lengths of all timelines; -1 stands for what no input has. False: some are 0, or do not fit together.
+    bool measure(std::ptrdiff_t *lengths) const {
+        constexpr std::ptrdiff_t most = std::ptrdiff_t(1) << 40;
         for (std::size_t i = 0; i < timelines.size(); ++i) {
             const Timeline &t = timelines[i];
-            if (t.constant >= 0) lengths[i] = t.constant;
-            if (t.of < 0) continue;
-            const std::ptrdiff_t room = lengths[t.of] + t.add - t.size;
-            lengths[i] = room < 0 ? 0 : room / t.stride + 1;
+            std::ptrdiff_t length = t.constant >= 0 ? t.constant : lengths[i];
+            if (t.of >= 0) {
+                if (lengths[t.of] > most / t.times) return false;
+                const std::ptrdiff_t room = lengths[t.of] * t.times + t.add - t.size;
+                length = room < 0 ? 0 : room / t.stride + 1;
+            }
+            if (length < 1 || length > most || (lengths[i] >= 0 && lengths[i] != length)) return false;
+            lengths[i] = length;
         }
+        return std::all_of(same.begin(), same.end(), [lengths](const SameElements &s) {
+            std::ptrdiff_t elements[2];
+            for (int side = 0; side < 2; ++side) {
+                const std::ptrdiff_t timesteps = s.timelines[side] < 0 ? 1 : lengths[s.timelines[side]];
+                if (double(timesteps) * double(s.widths[side]) > 0x1p60) return false;
+                elements[side] = timesteps * s.widths[side];
+            }
+            return elements[0] == elements[1];
+        });
     }
 
     // Order the ops into phases: an op is in the phase of what it reads, where it reads that block by block; else later.

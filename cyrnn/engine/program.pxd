@@ -16,7 +16,7 @@ cdef extern from "program.hpp" namespace "cyrnn" nogil:
 
     cdef cppclass CTimeline "cyrnn::Timeline":
         int of
-        ptrdiff_t constant, add, size, stride
+        ptrdiff_t constant, times, add, size, stride
 
     cdef cppclass CStorage "cyrnn::Storage":
         Kind kind
@@ -42,8 +42,29 @@ cdef extern from "program.hpp" namespace "cyrnn" nogil:
         vector[pair[int, int]] tokens
         vector[unique_ptr[COp]] ops
         int slots
-        void measure(ptrdiff_t *lengths)
+        bool measure(ptrdiff_t *lengths)
         void finish() except +
+
+
+cdef extern from "ops_pointwise.hpp" namespace "cyrnn" nogil:
+    struct Axis:
+        ptrdiff_t length, inner
+
+    enum class Norm(int):
+        layer
+        rms
+        unit
+
+
+cdef extern from "ops_merge.hpp" namespace "cyrnn" nogil:
+    enum class Merge(int):
+        add
+        subtract
+        multiply
+        divide
+        average
+        maximum
+        minimum
 
 
 cdef extern from "builder.hpp" namespace "cyrnn" nogil:
@@ -59,8 +80,23 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
         void nonzero(int tokens, int out) except +
         void masking(double value, int x, int out, int mask) except +
         void activation(ActivateF32 f32, ActivateF64 f64, int x, int out, ptrdiff_t units) except +
+        void relu(int x, int out, double slope, double threshold, double most) except +
+        void affine(int slot, int x, int out, Axis axis) except +
+        void prelu(int slot, int x, int out, Axis axis) except +
+        void norm(int slot, int x, int out, ptrdiff_t length, Norm norm, double parameter) except +
+        void merge(Merge kind, const vector[int] &xs, const vector[Axis] &axes, const vector[int] &masks,
+                   int out) except +
+        void merge_masks(bool all, const vector[int] &masks, int out) except +
+        void join(const vector[int] &xs, int out, ptrdiff_t pieces) except +
+        void dot(int x, int y, int out, ptrdiff_t length, ptrdiff_t x_inner, ptrdiff_t y_inner) except +
         void copy(int x, int out) except +
+        void select(int x, int out, ptrdiff_t index) except +
+        void take(int x, int out, ptrdiff_t before, ptrdiff_t stride, ptrdiff_t repeats) except +
+        void pool(bool mean, int x, int out, ptrdiff_t size, ptrdiff_t stride, bool padded) except +
+        void largest(int x, int out) except +
+        void total(bool mean, int x, int mask, int out) except +
         void reshape(int x, int out) except +
+        void permute(int x, int out, const vector[ptrdiff_t] &lengths, const vector[int] &order) except +
         int timeline_of(int view)
         ptrdiff_t width_of(int view)
 
@@ -114,7 +150,7 @@ cdef extern from "execution.hpp" namespace "cyrnn" nogil:
     Outcome execute(const CCall &call) noexcept
 
 
-cdef class Program:
+cdef class Structure:
     cdef CProgram *program
     cdef readonly object dtype         # numpy.dtype: float32 or float64
     cdef bint single, finished
@@ -122,6 +158,22 @@ cdef class Program:
     cdef vector[bint] optional         # of each input: whether it may be absent
     cdef vector[bint] turned           # of each output: whether it is filled from its last timestep on
     cdef CStorage *storage_of(self, int view) noexcept
+    cdef int timeline_of(self, int view) noexcept
+    cdef ptrdiff_t width_of(self, int view) except -1
     cdef int check_open(self) except -1
     cdef int checked_timeline(self, int timeline) except -1
     cdef int check_views(self, views, int slot=*) except -1
+    cdef int check_widths(self, int x, int out) except -1
+    cdef int check_alike(self, int x, int out, int slot=*) except -1
+    cdef int check_beside(self, int x, int out, Kind kind=*) except -1
+    cdef int check_mask(self, mask, int out) except -1
+    cdef int check_timelines(self, int x, int out, bint of_x, bint of_out) except -1
+    cdef int check_parts(self, int view, ptrdiff_t each) except -1
+
+
+cdef class Ops(Structure):
+    pass
+
+
+cdef class Program(Ops):
+    pass

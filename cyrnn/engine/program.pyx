@@ -2,6 +2,7 @@
 become pointers, and where the GIL is released."""
 
 import threading
+from math import prod
 
 import numpy
 cimport cython
@@ -16,8 +17,8 @@ from cyrnn.engine.threads import get_num_threads
 from cyrnn.engine.contract cimport ActivateF32, ActivateF64, Prepared
 from cyrnn.engine.plan cimport Packed, Slot, activate_f32_of, activate_f64_of
 from cyrnn.engine.program cimport (
-    Builder, CCall, CProgram, CStorage, CTimeline, CView, Element, Kind, Outcome, Source, Target, execute,
-    indices_below, least_parallel_work, work_of,
+    Axis, Builder, CCall, CProgram, CStorage, CTimeline, CView, Element, Kind, Merge, Norm, Outcome, Source, Target,
+    execute, indices_below, least_parallel_work, work_of,
 )
 
 numpy.import_array()
@@ -41,16 +42,25 @@ cdef enum:
     most = 64        # inputs, outputs, slots or timelines of a program
     most_axes = 32   # of an array
 
+cdef ptrdiff_t most_timesteps = 1 << 40  # by which timelines may differ
+
 MOST = most
 
 # From so many multiply-adds on a call takes microseconds. Other Python threads may run meanwhile.
 cdef double long_call = 1e5
 
 _KINDS = {"number": 0, "token": 1, "mask": 2}
+_MERGES = {"add": 0, "subtract": 1, "multiply": 2, "divide": 3, "average": 4, "maximum": 5, "minimum": 6}
+
+
+include "structure.pxi"
+
+
+include "ops.pxi"
 
 
 @cython.final
-cdef class Program:
+cdef class Program(Ops):
     """Ops over numbered buffers, in the order in which they are added; structure only, it has no weights.
 
     A view is an int that names columns of a buffer, forward or reversed in time. A timeline is an axis of timesteps,
@@ -62,134 +72,6 @@ cdef class Program:
     ----------
     dtype : "float32" or "float64", which it computes in
     """
-
-    def __cinit__(self, str dtype):
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-        self.dtype = numpy.dtype(dtype)
-        self.single = dtype == "float32"
-        self.program = new CProgram(self.single)
-        self.shapes = []
-
-    def __dealloc__(self):
-        del self.program
-
-    # ------------------------------------------------------------ buffers
-
-    def timeline(self, of=None, *, constant=None, ptrdiff_t add=0, ptrdiff_t size=1, ptrdiff_t stride=1):
-        """A new axis of timesteps: of the length of the inputs that have it; of `constant`; or of
-        max(0, (length + add - size) // stride + 1), where length is that of another one."""
-        self.check_open()
-        cdef CTimeline made
-        made.of = -1 if of is None else self.checked_timeline(of)
-        made.constant = -1 if constant is None else constant
-        made.add, made.size, made.stride = add, size, stride
-        self.program.timelines.push_back(made)
-        return <int> self.program.timelines.size() - 1
-
-    def slot(self):
-        """One more place for weights."""
-        self.check_open()
-        self.program.slots += 1
-        return self.program.slots - 1
-
-    def input(self, str kind, timeline, ptrdiff_t width, *, bint optional=False):
-        """A view of the next input: of "number", "token" (integers) or "mask" (bools)."""
-        cdef int view = self.buffer(timeline, width, kind)
-        cdef CStorage *storage = self.storage_of(view)
-        storage.input = <int> self.program.inputs.size()
-        self.program.inputs.push_back(self.program.views[view].storage)
-        self.optional.push_back(optional)
-        return view
-
-    def buffer(self, timeline, ptrdiff_t width, str kind="number"):
-        """A view of a new buffer, for ops to fill."""
-        self.check_open()
-        if width < 0:
-            raise ValueError(f"width must not be negative, got {width}")
-        return Builder(self.program[0]).storage(
-            <Kind> <int> _KINDS[kind], -1 if timeline is None else self.checked_timeline(timeline), width)
-
-    def reversed(self, int view):
-        """The same, from the last timestep to the first."""
-        self.check_views((view,))
-        cdef CView made = self.program.views[view]
-        made.reversed = not made.reversed
-        return Builder(self.program[0]).view(made)
-
-    def columns(self, int view, ptrdiff_t first, ptrdiff_t width):
-        """The elements from `first` on, `width` of them, of each row or timestep."""
-        self.check_views((view,))
-        cdef CView made = self.program.views[view]
-        if first < 0 or width < 0 or first + width > made.width:
-            raise ValueError(f"columns must lie in the {made.width} of the view, got {width} from {first} on")
-        made.column += first
-        made.width = width
-        return Builder(self.program[0]).view(made)
-
-    def reshaped(self, int view, timeline, ptrdiff_t width):
-        """A view of a new buffer with the same elements of each row, in another form."""
-        self.check_views((view,))
-        cdef int made = self.buffer(timeline, width, ["number", "token", "mask"][<int> self.storage_of(view).kind])
-        Builder(self.program[0]).reshape(view, made)
-        return made
-
-    # ------------------------------------------------------------ ops
-
-    def recurrent(self, int slot, int x, *, outputs=None, last_output=None, mask=None, initial=(), final=(),
-                  bint zero_output_for_mask=False, input_dropout=None, recurrent_dropout=None):
-        """Run a cell over the timesteps of x, from the initial states, or zeros, to the final ones."""
-        cdef vector[int] first, last
-        self.check_views([view for view in (x, outputs, last_output, mask, input_dropout, recurrent_dropout, *initial,
-                                            *final) if view is not None], slot)
-        for view in initial:
-            first.push_back(view)
-        for view in final:
-            last.push_back(view)
-        if first.size() and last.size() and first.size() != last.size():
-            raise ValueError(f"initial and final must be as many, got {first.size()} and {last.size()}")
-        while first.size() < last.size():
-            first.push_back(-1)
-        while last.size() < first.size():
-            last.push_back(-1)
-        if outputs is None and last_output is None and not final:
-            raise ValueError("outputs, last_output or final must be given")
-        Builder(self.program[0]).recurrent(
-            slot, x, or_absent(mask), or_absent(input_dropout), or_absent(recurrent_dropout), or_absent(outputs),
-            or_absent(last_output), first, last, zero_output_for_mask)
-
-    def dense(self, int slot, int x, int out, ptrdiff_t vectors=1):
-        """out := activation(x . kernel + bias), for each of the vectors that a row's timestep consists of."""
-        self.check_views((x, out), slot)
-        Builder(self.program[0]).dense(slot, x, out, vectors)
-
-    def embedding(self, int slot, int tokens, int out):
-        """out := rows of a table. The tokens are an input; `run` refuses those that are not in the table."""
-        self.check_views((tokens, out), slot)
-        if self.storage_of(tokens).input < 0:
-            raise ValueError("tokens must be an input of the program")
-        Builder(self.program[0]).embedding(slot, tokens, out)
-
-    def nonzero(self, int tokens, int out):
-        """out := tokens != 0, a mask."""
-        self.check_views((tokens, out))
-        Builder(self.program[0]).nonzero(tokens, out)
-
-    def masking(self, double value, int x, int out, mask_out=None):
-        """mask_out := some element of x is not `value`; out := x there, else zeros."""
-        self.check_views((x, out) if mask_out is None else (x, out, mask_out))
-        Builder(self.program[0]).masking(value, x, out, or_absent(mask_out))
-
-    def activation(self, str name, int x, int out, ptrdiff_t last_axis):
-        """out := activation(x). Those that need a row, as softmax does, get `last_axis` elements at a time."""
-        self.check_views((x, out))
-        Builder(self.program[0]).activation(<ActivateF32> activate_f32_of(name), <ActivateF64> activate_f64_of(name),
-                                            x, out, last_axis)
-
-    def copy(self, int x, int out):
-        """out := x."""
-        self.check_views((x, out))
-        Builder(self.program[0]).copy(x, out)
 
     # ------------------------------------------------------------ results
 
@@ -278,10 +160,8 @@ cdef class Program:
         for index in range(count):
             if not take(self, index, inputs[index], &sources[index], lengths, &call.batch):
                 return None
-        self.program.measure(lengths)
-        for index in range(<int> self.program.timelines.size()):
-            if lengths[index] < 1:
-                return None
+        if not self.program.measure(lengths):
+            return None
         for index in range(<int> self.program.ops.size()):
             if self.program.ops[index].get().slot >= 0 and not self.program.ops[index].get().fits(
                     weights[self.program.ops[index].get().slot]):
@@ -315,30 +195,6 @@ cdef class Program:
         if outcome == Outcome.interrupted:
             raise_pending()
         return results
-
-    # ------------------------------------------------------------ checks
-
-    cdef CStorage *storage_of(self, int view) noexcept:
-        return &self.program.storages[self.program.views[view].storage]
-
-    cdef int check_open(self) except -1:
-        if self.finished:
-            raise ValueError("a finished program does not change")
-        return 0
-
-    cdef int checked_timeline(self, int timeline) except -1:
-        if not 0 <= timeline < <int> self.program.timelines.size():
-            raise ValueError(f"there is no timeline {timeline}")
-        return timeline
-
-    cdef int check_views(self, views, int slot=0) except -1:
-        self.check_open()
-        for view in views:
-            if not 0 <= view < <int> self.program.views.size():
-                raise ValueError(f"there is no view {view}")
-        if slot and not 0 <= slot < self.program.slots:
-            raise ValueError(f"there is no slot {slot}")
-        return 0
 
 
 cdef inline int or_absent(view) except? -2:

@@ -61,3 +61,32 @@ cdef class Table(Packed):
             fill_weights[float](prepared, &prepared.f32, rows, units, rows, table, None, None, None)
         else:
             fill_weights[double](prepared, &prepared.f64, rows, units, rows, table, None, None, None)
+
+
+@cython.final
+cdef class Vectors(Packed):
+    """Vectors along an axis: what an op scales and shifts by.
+
+    Parameters
+    ----------
+    scale : array (length,), float32 or float64
+    shift, offset : array (length,), optional
+        Zeros where they are missing.
+    """
+
+    def __cinit__(self, scale, shift=None, offset=None):
+        scale = numpy.asarray(scale)
+        if scale.ndim != 1 or scale.dtype not in (numpy.float32, numpy.float64):
+            raise ValueError(f"scale must be a float array (length,), got {scale.dtype} of shape {scale.shape}")
+        self.dtype = scale.dtype.newbyteorder("=")
+        self.single = scale.dtype == numpy.float32
+        self.prepared = make_shared[Prepared]()
+        cdef Prepared *prepared = self.prepared.get()
+        prepared.single = self.single
+        prepared.guard = choose_guard()
+        zeros = numpy.zeros(len(scale), self.dtype)
+        shift, offset = zeros if shift is None else shift, zeros if offset is None else offset
+        prepared.length = len(scale)
+        prepared.scale = kept(prepared, checked("scale", scale, scale.shape, self.dtype))
+        prepared.shift = kept(prepared, checked("shift", shift, scale.shape, self.dtype))
+        prepared.offset = kept(prepared, checked("offset", offset, scale.shape, self.dtype))

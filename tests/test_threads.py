@@ -219,14 +219,14 @@ def test_a_call_answers_an_interrupt_while_only_others_have_work(idle):
     cyrnn.set_num_threads(2)
     keep = np.ones((8, 1), bool)
     keep[idle] = False
-    timesteps = 3_000_000  # some ten seconds for the rows that are kept, and nothing to do for the others
+    timesteps = 12_000_000  # half a minute for the rows that are kept, and nothing to do for the others
     previous = signal.signal(signal.SIGALRM, handler)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.5)
         start = time.monotonic()
         with pytest.raises(Interrupted):
             layer(np.broadcast_to(x, (8, timesteps, 64)), mask=np.broadcast_to(keep, (8, timesteps)))
-        assert time.monotonic() - start < 4
+        assert time.monotonic() - start < 15
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

@@ -20,6 +20,7 @@ _LONGEST_MESSAGE = 1000  # characters: an error within nested layers is quoted b
 _Class = TypeVar("_Class", bound=type)
 
 _classes: dict[tuple[str, str], type] = {}  # (module, class name or alias) -> class
+_late: dict[str, Callable[[], None]] = {}  # module -> what registers those of its classes that are not registered yet
 _cloning: ContextVar[dict[str, Any] | None] = ContextVar("cloning", default=None)
 _custom: ContextVar[Mapping[str, Any]] = ContextVar("custom_objects", default=MappingProxyType({}))
 
@@ -49,6 +50,18 @@ def register(module: str, *aliases: str) -> Callable[[_Class], _Class]:
     return decorate
 
 
+def register_late(module: str, load: Callable[[], None]) -> None:
+    """Before a class of `module` counts as unknown, `load` is called: it registers those that were not needed yet."""
+    _late[module] = load
+
+
+def _class_of(module: str, name: str) -> type | None:
+    """The class of this name on the allow-list."""
+    if (module, name) not in _classes and module in _late:
+        _late[module]()
+    return _classes.get((module, name))
+
+
 def is_builtin(cls: type) -> bool:
     """Whether a class itself, not only a base of it, is one of this package."""
     return "_keras_module" in vars(cls)
@@ -61,7 +74,7 @@ def owner(cls: type, name: str) -> type:
 
 def is_known(module: str, class_name: Any) -> bool:
     """Whether the allow-list has a class of this name in `module`."""
-    return isinstance(class_name, str) and (module, class_name) in _classes
+    return isinstance(class_name, str) and _class_of(module, class_name) is not None
 
 
 @contextlib.contextmanager
@@ -173,7 +186,7 @@ def deserialize(envelope: Mapping[str, Any], module: str) -> Any:
     if found is None and (
         registered_name is None or str(envelope.get("module") or "keras").startswith(("keras", "tf_keras"))
     ):
-        found = _classes.get((module, class_name))
+        found = _class_of(module, class_name)
     if found is None:
         kind, unknown = module.removeprefix("keras.").removesuffix("s"), registered_name or class_name
         name = _name(config)
@@ -227,7 +240,7 @@ def get(identifier: Any, module: str) -> Any:
         return deserialize(identifier, module)
     if isinstance(identifier, str):
         found = custom_object(identifier)
-        found = _classes.get((module, identifier)) if found is None else found
+        found = _class_of(module, identifier) if found is None else found
     else:
         found = identifier
     if isinstance(found, type):

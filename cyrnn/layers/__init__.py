@@ -1,60 +1,106 @@
-"""Keras' layers: SimpleRNNCell, RNN and SimpleRNN, and what a model around them needs."""
+"""Keras' layers: SimpleRNNCell, RNN and SimpleRNN, and what a model around them needs.
 
-from cyrnn.layers.around.activation_layers import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from cyrnn.layers.around.batch_normalization import BatchNormalization
-from cyrnn.layers.around.core import Dense, Input, InputLayer
-from cyrnn.layers.around.dropout import (
-    ActivityRegularization,
-    AlphaDropout,
-    Dropout,
-    GaussianDropout,
-    GaussianNoise,
-    SpatialDropout1D,
-)
-from cyrnn.layers.around.embedding import Embedding
-from cyrnn.layers.around.masking import Masking
-from cyrnn.layers.around.merging import (
-    Add,
-    Average,
-    Concatenate,
-    Dot,
-    Maximum,
-    Minimum,
-    Multiply,
-    Subtract,
-    add,
-    average,
-    concatenate,
-    dot,
-    maximum,
-    minimum,
-    multiply,
-    subtract,
-)
-from cyrnn.layers.around.normalization import LayerNormalization, UnitNormalization
-from cyrnn.layers.around.pooling import AveragePooling1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
-from cyrnn.layers.around.preprocessing import Normalization, Rescaling
-from cyrnn.layers.around.reshaping import (
-    Cropping1D,
-    Flatten,
-    Identity,
-    Permute,
-    RepeatVector,
-    Reshape,
-    UpSampling1D,
-    ZeroPadding1D,
-)
-from cyrnn.layers.around.time_distributed import TimeDistributed
-from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.recurrent.bidirectional import Bidirectional
-from cyrnn.layers.recurrent.rnn import RNN
-from cyrnn.layers.recurrent.simple_rnn import SimpleRNN
-from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
-from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
+Only names stand here; each layer is imported when it is first used, or when a config may name it.
+"""
 
-# Keras' other names
-AvgPool1D, MaxPool1D = AveragePooling1D, MaxPooling1D
-GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from cyrnn import objects
+
+if TYPE_CHECKING:
+    from cyrnn.layers.around.activation_layers import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
+    from cyrnn.layers.around.batch_normalization import BatchNormalization
+    from cyrnn.layers.around.core import Dense, Input, InputLayer
+    from cyrnn.layers.around.dropout import (
+        ActivityRegularization,
+        AlphaDropout,
+        Dropout,
+        GaussianDropout,
+        GaussianNoise,
+        SpatialDropout1D,
+    )
+    from cyrnn.layers.around.embedding import Embedding
+    from cyrnn.layers.around.masking import Masking
+    from cyrnn.layers.around.merging import (
+        Add,
+        Average,
+        Concatenate,
+        Dot,
+        Maximum,
+        Minimum,
+        Multiply,
+        Subtract,
+        add,
+        average,
+        concatenate,
+        dot,
+        maximum,
+        minimum,
+        multiply,
+        subtract,
+    )
+    from cyrnn.layers.around.normalization import LayerNormalization, UnitNormalization
+    from cyrnn.layers.around.pooling import (
+        AveragePooling1D,
+        AvgPool1D,
+        GlobalAveragePooling1D,
+        GlobalAvgPool1D,
+        GlobalMaxPool1D,
+        GlobalMaxPooling1D,
+        MaxPool1D,
+        MaxPooling1D,
+    )
+    from cyrnn.layers.around.preprocessing import Normalization, Rescaling
+    from cyrnn.layers.around.reshaping import (
+        Cropping1D,
+        Flatten,
+        Identity,
+        Permute,
+        RepeatVector,
+        Reshape,
+        UpSampling1D,
+        ZeroPadding1D,
+    )
+    from cyrnn.layers.around.time_distributed import TimeDistributed
+    from cyrnn.layers.base.layer import Layer
+    from cyrnn.layers.recurrent.bidirectional import Bidirectional
+    from cyrnn.layers.recurrent.rnn import RNN
+    from cyrnn.layers.recurrent.simple_rnn import SimpleRNN
+    from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
+    from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
+
+_NAMES = {  # by module
+    "cyrnn.layers.around.activation_layers": "ELU Activation LeakyReLU PReLU ReLU Softmax ThresholdedReLU",
+    "cyrnn.layers.around.batch_normalization": "BatchNormalization",
+    "cyrnn.layers.around.core": "Dense Input InputLayer",
+    "cyrnn.layers.around.dropout": (
+        "ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise SpatialDropout1D"
+    ),
+    "cyrnn.layers.around.embedding": "Embedding",
+    "cyrnn.layers.around.masking": "Masking",
+    "cyrnn.layers.around.merging": (
+        "Add Average Concatenate Dot Maximum Minimum Multiply Subtract "
+        "add average concatenate dot maximum minimum multiply subtract"
+    ),
+    "cyrnn.layers.around.normalization": "LayerNormalization UnitNormalization",
+    "cyrnn.layers.around.pooling": (
+        "AveragePooling1D AvgPool1D GlobalAveragePooling1D GlobalAvgPool1D "
+        "GlobalMaxPool1D GlobalMaxPooling1D MaxPool1D MaxPooling1D"
+    ),
+    "cyrnn.layers.around.preprocessing": "Normalization Rescaling",
+    "cyrnn.layers.around.reshaping": (
+        "Cropping1D Flatten Identity Permute RepeatVector Reshape UpSampling1D ZeroPadding1D"
+    ),
+    "cyrnn.layers.around.time_distributed": "TimeDistributed",
+    "cyrnn.layers.base.layer": "Layer",
+    "cyrnn.layers.recurrent.bidirectional": "Bidirectional",
+    "cyrnn.layers.recurrent.rnn": "RNN",
+    "cyrnn.layers.recurrent.simple_rnn": "SimpleRNN",
+    "cyrnn.layers.recurrent.simple_rnn_cell": "SimpleRNNCell",
+    "cyrnn.layers.recurrent.stacked_rnn_cells": "StackedRNNCells",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "Layer",
@@ -120,3 +166,22 @@ __all__ = [
     "MaxPool1D",
     "AvgPool1D",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'cyrnn.layers' has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
+
+
+def _import_all() -> None:
+    for module in _NAMES:
+        importlib.import_module(module)
+
+
+objects.register_late("keras.layers", _import_all)

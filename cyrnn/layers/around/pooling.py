@@ -202,3 +202,8 @@ class AveragePooling1D(_Windows):
     def call(self, inputs: Array) -> Array:
         totals = self.windows(inputs, 0).sum(-1)
         return self.returned(totals / self.windows(np.ones_like(inputs), 0).sum(-1))
+
+
+# Keras' other names
+AvgPool1D, MaxPool1D = AveragePooling1D, MaxPooling1D
+GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import cyrnn
 from cyrnn import layers
+from cyrnn.engine import plan
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.programs.interface import ENGINE
 from cyrnn.models import executor
@@ -109,15 +110,20 @@ def masks_of(x, rng):
     return nest.mapped(lambda part: rng.random(part.shape[:2]) < 0.7, x)
 
 
-def same(got, expected):
+# The engine's programs give the bits of the layers; BLAS rounds by the shape of a product, and may be taken here.
+BITS = plan.engine() != "blas" and plan.isa() != "generic"
+
+
+def same(got, expected, bits):
     for ours, theirs in zip(nest.leaves(got), nest.leaves(expected), strict=True):
-        if theirs is None or theirs.dtype.kind != "f":
+        if theirs is None or theirs.dtype.kind != "f" or bits:
             np.testing.assert_array_equal(ours, theirs)
         else:
             assert ours.dtype == theirs.dtype
             assert_close(ours, theirs)
 
 
+@pytest.mark.filterwarnings("ignore:.* does not pass the mask on")
 @pytest.mark.parametrize("target", [reference_program.TARGET, ENGINE], ids=["reference", "engine"])
 @pytest.mark.parametrize("models", [chains(), graphs()], ids=["chains", "graphs"])
 def test_random_models(models, target):
@@ -136,6 +142,6 @@ def test_random_models(models, target):
             with executor.lowering_to(lowered_to):
                 found = [one.call_and_mask(one.checked_inputs(x), mask, training) for _ in range(2)]
             results.append([found, [part.states for part in one.layers_within() if part.states is not None]])
-        same(results[1], results[0])
+        same(results[1], results[0], bits=BITS and target is ENGINE)
 
     check()

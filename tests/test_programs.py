@@ -461,6 +461,24 @@ def test_a_program_has_all_that_waits_for_a_cut():
     assert_program_is_the_layers(model, x, ENGINE)
 
 
+class Watch(layers.Layer):
+    def call(self, inputs):
+        self.seen = inputs
+        return inputs
+
+
+def test_layers_without_ops_copy_nothing():
+    first, second = Watch(), Watch()
+    model = cyrnn.Sequential([first, layers.Dropout(0.5), cyrnn.Sequential([layers.Identity()]), second])
+    model(x := sequences())
+    assert [len(part.calls) for part in divided(model, x).programs] == [2]
+    with executor.lowering_to(ENGINE):
+        assert_same(model(x), x)
+        assert np.shares_memory(first.seen, second.seen)
+        assert_same(model(x.astype("f8")), x)
+        assert_same(model(x.astype("f2")), x.astype("f2").astype("f4"))
+
+
 def test_calls_of_a_stateful_layer_keep_their_order():
     """The second call begins with the states of the first, which waits for a cut."""
     a, b, rnn = cyrnn.Input(batch_shape=(2, None, 3)), cyrnn.Input(batch_shape=(2, None, 3)), simple_rnn(stateful=True)

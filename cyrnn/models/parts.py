@@ -5,6 +5,7 @@ from typing import Any
 
 from cyrnn.engine.program import Bound
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.programs.arguments import Passed
 from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.refusals import UnfitError
@@ -37,7 +38,7 @@ class ProgramPart:
         raises its own error, or takes what programs do not.
     results : dict of Place to (outputs, masks)
         For each place that is needed after it the structure of its outputs, and of their masks: each the number of an
-        output of the program, or an `Outside`, which is passed on, or None.
+        output of the program; or a `Passed` or `Outside`, for what comes in; or None.
     needs : list of Place
         The places that it takes.
     """
@@ -60,12 +61,15 @@ class ProgramPart:
     def run(self, values: Values, losses: Losses) -> None:
         """Run the program, and put its outputs and their masks in their places."""
         try:
+            passed = {leaf: leaf.array(values) for leaf in nest.leaves(list(self.results.values())) if _is_passed(leaf)}
             outputs = self.lowered.run(values, self.target)
         except UnfitError:
             self._run_calls(values, losses)
             return
 
         def array(leaf: Any) -> Any:
+            if isinstance(leaf, Passed):
+                return passed[leaf]
             if isinstance(leaf, Outside):
                 return values[leaf.place][leaf.is_mask]  # type: ignore[index]  # its places are this model's
             return None if leaf is None else outputs[leaf]
@@ -79,6 +83,10 @@ class ProgramPart:
         for place in [place for call in self.calls for place in call.fills]:
             if place not in self.results:
                 values.pop(place, None)
+
+
+def _is_passed(leaf: Any) -> bool:
+    return isinstance(leaf, Passed)
 
 
 class Partition:

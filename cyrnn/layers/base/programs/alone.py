@@ -7,6 +7,7 @@ from typing import Any
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.arguments import Passed
 from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.lowering import Lowering
@@ -95,7 +96,9 @@ def program_of(
     states = [Outside(number, (None, size), optional=True) for number, size in enumerate(state_sizes)]
     options = {"initial_state": states} if states else {}
     outputs = layer.lower(lowering, inputs, mask, training, **options)  # type: ignore[attr-defined]
-    if any(isinstance(leaf, Outside) for leaf in nest.leaves(outputs)):
+    if isinstance(outputs, Outside):
         raise NotLoweredError("it returns its input")
     results = nest.mapped(lowering.result, outputs)
+    if isinstance(results, Passed):
+        raise NotLoweredError("it returns its input")
     return LayerProgram(lowering.finish(), results)

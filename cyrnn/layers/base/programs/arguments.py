@@ -122,13 +122,33 @@ class Dropout:
 Argument = Numbers | Tokens | Mask | State | Dropout
 
 
+@dataclass(frozen=True)
+class Passed:
+    """A result that is the array of a place, in the dtype of the program."""
+
+    place: Hashable
+    rank: int
+    dtype: np.dtype[Any]
+
+    def array(self, values: Values) -> Array:
+        """The array: itself where it has that dtype. Raises UnfitError for what is no such array."""
+        given = _read(Numbers(self.place), values)
+        if given is None or given.ndim != self.rank:
+            raise UnfitError(f"the array must have {self.rank} axes")
+        return np.require(converted(given, self.dtype), None, "A")
+
+
+def _read(argument: Numbers | Tokens | Mask | State, values: Values) -> Array | None:
+    try:
+        return argument.array(values)
+    except (ValueError, TypeError) as error:
+        raise UnfitError(str(error)) from error
+
+
 def gathered(arguments: Sequence[Argument], values: Values) -> tuple[Array | None, ...]:
     """The inputs of the program, in order. Raises UnfitError where a call's arrays cannot be its inputs."""
     drawn: dict[Factors, tuple[Array | None, Array | None]] = {}
-    try:
-        found = [None if isinstance(argument, Dropout) else argument.array(values) for argument in arguments]
-    except (ValueError, TypeError) as error:
-        raise UnfitError(str(error)) from error
+    found = [None if isinstance(argument, Dropout) else _read(argument, values) for argument in arguments]
     batch = next((len(array) for array in found if array is not None), 0)
     for index, argument in enumerate(arguments):
         if isinstance(argument, Dropout):

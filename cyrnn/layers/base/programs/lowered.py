@@ -29,6 +29,8 @@ class Lowered:
         Whose weights each slot has.
     arguments : list of Argument
         Where each input comes from.
+    outputs : int
+        How many there are.
     carried : list of (layer, list of int)
         The layers that carry states, and the outputs that these are after the call.
     warnings : list of (str, place)
@@ -39,6 +41,7 @@ class Lowered:
     dtype: str
     slots: list[Layer]
     arguments: list[Argument]
+    outputs: int
     carried: list[tuple[Layer, list[int]]]
     warnings: list[tuple[str, Hashable]]
 
@@ -115,6 +118,15 @@ class Lowered:
         UnfitError
             If the arrays do not fit. Nothing has changed then.
         """
+        arrays = self._computed(values, target, nominal_batch) if self.outputs else []
+        for layer, numbers in self.carried:
+            _carrying(layer).carry_flat([arrays[number] for number in numbers])
+        for text, place in self.warnings:
+            if place is None or values[place][1] is not None:
+                warnings.warn(text, stacklevel=2)
+        return arrays
+
+    def _computed(self, values: Values, target: Target, nominal_batch: int) -> list[Array]:
         slots = tuple(target.slot(layer) for layer in self.slots)
         inputs = gathered(self.arguments, values)
         results = self.program.run(slots, inputs, nominal_batch)
@@ -123,13 +135,7 @@ class Lowered:
             results = self.program.run(slots, inputs, nominal_batch)
         if results is None:
             raise UnfitError("the inputs do not fit the program")
-        arrays = list(results) if isinstance(results, tuple) else [results]
-        for layer, numbers in self.carried:
-            _carrying(layer).carry_flat([arrays[number] for number in numbers])
-        for text, place in self.warnings:
-            if place is None or values[place][1] is not None:
-                warnings.warn(text, stacklevel=2)
-        return arrays
+        return list(results) if isinstance(results, tuple) else [results]
 
 
 def _carrying(layer: Layer) -> Any:

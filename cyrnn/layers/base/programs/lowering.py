@@ -15,7 +15,7 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Shape
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs import arguments
-from cyrnn.layers.base.programs.arguments import Argument, TakesTokens
+from cyrnn.layers.base.programs.arguments import Argument, Passed, TakesTokens
 from cyrnn.layers.base.programs.interface import Program
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.refusals import AnotherDTypeError, NotLoweredError, why_not
@@ -255,9 +255,12 @@ class Lowering:
 
     # ------------------------------------------------------------ the end
 
-    def result(self, value: Symbolic) -> int:
-        """The number of the output that returns the value."""
+    def result(self, value: Symbolic) -> int | Passed:
+        """The number of the output that returns the value; for an input of the program, which place it comes from."""
         known = self.mask_alone(value) if _is_mask(value) else self.numbers(value)
+        for (place, kind), read in self._inputs.items():
+            if read is known and kind == NUMBER:
+                return Passed(place, len(known.shape), self.dtype)
         if known.view not in self._results:
             self._results[known.view] = len(self._results)
             rest = known.shape[1 if known.timeline is None else 2 :]
@@ -266,9 +269,17 @@ class Lowering:
 
     def finish(self) -> Lowered:
         """The program, ready to run."""
-        carried = [(layer, [self.result(state) for state in states]) for layer, states in self._carried.items()]
+        carried: Any = [(layer, [self.result(state) for state in states]) for layer, states in self._carried.items()]
         self.program.finish()
-        return Lowered(self.program, self.dtype.name, list(self._slots), self._arguments, carried, self._warnings)
+        return Lowered(
+            self.program,
+            self.dtype.name,
+            list(self._slots),
+            self._arguments,
+            len(self._results),
+            carried,
+            self._warnings,
+        )
 
 
 def _is_mask(value: Symbolic) -> bool:

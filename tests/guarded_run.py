@@ -6,15 +6,18 @@ It prints each case before it runs it. So when the process dies of a fault, the 
 import ctypes
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from guard_pages import Fenced, random_strides
+from program_models import Model, call_from_c
 
 import cyrnn
 from cyrnn.engine import plan as engine
 from cyrnn.engine.plan import ACTIVATIONS, Plan
+from cyrnn.engine.program import Program
 from cyrnn.engine.runner import Runner
 from cyrnn.layers import SimpleRNN
 
@@ -58,6 +61,20 @@ class Case:
     def to_fill(self, *shape: int, any_rows: bool = False) -> Fenced:
         strides = random_strides(self.rng, shape, contiguous_rows=True) if any_rows else None
         return Fenced(shape, self.dtype, self.place, strides)
+
+
+def in_sequence(plans: Sequence[Plan]) -> Program:
+    """Each plan over the outputs of the one before."""
+    program = Program(plans[0].dtype.name)
+    timeline = program.timeline()
+    x = program.input("number", timeline, plans[0].features)
+    for plan in plans:
+        outputs = program.buffer(timeline, plan.units)
+        program.recurrent(program.slot(), x, outputs=outputs)
+        x = outputs
+    program.output(x)
+    program.finish()
+    return program
 
 
 def same(actual: np.ndarray, expected: np.ndarray) -> None:
@@ -119,7 +136,8 @@ class Checks:
         case = self.case
         features = [case.features, case.units][: 1 + case.number % 2]
         plain, guarded = zip(*(self.plans(case.weights(f)) for f in features), strict=True)
-        return Runner(plain, case.batch), Runner(guarded, case.batch)
+        program = in_sequence(plain)
+        return Runner(program, plain, case.batch), Runner(program, guarded, case.batch)
 
     def steps(self) -> None:
         plain, guarded = self.runners()
@@ -146,7 +164,7 @@ class Checks:
             pointers = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
             assert f[f"{name}_f{np.dtype(case.dtype).itemsize * 8}"](runner, *pointers) == 0
 
-        last, rows, units = len(plain.plans) - 1, case.batch, case.units
+        last, rows, units = len(plain.packed) - 1, case.batch, case.units
         x, x_t, state = (
             case.draw(rows, case.timesteps, case.features),
             case.draw(rows, case.features),
@@ -166,6 +184,35 @@ class Checks:
         call("get_state", last, 0, rows, got.array)
         same(got.filled(), plain.get_state(last))
         assert f["runner_destroy"](runner) == 0
+
+    def model(self) -> None:
+        """A program of several ops: its call, its steps, and the functions of cyrnn.h for it."""
+        case = self.case
+
+        def made() -> Model:
+            model = Model(np.random.default_rng(case.number), case.dtype, engine=self.engine, isa=self.isa)
+            tokens = model.input(1, "token")
+            h = model.recurrent(model.embedding(tokens, 9, case.features), case.units, mask=model.nonzero(tokens))
+            return model.finished(h, model.dense(h, 3, "softmax"))
+
+        plain = made()
+        with weights_guarded(case.place):
+            guarded = made()
+        tokens = case.rng.integers(0, 9, (case.batch, case.timesteps))
+        called = plain.call(tokens)
+        for array, expected in zip(guarded.call(case.fenced(tokens)), called, strict=True):
+            same(array, expected)
+        one, other = plain.runner(case.batch), guarded.runner(case.batch)
+        filled, expected = [case.to_fill(*array.shape) for array in called], [np.empty_like(array) for array in called]
+        arrays = [room.array for room in filled]
+        assert call_from_c("forward", other, case.timesteps, None, [case.fenced(tokens)], arrays) == "ok"
+        assert call_from_c("forward", one, case.timesteps, None, [tokens], expected) == "ok"
+        for room, array in zip(filled, expected, strict=True):
+            same(room.filled(), array)
+        filled = [case.to_fill(case.batch, width) for width in (case.units, 3)]
+        other.step(case.fenced(tokens[:, 0].copy()), tuple(room.array for room in filled))
+        for room, array in zip(filled, one.step(tokens[:, 0]), strict=True):
+            same(room.filled(), array)
 
     def layer(self) -> None:
         """A layer's call, `predict` and stepper; without initial states, so that the shortest way is taken too."""
@@ -202,7 +249,7 @@ def main(engine_name: str, isa: str, first: str, cases: str) -> None:
         for place in ("upper", "lower"):
             checks = Checks(Case(number, place), engine_name, isa)
             layers = [checks.layer] if number % 8 == 0 else []  # they take long to make
-            for check in (checks.call, checks.steps, checks.c_interface, checks.activation, *layers):
+            for check in (checks.call, checks.steps, checks.c_interface, checks.model, checks.activation, *layers):
                 print(check.__name__, checks.case, sep=", ", flush=True)
                 check()
 

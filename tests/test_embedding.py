@@ -1,17 +1,15 @@
-"""Consumers of the C interface, compiled and run: C, Cython, ctypes, cffi; and that a step is fit for real time."""
+"""Consumers of the C interface, compiled and run: C, ctypes, cffi, extensions. See test_real_time.py too."""
 
 import ctypes
 import os
 import re
 import subprocess
-import sys
 import sysconfig
 import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import run_python
 
 import cyrnn
 from cyrnn import engine
@@ -84,6 +82,14 @@ def test_a_c_extension_finds_table_and_runner_by_capsules(tmp_path, monkeypatch)
     np.testing.assert_array_equal(outputs, rnn(x)[0])
     with pytest.raises(AttributeError, match="__cyrnn_runner__"):
         extension.step(rnn, x[0, 0], outputs[0])
+    for thing in (rnn, stepper):
+        outputs[:] = 0
+        extension.forward(thing, 7, x, outputs)
+        np.testing.assert_array_equal(outputs, rnn(x)[0])
+    with pytest.raises(AttributeError, match="__cyrnn_model__"):
+        extension.forward(rnn.cell, 7, x, outputs)
+    with pytest.raises(ValueError, match="goes backwards"):
+        extension.forward(built(SimpleRNN(5, go_backwards=True)), 7, x, outputs)
     with pytest.raises(RuntimeError, match="float32 function was called on a float64 model"):
         extension.step(built(SimpleRNN(5, dtype="float64")).stepper(), x[0, 0], outputs[0])
 
@@ -150,28 +156,50 @@ class Info(ctypes.Structure):
         ("features", ctypes.c_int64),
         ("units", ctypes.c_int64),
         ("dtype", ctypes.c_int32),
-        ("layers", ctypes.c_int32),
+        ("inputs", ctypes.c_int32),
+        ("outputs", ctypes.c_int32),
+        ("states", ctypes.c_int32),
+        ("takes_lengths", ctypes.c_int32),
         ("real_time", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
     ]
+
+
+class Port(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_size_t),
+        ("kind", ctypes.c_int32),
+        ("timed", ctypes.c_int32),
+        ("width", ctypes.c_int64),
+        ("name", ctypes.c_char_p),
+    ]
+
+
+def port_of(model, what, index):
+    """(kind, timed, width, name) of an input, an output or a state."""
+    port = Port(struct_size=ctypes.sizeof(Port))
+    assert C[f"{what}_info"](model, index, ctypes.addressof(port)) == 0
+    assert port.struct_size == ctypes.sizeof(Port)
+    return port.kind, port.timed, port.width, port.name.decode()
 
 
 def test_info(monkeypatch):
     monkeypatch.setenv("CYRNN_ENGINE", "simd")
-    stack = built(RNN([SimpleRNNCell(6, dtype="float64"), SimpleRNNCell(5, dtype="float64")], dtype="float64"))
-    stepper = stack.stepper(2)
-    info = Info(struct_size=ctypes.sizeof(Info))
-    assert C["model_info"](stepper.model_address, ctypes.addressof(info)) == 0
-    assert (info.features, info.units, info.dtype, info.layers, info.real_time) == (8, 5, 1, 2, 1)
-    units = ctypes.c_int64()
-    assert C["layer_units"](stepper.model_address, 0, ctypes.addressof(units)) == 0
-    assert units.value == 6
-    assert C["runner_batch"](stepper.address, ctypes.addressof(units)) == 0
-    assert units.value == 2
+    cells = [SimpleRNNCell(6, dtype="float64", name="lower"), SimpleRNNCell(5, dtype="float64", name="upper")]
+    stepper = built(RNN(cells, dtype="float64", name="stack")).stepper(2)
+    info, model = Info(struct_size=ctypes.sizeof(Info)), stepper.model_address
+    assert C["model_info"](model, ctypes.addressof(info)) == 0
+    assert (info.features, info.units, info.dtype, info.real_time) == (8, 5, 1, 1)
+    assert (info.inputs, info.outputs, info.states, info.takes_lengths) == (1, 1, 2, 1)
+    assert port_of(model, "input", 0) == (0, 1, 8, "sequences")
+    assert port_of(model, "output", 0) == (0, 1, 5, "stack")
+    assert [port_of(model, "state", i) for i in range(2)] == [(0, 1, 6, "lower"), (0, 1, 5, "upper")]
+    batch = ctypes.c_int64()
+    assert C["runner_batch"](stepper.address, ctypes.addressof(batch)) == 0
+    assert batch.value == 2
     monkeypatch.setenv("CYRNN_ENGINE", "blas")
     stepper = built(SimpleRNN(4)).stepper()
     assert C["model_info"](stepper.model_address, ctypes.addressof(info)) == 0
-    assert (info.dtype, info.layers, info.real_time) == (0, 1, 0)
+    assert (info.dtype, info.states, info.real_time) == (0, 1, 0)
 
 
 FULL = ctypes.sizeof(Info)
@@ -185,7 +213,7 @@ def test_info_fills_what_it_knows_and_nothing_beyond(size):
     info = Info.from_buffer(memory)
     info.struct_size = size
     assert C["model_info"](stepper.model_address, ctypes.addressof(memory)) == 0
-    assert (info.struct_size, info.features, info.units, info.layers, info.reserved) == (FULL, 8, 4, 1, 0)
+    assert (info.struct_size, info.features, info.units, info.states, info.dtype) == (FULL, 8, 4, 1, 0)
     assert set(memory[FULL:]) == {0xAA}
 
 
@@ -202,10 +230,13 @@ def test_a_size_that_nobody_set_is_refused(size):
 STATUSES = {
     "WRONG_DTYPE": b"a float32 function was called on a float64 model, or the other way round",
     "NULL_ARGUMENT": b"an argument is NULL that may not be",
-    "OUT_OF_RANGE": b"a batch, row, layer or number of timesteps is out of range",
+    "OUT_OF_RANGE": b"a batch, row, index, length or number of timesteps is out of range",
     "MEMORY_TOO_SMALL": b"the memory is smaller than runner_size says",
     "WRONG_STRUCT": b"struct_size is not set to the size of the struct",
-    "OVERLAP": b"x and outputs share memory",
+    "OVERLAP": b"inputs and outputs share memory",
+    "WRONG_PORTS": b"the model has other inputs or outputs than this function takes",
+    "WRONG_TOKEN": b"a token is not in the model's table",
+    "NO_MASK": b"the model takes no mask, and so no lengths",
 }
 
 
@@ -214,8 +245,8 @@ def status_name(status):
 
 
 def test_every_status_has_a_text():
-    texts = [C["status_text"](status) for status in range(9)]
-    assert len(set(texts)) == 9
+    texts = [C["status_text"](status) for status in range(12)]
+    assert len(set(texts)) == 12
     assert C["status_text"](-1) == C["status_text"](99) == b"not a status of cyrnn"
 
 
@@ -346,58 +377,3 @@ def test_capsules_own_what_they_hold():
     assert gone() is not None
     del capsule, capsules
     assert gone() is None
-
-
-# ---------------------------------------------------------------- fit for real time
-
-WATCHED = """
-import ctypes, sys, numpy as np, cyrnn
-from cyrnn.layers import RNN, SimpleRNNCell
-watch, batch, what = ctypes.CDLL(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-activation, dtype = sys.argv[5:]
-cells = [SimpleRNNCell(units, activation, dtype=dtype) for units in eval(sys.argv[4])]
-rnn = RNN(cells, return_sequences=True, dtype=dtype)
-rnn.build((None, None, 8))
-stepper = rnn.stepper(batch)
-x = np.random.random((batch, 20, 8)).astype(dtype)
-out = np.full((batch, 20, rnn.output_size), np.nan, dtype)
-f, kind = cyrnn.capi.addresses(), {"float32": "f32", "float64": "f64"}[dtype]
-pointers = (f["step_" + kind], f["forward_" + kind], stepper.address, x.ctypes.data, out.ctypes.data)
-arguments = (ctypes.c_int(what), *map(ctypes.c_void_p, pointers), ctypes.c_int64(20))
-killed = watch.signal_at_system_call(*arguments)  # first: the child's first step is under the filter
-print(watch.allocations_and_locks(*arguments), killed)
-print(bool(np.isfinite(out).all()))
-"""
-
-
-@pytest.fixture(scope="module")
-def watch(tmp_path_factory):
-    if not sys.platform.startswith("linux") or not hasattr(ctypes.CDLL(None), "__libc_malloc"):
-        pytest.skip("what is preloaded here wraps the allocator of Linux' glibc")
-    source = NATIVE / "watch.c"
-    folder = tmp_path_factory.mktemp("watch")
-    library = folder / "watch.so"
-    subprocess.run([*CC, "-shared", "-fPIC", "-O1", source, "-o", library, "-ldl", "-pthread"], check=True)
-    return library
-
-
-@pytest.mark.unsanitized(reason="preloads an allocator")
-@pytest.mark.parametrize("isa", ["generic", None], ids=["generic", "widest"])
-@pytest.mark.parametrize("cells", [(32,), (33, 300), (5, 7, 9)])
-@pytest.mark.parametrize(
-    ("batch", "activation", "dtype"),
-    [(1, "tanh", "float32"), (4, "softmax", "float32"), (130, "sparsemax", "float64"), (1, "log_softmax", "float64")],
-)
-def test_step_and_forward_neither_allocate_nor_lock_nor_call_the_system(watch, batch, activation, dtype, cells, isa):
-    environment = {"LD_PRELOAD": str(watch), "CYRNN_ENGINE": "simd", **({"CYRNN_ISA": isa} if isa else {})}
-    result = run_python(WATCHED, watch, batch, 0, cells, activation, dtype, **environment)
-    assert result.stdout.split() == ["0", "0", "True"]
-
-
-@pytest.mark.unsanitized(reason="preloads an allocator")
-@pytest.mark.parametrize(
-    ("what", "noticed"), [(1, "2 0"), (2, "1 0"), (3, "0 31")], ids=["allocation", "lock", "system"]
-)
-def test_what_must_not_happen_would_be_noticed(watch, what, noticed):
-    result = run_python(WATCHED, watch, 1, what, (4,), "tanh", "float32", LD_PRELOAD=str(watch), CYRNN_ENGINE="simd")
-    assert result.stdout.split()[:2] == noticed.split()

@@ -1,5 +1,6 @@
 """README's Python examples run as they stand."""
 
+import ctypes
 import os
 import re
 import subprocess
@@ -53,6 +54,30 @@ assert np.array_equal(y, outputs)
     )
 
 
+def test_the_c_example_with_lengths(tmp_path):
+    (tmp_path / "batch.c").write_text(NAMED["batch.c"])
+    compiler, library = os.environ.get("CC", "cc").split(), str(tmp_path / "batch.so")
+    flags = ["-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC", f"-I{cyrnn.get_include()}"]
+    subprocess.run([*compiler, *flags, str(tmp_path / "batch.c"), "-o", library], check=True)
+    layer = cyrnn.layers.SimpleRNN(4, return_sequences=True)
+    x, lengths = np.random.default_rng(0).standard_normal((3, 7, 5), dtype=np.float32), np.array([7, 0, 4])
+    expected = layer(x, mask=np.arange(7) < lengths[:, None])
+    outputs, stepper = np.empty_like(expected), layer.stepper()
+    pointers = (
+        cyrnn.capi.api_address,
+        stepper.model_address,
+        3,
+        7,
+        lengths.ctypes.data,
+        x.ctypes.data,
+        outputs.ctypes.data,
+    )
+    kinds = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * 3]
+    run_batch = ctypes.CFUNCTYPE(ctypes.c_int, *kinds)(("run_batch", ctypes.CDLL(library)))
+    assert run_batch(*pointers) == 0
+    np.testing.assert_array_equal(outputs, expected)
+
+
 def test_the_program_made_of_a_model(tmp_path, monkeypatch):
     (tmp_path / "main.c").write_text(NAMED["main.c"])
     monkeypatch.chdir(tmp_path)
@@ -68,7 +93,7 @@ def test_the_program_made_of_a_model(tmp_path, monkeypatch):
 
 def test_there_are_examples():
     assert len(EXAMPLES) >= 6
-    assert set(NAMED) == {"stream.c", "stream.pyx", "setup.py", "main.c"}
+    assert set(NAMED) == {"stream.c", "batch.c", "stream.pyx", "setup.py", "main.c"}
 
 
 def test_files_that_readme_links_to_exist():

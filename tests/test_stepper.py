@@ -264,20 +264,20 @@ def test_wrong_states():
 def test_layers_and_rows_that_are_not_there():
     stepper = built(SimpleRNN(4)).stepper(2)
     for layer in (1, -1, 99):
-        with pytest.raises(ValueError, match=f"layer must be from 0 to 0, got {layer}"):
+        with pytest.raises(ValueError, match=f"index must be from 0 to 0, got {layer}"):
             stepper.get_state(layer)
-        with pytest.raises(ValueError, match=f"layer must be from 0 to 0, got {layer}"):
+        with pytest.raises(ValueError, match=f"index must be from 0 to 0, got {layer}"):
             stepper.set_state(layer, np.zeros((2, 4)))
     with pytest.raises(ValueError, match="from row 1 on"):
         stepper.set_state(0, np.zeros((2, 4)), first_row=1)
     with pytest.raises(TypeError, match="complex"):
         stepper.set_state(0, np.zeros((2, 4), complex))
     with pytest.raises(TypeError):
-        Runner([None], 1)
-    with pytest.raises(TypeError):
-        Runner([*stepper.plans, None], 1)
+        Runner(stepper.program, [None], 1)
+    with pytest.raises(ValueError, match="weights for its 1 slots are needed, got 2"):
+        Runner(stepper.program, [*stepper.packed, None], 1)
     with pytest.raises(TypeError, match="does not support item assignment"):
-        stepper.plans[0] = stepper.plans[0]
+        stepper.packed[0] = stepper.packed[0]
 
 
 @pytest.mark.thread_unsafe(reason="traces the memory of the whole process")

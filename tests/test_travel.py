@@ -109,7 +109,7 @@ def test_narrow_steppers_are_copied():
 
 def test_copies_of_a_stepper_share_its_weights():
     stepper = made("SimpleRNN").stepper(3)
-    assert copy.deepcopy(stepper).plans[0] is stepper.plans[0]
+    assert copy.deepcopy(stepper).packed[0] is stepper.packed[0]
 
 
 # In interpreters of their own: a fork of this one would take along what pytest's threads hold.

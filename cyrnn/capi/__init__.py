@@ -19,27 +19,37 @@ _POINTER, _INT32, _INT64, _SIZE, _STATUS = (
     ctypes.c_size_t,
     ctypes.c_int,
 )
-_STATE = (_POINTER, _INT32, _INT64, _INT64, _POINTER)
+_STEP = (_STATUS, _POINTER, _POINTER, _POINTER)
+_FORWARD = (_STATUS, _POINTER, _INT64, _POINTER, _POINTER)
+_STATE = (_STATUS, _POINTER, _INT32, _INT64, _INT64, _POINTER)
 
 # The functions of struct cyrnn_api, in its order: what each returns, and what it takes.
 _PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "status_text": (ctypes.c_char_p, _STATUS),
     "model_info": (_STATUS, _POINTER, _POINTER),
-    "layer_units": (_STATUS, _POINTER, _INT32, _POINTER),
+    "input_info": (_STATUS, _POINTER, _INT32, _POINTER),
+    "output_info": (_STATUS, _POINTER, _INT32, _POINTER),
+    "state_info": (_STATUS, _POINTER, _INT32, _POINTER),
     "model_retain": (_STATUS, _POINTER),
     "model_release": (_STATUS, _POINTER),
     "runner_size": (_STATUS, _POINTER, _INT64, _POINTER),
     "runner_create": (_STATUS, _POINTER, _INT64, _POINTER, _SIZE, _POINTER),
     "runner_destroy": (_STATUS, _POINTER),
     "runner_batch": (_STATUS, _POINTER, _POINTER),
-    "step_f32": (_STATUS, _POINTER, _POINTER, _POINTER),
-    "step_f64": (_STATUS, _POINTER, _POINTER, _POINTER),
-    "forward_f32": (_STATUS, _POINTER, _INT64, _POINTER, _POINTER),
-    "forward_f64": (_STATUS, _POINTER, _INT64, _POINTER, _POINTER),
-    "get_state_f32": (_STATUS, *_STATE),
-    "get_state_f64": (_STATUS, *_STATE),
-    "set_state_f32": (_STATUS, *_STATE),
-    "set_state_f64": (_STATUS, *_STATE),
+    "step": _STEP,
+    "step_f32": _STEP,
+    "step_f64": _STEP,
+    "step_tokens_f32": _STEP,
+    "step_tokens_f64": _STEP,
+    "forward": (_STATUS, _POINTER, _INT64, _POINTER, _POINTER, _POINTER),
+    "forward_f32": _FORWARD,
+    "forward_f64": _FORWARD,
+    "forward_tokens_f32": _FORWARD,
+    "forward_tokens_f64": _FORWARD,
+    "get_state_f32": _STATE,
+    "get_state_f64": _STATE,
+    "set_state_f32": _STATE,
+    "set_state_f64": _STATE,
     "reset": (_STATUS, _POINTER),
 }
 

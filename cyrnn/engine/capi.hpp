@@ -1,18 +1,37 @@
-// The table of functions that cyrnn.h declares, and the making of models.
+// The table of functions that cyrnn.h declares, and what Python needs beyond it.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "cyrnn.h"
-#include "prepared.hpp"
+#include "program.hpp"
+#include "steps.hpp"
 
 namespace cyrnn {
 
 const cyrnn_api *c_api();
 
-// A model of so many layers, to be released; null without memory. All are of one dtype, and each takes the units of the
-// one before it. The simd engine alone is real-time.
-cyrnn_model *make_model(const std::shared_ptr<Prepared> *layers, std::ptrdiff_t count, bool real_time) noexcept;
+struct Making {  // what a model is made of, and why it is not made
+    std::shared_ptr<Program> program;
+    std::vector<std::shared_ptr<Prepared>> weights;  // of each slot
+    Names names;
+    std::vector<bool> optional, turned;  // of the inputs, and of the outputs (see Steps)
+    bool real_time;                      // no engine takes locks
+    int op = -1;                         // that is to blame
+    std::string reason;                  // empty: there was no memory
+};
+
+// A model, to be released; null where there is none.
+cyrnn_model *make_model(Making &making) noexcept;
+
+const Steps &steps_of(const cyrnn_model *model);
+
+// Whether each row has had an unmasked timestep: (recurrent ops, batch), taken or put.
+void take_seen(cyrnn_runner *runner, std::uint8_t *seen);
+void put_seen(cyrnn_runner *runner, const std::uint8_t *seen);
 
 }  // namespace cyrnn

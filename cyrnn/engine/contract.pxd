@@ -1,10 +1,6 @@
-# The faces of contract.hpp, guarded.hpp, prepared.hpp, simd.hpp, slices.hpp and capi.hpp for Cython; the comments are
-# there.
+# The faces of contract.hpp, guarded.hpp, prepared.hpp, simd.hpp and slices.hpp for Cython; the comments are there.
 from libc.stdint cimport uint8_t
 from libcpp cimport bool
-from libcpp.memory cimport shared_ptr
-
-from cyrnn.engine.capi cimport cyrnn_api, cyrnn_model
 
 ctypedef fused real:
     float
@@ -123,8 +119,3 @@ cdef extern from "simd.hpp" namespace "cyrnn" nogil:
 
     const Simd *simd_by_name(const char *name)
     const Simd *simd_best()
-
-
-cdef extern from "capi.hpp" namespace "cyrnn" nogil:
-    const cyrnn_api *c_api()
-    cyrnn_model *make_model(const shared_ptr[Prepared] *layers, ptrdiff_t count, bool real_time) noexcept nogil

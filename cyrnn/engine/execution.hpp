@@ -176,7 +176,7 @@ public:
             largest = std::max(largest, each * double(program.item(Kind::number)));
         }
         const int threads = work * double(call.batch) < least_parallel_work ? 1 : call.threads;
-        const std::ptrdiff_t rows = slice_rows({call.batch, threads, work, largest});
+        const std::ptrdiff_t rows = slice_rows(program, call.weights, {call.batch, threads, work, largest});
         const std::ptrdiff_t slices = (call.batch + rows - 1) / rows;
         const Begun begun(call);
         const bool as_wave = slices < threads && side_by_side() > 1;
@@ -204,20 +204,6 @@ private:
         }
         const Call &call;
     };
-
-    std::ptrdiff_t slice_rows(const Load &load) const {
-        constexpr std::ptrdiff_t most = 96;
-        std::ptrdiff_t rows = std::min(most, std::max<std::ptrdiff_t>((load.batch + load.threads - 1) / load.threads, 4));
-        bool found = false;
-        for (int i = 0; i < program.slots; ++i) {
-            const Engine *const engine = call.weights[i]->engine;
-            if (!engine) continue;
-            const std::ptrdiff_t wanted = engine->slice_rows(&load);
-            rows = found ? std::min(rows, wanted) : wanted;
-            found = true;
-        }
-        return std::min(rows, call.batch);
-    }
 
     // How many groups of ops may work at the same time.
     std::size_t side_by_side() const {

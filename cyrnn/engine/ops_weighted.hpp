@@ -11,17 +11,18 @@
 
 namespace cyrnn {
 
-// An op of weights (features, units).
+// An op of weights (features, units), and (depth, ...) for an engine. A table has none.
 template <class T> class WeightedOp : public Op {
 public:
-    WeightedOp(std::ptrdiff_t features_, std::ptrdiff_t units_) : features(features_), units(units_) {}
+    WeightedOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t depth_) : features(features_), units(units_), depth(depth_) {}
 
     bool fits(const Prepared *p) const override {
-        return p->single == (sizeof(T) == sizeof(float)) && p->weights<T>().features == features && p->weights<T>().units == units;
+        const Weights<T> &w = p->weights<T>();
+        return p->single == (sizeof(T) == sizeof(float)) && p->engine && w.features == features && w.units == units && w.depth == depth;
     }
 
 private:
-    const std::ptrdiff_t features, units;
+    const std::ptrdiff_t features, units, depth;
 };
 
 template <class T> class RecurrentOp final : public WeightedOp<T> {
@@ -30,7 +31,7 @@ public:
     enum : int { x, mask, input_dropout, recurrent_dropout, outputs, last_output, states };
 
     RecurrentOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t count_, bool zero_output_for_mask_)
-        : WeightedOp<T>(features_, units_), count(count_), zero_output_for_mask(zero_output_for_mask_) {}
+        : WeightedOp<T>(features_, units_, features_ + units_), count(count_), zero_output_for_mask(zero_output_for_mask_) {}
 
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
         const auto given = [this](int operand) { return this->operands[std::size_t(operand)].view >= 0; };
@@ -101,7 +102,7 @@ public:
     enum : int { x, out };
 
     DenseOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t vectors_)
-        : WeightedOp<T>(features_, units_), vectors(vectors_) {}
+        : WeightedOp<T>(features_, units_, features_), vectors(vectors_) {}
 
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
         const std::ptrdiff_t most = rows * timesteps * vectors;

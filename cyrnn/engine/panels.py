@@ -8,24 +8,40 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+def padded_width(units: int, columns: int, itemsize: int) -> int:
+    """The width of all panels of `columns` columns together.
+
+    What is left of the units has a last panel of the least power of two that holds it, of 16 bytes or more.
+    """
+    whole, rest = divmod(units, columns)
+    width = 16 // itemsize if rest else 0
+    while width < rest:
+        width *= 2
+    return whole * columns + width
+
+
 def packed(kernels: Array, bias: Array | None, columns: int) -> tuple[Array, Array | None]:
     """kernels (depth, units) in panels (depth, columns), one after another, and bias (units) as wide as they are.
 
-    What is left of the units has a last panel of the least power of two that holds it, of 16 bytes or more, filled up
-    with zeros.
+    The last panel is filled up with zeros.
     """
     depth, units = kernels.shape
-    whole, rest = divmod(units, columns)
-    width = 16 // kernels.itemsize if rest else 0
-    while width < rest:
-        width *= 2
-    padded = np.zeros((depth, whole * columns + width), kernels.dtype)
+    padded = np.zeros((depth, padded_width(units, columns, kernels.itemsize)), kernels.dtype)
     padded[:, :units] = kernels
     panels = np.empty(padded.size, kernels.dtype)
     for first in range(0, padded.shape[1], columns):
         panel = padded[:, first : first + columns]
         panels[depth * first :][: panel.size] = panel.ravel()
     return panels, None if bias is None else np.pad(bias, (0, padded.shape[1] - units))
+
+
+def unpacked(panels: Array, depth: int, units: int, columns: int) -> Array:
+    """The kernels (depth, units) of which `packed` has made panels."""
+    padded = np.empty((depth, padded_width(units, columns, panels.itemsize)), panels.dtype)
+    for first in range(0, padded.shape[1], columns):
+        panel = padded[:, first : first + columns]
+        panel[...] = panels[depth * first :][: panel.size].reshape(panel.shape)
+    return padded[:, :units].copy()
 
 
 def checked(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -10,11 +10,12 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBu
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uint8_t, uintptr_t
+from libc.string cimport memcpy
 from libcpp cimport bool
 from libcpp.memory cimport make_shared
 
 from cyrnn.engine.choice import choose_engine
-from cyrnn.engine.panels import checked, packed
+from cyrnn.engine.panels import checked, packed, padded_width, unpacked
 
 from cyrnn.engine.contract cimport (
     Cell, Cells, Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_name,
@@ -126,6 +127,10 @@ cdef class Plan(Packed):
             prepared.f64.by_row = activation_by_row(index)
             if cells != NULL:
                 set_cell[double](&prepared.f64, &cells.f64)
+
+    def __reduce__(self):
+        """On another machine it is made ready anew. Raises TypeError where it has a cell."""
+        return Plan, (*arrays_of(self), self.activation)
 
     def call(self, x, *, initial_state=None, mask=None, bint zero_output_for_mask=False, bint go_backwards=False,
              input_dropout=None, recurrent_dropout=None, outputs=None, last_output=None, state=None):

@@ -1,7 +1,7 @@
 # The faces of builder.hpp, layout.hpp and execution.hpp for Cython; the comments are there.
 from libc.stdint cimport int64_t, uint8_t
 from libcpp cimport bool
-from libcpp.memory cimport unique_ptr
+from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.pair cimport pair
 from libcpp.vector cimport vector
 
@@ -151,7 +151,8 @@ cdef extern from "execution.hpp" namespace "cyrnn" nogil:
 
 
 cdef class Structure:
-    cdef CProgram *program
+    cdef shared_ptr[CProgram] shared   # which a model in C may hold longer
+    cdef CProgram *program             # the same
     cdef readonly object dtype         # numpy.dtype: float32 or float64
     cdef bint single, finished
     cdef list shapes                   # of each output: its axes after batch and time

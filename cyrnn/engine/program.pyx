@@ -59,7 +59,6 @@ include "structure.pxi"
 include "ops.pxi"
 
 
-@cython.final
 cdef class Program(Ops):
     """Ops over numbered buffers, in the order in which they are added; structure only, it has no weights.
 
@@ -105,6 +104,11 @@ cdef class Program(Ops):
     def slots(self):
         """How many places for weights there are."""
         return self.program.slots
+
+    @property
+    def ops(self):
+        """How many ops there are."""
+        return self.program.ops.size()
 
     def run(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch=0, int num_threads=0, tuple out=None):
         """The outputs for these inputs: an array, or a tuple of arrays where there are several.

@@ -1,169 +1,212 @@
 // A runner: the states of some rows in one block of memory, and the steps that move them. The other side of cyrnn.h.
 #pragma once
 
-#include <atomic>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <utility>
-#include <vector>
+#include <cstring>
+#include <new>
 
-#include "cyrnn.h"
-#include "prepared.hpp"
-#include "recurrence.hpp"
-
-// Plans in sequence, as the cells of a stack are.
-struct cyrnn_model {
-    std::vector<std::shared_ptr<const cyrnn::Prepared>> layers;
-    bool real_time;
-    std::atomic<std::ptrdiff_t> holders{1};
-};
-
-// At the head of its block; after it the states, for each layer its records and where the next ones go (batch, carried), and the scratch.
-struct cyrnn_runner {
-    cyrnn_model *model;
-    std::ptrdiff_t batch;
-    void *block;                     // to be freed with the runner; null if the memory is the caller's
-    std::atomic<bool> busy{false};
-    void *scratch;
-    struct State {
-        void *now, *then;
-        std::ptrdiff_t slice;        // rows that go through a product together, as in a call
-    } *states;                       // one for each layer
-};
+#include "frame.hpp"
 
 namespace cyrnn {
 
-template <class T> class Run {
+class Run {
 public:
-    explicit Run(cyrnn_runner &runner_) : runner(runner_), layers(runner_.model->layers) {}
+    explicit Run(cyrnn_runner &runner_) : runner(runner_), steps(*runner_.model->steps) {}
 
-    void step(const T *x, T *output) {
-        const std::ptrdiff_t batch = runner.batch;
-        std::ptrdiff_t x_row = layers[0]->weights<T>().features;
-        for (std::size_t l = 0; l < layers.size(); ++l) {
-            cyrnn_runner::State &state = runner.states[l];
-            const Begun begun(*layers[l]->engine);
-            for (std::ptrdiff_t first = 0; first < batch; first += state.slice) {
-                Block<T> block = block_of(l, first, 1);
-                block.x = x + first * x_row, block.x_row = x_row;
-                run(l, first, block);
-            }
-            std::swap(state.now, state.then);  // as each slice has done with its own
-            x = static_cast<const T *>(state.now), x_row = layers[l]->weights<T>().carried;
+    // Fills the block of a new runner, whose bytes are zeros.
+    void make(const Frame &frame) {
+        char *const block = reinterpret_cast<char *>(&runner);
+        runner.slice = frame.slice, runner.slices = frame.slices, runner.timesteps = frame.timesteps;
+        runner.states = reinterpret_cast<State *>(block + frame.states);
+        runner.ready = runner.ready_end = reinterpret_cast<Ready *>(block + frame.ready);
+        runner.places = reinterpret_cast<Place *>(block + frame.places);
+        runner.block_places = reinterpret_cast<Place *>(block + frame.block_places);
+        runner.offsets = reinterpret_cast<std::ptrdiff_t *>(block + frame.offsets);
+        runner.copies = block + frame.copies, runner.masks = block + frame.masks;
+        runner.buffers = block + frame.buffers, runner.scratch = block + frame.scratch;
+        std::ptrdiff_t offset = 0;
+        for (std::size_t i = 0; i < steps.buffered.size(); ++i) {
+            runner.offsets[i] = steps.buffered[i] ? offset : -1;
+            if (steps.buffered[i]) offset += std::ptrdiff_t(Frame::aligned(std::ptrdiff_t(frame.buffer_of(int(i)))));
         }
-        const std::size_t units = static_cast<std::size_t>(layers.back()->weights<T>().units);
-        for (std::ptrdiff_t row = 0; row < batch; ++row, x += x_row, output += units) std::memcpy(output, x, units * sizeof(T));
+        place_records(frame, block + frame.records);
+        all_live();
+        Patch *const patches = reinterpret_cast<Patch *>(block + frame.patches);
+        runner.read = runner.read_end = patches;
+        each_patch(Binding::in_input, runner.read_end);
+        runner.filled = runner.filled_end = runner.read_end;
+        each_patch(Binding::in_output, runner.filled_end);
+        for (std::ptrdiff_t slice = 0; slice < runner.slices; ++slice) make_ready(slice);
     }
 
-    // A stack runs some timesteps at a time through all layers, so that the arrays between them have a bounded size.
-    void forward(std::ptrdiff_t timesteps, const T *x, T *outputs) {
-        const std::ptrdiff_t features = layers[0]->weights<T>().features, units = layers.back()->weights<T>().units;
-        const std::ptrdiff_t most = layers.size() == 1 ? timesteps : between;
-        for (std::ptrdiff_t t = 0; t < timesteps; t += most) {
-            const std::ptrdiff_t count = timesteps - t < most ? timesteps - t : most;
-            Place from{const_cast<T *>(x) + t * features, timesteps * features, features};  // which is not written to
-            for (std::size_t l = 0; l < layers.size(); ++l) {
-                const bool last = l + 1 == layers.size();
-                const std::ptrdiff_t width = layers[l]->weights<T>().units;
-                const Place to = last ? Place{outputs ? outputs + t * units : nullptr, timesteps * units, units}
-                                      : Place{passage(l), between * width, width};
-                walk(l, count, from, to);
-                from = to;
-            }
+    // One timestep. Null for an output that is not wanted; `wanted` has a bit for each of the others. No output shares memory
+    // with an input.
+    void step(const void *const *inputs, void *const *outputs, std::uint64_t wanted) {
+        const Begun begun(*runner.model);
+        for (const Patch *p = runner.read; p != runner.read_end; ++p)
+            p->place->data = static_cast<char *>(const_cast<void *>(inputs[p->port])) + p->offset;  // which is not written to
+        for (const Patch *p = runner.filled; p != runner.filled_end; ++p) {
+            char *const output = static_cast<char *>(outputs[p->port]);
+            p->place->data = output ? output + p->offset : p->otherwise;
         }
+        for (const Ready *r = runner.ready; r != runner.ready_end; ++r)
+            if (r->always || (r->feeds & wanted)) r->op->run(r->work);
     }
 
-    // Timesteps that a stack hands from layer to layer at once.
-    static constexpr std::ptrdiff_t between = 16;
-
-    // Bytes of scratch: of the layer that needs most, and then what two layers hand on and take.
-    static std::size_t scratch_bytes(const cyrnn_model &model, std::ptrdiff_t batch) {
-        return recurrence_bytes(model, batch) + (model.layers.size() > 1 ? 2 * passage_bytes(model, batch) : 0);
+    // Some timesteps at a time go through all ops, so that what lies between these has a bounded size.
+    void forward(std::ptrdiff_t timesteps, const std::int64_t *lengths, const void *const *inputs, void *const *outputs, std::uint64_t wanted) {
+        const Begun begun(*runner.model);
+        for (std::ptrdiff_t t = 0; t < timesteps; t += runner.timesteps)
+            for (std::ptrdiff_t slice = 0; slice < runner.slices; ++slice) {
+                const Part part{slice, t, std::min(runner.timesteps, timesteps - t), timesteps, lengths != nullptr, inputs, outputs};
+                if (lengths && steps.takes_lengths) mask(part, lengths);
+                run(part, wanted);
+            }
+        if (lengths && steps.takes_lengths) all_live();
     }
 
-    static std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+    // Copies of the inputs of a step, which may share memory with its outputs.
+    const void *const *copy(const void *const *inputs, const void **copied) {
+        char *to = runner.copies;
+        for (std::size_t i = 0; i < steps.inputs.size(); ++i) {
+            const std::ptrdiff_t bytes = runner.batch * steps.bytes_of(steps.inputs[i]);
+            copied[i] = std::memcpy(to, inputs[i], std::size_t(bytes));
+            to += Frame::aligned(bytes);
+        }
+        return copied;
+    }
 
-    // As a call of this batch on one thread is cut: a BLAS may round a row differently in a product of other rows.
-    static std::ptrdiff_t slice_of(const Prepared &layer, std::ptrdiff_t batch) {
-        const Weights<T> &weights = layer.weights<T>();
-        const double work = static_cast<double>(weights.sums()) * static_cast<double>(weights.depth);
-        const Load load{batch, 1, work, work * sizeof(T)};
-        const std::ptrdiff_t rows = layer.engine->slice_rows(&load);
-        return rows < batch ? rows : batch;
+    // ---- states
+
+    // The place of a row's state; a row that is set anew has not had an unmasked timestep.
+    char *state(const Port &port, std::ptrdiff_t row) const {
+        const State &state = state_of(port.index, row);
+        const std::ptrdiff_t item = steps.item(Kind::number);
+        return static_cast<char *>(state.now) + (row % runner.slice * steps.carried[std::size_t(port.index)] + port.first) * item;
+    }
+
+    std::uint8_t *seen(int record, std::ptrdiff_t row) const {
+        const State &state = state_of(record, row);
+        return state.seen ? state.seen + row % runner.slice : nullptr;
     }
 
 private:
     struct Begun {
-        explicit Begun(const Engine &engine_) : engine(engine_) { engine.begin(); }
-        ~Begun() { engine.end(); }
-        const Engine &engine;
+        explicit Begun(const cyrnn_model &model_) : model(model_) {
+            for (const Engine *engine : model.engines) engine->begin();
+        }
+        ~Begun() {
+            for (const Engine *engine : model.engines) engine->end();
+        }
+        const cyrnn_model &model;
     };
 
-    struct Place {
-        T *array;
-        std::ptrdiff_t batch, time;  // strides
+    struct Part {  // the rows of a slice, over some of the timesteps of the caller's arrays
+        std::ptrdiff_t slice, t, count, all;
+        bool masked;
+        const void *const *inputs;
+        void *const *outputs;
     };
 
-    void walk(std::size_t l, std::ptrdiff_t count, const Place &from, const Place &to) {
-        cyrnn_runner::State &state = runner.states[l];
-        const Begun begun(*layers[l]->engine);
-        bool swapped = false;
-        for (std::ptrdiff_t first = 0; first < runner.batch; first += state.slice) {
-            Block<T> block = block_of(l, first, count);
-            block.x = from.array + first * from.batch, block.x_row = from.batch, block.x_time = from.time;
-            if (to.array) block.outputs = to.array + first * to.batch;
-            block.outputs_row = to.batch, block.outputs_time = to.time;
-            swapped = run(l, first, block);
+    State &state_of(int record, std::ptrdiff_t row) const {
+        return runner.states[row / runner.slice * std::ptrdiff_t(steps.carried.size()) + record];
+    }
+
+    std::ptrdiff_t rows_of(std::ptrdiff_t slice) const { return std::min(runner.slice, runner.batch - slice * runner.slice); }
+
+    void all_live() { std::memset(runner.masks, 1, steps.takes_lengths ? std::size_t(runner.slice * runner.timesteps) : 0); }
+
+    void mask(const Part &part, const std::int64_t *lengths) {
+        for (std::ptrdiff_t row = 0; row < rows_of(part.slice); ++row)
+            for (std::ptrdiff_t t = 0; t < part.count; ++t)
+                runner.masks[row * runner.timesteps + t] = part.t + t < lengths[part.slice * runner.slice + row];
+    }
+
+    void run(const Part &part, std::uint64_t wanted) {
+        const Ready *ready = runner.ready + part.slice * std::ptrdiff_t(steps.ops.size());
+        for (const StepOp &step : steps.ops) {
+            Work work = ready++->work;
+            if (!step.feeds_states && !(step.feeds & wanted)) continue;
+            Place *const places = runner.block_places + step.first;
+            for (std::size_t k = 0; k < step.op->operands.size(); ++k) places[k] = place(step, steps.bindings[step.first + k], part);
+            work.timesteps = part.count, work.places = places;
+            step.op->run(work);
         }
-        if (swapped) std::swap(state.now, state.then);  // without a mask, that does not depend on the rows
     }
 
-    Block<T> block_of(std::size_t l, std::ptrdiff_t first, std::ptrdiff_t timesteps) const {
-        const std::ptrdiff_t slice = runner.states[l].slice, left = runner.batch - first;
-        Block<T> block{};
-        block.rows = left < slice ? left : slice, block.timesteps = timesteps;
-        block.alone = runner.batch == 1;
-        return block;
-    }
-
-    // Whether the states of the slice have changed places.
-    bool run(std::size_t l, std::ptrdiff_t first, const Block<T> &block) {
-        const Weights<T> &weights = layers[l]->weights<T>();
-        const cyrnn_runner::State &state = runner.states[l];
-        T *const now = static_cast<T *>(state.now) + first * weights.carried;
-        Record<T> record{now, static_cast<T *>(state.then) + first * weights.carried, nullptr};
-        const Stop never{[](void *) { return false; }, nullptr};
-        Recurrence<T>::run(layers[l]->product<T>(), weights, block, record, runner.scratch, never);
-        return record.now != now;
-    }
-
-    // Between layer l and the next: two places take turns.
-    T *passage(std::size_t l) const {
-        const cyrnn_model &model = *runner.model;
-        char *const first = static_cast<char *>(runner.scratch) + recurrence_bytes(model, runner.batch);
-        return reinterpret_cast<T *>(first + l % 2 * passage_bytes(model, runner.batch));
-    }
-
-    static std::size_t recurrence_bytes(const cyrnn_model &model, std::ptrdiff_t batch) {
-        std::ptrdiff_t most = 0;
-        for (const auto &layer : model.layers) {
-            const std::ptrdiff_t rows = slice_of(*layer, batch);
-            const std::ptrdiff_t bytes = Recurrence<T>::scratch_bytes(layer->product<T>(), layer->weights<T>(), rows, PTRDIFF_MAX, false);
-            most = bytes > most ? bytes : most;
+    Place place(const StepOp &step, const Binding &binding, const Part &part) const {
+        if (binding.where == Binding::in_input) {
+            const Port &port = steps.inputs[std::size_t(binding.index)];
+            return place(part.inputs[binding.index], port, binding, part);
         }
-        return aligned(static_cast<std::size_t>(most));
+        if (binding.where == Binding::in_output && part.outputs && part.outputs[binding.index])
+            return place(part.outputs[binding.index], steps.outputs[std::size_t(binding.index)], binding, part);
+        Place found = place_here(step, binding, part.count);
+        if (binding.where == Binding::in_lengths && step.op->recurrent()) found.data = part.masked ? runner.masks : nullptr;
+        return found;
     }
 
-    static std::size_t passage_bytes(const cyrnn_model &model, std::ptrdiff_t batch) {
-        std::ptrdiff_t most = 0;
-        for (const auto &layer : model.layers)
-            most = layer->weights<T>().units > most ? layer->weights<T>().units : most;
-        return aligned(static_cast<std::size_t>(batch * between * most) * sizeof(T));
+    // In an array (batch, timesteps, width) of the caller, or (batch, width) for an input that is the same for all timesteps.
+    Place place(const void *array, const Port &port, const Binding &binding, const Part &part) const {
+        const std::ptrdiff_t first = part.slice * runner.slice, row = port.timed ? part.all * port.width : port.width;
+        char *const data = static_cast<char *>(const_cast<void *>(array)) + binding.column;
+        const std::ptrdiff_t at = first * row + (port.timed ? part.t * port.width : 0);
+        return {data + at * steps.item(port.kind), row, port.timed ? port.width : 0, part.count};
+    }
+
+    // In the runner's own memory. The rows of one timestep lie side by side.
+    Place place_here(const StepOp &step, const Binding &binding, std::ptrdiff_t count) const {
+        if (binding.where == Binding::absent) return {};
+        if (binding.where == Binding::in_lengths) return {step.op->recurrent() ? nullptr : runner.masks, runner.timesteps, 1, count};
+        const int number = binding.where == Binding::in_buffer ? binding.index : steps.program.outputs[std::size_t(steps.outputs[std::size_t(binding.index)].index)];
+        const std::ptrdiff_t width = steps.program.storages[std::size_t(number)].width, offset = runner.offsets[number];
+        char *const data = offset < 0 ? nullptr : runner.buffers + offset + binding.column;
+        return {data, (count == 1 ? 1 : runner.timesteps) * width, width, count};
+    }
+
+    // ---- making
+
+    void place_records(const Frame &frame, char *at) {
+        for (const StepOp &step : steps.ops) {
+            if (step.record < 0) continue;
+            const std::size_t bytes = frame.record_bytes(step), seen = frame.seen_bytes(step);
+            for (std::ptrdiff_t slice = 0; slice < runner.slices; ++slice, at += 2 * bytes + seen)
+                state_of(step.record, slice * runner.slice) = {at, at + bytes, seen ? reinterpret_cast<std::uint8_t *>(at + 2 * bytes) : nullptr};
+        }
+    }
+
+    void make_ready(std::ptrdiff_t slice) {
+        Place *const places = runner.places + slice * std::ptrdiff_t(steps.bindings.size());
+        for (const StepOp &step : steps.ops) {
+            State *const state = step.record < 0 ? nullptr : &state_of(step.record, slice * runner.slice);
+            const Work work{rows_of(slice), 1, false, false, runner.batch == 1, places + step.first, step.weights, state, runner.scratch,
+                            {[](void *) { return false; }, nullptr}};
+            new (runner.ready_end++) Ready{step.op, step.feeds_states, step.feeds, work};
+        }
+    }
+
+    // Places of all operands in a step; those in arrays of the caller are patched.
+    void each_patch(Binding::Where where, Patch *&end) {
+        for (std::ptrdiff_t slice = 0; slice < runner.slices; ++slice)
+            for (const StepOp &step : steps.ops)
+                for (std::size_t k = 0; k < step.op->operands.size(); ++k) {
+                    const Binding &binding = steps.bindings[step.first + k];
+                    Place &place = runner.places[slice * std::ptrdiff_t(steps.bindings.size()) + std::ptrdiff_t(step.first + k)];
+                    if (binding.where != where) {
+                        if (binding.where != Binding::in_input && binding.where != Binding::in_output) place = place_here(step, binding, 1);
+                        continue;
+                    }
+                    const Port &port = (where == Binding::in_input ? steps.inputs : steps.outputs)[std::size_t(binding.index)];
+                    void *const otherwise = where == Binding::in_input ? nullptr : place_here(step, binding, 1).data;
+                    place = {nullptr, port.width, port.width, 1};
+                    new (end++) Patch{&place, slice * runner.slice * steps.bytes_of(port) + binding.column, otherwise, binding.index};
+                }
     }
 
     cyrnn_runner &runner;
-    const std::vector<std::shared_ptr<const Prepared>> &layers;
+    const Steps &steps;
 };
 
 }  // namespace cyrnn

@@ -1,26 +1,59 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import disjoint_base
 
-from cyrnn.engine.plan import Plan
+from cyrnn.engine.plan import Packed
+from cyrnn.engine.program import Program
 
 api: Any
 api_address: int
+
+class Port(NamedTuple):
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    number: int
+
+class NotSteppableError(ValueError):
+    op: int
+    reason: str
+    def __init__(self, op: int, reason: str) -> None: ...
+
+def model_capsule(
+    program: Program, packed: Sequence[Packed], names: tuple[Sequence[str], Sequence[str], Sequence[str]] = ...
+) -> Any: ...
 
 @disjoint_base
 class Runner:
     batch_size: int
     dtype: np.dtype[Any]
-    plans: tuple[Plan, ...]
+    program: Program
+    packed: tuple[Packed, ...]
+    names: tuple[Sequence[str], Sequence[str], Sequence[str]]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    states: tuple[Port, ...]
     address: int
     model_address: int
     __cyrnn_runner__: Any
     __cyrnn_model__: Any
-    def __new__(cls, plans: Sequence[Plan], batch_size: int, *args: Any, **kwargs: Any) -> Any: ...
-    def step(self, x_t: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
-    def converted(self, x_t: ArrayLike) -> NDArray[Any]: ...
-    def get_state(self, layer: int) -> NDArray[Any]: ...
-    def set_state(self, layer: int, state: ArrayLike, first_row: int = 0) -> None: ...
+    def __new__(
+        cls,
+        program: Program,
+        packed: Sequence[Packed],
+        batch_size: int,
+        names: tuple[Sequence[str], Sequence[str], Sequence[str]] = ...,
+        shapes: Sequence[tuple[int, ...]] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any: ...
+    def step(self, x_t: Any, out: Any = None) -> Any: ...
+    def converted(self, x_t: ArrayLike, index: int = 0) -> NDArray[Any]: ...
+    def name_of(self, name: str, index: int) -> str: ...
+    def get_state(self, index: int) -> NDArray[Any]: ...
+    def set_state(self, index: int, state: ArrayLike, first_row: int = 0) -> None: ...
+    def get_seen(self) -> NDArray[np.bool_]: ...
+    def set_seen(self, seen: NDArray[np.bool_]) -> None: ...

@@ -1,19 +1,25 @@
-"""Runners: plans in sequence, stepped one timestep at a time. The Python side of cyrnn.h."""
+"""Runners: programs, stepped one timestep at a time. The Python side of cyrnn.h."""
+
+from collections import namedtuple
 
 import numpy
-from numpy import empty
-from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+cimport numpy
 from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_GetPointer, PyCapsule_New, PyCapsule_SetContext
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uintptr_t
-from libcpp.memory cimport shared_ptr
-from libcpp.vector cimport vector
+from libc.stdint cimport uint8_t, uintptr_t
 
 from cyrnn.engine.capi cimport (
-    CYRNN_BUSY, CYRNN_NO_MEMORY, CYRNN_OK, CYRNN_OUT_OF_RANGE, cyrnn_api, cyrnn_model, cyrnn_status,
+    CYRNN_BUSY, CYRNN_NO_MEMORY, CYRNN_OK, CYRNN_OUT_OF_RANGE, CYRNN_OVERLAP, CYRNN_WRONG_TOKEN, cyrnn_api,
+    cyrnn_model, cyrnn_status,
 )
-from cyrnn.engine.contract cimport Prepared, c_api, make_model
-from cyrnn.engine.plan cimport Plan, is_of_kind
+from cyrnn.engine.plan cimport Packed
+from cyrnn.engine.program cimport Kind, Program
+from cyrnn.engine.runner cimport CPort, Expected, Making, c_api, make_model, most_axes, put_seen, steps_of, take_seen
+
+numpy.import_array()
+
+cdef extern from "numpy/arrayobject.h":
+    bint PyArray_ISNOTSWAPPED(numpy.ndarray array)
 
 cdef const cyrnn_api *c = c_api()
 api = PyCapsule_New(<void *> c, "cyrnn.capi.api", NULL)
@@ -22,120 +28,272 @@ api_address = <uintptr_t> c
 # From so many multiply-adds on a step takes microseconds. Other Python threads may run meanwhile.
 cdef double long_step = 2e5
 
+cdef enum:
+    most_ports = 64
 
-cdef class Runner:
-    """Plans in sequence, and their states for `batch_size` rows, which each step moves.
+Port = namedtuple("Port", ("name", "kind", "shape", "number"))
+Port.__doc__ = """An input, output or state of a runner.
+
+name : str
+kind : "number", "token" or "mask"
+shape : axes of a row, or of one timestep of it
+number : that among the inputs or outputs of the program; of a state: that of its recurrent op
+"""
+
+
+class NotSteppableError(ValueError):
+    """A program whose timesteps cannot be computed one after another.
 
     Parameters
     ----------
-    plans : sequence of Plan, of one dtype, each with a recurrent kernel, and with the units of the one before as
-        features
-    batch_size : rows, positive
-
-    One thread at a time: RuntimeError for another one. Raises ValueError for plans that do not follow each other, or a
-    batch that no memory could hold; MemoryError.
+    op : int
+        The number of the op to blame, -1 for none.
+    reason : str
+        What it does.
     """
 
-    def __cinit__(self, plans, ptrdiff_t batch_size, *args, **kwargs):
-        cdef vector[shared_ptr[Prepared]] layers
-        cdef Plan plan, before = None
-        cdef bint real_time = True
-        cdef double work = 0
-        self.plans = tuple(plans)
-        for item in self.plans:
-            plan = <Plan?> item
-            if before is not None and (plan.features != before.units or plan.dtype != before.dtype):
-                raise ValueError(f"plans must follow each other, got {plan.features} features of {plan.dtype} after "
-                                 f"{before.units} units of {before.dtype}")
-            layers.push_back(plan.prepared)
-            real_time = real_time and plan.engine == "simd"
-            work += <double> batch_size * plan.units * (plan.features + plan.units)
-            before = plan
-        if before is None:
-            raise ValueError("plans must hold at least one Plan, got none")
-        self.model = make_model(layers.data(), <ptrdiff_t> layers.size(), real_time)
-        if self.model == NULL:
-            raise MemoryError()
+    def __init__(self, op, reason):
+        super().__init__(f"op {op} {reason}" if op >= 0 else f"the program {reason}")
+        self.op, self.reason = op, reason
+
+
+def model_capsule(Program program not None, packed, names=((), (), ())):
+    """A program with weights as a ``cyrnn_model`` of cyrnn.h, in a capsule that holds it: what ``__cyrnn_model__`` is.
+
+    Parameters
+    ----------
+    program : Program
+        It is finished.
+    packed : sequence of Packed
+        The weights of each slot.
+    names : tuple of three sequences of str
+        Of all inputs of the program, of all outputs, and of its recurrent ops; those that are left out are numbered.
+
+    Raises
+    ------
+    NotSteppableError
+        Unless each timestep can be computed without later ones.
+    ValueError, TypeError
+        If the weights are not those of the program.
+    MemoryError
+    """
+    return held_in_capsule(model_of(program, tuple(packed), names))
+
+
+cdef class Runner:
+    """A program with its weights, and its states for `batch_size` rows, which each step moves.
+
+    The inputs, outputs and states are the program's, but for states that a call may begin with, those that it ends
+    with, masks that may be absent, and dropout. What the program has once for each row is there at each step.
+
+    Parameters
+    ----------
+    program : Program
+        It is finished.
+    packed : sequence of Packed
+        The weights of each slot.
+    batch_size : int
+        Rows, positive.
+    names : tuple of three sequences of str
+        As in `model_capsule`.
+    shapes : sequence of tuples, optional
+        Of all inputs of the program: the axes of a row, or of a timestep of it. Default: (width,) for numbers, and for
+        tokens and masks () if that is 1.
+
+    Raises what `model_capsule` raises, and ValueError for a batch that no memory could hold.
+    """
+
+    def __cinit__(self, Program program not None, packed, ptrdiff_t batch_size, names=((), (), ()), shapes=None,
+                  *args, **kwargs):
+        self.program, self.packed, self.names = program, tuple(packed), names
+        self.dtype, self.single, self.batch_size = program.dtype, program.single, batch_size
+        self.model = model_of(program, self.packed, names)
         cdef cyrnn_status status = c.runner_create(self.model, batch_size, NULL, 0, &self.runner)
         if status == CYRNN_OUT_OF_RANGE:
             raise ValueError(f"batch_size must be positive, and its states must fit in memory; got {batch_size}")
         check(status)
-        self.features, self.units = (<Plan> self.plans[0]).features, before.units
-        self.batch_size, self.dtype, self.single = batch_size, before.dtype, before.single
-        self.long_steps = work >= long_step or not real_time  # no thread waits for the locks of a BLAS with the GIL
+        self.inputs = tuple([
+            described(port, None if shapes is None else shapes[port.index]) for port in steps_of(self.model).inputs])
+        self.outputs = tuple([
+            described(port, (<list> program.shapes)[port.index]) for port in steps_of(self.model).outputs])
+        self.states = tuple([described(port, (port.width,)) for port in steps_of(self.model).states])
+        for port in self.inputs:
+            self.taken.push_back(expected_of(port, self))
+        for port in self.outputs:
+            self.filled.push_back(expected_of(port, self))
+        self.simple = (len(self.inputs) == len(self.outputs) == 1 and self.inputs[0].kind == "number"
+                       and self.outputs[0].kind == "number")
+        # No thread waits for the locks of a BLAS with the GIL.
+        self.long_steps = (any([(<Packed> weights).may_block for weights in self.packed])
+                           or batch_size * steps_of(self.model).multiply_adds() >= long_step)
 
     def __dealloc__(self):
         c.runner_destroy(self.runner)
         c.model_release(self.model)
 
-    def step(self, x_t, out=None):
-        """The output (batch_size, units) for x_t (batch_size, features); the states move on.
+    # ------------------------------------------------------------ steps
 
-        `out`, a C-contiguous array of that shape and the runner's dtype, is filled and returned instead of a new one;
-        it may be x_t's memory. Nothing is allocated then, if x_t is C-contiguous and of the runner's dtype too.
-        Raises ValueError for wrong shapes and TypeError for what is not numbers; the states are then as they were.
+    def step(self, x_t, out=None):
+        """The output for one timestep, x_t; the states move on.
+
+        Parameters
+        ----------
+        x_t : array (batch_size, ...)
+            A tuple or list of them, in order, where there are several inputs.
+        out : array, optional
+            C-contiguous, of the output's shape and dtype, filled and returned instead of a new one; it may be x_t's
+            memory. Nothing is allocated then, if x_t is C-contiguous and of the runner's dtype too. A tuple or list of
+            them where there are several outputs, which share no memory with each other.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong shapes, or what is not numbers; the states are then as they were.
+        RuntimeError
+            While another thread uses the runner.
         """
-        cdef Py_buffer x, output
+        cdef numpy.ndarray x, output
         cdef cyrnn_status status
-        if not take(&x, x_t, self.batch_size, self.features, self.single, False):
-            x_t = self.converted(x_t)
-            if not take(&x, x_t, self.batch_size, self.features, self.single, False):
-                raise ValueError(f"x_t must have shape {(self.batch_size, self.features)}, got {numpy.shape(x_t)}")
-        try:
-            if out is None:
-                out = empty((self.batch_size, self.units), self.dtype)
-            if not take(&output, out, self.batch_size, self.units, self.single, True):
-                raise ValueError(
-                    f"out must be a writeable, C-contiguous array of shape {(self.batch_size, self.units)} and dtype "
-                    f"{self.dtype}, got {described(out)}")
-            if self.long_steps:
-                with nogil:
-                    status = step_of(self, x.buf, output.buf)
-            else:
-                status = step_of(self, x.buf, output.buf)
-            PyBuffer_Release(&output)
-        finally:
-            PyBuffer_Release(&x)
-        check(status)
+        if not self.simple:
+            return self.step_all(x_t, out)
+        x = self.array_taken(x_t, 0)
+        if out is None:
+            out = output = self.new_output(0)
+        else:
+            output = self.array_filled(out, 0)
+        if self.long_steps:
+            with nogil:
+                status = step_of(self, numpy.PyArray_DATA(x), numpy.PyArray_DATA(output))
+        else:
+            status = step_of(self, numpy.PyArray_DATA(x), numpy.PyArray_DATA(output))
+        if status != CYRNN_OK:
+            check(status)
         return out
 
-    def converted(self, x_t):
-        """`x_t` as a C-contiguous array of the runner's dtype."""
-        return numpy.require(x_t, self.dtype, ["C", "A"])
+    cdef object step_all(self, x_t, out):
+        cdef const void *inputs[most_ports]
+        cdef void *outputs[most_ports]
+        cdef cyrnn_status status
+        cdef int index, count = <int> len(self.inputs)
+        given = (x_t,) if count == 1 else several("x_t", x_t, count)
+        taken = [self.array_taken(given[index], index) for index in range(count)]
+        for index in range(count):
+            inputs[index] = numpy.PyArray_DATA(<numpy.ndarray> taken[index])
+        count = <int> len(self.outputs)
+        if out is None:
+            filled = [self.new_output(index) for index in range(count)]
+            out = filled[0] if count == 1 else tuple(filled)
+        else:
+            given = (out,) if count == 1 else several("out", out, count)
+            filled = [self.array_filled(given[index], index) for index in range(count)]
+        for index in range(count):
+            outputs[index] = numpy.PyArray_DATA(<numpy.ndarray> filled[index])
+        if self.long_steps:
+            with nogil:
+                status = c.step(self.runner, inputs, outputs)
+        else:
+            status = c.step(self.runner, inputs, outputs)
+        self.check_step(status, taken)
+        return out
 
-    def get_state(self, int layer):
-        """A copy of a layer's state (batch_size, carried). Raises ValueError for a layer that is not there."""
-        state = numpy.empty((self.batch_size, self.carried_of(layer)), self.dtype)
+    def converted(self, x_t, int index=0):
+        """`x_t`, for the input of that number, as a C-contiguous array of the dtype that a step takes."""
+        return numpy.require(x_t, dtype_of(self.taken[index].type), ["C", "A"])
+
+    cdef numpy.ndarray array_taken(self, x_t, int index):
+        if isinstance(x_t, numpy.ndarray) and fits(<numpy.ndarray> x_t, &self.taken[index], False):
+            return <numpy.ndarray> x_t
+        array = numpy.asarray(self.converted(x_t, index))
+        if not fits(array, &self.taken[index], False):
+            raise ValueError(f"{self.name_of('x_t', index)} must have shape {shape_of(self.taken[index])}, "
+                             f"got {numpy.shape(array)}")
+        return array
+
+    cdef numpy.ndarray array_filled(self, out, int index):
+        if isinstance(out, numpy.ndarray) and fits(<numpy.ndarray> out, &self.filled[index], True):
+            return <numpy.ndarray> out
+        try:
+            array = out if isinstance(out, numpy.ndarray) else numpy.asarray(memoryview(out))
+        except (TypeError, ValueError):
+            array = None
+        if array is None or not fits(array, &self.filled[index], True):
+            raise ValueError(
+                f"{self.name_of('out', index)} must be a writeable, C-contiguous array of shape "
+                f"{shape_of(self.filled[index])} and dtype {dtype_of(self.filled[index].type)}, got {shown(out)}")
+        return array
+
+    cdef numpy.ndarray new_output(self, int index):
+        cdef Expected *expected = &self.filled[index]
+        return numpy.PyArray_EMPTY(expected.ndim, expected.axes, expected.type, 0)
+
+    def name_of(self, str name, int index):
+        """How messages call an argument of `step`."""
+        return name if len(self.inputs if name == "x_t" else self.outputs) == 1 else f"{name}[{index}]"
+
+    cdef int check_step(self, int status, list arrays) except -1:
+        cdef int index
+        cdef ptrdiff_t limit
+        if status == CYRNN_OVERLAP:
+            raise ValueError("out must hold arrays that share no memory with each other")
+        if status != CYRNN_WRONG_TOKEN:
+            return check(status)
+        for index, array in enumerate(arrays):
+            limit = steps_of(self.model).inputs[index].limit
+            if self.inputs[index].kind == "token" and not (array.min() >= 0 and array.max() < limit):
+                raise ValueError(f"{self.name_of('x_t', index)} must be indices from 0 to {limit - 1}, "
+                                 f"got {array.min()} to {array.max()}")
+        return check(status)
+
+    # ------------------------------------------------------------ states
+
+    def get_state(self, int index):
+        """A copy of a state (batch_size, units). Raises ValueError for one that is not there."""
+        state = numpy.empty((self.batch_size, self.width_of_state(index)), self.dtype)
         cdef uintptr_t address = state.ctypes.data
         if self.single:
-            check(c.get_state_f32(self.runner, layer, 0, self.batch_size, <float *> address))
+            check(c.get_state_f32(self.runner, index, 0, self.batch_size, <float *> address))
         else:
-            check(c.get_state_f64(self.runner, layer, 0, self.batch_size, <double *> address))
+            check(c.get_state_f64(self.runner, index, 0, self.batch_size, <double *> address))
         return state
 
-    def set_state(self, int layer, state, ptrdiff_t first_row=0):
-        """Set the rows of a layer's state from first_row on to `state` (rows, carried), of real numbers.
+    def set_state(self, int index, state, ptrdiff_t first_row=0):
+        """Set the rows of a state from first_row on to `state` (rows, units), of real numbers.
 
-        Raises ValueError for another shape, or rows and layers that are not there; TypeError for other numbers.
+        Raises ValueError for another shape, or rows and states that are not there; TypeError for other numbers.
         """
         with numpy.errstate(all="ignore"):  # what is too large for the dtype becomes infinite
             state = numpy.asarray(state).astype(self.dtype, order="C", casting="same_kind", copy=False)
         state = numpy.require(state, None, ["C", "A"])
-        cdef ptrdiff_t carried = self.carried_of(layer)
-        if state.ndim != 2 or state.shape[1] != carried or not 0 <= first_row <= self.batch_size - len(state):
-            raise ValueError(f"state must have shape (rows, {carried}) with rows up to {self.batch_size}, "
+        cdef ptrdiff_t units = self.width_of_state(index)
+        if state.ndim != 2 or state.shape[1] != units or not 0 <= first_row <= self.batch_size - len(state):
+            raise ValueError(f"state must have shape (rows, {units}) with rows up to {self.batch_size}, "
                              f"got {state.shape} from row {first_row} on")
         cdef uintptr_t address = state.ctypes.data
         cdef ptrdiff_t rows = len(state)
         if self.single:
-            check(c.set_state_f32(self.runner, layer, first_row, rows, <const float *> address))
+            check(c.set_state_f32(self.runner, index, first_row, rows, <const float *> address))
         else:
-            check(c.set_state_f64(self.runner, layer, first_row, rows, <const double *> address))
+            check(c.set_state_f64(self.runner, index, first_row, rows, <const double *> address))
 
-    cdef ptrdiff_t carried_of(self, int layer) except -1:
-        if not 0 <= layer < len(self.plans):
-            raise ValueError(f"layer must be from 0 to {len(self.plans) - 1}, got {layer}")
-        return (<Plan> self.plans[layer]).carried
+    def get_seen(self):
+        """Which rows have had an unmasked timestep: bools (recurrent ops, batch_size), False for ops without masks."""
+        seen = numpy.zeros((steps_of(self.model).carried.size(), self.batch_size), numpy.bool_)
+        take_seen(self.runner, <uint8_t *> <uintptr_t> seen.ctypes.data)
+        return seen
+
+    def set_seen(self, seen):
+        """Set what `get_seen` returns. Raises ValueError for another shape or dtype."""
+        seen = numpy.require(seen, None, ["C"])
+        if seen.shape != (steps_of(self.model).carried.size(), self.batch_size) or seen.dtype != numpy.bool_:
+            raise ValueError(f"seen must be bools of the shape that get_seen() has, got {shown(seen)}")
+        put_seen(self.runner, <const uint8_t *> <uintptr_t> seen.ctypes.data)
+
+    cdef ptrdiff_t width_of_state(self, int index) except -1:
+        if not 0 <= index < len(self.states):
+            raise ValueError(f"index must be from 0 to {len(self.states) - 1}, got {index}")
+        return self.states[index].shape[0]
+
+    # ------------------------------------------------------------ in C
 
     @property
     def address(self):
@@ -158,17 +316,60 @@ cdef class Runner:
     @property
     def __cyrnn_model__(self):
         """The model in a capsule, which holds it."""
-        capsule = PyCapsule_New(self.model, "cyrnn_model", release)
         c.model_retain(self.model)
-        return capsule
+        return held_in_capsule(self.model)
 
 
 cdef void let_go(object capsule) noexcept:
     Py_DECREF(<object> PyCapsule_GetContext(capsule))
 
 
+cdef object held_in_capsule(cyrnn_model *model):
+    """A capsule that takes over one hold of the model."""
+    try:
+        return PyCapsule_New(model, "cyrnn_model", release)
+    except MemoryError:
+        c.model_release(model)
+        raise
+
+
 cdef void release(object capsule) noexcept:
     c.model_release(<cyrnn_model *> PyCapsule_GetPointer(capsule, "cyrnn_model"))
+
+
+cdef cyrnn_model *model_of(Program program, tuple packed, names) except NULL:
+    """See `model_capsule`."""
+    cdef Making making
+    cdef cyrnn_model *model
+    cdef Packed weights
+    cdef size_t index
+    if not program.finished or len(packed) != program.slots:
+        raise ValueError(f"a finished program and weights for its {program.slots} slots are needed, got {len(packed)}")
+    making.program = program.shared
+    making.real_time = True
+    for item in packed:
+        weights = <Packed?> item
+        if weights.dtype != program.dtype:
+            raise ValueError(f"packed must be weights of {program.dtype}, got {weights.dtype}")
+        making.weights.push_back(weights.prepared)
+        making.real_time = making.real_time and not weights.may_block
+    inputs, outputs, states = names
+    for name in inputs:
+        making.names.inputs.push_back((<str?> name).encode())
+    for name in outputs:
+        making.names.outputs.push_back((<str?> name).encode())
+    for name in states:
+        making.names.states.push_back((<str?> name).encode())
+    for index in range(program.optional.size()):
+        making.optional.push_back(program.optional[index])
+    for index in range(program.turned.size()):
+        making.turned.push_back(program.turned[index])
+    model = make_model(making)
+    if model == NULL and not making.reason.empty():
+        raise NotSteppableError(making.op, (<bytes> making.reason).decode())
+    if model == NULL:
+        raise MemoryError("no memory for a model")
+    return model
 
 
 cdef inline cyrnn_status step_of(Runner self, const void *x, void *output) noexcept nogil:
@@ -177,32 +378,7 @@ cdef inline cyrnn_status step_of(Runner self, const void *x, void *output) noexc
     return c.step_f64(self.runner, <const double *> x, <double *> output)
 
 
-cdef bint take(Py_buffer *view, array, ptrdiff_t rows, ptrdiff_t columns, bint single, bint written) except -1:
-    """Whether `array` is C-contiguous (rows, columns) of the dtype; then its buffer is held."""
-    try:
-        PyObject_GetBuffer(array, view, PyBUF_STRIDED_RO | PyBUF_FORMAT | (PyBUF_WRITABLE if written else 0))
-    except (TypeError, ValueError, BufferError):
-        return False
-    cdef ptrdiff_t item = 4 if single else 8
-    cdef char kind = c"f" if single else c"d"
-    cdef bint fits = (
-        view.ndim == 2 and view.shape[0] == rows and view.shape[1] == columns
-        and is_of_kind(view.format, kind)
-        and (columns < 2 or view.strides[1] == item) and (rows < 2 or view.strides[0] == columns * item)
-        and <uintptr_t> view.buf % <uintptr_t> item == 0
-    )
-    if not fits:
-        PyBuffer_Release(view)
-    return fits
-
-
-cdef str described(array):
-    if not isinstance(array, numpy.ndarray):
-        return type(array).__name__
-    flags = array.flags
-    wrong = [("read-only", not flags.writeable), ("not C-contiguous", not flags.c_contiguous),
-             ("not aligned", not flags.aligned)]
-    return ", ".join([f"{array.shape} {array.dtype}", *(text for text, holds in wrong if holds)])
+include "ports.pxi"
 
 
 cdef int check(cyrnn_status status) except -1:

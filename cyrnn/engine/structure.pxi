@@ -8,11 +8,9 @@ cdef class Structure:
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
         self.dtype = numpy.dtype(dtype)
         self.single = dtype == "float32"
-        self.program = new CProgram(self.single)
+        self.shared.reset(new CProgram(self.single))
+        self.program = self.shared.get()
         self.shapes = []
-
-    def __dealloc__(self):
-        del self.program
 
     # ------------------------------------------------------------ buffers
 

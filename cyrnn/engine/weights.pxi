@@ -29,6 +29,35 @@ cdef void set_cell(Weights[real] *weights, const Cell[real] *cell) noexcept:
     weights.gates, weights.carried = cell.gates, cell.states * weights.units
 
 
+cdef tuple arrays_of(Plan plan):
+    """Kernel, recurrent kernel and bias that a plan was made of: new arrays, or None."""
+    if plan.single:
+        return arrays_of_weights[float](plan, &plan.prepared.get().f32)
+    return arrays_of_weights[double](plan, &plan.prepared.get().f64)
+
+
+cdef tuple arrays_of_weights(Plan plan, const Weights[real] *weights):
+    cdef ptrdiff_t units = weights.units, depth = weights.depth
+    if weights.cell != NULL:
+        raise TypeError("a plan with a cell cannot be pickled")
+    cdef ptrdiff_t columns = choose_simd(plan.isa).columns_f32 if plan.single else choose_simd(plan.isa).columns_f64
+    if weights.kernels == NULL:
+        panels = copied(weights.panels, depth * padded_width(units, columns, sizeof(real)), plan.dtype)
+        kernels = unpacked(panels, depth, units, columns)
+    else:
+        kernels = copied(weights.kernels, depth * units, plan.dtype).reshape(depth, units)
+    kernel, recurrent_kernel = kernels[:weights.features], kernels[weights.features:]
+    bias = None if weights.bias == NULL else copied(weights.bias, units, plan.dtype)
+    return kernel, recurrent_kernel if depth > weights.features else None, bias
+
+
+cdef object copied(const void *data, ptrdiff_t count, dtype):
+    """A new array (count,) of what lies there."""
+    array = numpy.empty(count, dtype)
+    memcpy(<void *> <uintptr_t> array.ctypes.data, data, array.nbytes)
+    return array
+
+
 cdef const void *kept(Prepared *prepared, array) except? NULL:
     """The address of a copy that lives as long as `prepared`, or null for None."""
     if array is None:

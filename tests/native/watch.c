@@ -49,36 +49,56 @@ int sem_wait(sem_t *s) { NOTE(); return real_wait ? real_wait(s) : 0; }
 
 typedef int (*step_function)(void *runner, const void *x, void *out);
 typedef int (*forward_function)(void *runner, int64_t timesteps, const void *x, void *out);
+typedef int (*step_all_function)(void *runner, const void *const *inputs, void *const *outputs);
+typedef int (*forward_all_function)(void *runner, int64_t timesteps, const int64_t *lengths, const void *const *inputs, void *const *outputs);
 
-/* What is watched: `times` steps, and one forward over as many timesteps; the controls do what must be noticed. */
+/* What is watched: `times` steps, and one forward over as many timesteps; the functions for one input and one output where
+ * `step` is there, and those for all. The controls do what must be noticed. */
+typedef struct {
+    int what;
+    step_function step;
+    forward_function forward;
+    step_all_function step_all;
+    forward_all_function forward_all;
+    void *runner;
+    const int64_t *lengths;
+    const void *const *inputs;
+    void *const *outputs;
+    int64_t times;
+} watched;
+
 enum { WORK, ALLOCATE, LOCK, CALL_SYSTEM };
 
-static void work(int what, step_function step, forward_function forward, void *runner, const void *x, void *out, int64_t times) {
+static void work(const watched *w) {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    if (what == ALLOCATE) {
+    if (w->what == ALLOCATE) {
         void *volatile p = malloc(1);
         free(p);
-    } else if (what == LOCK) {
+    } else if (w->what == LOCK) {
         pthread_mutex_lock(&mutex);
         pthread_mutex_unlock(&mutex);
-    } else if (what == CALL_SYSTEM) {
+    } else if (w->what == CALL_SYSTEM) {
         syscall(SYS_getppid);
     } else {
-        for (int64_t i = 0; i < times; ++i) step(runner, x, out);
-        forward(runner, times, x, out);
+        for (int64_t i = 0; i < w->times; ++i) {
+            w->step_all(w->runner, w->inputs, w->outputs);
+            if (w->step) w->step(w->runner, w->inputs[0], w->outputs[0]);
+        }
+        w->forward_all(w->runner, w->times, w->lengths, w->inputs, w->outputs);
+        if (w->step) w->forward(w->runner, w->times, w->inputs[0], w->outputs[0]);
     }
 }
 
-long allocations_and_locks(int what, step_function step, forward_function forward, void *runner, const void *x, void *out, int64_t times) {
+long allocations_and_locks(const watched *w) {
     seen = 0;
     watching = 1;
-    work(what, step, forward, runner, x, out, times);
+    work(w);
     watching = 0;
     return seen;
 }
 
 /* 0 if a child that the kernel kills at any system call but its exit has lived; else the signal that killed it. */
-int signal_at_system_call(int what, step_function step, forward_function forward, void *runner, const void *x, void *out, int64_t times) {
+int signal_at_system_call(const watched *w) {
     struct sock_filter rules[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
@@ -89,7 +109,7 @@ int signal_at_system_call(int what, step_function step, forward_function forward
     const pid_t child = fork();
     if (child == 0) {
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) syscall(SYS_exit_group, 99);
-        work(what, step, forward, runner, x, out, times);
+        work(w);
         syscall(SYS_exit_group, 0);
     }
     int status = 0;

@@ -26,7 +26,7 @@ from cyrnn.layers.recurrent.sequence_layer import SequenceLayer
 from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
 from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
 from cyrnn.layers.recurrent.states import Carried
-from cyrnn.layers.recurrent.stepper import Stepper, stepper_of
+from cyrnn.layers.recurrent.stepper import Stepper, capsule_of, stepper_of
 from cyrnn.layers.recurrent.wavefront import Stage, calls_of
 
 
@@ -325,9 +325,18 @@ class RNN(Carried, Predicts, SequenceLayer):
         initial_state : as in a call; None is what a call without it begins with, also where the layer is stateful
         Raises ValueError for a layer that is not built, goes backwards, or that the engine does not run by itself.
         """
+        self._check_own_call()
+        return stepper_of(self, batch_size, initial_state)
+
+    @property
+    def __cyrnn_model__(self) -> Any:
+        """The layer as it is now for C: a capsule of a ``cyrnn_model``, see cyrnn.h. Raises ValueError as `stepper`."""
+        self._check_own_call()
+        return capsule_of(self)
+
+    def _check_own_call(self) -> None:
         if type(self).call is not RNN.call:
             raise ValueError(f"layer {self.name!r} has a `call` of its own, which a stepper does not know")
-        return stepper_of(self, batch_size, initial_state)
 
     # ------------------------------------------------------------ shapes and config
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cyrnn.engine.plan import Slot
-from cyrnn.engine.program import Program as EngineProgram
+from cyrnn.engine.recorded import RecordedProgram
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 
@@ -78,4 +78,4 @@ def slot_of(layer: Layer) -> Slot:
     return layer._slot
 
 
-ENGINE = Target(EngineProgram, slot_of)
+ENGINE = Target(RecordedProgram, slot_of)

@@ -52,7 +52,8 @@ cdef void step(const Weights[real] *weights, const Step[real] *step, real *works
     cdef real *product = workspace + rows * depth
     cdef real *sums = step.out if weights.cell == NULL else step.sums
     cdef ptrdiff_t sums_stride = step.out_stride if weights.cell == NULL else step.sums_stride
-    if not simple_step(weights, step, inputs, sums, sums_stride):  # a leading dimension is an int, the caller's stride need not be one
+    if not simple_step(weights, step, inputs, sums, sums_stride):
+        # A leading dimension is an int, and the caller's stride need not be one.
         multiply(<int> rows, <int> columns, <int> depth, inputs, <int> depth, weights.kernels, <int> columns,
                  product, <int> columns)
         for row in range(rows):

@@ -137,8 +137,8 @@ cdef class Plan(Packed):
         """A `Call`: what `run` needs to go over x (batch, timesteps, features) and fill the arrays that are given.
 
         x, and the mask (batch, timesteps; bool), may have any strides. All other arrays are of the plan's dtype:
-        initial_state and state (batch, carried), input_dropout (batch, features) and recurrent_dropout (batch, units) as
-        factors, C-contiguous; outputs (batch, timesteps, units) in processing order and last_output (batch, units),
+        initial_state and state (batch, carried), input_dropout (batch, features) and recurrent_dropout (batch, units)
+        as factors, C-contiguous; outputs (batch, timesteps, units) in processing order and last_output (batch, units),
         contiguous along units. Raises ValueError for a wrong shape, dtype or layout, and where an array to fill shares
         memory with another one; but state may be initial_state.
         """

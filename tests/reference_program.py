@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 from reference import ACTIVATIONS, recurrence
+from reference_ops import Ops
 
 from cyrnn import activations
 from cyrnn.layers import Layer
+from cyrnn.layers.around.vector_layer import VectorLayer
 from cyrnn.layers.base.programs.interface import Target
 
 Arrays = list[Any]  # the array of each storage, (batch, [timesteps,] width); None for an input that is absent
@@ -36,16 +38,12 @@ class View:
     width: int
     first: int = 0  # column
     backwards: bool = False
-    reshaped: bool = False
 
     def of(self, arrays: Arrays, lengths: Sequence[int]) -> Any:
         """The part of a storage's array that the view names; None if that is absent."""
         array = arrays[self.storage]
         if array is None:
             return None
-        if self.reshaped:
-            timesteps = () if self.timeline is None else (lengths[self.timeline],)
-            array = array.reshape(len(array), *timesteps, self.width)
         array = array[..., self.first : self.first + self.width]
         return array[:, ::-1] if self.backwards else array
 
@@ -54,12 +52,13 @@ class View:
 class Timeline:
     of: int | None
     constant: int | None
+    times: int
     add: int
     size: int
     stride: int
 
 
-class Program:
+class Program(Ops):
     def __init__(self, dtype: str) -> None:
         self.dtype = np.dtype(dtype)
         self.names: list[str] = []  # of the ops
@@ -69,6 +68,8 @@ class Program:
         self._storages: list[Storage] = []
         self._views: list[View] = []
         self._inputs: list[tuple[int, bool]] = []  # the storage of each, and whether it is optional
+        self._exact: set[int] = set()  # storages of inputs that must come in the dtype of the program
+        self._reshaped: list[tuple[View, View]] = []  # of each row as many elements
         self._outputs: list[tuple[View, tuple[int, ...]]] = []
         self._tables: list[tuple[int, View]] = []  # the slots of embeddings, and their tokens
         self._ops: list[Callable[[Arrays, Sequence[int], Sequence[Mapping[str, Any]]], None]] = []
@@ -76,12 +77,19 @@ class Program:
     # ------------------------------------------------------------ structure
 
     def timeline(
-        self, of: int | None = None, *, constant: int | None = None, add: int = 0, size: int = 1, stride: int = 1
+        self,
+        of: int | None = None,
+        *,
+        constant: int | None = None,
+        times: int = 1,
+        add: int = 0,
+        size: int = 1,
+        stride: int = 1,
     ) -> int:
         self._open()
         assert of is None or constant is None
         assert of is None or 0 <= of < len(self._timelines)
-        self._timelines.append(Timeline(of, constant, add, size, stride))
+        self._timelines.append(Timeline(of, constant, times, add, size, stride))
         return len(self._timelines) - 1
 
     def slot(self) -> int:
@@ -93,6 +101,10 @@ class Program:
         view = self._storage(kind, timeline, width, filled=True)
         self._inputs.append((self._views[view].storage, optional))
         return view
+
+    def take_exactly(self, view: int) -> None:
+        assert any(storage == self._views[view].storage for storage, _ in self._inputs)
+        self._exact.add(self._views[view].storage)
 
     def buffer(self, timeline: int | None, width: int, kind: str = "number") -> int:
         return self._storage(kind, timeline, width, filled=False)
@@ -115,10 +127,14 @@ class Program:
         return self._view(replace(known, first=known.first + first, width=width))
 
     def reshaped(self, view: int, timeline: int | None, width: int) -> int:
-        known = self._views[view]
-        assert known.width == self._storages[known.storage].width
-        assert not known.backwards
-        return self._view(View(known.storage, known.kind, timeline, width, reshaped=True))
+        made = self.buffer(timeline, width, self._views[view].kind)
+
+        def compute(count: int, x: Any) -> Any:
+            return x.reshape(len(x), *(() if timeline is None else (count,)), width)
+
+        self._adds("reshape", [view], made, compute, apart=True)
+        self._reshaped.append((self._views[view], self._views[made]))
+        return made
 
     def _view(self, view: View) -> int:
         self._open()
@@ -146,8 +162,7 @@ class Program:
         return known
 
     def _filled(self, view: View) -> np.ndarray:
-        filled = self._storages[view.storage].filled
-        return filled if view.reshaped else filled[view.first : view.first + view.width]
+        return self._storages[view.storage].filled[view.first : view.first + view.width]
 
     def _check(self, view: View, kind: str, timeline: int | None, width: int) -> None:
         assert view.kind == kind
@@ -280,14 +295,8 @@ class Program:
         self._op("activation", run)
 
     def copy(self, x: int, out: int) -> None:
-        known = self._views[x]
-        read = self._read(x, known.kind, known.timeline)
-        fill = self._fill(out, known.kind, known.timeline, known.width)
-
-        def run(arrays: Arrays, lengths: Sequence[int], packed: Sequence[Mapping[str, Any]]) -> None:
-            fill.of(arrays, lengths)[...] = read.of(arrays, lengths)
-
-        self._op("copy", run)
+        """Of a row to all timesteps, if out has some."""
+        self._adds("copy", [x], out, lambda x: x)
 
     def output(self, view: int, shape: Sequence[int] | None = None) -> None:
         self._open()
@@ -356,6 +365,8 @@ class Program:
             axes = 1 if storage.timeline is None else 2
             if given.ndim < axes or np.prod(given.shape[axes:], dtype=int) != storage.width:
                 return None
+            if index in self._exact and given.dtype != self.dtype:
+                return None
             if storage.kind == "mask" and given.dtype != np.bool_:
                 return None
             if len(given) != (len(given) if batch is None else batch):
@@ -367,21 +378,21 @@ class Program:
         for index, timeline in enumerate(self._timelines):
             length = found.get(index, 0) if timeline.constant is None else timeline.constant
             if timeline.of is not None:
-                length = max(0, (lengths[timeline.of] + timeline.add - timeline.size) // timeline.stride + 1)
+                length = max(
+                    0, (timeline.times * lengths[timeline.of] + timeline.add - timeline.size) // timeline.stride + 1
+                )
             if length < 1 or found.get(index, length) != length:
                 return None
             lengths.append(length)
         return (batch or 0, lengths) if self._reshaped_fit(lengths) else None
 
     def _reshaped_fit(self, lengths: Sequence[int]) -> bool:
-        """Whether each reshaped view has the elements of its storage."""
+        """Whether each reshaped value has the elements of what it is made of."""
 
-        def elements(width: int, timeline: int | None) -> int:
-            return width * (1 if timeline is None else lengths[timeline])
+        def elements(view: View) -> int:
+            return view.width * (1 if view.timeline is None else lengths[view.timeline])
 
-        reshaped = [view for view in self._views if view.reshaped]
-        pairs = [(view, self._storages[view.storage]) for view in reshaped]
-        return all(elements(v.width, v.timeline) == elements(s.width, s.timeline) for v, s in pairs)
+        return all(elements(before) == elements(after) for before, after in self._reshaped)
 
     def _converted(self, given: Any, like: np.ndarray) -> np.ndarray:
         if like.dtype == np.float64:
@@ -393,7 +404,10 @@ def weights_of(layer: Layer) -> dict[str, Any]:
     """What a slot of the layer holds."""
     activation = getattr(layer, "activation", None)
     names = {} if activation is None else {"activation": activations.engine_name(activation)}
-    return {**layer._values, **names}
+    vectors = (
+        {n: np.ravel(v) for n, v in layer.vectors(layer._values).items()} if isinstance(layer, VectorLayer) else {}
+    )
+    return {**layer._values, **names, **vectors}
 
 
 TARGET = Target(Program, weights_of)

@@ -614,6 +614,21 @@ def test_inputs_on_a_timeline_of_known_length_must_have_it():
         assert (program.run((), inputs) is None) == (lengths != (3, 4, 2))
 
 
+def test_inputs_of_another_dtype_are_refused_where_they_change_the_result():
+    program = Program("float32")
+    x, y = program.input("number", None, 2), program.input("number", None, 2)
+    out = program.buffer(None, 2)
+    program.merge("add", [x, y], out)
+    program.output(out)
+    program.take_exactly(y)
+    with pytest.raises(ValueError, match="must be an input"):
+        program.take_exactly(out)
+    program.finish()
+    assert program.run((), (np.ones((1, 2), int), np.ones((1, 2), "f4"))).tolist() == [[2, 2]]
+    for dtype in ("f8", "i4", "?"):
+        assert program.run((), (np.ones((1, 2), "f4"), np.ones((1, 2), dtype))) is None
+
+
 def test_vectors_of_another_length_or_dtype_do_not_run():
     case, given = CASES["affine"], arrays(3, 8)
     inputs = (given.x, given.y, given.row, given.keep, given.keep_y)

@@ -112,6 +112,7 @@ def masks_of(x, rng):
 
 # The engine's programs give the bits of the layers; BLAS rounds by the shape of a product, and may be taken here.
 BITS = plan.engine() != "blas" and plan.isa() != "generic"
+ROUND_OTHERWISE = (layers.LayerNormalization,)  # alone they compute with NumPy, which adds up in another order
 
 
 def same(got, expected, bits):
@@ -142,6 +143,7 @@ def test_random_models(models, target):
             with executor.lowering_to(lowered_to):
                 found = [one.call_and_mask(one.checked_inputs(x), mask, training) for _ in range(2)]
             results.append([found, [part.states for part in one.layers_within() if part.states is not None]])
-        same(results[1], results[0], bits=BITS and target is ENGINE)
+        bits = BITS and not any(isinstance(part, ROUND_OTHERWISE) for part in model.layers_within())
+        same(results[1], results[0], bits and target is ENGINE)
 
     check()

@@ -44,6 +44,8 @@ cdef bint take(Program self, int index, object array, Source *source, ptrdiff_t 
     cdef ptrdiff_t wanted = 8 if storage.kind == Kind.token or not self.single else 4
     cdef Element element = (
         Element.i64 if storage.kind == Kind.token else Element.f32 if self.single else Element.f64)
+    if self.exact[index] and source.element != element:
+        return False
     source.direct = (source.element == element and (width == 1 or step == wanted) and PyArray_ISALIGNED(a)
                      and source.row % wanted == 0 and source.time % wanted == 0)
     return True

@@ -42,7 +42,15 @@ cdef class Structure:
         storage.input = <int> self.program.inputs.size()
         self.program.inputs.push_back(self.program.views[view].storage)
         self.optional.push_back(optional)
+        self.exact.push_back(False)
         return view
+
+    def take_exactly(self, int view):
+        """Let `run` refuse arrays of another dtype than that of the program for this input of numbers."""
+        self.check_views((view,))
+        if self.storage_of(view).input < 0:
+            raise ValueError(f"view {view} must be an input of the program")
+        self.exact[self.storage_of(view).input] = True
 
     def buffer(self, timeline, ptrdiff_t width, str kind="number"):
         """A view of a new buffer, for ops to fill."""

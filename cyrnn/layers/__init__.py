@@ -52,17 +52,9 @@ if TYPE_CHECKING:
         MaxPooling1D,
     )
     from cyrnn.layers.around.preprocessing import Normalization, Rescaling
-    from cyrnn.layers.around.reshaping import (
-        Cropping1D,
-        Flatten,
-        Identity,
-        Permute,
-        RepeatVector,
-        Reshape,
-        UpSampling1D,
-        ZeroPadding1D,
-    )
+    from cyrnn.layers.around.reshaping import Flatten, Identity, Permute, RepeatVector, Reshape
     from cyrnn.layers.around.time_distributed import TimeDistributed
+    from cyrnn.layers.around.timesteps import Cropping1D, UpSampling1D, ZeroPadding1D
     from cyrnn.layers.base.layer import Layer
     from cyrnn.layers.recurrent.bidirectional import Bidirectional
     from cyrnn.layers.recurrent.rnn import RNN
@@ -89,10 +81,9 @@ _NAMES = {  # by module
         "GlobalMaxPool1D GlobalMaxPooling1D MaxPool1D MaxPooling1D"
     ),
     "cyrnn.layers.around.preprocessing": "Normalization Rescaling",
-    "cyrnn.layers.around.reshaping": (
-        "Cropping1D Flatten Identity Permute RepeatVector Reshape UpSampling1D ZeroPadding1D"
-    ),
+    "cyrnn.layers.around.reshaping": "Flatten Identity Permute RepeatVector Reshape",
     "cyrnn.layers.around.time_distributed": "TimeDistributed",
+    "cyrnn.layers.around.timesteps": "Cropping1D UpSampling1D ZeroPadding1D",
     "cyrnn.layers.base.layer": "Layer",
     "cyrnn.layers.recurrent.bidirectional": "Bidirectional",
     "cyrnn.layers.recurrent.rnn": "RNN",

@@ -1,5 +1,6 @@
 """Activations as layers. Reference: Keras 3."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, regularizers
 from cyrnn.arrays import quietly, to_numpy
+from cyrnn.layers.around.vector_layer import VectorLayer
 from cyrnn.layers.base.arguments import (
     Array,
     Shape,
@@ -23,13 +25,6 @@ from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.weights import Weight, WeightSpec
-
-_LEAKY_SLOPE = 0.2  # of Keras' function, and so of the engine's
-_RELUS: dict[tuple[Any, Any, Any], str] = {
-    (None, 0, 0): "relu",
-    (6, 0, 0): "relu6",
-    (None, _LEAKY_SLOPE, 0): "leaky_relu",
-}  # by max_value, negative_slope and threshold
 
 
 @objects.register("keras.layers")
@@ -104,11 +99,8 @@ class ReLU(Layer):
         return self.returned(activations.relu(inputs, self.negative_slope, self.max_value, self.threshold))
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """Add the op of relu, relu6 or leaky_relu, whose numbers are fixed."""
-        name = _RELUS.get((self.max_value, self.negative_slope, self.threshold))
-        if name is None:
-            raise NotLoweredError("the engine has no op for these max_value, negative_slope and threshold")
-        return lowering.activation(name, inputs)
+        """Add the op."""
+        return _relu(lowering, inputs, self.negative_slope, self.threshold, self.max_value)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -141,6 +133,10 @@ class ThresholdedReLU(Layer):
     def call(self, inputs: Array) -> Array:
         return self.returned(activations.relu(inputs, threshold=self.theta))
 
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op."""
+        return _relu(lowering, inputs, threshold=self.theta)
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "theta": self.theta}
 
@@ -171,10 +167,10 @@ class LeakyReLU(Layer):
         return self.returned(activations.leaky_relu(inputs, self.negative_slope))
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """Add the op of leaky_relu, whose slope is fixed."""
-        if self.negative_slope != _LEAKY_SLOPE:
-            raise NotLoweredError(f"the engine has no op for another negative_slope than {_LEAKY_SLOPE}")
-        return lowering.activation("leaky_relu", inputs)
+        """Add the op."""
+        if self.negative_slope == 0:
+            raise NotLoweredError("0 times -inf is NaN, but the op of a slope of 0 makes 0 of it")
+        return _relu(lowering, inputs, self.negative_slope)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "negative_slope": self.negative_slope}
@@ -185,7 +181,7 @@ class LeakyReLU(Layer):
 
 
 @objects.register("keras.layers")
-class PReLU(Layer):
+class PReLU(VectorLayer):
     """x, and below 0  alpha * x.  The weight `alpha` has the shape of the inputs without the batch axis.
 
     Parameters
@@ -225,17 +221,36 @@ class PReLU(Layer):
         shape = tuple(1 if axis in shared else known_axis(self.name, input_shape, axis) for axis in axes)
         return [WeightSpec("alpha", shape, self.alpha_initializer, self.alpha_regularizer, self.alpha_constraint)]
 
-    @quietly
-    def call(self, inputs: Array) -> Array:
-        shape, expected = inputs.shape[1:], self.alpha.shape
+    def _check_shape(self, given: Shape) -> None:
+        shape, expected = given[1:], self.alpha.shape
         shared = [axis - 1 for axis in self.shared_axes or ()]
         if len(shape) != len(expected) or any(
             n != m for axis, (n, m) in enumerate(zip(shape, expected, strict=True)) if axis not in shared
         ):
             known = ", ".join("any" if axis in shared else str(n) for axis, n in enumerate(expected))
-            raise ValueError(f"inputs of {self.name!r} must have shape (batch, {known}), got {inputs.shape}")
+            raise ValueError(f"inputs of {self.name!r} must have shape (batch, {known}), got {given}")
+
+    @quietly
+    def call(self, inputs: Array) -> Array:
+        self._check_shape(inputs.shape)
         alpha = self.alpha.astype(inputs.dtype, copy=False)
         return self.returned(np.maximum(inputs, 0) + alpha * np.minimum(inputs, 0))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op, which has slopes along an axis."""
+        try:
+            self._check_shape(lowering.shape_of(inputs))
+        except ValueError as error:
+            raise NotLoweredError(str(error)) from None
+        given = lowering.numbers(inputs)
+        axes = [axis for axis, n in enumerate(self.alpha.shape, 1) if n != 1]
+        x, length, inner = lowering.along(given, axes)
+        out = lowering.buffer(x.shape, x.timeline)
+        lowering.program.prelu(lowering.slot(self), x.view, out.view, length, inner)
+        return lowering.in_time(out, given.timeline)
+
+    def vectors(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        return {"scale": values["alpha"]}
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -270,10 +285,10 @@ class ELU(Layer):
         return self.returned(activations.elu(inputs, self.alpha))
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """Add the op of elu, whose alpha is fixed."""
-        if self.alpha != 1:
-            raise NotLoweredError("the engine has no op for another alpha than 1")
-        return lowering.activation("elu", inputs)
+        """Add the op of elu, and another one that scales what is below 0."""
+        slope = _finite("alpha", self.alpha)
+        out = lowering.activation("elu", inputs)
+        return out if slope == 1 else _relu(lowering, out, slope)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -320,13 +335,52 @@ class Softmax(Layer):
         return self.returned(np.where(keep, outputs, inputs.dtype.type(0)))
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """Add the op of softmax, which goes along the last axis and knows no mask."""
-        rank, axes = len(lowering.shape_of(inputs)), np.atleast_1d(np.array(self.axis, int)).tolist()
-        if axes not in ([-1], [rank - 1]):
-            raise NotLoweredError(f"it goes along other axes than the last one, {self.axis}")
+        """Add the op of softmax, which goes along the last axes; along the timesteps there are several ops."""
         if mask is not None:
             raise NotLoweredError("it has a mask")
-        return lowering.activation("softmax", inputs)
+        shape = lowering.shape_of(inputs)
+        try:
+            axes = [checked_axis(self.name, shape, n) for n in np.atleast_1d(np.array(self.axis, int)).tolist()]
+        except ValueError as error:
+            raise NotLoweredError(str(error)) from None
+        given = lowering.numbers(inputs)
+        if axes == [1] and given.timeline is not None:
+            return _softmax_over_time(lowering, given)
+        x, length, _ = lowering.along(given, axes, last=True)
+        out = lowering.buffer(x.shape, x.timeline)
+        lowering.program.activation("softmax", x.view, out.view, length)
+        return lowering.in_time(out, given.timeline)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}
+
+
+def _relu(
+    lowering: Lowering, inputs: Symbolic, slope: float = 0.0, threshold: float = 0.0, most: float | None = None
+) -> Value:
+    """The op of ReLU and the like."""
+    options = {"slope": _finite("negative_slope", slope), "threshold": _finite("threshold", threshold)}
+    x = lowering.numbers(inputs)
+    out = lowering.buffer(x.shape, x.timeline)
+    lowering.program.relu(x.view, out.view, **options, **({} if most is None else {"most": most}))
+    return out
+
+
+def _finite(name: str, value: Any) -> float:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise NotLoweredError(f"the engine has no op for {name}={value!r:.100}")
+    return float(value)
+
+
+def _softmax_over_time(lowering: Lowering, x: Value) -> Value:
+    """e^(x - most) / sum e^(x - most),  of each element of a timestep; `most` is the largest over the timesteps."""
+    program, row = lowering.program, (x.shape[0], *x.shape[2:])
+    most, total = lowering.buffer(row), lowering.buffer(row)
+    below, powers, out = (lowering.buffer(x.shape, x.timeline) for _ in range(3))
+    axes = [(x.width, 1)] * 2
+    program.global_pool("max", x.view, most.view)
+    program.merge("subtract", [x.view, most.view], below.view, axes=axes)
+    program.activation("exponential", below.view, powers.view, x.width)
+    program.global_pool("sum", powers.view, total.view)
+    program.merge("divide", [powers.view, total.view], out.view, axes=axes)
+    return out

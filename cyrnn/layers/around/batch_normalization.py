@@ -11,6 +11,9 @@ from cyrnn import initializers, objects
 from cyrnn.arrays import quietly, to_numpy
 from cyrnn.layers.around.normalization import Affine, affine_config
 from cyrnn.layers.base.arguments import Array, Shape, checked_axis, checked_number, known_axis
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.weights import Weight, WeightSpec
 
 _EPSILON = 1e-7  # Keras' own, added to a number of timesteps that may be 0
@@ -111,7 +114,45 @@ class BatchNormalization(Affine):
         factor = 1 / np.sqrt(variance + inputs.dtype.type(self.epsilon))
         return self.returned(self.scaled(inputs - mean.reshape(shape), factor.reshape(shape), shape))
 
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op of inference, which scales and shifts by the statistics in the weights."""
+        if training and self.trainable:
+            raise NotLoweredError("in training its statistics are those of the batch")
+        shape = lowering.shape_after(self, inputs)
+        try:
+            self._check_shape(shape)
+        except ValueError as error:
+            raise NotLoweredError(str(error)) from None
+        if mask is not None and len(shape) != 3:
+            raise NotLoweredError(f"its mask must have the shape {shape[:-1]}")
+        given = lowering.numbers(inputs)
+        lowering.check_mask(mask, given)
+        x, length, inner = lowering.along(given, [self.axis % len(shape)])
+        out = lowering.buffer(x.shape, x.timeline)
+        lowering.program.affine(lowering.slot(self), x.view, out.view, length, inner)
+        return lowering.in_time(out, given.timeline)
+
+    @property
+    def vectors_follow_from(self) -> tuple[Any, ...]:
+        return (self.epsilon,)
+
+    @quietly
+    def vectors(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        dtype = self.dtype_policy.engine_dtype
+        mean, variance, *affine = (
+            values[name].astype(dtype) if name in values else None
+            for name in ("moving_mean", "moving_variance", "gamma", "beta")
+        )
+        assert mean is not None and variance is not None
+        gamma, beta = affine
+        scale = 1 / np.sqrt(variance + dtype.type(self.epsilon))
+        return {
+            "shift": mean,
+            "scale": scale if gamma is None else scale * gamma,
+            **({} if beta is None else {"offset": beta}),
+        }
+
+    def _check_shape(self, shape: Shape) -> None:
         axis, length = checked_axis(self.name, shape, self.axis), len(self.moving_mean)
         if len(shape) != len(self._build_shape or shape) or shape[axis] != length:
             built = [length if n == axis else "any" for n in range(len(self._build_shape or shape))]

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from cyrnn import constraints, initializers, objects, regularizers
 from cyrnn.arrays import quietly
+from cyrnn.layers.around.vector_layer import VectorLayer
 from cyrnn.layers.base.arguments import (
     Array,
     Shape,
@@ -19,10 +20,15 @@ from cyrnn.layers.base.arguments import (
     known_axis,
 )
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.weights import Weight, WeightSpec
 
+_LARGEST_FACTOR = 1e12  # of a vector that is made a unit vector
 
-class Affine(Layer):
+
+class Affine(VectorLayer):
     """Base of normalizations that scale by a weight `gamma` and shift by a weight `beta`; each may be left out."""
 
     supports_masking = True
@@ -150,6 +156,29 @@ class LayerNormalization(Affine):
         factor = 1 / np.sqrt(variance + inputs.dtype.type(self.epsilon))
         return self.returned(self.scaled(inputs.copy() if self.rms_scaling else centered, factor, shape))
 
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op, which normalizes the last axes, and scales and shifts where there are weights."""
+        x, length, _ = lowering.along(lowering.numbers(inputs), self._lowered_axes(lowering, inputs), last=True)
+        lowering.take_exactly(x)  # a float64 array is normalized in float64, and then rounded
+        slot = None if self.gamma is None and self.beta is None else lowering.slot(self)
+        out = lowering.buffer(x.shape, x.timeline)
+        lowering.program.layer_norm(x.view, out.view, length, self.epsilon, slot=slot, centered=not self.rms_scaling)
+        return lowering.in_time(out, lowering.numbers(inputs).timeline)
+
+    def _lowered_axes(self, lowering: Lowering, inputs: Symbolic) -> list[int]:
+        shape = lowering.shape_after(self, inputs)
+        try:
+            self.weights_shape(shape, self.axes)  # type: ignore[arg-type]  # only compared with the weights' shape
+        except ValueError as error:
+            raise NotLoweredError(str(error)) from None
+        return [axis % len(shape) for axis in self.axes]
+
+    def vectors(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        found = {"scale": values.get("gamma"), "offset": values.get("beta")}
+        like = values["beta" if found["scale"] is None else "gamma"]
+        scale = np.ones_like(like) if found["scale"] is None else found["scale"]
+        return {"scale": scale, **({} if found["offset"] is None else {"offset": found["offset"]})}
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         for axis in self.axes:
             checked_axis(self.name, tuple(input_shape), axis)
@@ -191,7 +220,16 @@ class UnitNormalization(Layer):
         self.compute_output_shape(inputs.shape)
         axes = tuple(self.axis) if isinstance(self.axis, list) else self.axis
         factor = 1 / np.sqrt(np.sum(np.square(inputs), axis=axes, keepdims=True))
-        return self.returned(inputs * np.minimum(factor, inputs.dtype.type(1e12)))
+        return self.returned(inputs * np.minimum(factor, inputs.dtype.type(_LARGEST_FACTOR)))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op, which normalizes the last axes."""
+        shape = lowering.shape_after(self, inputs)
+        axes = sorted({axis % len(shape) for axis in (self.axis if isinstance(self.axis, list) else [self.axis])})
+        x, length, _ = lowering.along(lowering.numbers(inputs), axes, last=True)
+        out = lowering.buffer(x.shape, x.timeline)
+        lowering.program.unit_norm(x.view, out.view, length, _LARGEST_FACTOR)
+        return lowering.in_time(out, lowering.numbers(inputs).timeline)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         for axis in self.axis if isinstance(self.axis, list) else [self.axis]:

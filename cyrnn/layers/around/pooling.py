@@ -11,6 +11,9 @@ from cyrnn import objects
 from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array, Shape, checked_axes, checked_data_format, checked_mask, checked_sizes
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Symbolic, Value
 
 _AXES = {"channels_last": "batch, timesteps, features", "channels_first": "batch, features, timesteps"}
 
@@ -32,6 +35,12 @@ class _OverTime(Layer):
         """A shape of three axes. Raises ValueError."""
         return checked_axes(self.name, tuple(shape), _AXES[self.data_format])
 
+    def lowered_input(self, lowering: Lowering, inputs: Symbolic) -> Value:
+        """The input as an op takes it, (batch, timesteps, features). Raises NotLoweredError."""
+        lowering.shape_after(self, inputs)
+        x = lowering.numbers(inputs)
+        return x if self.data_format == "channels_last" else lowering.transposed(x, (0, 2, 1))
+
 
 class _Global(_OverTime):
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
@@ -42,6 +51,16 @@ class _Global(_OverTime):
         shape = list(self.checked_shape(input_shape))
         shape[self.steps_axis : self.steps_axis + 1] = [1] if self.keepdims else []
         return tuple(shape)
+
+    def lowered(self, lowering: Lowering, name: str, x: Value, mask: Value | None = None) -> Value:
+        """Add the op of this name."""
+        out = lowering.buffer((x.shape[0], x.shape[2]))
+        lowering.program.global_pool(name, x.view, out.view, None if mask is None else mask.view)
+        if not self.keepdims:
+            return out
+        if self.data_format == "channels_last":
+            return lowering.reshaped(out, (x.shape[0], 1, x.shape[2]), lowering.timeline(constant=1))
+        return lowering.reshaped(out, (x.shape[0], x.shape[2], 1), lowering.timeline(constant=out.width))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "data_format": self.data_format, "keepdims": self.keepdims}
@@ -76,6 +95,13 @@ class GlobalAveragePooling1D(_Global):
             count = keep.sum(axis, dtype=inputs.dtype, keepdims=self.keepdims)
         return self.returned(inputs.sum(axis, keepdims=self.keepdims) / count)
 
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op."""
+        if mask is not None and self.data_format != "channels_last":
+            raise NotLoweredError("it has a mask, and its timesteps are the last axis")
+        x = self.lowered_input(lowering, inputs)
+        return self.lowered(lowering, "average", x, lowering.mask(mask, x))
+
     def compute_mask(self, inputs: Any, mask: Any = None) -> None:
         return None
 
@@ -95,6 +121,10 @@ class GlobalMaxPooling1D(_Global):
         if not inputs.shape[self.steps_axis]:
             raise ValueError(f"inputs of {self.name!r} must have at least one timestep, got shape {inputs.shape}")
         return self.returned(inputs.max(self.steps_axis, keepdims=self.keepdims))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op."""
+        return self.lowered(lowering, "max", self.lowered_input(lowering, inputs))
 
 
 class _Windows(_OverTime):
@@ -140,6 +170,18 @@ class _Windows(_OverTime):
             shape[self.steps_axis] = -(-timesteps // stride) if same else (timesteps - size) // stride + 1
         return tuple(shape)
 
+    def lowered(self, lowering: Lowering, name: str, inputs: Symbolic) -> Value:
+        """Add the op of this name."""
+        (size,), (stride,), padded = self.pool_size, self.strides, self.padding == "same"
+        lowering.check_timesteps(size, stride)
+        x = self.lowered_input(lowering, inputs)
+        windows = {"add": stride - 1, "size": stride} if padded else {"size": size}
+        timeline = lowering.timeline(x.timeline, **windows, stride=stride)
+        timesteps = lowering.shape_after(self, inputs)[self.steps_axis]
+        out = lowering.buffer((x.shape[0], timesteps, x.shape[2]), timeline)
+        lowering.program.pool(name, x.view, out.view, size, stride, padded=padded)
+        return out if self.data_format == "channels_last" else lowering.transposed(out, (0, 2, 1))
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
@@ -173,6 +215,10 @@ class MaxPooling1D(_Windows):
     def call(self, inputs: Array) -> Array:
         return self.returned(self.windows(inputs, -np.inf).max(-1))
 
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op."""
+        return self.lowered(lowering, "max", inputs)
+
 
 @objects.register("keras.layers")
 class AveragePooling1D(_Windows):
@@ -202,6 +248,10 @@ class AveragePooling1D(_Windows):
     def call(self, inputs: Array) -> Array:
         totals = self.windows(inputs, 0).sum(-1)
         return self.returned(totals / self.windows(np.ones_like(inputs), 0).sum(-1))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op."""
+        return self.lowered(lowering, "average", inputs)
 
 
 # Keras' other names

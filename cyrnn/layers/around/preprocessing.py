@@ -1,6 +1,6 @@
 """Layers that scale data: Normalization and Rescaling. Reference: Keras 3."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,20 +8,31 @@ from numpy.typing import ArrayLike
 
 from cyrnn import initializers, objects
 from cyrnn.arrays import array_of_numbers, quietly, shown, to_numpy
+from cyrnn.layers.around.vector_layer import VectorLayer
 from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, checked_axis_argument, known_axis
-from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.weights import Weight, WeightSpec
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Symbolic, Value
+from cyrnn.layers.base.weights import Weight, WeightSpec, read_only
 
 _LEAST_STDDEV = 1e-7
 
 
-class _OfData(Layer):
+class _OfData(VectorLayer):
     """Base: inputs may be nested lists of numbers too."""
 
     supports_masking = True
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         return self.cast(as_array("inputs", to_numpy("inputs", inputs)))
+
+    def lowered(self, lowering: Lowering, inputs: Symbolic, axes: Sequence[int]) -> Value:
+        """Add the op, which scales and shifts along some axes."""
+        given = lowering.numbers(inputs)
+        x, length, inner = lowering.along(given, axes)
+        out = lowering.buffer(x.shape, x.timeline)
+        lowering.program.affine(lowering.slot(self), x.view, out.view, length, inner)
+        return lowering.in_time(out, given.timeline)
 
 
 @objects.register("keras.layers")
@@ -72,7 +83,7 @@ class Normalization(_OfData):
                 f"mean and variance must have the same shape, of at most {len(self.axis)} axes; "
                 f"got {shapes[0]} and {shapes[1]}"
             )
-        copies: list[Array | None] = [None, None] if mean is None else [array.copy() for array in arrays]
+        copies: list[Array | None] = [None, None] if mean is None else [read_only(array) for array in arrays]
         self.input_mean, self.input_variance = copies
         self.invert = bool(invert)
 
@@ -140,10 +151,34 @@ class Normalization(_OfData):
     @quietly
     def statistics(self, shape: Shape) -> tuple[Array, Array]:
         """Mean and standard deviation of each place on `axis`, for inputs of this shape. Raises ValueError."""
-        lengths = self._check_lengths(shape)
-        found = [self.adapt_mean, self.adapt_variance] if self.input_mean is None else self._given(lengths)
+        return self._statistics(self._values, self._check_lengths(shape))
+
+    def _statistics(self, values: Mapping[str, Array], lengths: tuple[Any, ...]) -> tuple[Array, Array]:
+        if self.input_mean is None:
+            found = [values["adapt_mean"], values["adapt_variance"]]
+        else:
+            found = self._given(lengths)
         mean, variance = (array.astype(self.dtype_policy.engine_dtype, copy=False) for array in found)
         return mean, np.maximum(np.sqrt(variance), variance.dtype.type(_LEAST_STDDEV))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op."""
+        shape = lowering.shape_after(self, inputs)
+        try:
+            self._check_lengths(shape)
+        except ValueError as error:
+            raise NotLoweredError(str(error)) from None
+        return self.lowered(lowering, inputs, self._axes(shape))
+
+    @property
+    def vectors_follow_from(self) -> tuple[Any, ...]:
+        return (self.input_mean, self.input_variance, self.invert)
+
+    @quietly
+    def vectors(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        shape = self._build_shape or ()
+        mean, stddev = self._statistics(values, tuple(shape[axis] for axis in self._axes(shape)))
+        return {"scale": stddev, "offset": mean} if self.invert else {"scale": 1 / stddev, "shift": mean}
 
     @quietly
     def call(self, inputs: Array) -> Array:
@@ -176,9 +211,7 @@ class Rescaling(_OfData):
 
     def __init__(self, scale: ArrayLike, offset: ArrayLike = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for name, value in (("scale", scale), ("offset", offset)):
-            array_of_numbers(name, value)
-        self.scale, self.offset = scale, offset
+        self.scale, self.offset = _kept("scale", scale), _kept("offset", offset)
 
     @quietly
     def call(self, inputs: Array) -> Array:
@@ -192,6 +225,34 @@ class Rescaling(_OfData):
             ) from None
         return self.returned(outputs)
 
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op."""
+        shape = lowering.shape_after(self, inputs)
+        vector = np.broadcast_shapes(np.shape(self.scale), np.shape(self.offset))
+        before = len(shape) - len(vector)
+        axes = [before + axis for axis, n in enumerate(vector) if n != 1]
+        if before < 0 or any(shape[axis] != vector[axis - before] for axis in axes):
+            raise NotLoweredError(
+                f"its scale and offset, of shape {vector}, do not lie along axes of its input, {shape}"
+            )
+        return self.lowered(lowering, inputs, axes)
+
+    @property
+    def vectors_follow_from(self) -> tuple[Any, ...]:
+        return (self.scale, self.offset)
+
+    @quietly
+    def vectors(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        dtype = self.dtype_policy.engine_dtype
+        scale, offset = np.broadcast_arrays(np.asarray(self.scale, dtype), np.asarray(self.offset, dtype))
+        return {"scale": scale, "offset": offset}
+
     def get_config(self) -> dict[str, Any]:
         plain = {name: np.asarray(value).tolist() for name, value in (("scale", self.scale), ("offset", self.offset))}
         return {**super().get_config(), **plain}
+
+
+def _kept(name: str, value: ArrayLike) -> ArrayLike:
+    """A number as it is, and a copy of an array that does not change. Raises ValueError for what is no number."""
+    array = array_of_numbers(name, value)
+    return read_only(array) if array.ndim else value

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,14 @@ from cyrnn.layers.base.arguments import (
     checked_data_format,
     checked_int,
     checked_size_of,
-    checked_sizes,
     in_native_order,
     is_size,
     shown,
 )
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.lowering import Lowering
-from cyrnn.layers.base.programs.values import Symbolic
-
-_SEQUENCES = "batch, timesteps, features"
+from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.values import Symbolic, Value, width_of
 
 
 class Moving(Layer):
@@ -66,6 +65,14 @@ class Flatten(Moving):
         if self.data_format == "channels_first" and inputs.ndim > 1:
             inputs = np.moveaxis(inputs, 1, -1)
         return inputs.reshape(len(inputs), math.prod(inputs.shape[1:]))
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """The input without timesteps. Raises NotLoweredError where their number is not known."""
+        x, shape = lowering.moving(inputs), lowering.shape_after(self, inputs)
+        if self.data_format == "channels_first" and len(x.shape) > 2:
+            width_of(x.shape, timed=False)  # it may refuse
+            x = lowering.transposed(x, (0, *range(2, len(x.shape)), 1))
+        return lowering.reshaped(x, shape, None)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         batch, *rest = _with_batch(self.name, input_shape)
@@ -108,6 +115,20 @@ class Reshape(Moving):
 
     def moved(self, inputs: Array) -> Array:
         return inputs.reshape(self.compute_output_shape(inputs.shape))  # type: ignore[arg-type]
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """The input with other timesteps, or without."""
+        x, shape = lowering.moving(inputs), lowering.shape_after(self, inputs)
+        if len(shape) < 3:
+            return lowering.reshaped(x, shape, None)
+        width = width_of(shape, timed=True)
+        if x.width == 0 or width == 0:
+            raise NotLoweredError(f"its input has no elements: its shape is {x.shape}")
+        if shape[1] is None:
+            timeline = lowering.timeline(x.timeline, times=x.width, size=width, stride=width)
+        else:
+            timeline = lowering.timeline(constant=shape[1])
+        return lowering.reshaped(x, shape, timeline)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         batch, *rest = _with_batch(self.name, input_shape)
@@ -153,6 +174,14 @@ class Permute(Moving):
     def moved(self, inputs: Array) -> Array:
         return inputs.transpose(0, *self.dims)
 
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op. Raises NotLoweredError where the timesteps become another axis, and their number is not known."""
+        lowering.shape_after(self, inputs)
+        x = lowering.moving(inputs)
+        if len(self.dims) < 2:
+            return lowering.reshaped(x, x.shape, None)
+        return lowering.transposed(x, (0, *self.dims))
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         shape = tuple(input_shape)
         if len(shape) != len(self.dims) + 1:
@@ -177,10 +206,17 @@ class RepeatVector(Moving):
 
     def __init__(self, n: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.n = _checked_count("n", n)
+        self.n = checked_count("n", n)
 
     def moved(self, inputs: Array) -> Array:
         return np.repeat(inputs[:, None], self.n, axis=1)
+
+    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
+        """Add the op."""
+        x, shape = lowering.moving(inputs), lowering.shape_after(self, inputs)
+        out = replace(lowering.buffer(shape, lowering.timeline(constant=self.n)), moved=x.moved)
+        lowering.program.copy(x.view, out.view)
+        return out
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         batch, features = checked_axes(self.name, tuple(input_shape), "batch, features")
@@ -188,102 +224,6 @@ class RepeatVector(Moving):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "n": self.n}
-
-
-@objects.register("keras.layers")
-class ZeroPadding1D(Moving):
-    """Adds timesteps of zeros at both ends: (batch, timesteps, features) -> (batch, more timesteps, features).
-
-    Parameters
-    ----------
-    padding : int, or (before, after)
-        How many, at least 0.
-    data_format : {"channels_last", "channels_first"}, optional
-        Whether the timesteps are the second axis or the last one.
-    **kwargs
-        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
-    """
-
-    def __init__(self, padding: int | Sequence[int] = 1, data_format: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.padding = checked_sizes("padding", padding, 2, least=0)
-        self.data_format = checked_data_format(data_format)
-
-    def moved(self, inputs: Array) -> Array:
-        steps = self.padding if self.data_format == "channels_last" else (0, 0)
-        features = self.padding if self.data_format == "channels_first" else (0, 0)
-        return np.pad(inputs, ((0, 0), steps, features))
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
-        shape = list(checked_axes(self.name, tuple(input_shape), _SEQUENCES))
-        axis = 1 if self.data_format == "channels_last" else 2
-        timesteps = shape[axis]
-        shape[axis] = None if timesteps is None else timesteps + sum(self.padding)
-        return tuple(shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "padding": list(self.padding), "data_format": self.data_format}
-
-
-@objects.register("keras.layers")
-class Cropping1D(Moving):
-    """Removes timesteps at both ends: (batch, timesteps, features) -> (batch, fewer timesteps, features).
-
-    Parameters
-    ----------
-    cropping : int, or (before, after)
-        How many, at least 0. A call raises ValueError if none remains.
-    **kwargs
-        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
-    """
-
-    def __init__(self, cropping: int | Sequence[int] = (1, 1), **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.cropping = checked_sizes("cropping", cropping, 2, least=0)
-
-    def moved(self, inputs: Array) -> Array:
-        return inputs[:, self.cropping[0] : inputs.shape[1] - self.cropping[1]]
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
-        batch, timesteps, features = checked_axes(self.name, tuple(input_shape), _SEQUENCES)
-        if timesteps is None:
-            return (batch, None, features)
-        if timesteps <= sum(self.cropping):
-            raise ValueError(
-                f"inputs of {self.name!r} must have more timesteps than cropping {self.cropping} takes, "
-                f"got shape {tuple(input_shape)}"
-            )
-        return (batch, timesteps - sum(self.cropping), features)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "cropping": list(self.cropping)}
-
-
-@objects.register("keras.layers")
-class UpSampling1D(Moving):
-    """Repeats each timestep: (batch, timesteps, features) -> (batch, size * timesteps, features).
-
-    Parameters
-    ----------
-    size : int
-        At least 1.
-    **kwargs
-        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
-    """
-
-    def __init__(self, size: int = 2, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.size = _checked_count("size", size)
-
-    def moved(self, inputs: Array) -> Array:
-        return np.repeat(inputs, self.size, axis=1)
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
-        batch, timesteps, features = checked_axes(self.name, tuple(input_shape), _SEQUENCES)
-        return (batch, None if timesteps is None else self.size * timesteps, features)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "size": self.size}
 
 
 @objects.register("keras.layers")
@@ -304,7 +244,7 @@ class Identity(Moving):
         return inputs
 
 
-def _checked_count(name: str, value: Any) -> int:
+def checked_count(name: str, value: Any) -> int:
     """A positive int. Raises TypeError for what is no int and ValueError below 1, as Keras does here."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be a positive integer, got {shown(value)}")

@@ -52,6 +52,8 @@ class Numbers:
         array = as_array("inputs", given)
         if array.dtype.char in _CONVERTED_BY_THE_ENGINE and array.dtype.isnative and array.flags.aligned:
             return array
+        if array.dtype.kind in "iub":
+            return array.astype(array.dtype.newbyteorder("="))
         return converted(array, np.float64 if array.itemsize >= 8 else np.float32)
 
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import Shape
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs import arguments
 from cyrnn.layers.base.programs.arguments import Argument, Passed, TakesTokens
+from cyrnn.layers.base.programs.forms import Forms
 from cyrnn.layers.base.programs.interface import Program
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.refusals import AnotherDTypeError, NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import MASK, NUMBER, TOKEN, Deferred, Outside, Symbolic, Value, width_of
 
 
-class Lowering:
+class Lowering(Forms):
     """One program, while layers add their ops to it.
 
     Parameters
@@ -34,8 +34,7 @@ class Lowering:
     """
 
     def __init__(self, program: Program, dtype: np.dtype[Any]) -> None:
-        self.program = program
-        self.dtype = dtype
+        super().__init__(program, dtype)
         self.layers: list[Layer] = []  # that became ops
         self._slots: dict[Layer, int] = {}
         self._arguments: list[Argument] = []
@@ -67,15 +66,6 @@ class Lowering:
 
     # ------------------------------------------------------------ what ops read
 
-    def shape_of(self, value: Any, rank: int | None = None, axes: str = "") -> Shape:
-        """The shape of an array that a layer takes. Raises NotLoweredError unless it is known, and has so many axes."""
-        shape: Shape | None = getattr(value, "shape", None)
-        if shape is None:
-            raise NotLoweredError("the shape of its input is not known")
-        if rank not in (None, len(shape)):
-            raise NotLoweredError(f"its input must have the axes ({axes}), and has the shape {shape}")
-        return shape
-
     def numbers(self, value: Symbolic) -> Value:
         """The value as numbers that an op can read. Raises NotLoweredError where it is none, or a length is unknown."""
         if isinstance(value, Outside) and not value.is_mask:
@@ -83,6 +73,20 @@ class Lowering:
         if not isinstance(value, Value) or value.kind != NUMBER:
             raise NotLoweredError("its input is an array of integers or a mask")
         return value
+
+    def moving(self, value: Symbolic) -> Value:
+        """The value as numbers, of a layer that only moves them. Raises NotLoweredError for integers."""
+        x = self.numbers(value)
+        for place in x.moved:
+            dtype = getattr(place, "dtype", None)
+            if dtype not in (None, self.dtype.name):
+                raise NotLoweredError(f"its output stays {dtype}, and the program computes in {self.dtype}")
+        return x
+
+    def take_exactly(self, x: Value) -> None:
+        """Let the program refuse arrays of other dtypes for what x holds as it comes: the result would be another."""
+        for place in x.moved:
+            self.program.take_exactly(self._inputs[place, NUMBER].view)
 
     def tokens(self, value: Symbolic, embedding: TakesTokens | None = None) -> Value:
         """The value as tokens, of an embedding if one takes them. Raises NotLoweredError for what ops have computed."""
@@ -100,6 +104,11 @@ class Lowering:
         if found.timeline is None or found.timeline != x.timeline:
             raise NotLoweredError("its mask goes over other timesteps than its input")
         return found
+
+    def check_mask(self, mask: Symbolic | None, x: Value) -> None:
+        """Let a call's mask be checked, of a layer whose numbers do not depend on it. Raises NotLoweredError."""
+        if not isinstance(mask, Deferred):  # which the program makes itself
+            self.mask(mask, x)
 
     def _given_mask(self, mask: Outside, x: Value) -> Value:
         """An array that a layer is called with as its mask."""
@@ -163,7 +172,7 @@ class Lowering:
             optional = outside.optional or kind == MASK
             view = self.program.input(kind, timeline, width, optional=optional)
             self._arguments.append(argument)
-            self._inputs[key] = Value(shape, view, timeline, kind)
+            self._inputs[key] = Value(shape, view, timeline, kind, (outside.place,) if kind == NUMBER else ())
         return self._inputs[key]
 
     def _timeline(self, place: Hashable) -> int:
@@ -177,22 +186,7 @@ class Lowering:
         self._arguments += [arguments.Dropout(factors, number) for number in range(2)]
         return views
 
-    # ------------------------------------------------------------ what ops fill
-
-    def buffer(self, shape: Sequence[int | None], timeline: int | None = None, kind: str = NUMBER) -> Value:
-        """A new buffer for values of this shape. Raises NotLoweredError where a length is unknown."""
-        return Value(
-            tuple(shape), self.program.buffer(timeline, width_of(shape, timeline is not None), kind), timeline, kind
-        )
-
-    def reversed(self, value: Value) -> Value:
-        """The value with its last timestep first."""
-        return Value(value.shape, self.program.reversed(value.view), value.timeline, value.kind)
-
-    def columns(self, value: Value, first: int, width: int) -> Value:
-        """Some of the last axis of a value, whose rows, or timesteps, have no other axis."""
-        view = self.program.columns(value.view, first, width)
-        return Value((*value.shape[:-1], width), view, value.timeline, value.kind)
+    # ------------------------------------------------------------ ops of several classes of layers
 
     def activation(self, name: str, value: Symbolic) -> Value:
         """The value with one of the engine's activations. Raises NotLoweredError."""
@@ -264,6 +258,7 @@ class Lowering:
         if known.view not in self._results:
             self._results[known.view] = len(self._results)
             rest = known.shape[1 if known.timeline is None else 2 :]
+            self.take_exactly(known)
             self.program.output(known.view, () if known.kind == MASK else rest)  # type: ignore[arg-type]  # see `width_of`
         return self._results[known.view]
 

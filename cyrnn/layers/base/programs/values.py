@@ -24,12 +24,15 @@ class Value:
         The program's number of the axis of timesteps, which is axis 1; None: a row has no timesteps.
     kind : str
         "number", "token" or "mask".
+    moved : tuple of places
+        Those whose numbers it holds as they come, only moved: integers among them stay integers.
     """
 
     shape: Shape
     view: int
     timeline: int | None = None
     kind: str = NUMBER
+    moved: tuple[Hashable, ...] = ()
 
     @property
     def width(self) -> int:

@@ -1,0 +1,439 @@
+"""Each layer with each kind of arguments as ops of a program: the numbers, shapes and masks of its calls with NumPy."""
+
+import copy
+import pickle
+import re
+
+import numpy as np
+import pytest
+from helpers import TOLERANCE
+from test_programs import REFERENCE, divided, padded
+
+import cyrnn
+from cyrnn import layers
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.programs.interface import ENGINE
+from cyrnn.models import executor
+from cyrnn.models.parts import ProgramPart
+
+RNG = np.random.default_rng(0)
+SEQUENCE, ROW, IMAGES = (5, 3), (6,), (4, 2, 3)  # shapes without the batch
+
+# For each class the arguments, and the shapes of inputs that these are for.
+ONE_PROGRAM = {
+    "ReLU": [
+        ({}, [SEQUENCE, ROW, IMAGES]),
+        ({"max_value": 0.5, "negative_slope": 0.25, "threshold": 0.125}, [SEQUENCE]),
+        ({"negative_slope": 0.5}, [ROW]),
+        ({"threshold": 0.5}, [ROW]),
+    ],
+    "LeakyReLU": [({}, [SEQUENCE]), ({"negative_slope": 2}, [ROW])],
+    "ThresholdedReLU": [({"theta": 0.5}, [SEQUENCE])],
+    "ELU": [({}, [SEQUENCE]), ({"alpha": 0.5}, [SEQUENCE, ROW]), ({"alpha": -2}, [ROW])],
+    "PReLU": [
+        ({}, [SEQUENCE, ROW, IMAGES]),
+        ({"shared_axes": [1]}, [SEQUENCE, ROW, IMAGES]),
+        ({"shared_axes": [2]}, [SEQUENCE]),
+        ({"shared_axes": [1, 2]}, [SEQUENCE, IMAGES]),
+        ({"shared_axes": [1, 3]}, [IMAGES]),
+    ],
+    "Softmax": [
+        ({}, [SEQUENCE, ROW, IMAGES]),
+        ({"axis": 1}, [SEQUENCE, ROW, IMAGES]),
+        ({"axis": [1, 2]}, [SEQUENCE]),
+        ({"axis": [-2, -1]}, [IMAGES]),
+    ],
+    "BatchNormalization": [
+        ({}, [SEQUENCE, ROW, IMAGES]),
+        ({"axis": 1}, [SEQUENCE, ROW]),
+        ({"axis": 2}, [IMAGES]),
+        ({"center": False, "epsilon": 0.5}, [SEQUENCE]),
+        ({"scale": False}, [SEQUENCE]),
+        ({"scale": False, "center": False, "renorm": True}, [ROW]),
+    ],
+    "LayerNormalization": [
+        ({}, [SEQUENCE, ROW, IMAGES]),
+        ({"axis": [1, 2]}, [SEQUENCE]),
+        ({"axis": [-1, -2], "epsilon": 0.5}, [IMAGES]),
+        ({"center": False}, [SEQUENCE]),
+        ({"scale": False}, [SEQUENCE]),
+        ({"scale": False, "center": False}, [SEQUENCE, ROW]),
+        ({"rms_scaling": True}, [SEQUENCE]),
+    ],
+    "UnitNormalization": [({}, [SEQUENCE, ROW]), ({"axis": [1, 2]}, [SEQUENCE]), ({"axis": [2, -1]}, [IMAGES])],
+    "Normalization": [
+        ({}, [SEQUENCE, ROW, IMAGES]),
+        ({"axis": 1}, [SEQUENCE]),
+        ({"axis": None}, [SEQUENCE, ROW]),
+        ({"axis": (1, 2)}, [SEQUENCE]),
+        ({"mean": 1.0, "variance": 4.0}, [SEQUENCE]),
+        ({"mean": [1.0, 2.0, 3.0], "variance": [0.0, 1.0, 2.0]}, [SEQUENCE]),
+        ({"mean": 1.0, "variance": 4.0, "invert": True}, [ROW]),
+    ],
+    "Rescaling": [
+        ({"scale": 0.5}, [SEQUENCE, ROW, IMAGES]),
+        ({"scale": 2, "offset": [1.0, 2.0, 3.0]}, [SEQUENCE, IMAGES]),
+        ({"scale": np.array([[1.0], [2.0]]), "offset": 1}, [IMAGES]),
+        ({"scale": np.ones((5, 1))}, [SEQUENCE]),
+    ],
+    "Flatten": [({}, [SEQUENCE, ROW, IMAGES, ()]), ({"data_format": "channels_first"}, [SEQUENCE, ROW, IMAGES])],
+    "Reshape": [
+        ({"target_shape": (15,)}, [SEQUENCE]),
+        ({"target_shape": (3, 5)}, [SEQUENCE]),
+        ({"target_shape": (-1, 5)}, [SEQUENCE]),
+        ({"target_shape": (5, 3, 1)}, [SEQUENCE]),
+        ({"target_shape": (3, -1)}, [ROW]),
+        ({"target_shape": (3, 2, -1)}, [IMAGES]),
+    ],
+    "Permute": [
+        ({"dims": (2, 1)}, [SEQUENCE]),
+        ({"dims": (1,)}, [ROW]),
+        ({"dims": (1, 3, 2)}, [IMAGES]),
+        ({"dims": (3, 1, 2)}, [IMAGES]),
+        ({"dims": (2, 3, 1)}, [IMAGES]),
+    ],
+    "RepeatVector": [({"n": 1}, [ROW]), ({"n": 4}, [ROW])],
+    "ZeroPadding1D": [
+        ({}, [SEQUENCE]),
+        ({"padding": (0, 3)}, [SEQUENCE]),
+        ({"padding": (2, 1), "data_format": "channels_first"}, [SEQUENCE]),
+    ],
+    "Cropping1D": [({}, [SEQUENCE]), ({"cropping": (3, 0)}, [SEQUENCE]), ({"cropping": 0}, [SEQUENCE])],
+    "UpSampling1D": [({}, [SEQUENCE]), ({"size": 3}, [SEQUENCE])],
+    "GlobalAveragePooling1D": [
+        ({}, [SEQUENCE]),
+        ({"keepdims": True}, [SEQUENCE]),
+        ({"data_format": "channels_first"}, [SEQUENCE]),
+        ({"data_format": "channels_first", "keepdims": True}, [SEQUENCE]),
+    ],
+    "GlobalMaxPooling1D": [
+        ({}, [SEQUENCE]),
+        ({"keepdims": True}, [SEQUENCE]),
+        ({"data_format": "channels_first", "keepdims": True}, [SEQUENCE]),
+    ],
+    **{
+        name: [
+            ({"pool_size": 2}, [SEQUENCE]),
+            ({"pool_size": 2, "padding": "same"}, [SEQUENCE]),
+            ({"pool_size": 3, "strides": 1, "padding": "same"}, [SEQUENCE]),
+            ({"pool_size": 1, "strides": 3}, [SEQUENCE]),
+            ({"pool_size": 10**6, "strides": 2, "padding": "same"}, [SEQUENCE]),
+            ({"pool_size": 2, "data_format": "channels_first"}, [SEQUENCE]),
+        ]
+        for name in ("MaxPooling1D", "AveragePooling1D")
+    },
+}
+CASES = [
+    pytest.param(name, arguments, shape, id=f"{name} {arguments} {shape}")
+    for name, cases in ONE_PROGRAM.items()
+    for arguments, shapes in cases
+    for shape in shapes
+]
+
+
+def numbers(shape, batch=4, dtype="float32"):
+    return RNG.standard_normal((batch, *shape)).astype(dtype)
+
+
+def with_weights(model):
+    """Weights that are not small; those that variances and the like are made of are positive."""
+    model.set_weights([np.abs(RNG.standard_normal(weight.shape)) + 0.1 for weight in model.get_weights()])
+    return model
+
+
+def model_of(layer, shape):
+    x = cyrnn.Input(shape)
+    return with_weights(cyrnn.Model(x, layer(x)))
+
+
+def same(got, expected, dtype="float32"):
+    got, expected = nest.leaves(got), nest.leaves(expected)
+    assert len(got) == len(expected)
+    for ours, theirs in zip(got, expected, strict=True):
+        if theirs is None:
+            assert ours is None
+            continue
+        assert ours.dtype == theirs.dtype
+        tolerance = 3 * TOLERANCE[dtype] if theirs.dtype.kind == "f" else 0
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+def assert_programs_compute(model, x, mask=None, training=False):
+    """What the layers compute one by one, with the engine and with the oracle."""
+    copies = [copy.deepcopy(model) for _ in range(3)]
+    results = []
+    for one, target in zip(copies, (None, ENGINE, REFERENCE), strict=True):
+        with executor.lowering_to(target):
+            results.append(one.call_and_mask(one.checked_inputs(x), mask, training))
+    for result in results[1:]:
+        same(result, results[0])
+
+
+@pytest.fixture
+def inputs_fit(monkeypatch):
+    """The executor never takes the place of a program in the test."""
+    monkeypatch.setattr(ProgramPart, "_run_calls", lambda *_: pytest.fail("the inputs do not fit the program"))
+
+
+fit = pytest.mark.usefixtures("inputs_fit")
+
+
+@fit
+@pytest.mark.parametrize("name, arguments, shape", CASES)
+def test_a_layer_is_one_program(name, arguments, shape):
+    model = model_of(getattr(layers, name)(**arguments), shape)
+    found = divided(model, None)
+    assert found.cuts == []
+    assert len(found.parts) == len(found.programs) == 1
+    assert_programs_compute(model, numbers(shape))
+
+
+@fit
+@pytest.mark.parametrize("name, arguments, shape", CASES)
+def test_nan_and_infinity_come_where_the_layer_has_them(name, arguments, shape):
+    model, x = model_of(getattr(layers, name)(**arguments), shape), numbers(shape, batch=60)
+    for value in (np.nan, np.inf, -np.inf, 0, 1e38, -1e38, 1e-38):
+        x[RNG.random(x.shape) < 0.02] = value
+    with executor.alone():
+        expected = model(x)
+    with executor.lowering_to(ENGINE):
+        got = model(x)
+    for kind in (np.isnan, np.isposinf, np.isneginf):
+        np.testing.assert_array_equal(kind(got), kind(expected))
+    finite = np.isfinite(expected)
+    np.testing.assert_allclose(got[finite], expected[finite], rtol=1e-4, atol=1e-5)
+
+
+LENGTHS_ARE_KNOWN = {"Flatten", "Permute", "Reshape"}  # the others compute sequences of any length
+ANY_LENGTH = [
+    pytest.param(*case.values, id=case.id)
+    for case in CASES
+    if case.values[2] == SEQUENCE
+    and case.values[0] not in LENGTHS_ARE_KNOWN
+    and case.values[1].get("data_format") != "channels_first"
+    and case.values[1].get("axis") not in (1, (1, 2), [1, 2])
+    and case.values[1].get("shared_axes", [1]) not in ([2],)
+    and not (case.values[0] == "PReLU" and "shared_axes" not in case.values[1])
+    and np.ndim(case.values[1].get("scale", 0)) < 2
+]
+
+
+@fit
+@pytest.mark.parametrize("name, arguments, shape", ANY_LENGTH)
+def test_sequences_of_any_length(name, arguments, shape):
+    """One program for all of them."""
+    model = model_of(getattr(layers, name)(**arguments), (None, shape[1]))
+    assert len(divided(model, None).programs) == 1
+    for timesteps in (4, 7, 1 if name not in ("Cropping1D", "MaxPooling1D", "AveragePooling1D") else 4):
+        assert_programs_compute(model, numbers((timesteps, shape[1])))
+
+
+# ---------------------------------------------------------------- what stays with Python
+
+
+NO_OPS = {
+    "axes apart": (layers.LayerNormalization([1, 3]), IMAGES, r"side by side and are not the batch, not \[1, 3\]"),
+    "not the last axes": (layers.LayerNormalization(1), SEQUENCE, r"for the last axes, not for \[1\]"),
+    "statistics of the batch": (layers.UnitNormalization(0), ROW, "are not the batch"),
+    "softmax along the batch": (layers.Softmax(0), ROW, "are not the batch"),
+    "softmax along an axis in the middle": (layers.Softmax(2), IMAGES, r"for the last axes, not for \[2\]"),
+    "a number that is none": (layers.ELU(np.float32(2)), ROW, "the engine has no op for alpha="),
+    "an infinite slope": (layers.ReLU(negative_slope=float("inf")), ROW, "the engine has no op for negative_slope=inf"),
+    "no slope": (layers.LeakyReLU(0), ROW, "0 times -inf is NaN"),
+    "vectors of another rank": (layers.Rescaling(np.ones((1, 1, 3))), ROW[:1], "do not lie along axes of its input"),
+    "an unknown length": (layers.Flatten(), (None, 3), r"an axis of shape .* has any length"),
+    "an unknown length that moves": (layers.Permute((2, 1)), (None, 3), "any length|is not known"),
+    "an unknown length of channels": (layers.GlobalMaxPooling1D("channels_first"), (3, None), "has any length"),
+    "more timesteps than there are": (layers.ZeroPadding1D(2**40), SEQUENCE, "more timesteps than programs count"),
+    "no elements": (layers.Reshape((0, 4)), (0,), "has no elements"),
+    "a mask of channels": (layers.GlobalAveragePooling1D("channels_first"), SEQUENCE, "has a mask"),
+    "a mask of softmax": (layers.Softmax(), SEQUENCE, "has a mask"),
+    "a mask of more axes": (layers.BatchNormalization(), IMAGES, "its mask must have the shape"),
+}
+
+
+@pytest.mark.parametrize("name", NO_OPS)
+def test_what_is_no_op_says_why(name):
+    layer, shape, reason = NO_OPS[name]
+    x = cyrnn.Input(shape)
+    model = cyrnn.Model(x, layer(x))
+    ((_, said),) = divided(model, None, masked="mask" in name).cuts
+    assert re.search(reason, said), said
+    assert divided(model, None, masked="mask" in name).programs == []
+
+
+def test_batch_normalization_in_training_is_a_cut():
+    model, x = model_of(layers.BatchNormalization(), SEQUENCE), numbers(SEQUENCE)
+    assert divided(model, None, training=True).cuts[0][1] == "in training its statistics are those of the batch"
+    assert_programs_compute(model, x, training=True)
+    model.layers[-1].trainable = False
+    assert divided(model, None, training=True).cuts == []
+    assert_programs_compute(model, x, training=True)
+
+
+# ---------------------------------------------------------------- other inputs
+
+
+INTEGERS_STAY = [
+    (name, arguments, shape)
+    for name in ("Flatten", "Reshape", "Permute", "RepeatVector", "ZeroPadding1D", "Cropping1D", "UpSampling1D")
+    for arguments, shapes in ONE_PROGRAM[name]
+    for shape in shapes
+]
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool", ">i2"])
+@pytest.mark.parametrize("name, arguments, shape", INTEGERS_STAY, ids=str)
+def test_integers_that_are_only_moved_stay_integers(name, arguments, shape, dtype):
+    moving = getattr(layers, name)(**arguments)
+    x = RNG.integers(0, 2, (4, *shape)).astype(dtype)
+    model = cyrnn.Sequential([moving])
+    assert model(x).dtype.kind == x.dtype.kind
+    assert_programs_compute(model, x)
+    again = cyrnn.Sequential([cyrnn.layers.Identity(), moving, layers.Rescaling(2.0)])
+    again(x)
+    assert_programs_compute(again, x)
+
+
+@fit
+def test_integers_that_a_layer_computes_with_go_through_the_program():
+    model, x = cyrnn.Sequential([layers.Cropping1D(), layers.Dense(2)]), RNG.integers(0, 9, (4, 5, 3))
+    model(x)
+    assert_programs_compute(model, x)
+
+
+def test_integers_of_a_graph_are_no_numbers_of_a_program():
+    x = cyrnn.Input((5,), dtype="int32")
+    model = cyrnn.Model(x, layers.Embedding(7, 3)(layers.Reshape((5, 1))(x)))
+    assert [reason for _, reason in divided(model, None).cuts] == [
+        "its output stays int32, and the program computes in float32"
+    ]
+    assert_programs_compute(model, padded())
+
+
+def test_layer_normalization_of_float64_computes_in_it():
+    """Where float32 would not tell the numbers from each other."""
+    x = 1e6 + 0.01 * numbers(SEQUENCE, dtype="float64")
+    model = cyrnn.Sequential([layers.LayerNormalization(epsilon=1e-9)])
+    model(x)
+    assert_programs_compute(model, x)
+    with executor.lowering_to(ENGINE):
+        assert np.all(model(x).std(-1) > 0.9)
+
+
+def test_another_length_than_the_model_was_built_for():
+    for layer in (layers.Flatten(), layers.BatchNormalization(axis=1), layers.PReLU(), layers.Reshape((5, 3, 1))):
+        model = with_weights(built(cyrnn.Sequential([layers.Identity(), layer])))
+        assert_programs_compute(model, numbers(SEQUENCE))
+        longer = numbers((7, 3))
+        if isinstance(layer, layers.Flatten):
+            assert_programs_compute(model, longer)
+            continue
+        for target in (None, ENGINE, REFERENCE):
+            with executor.lowering_to(target), pytest.raises(ValueError, match="must have"):
+                model(longer)
+
+
+def built(model, shape=SEQUENCE):
+    model(numbers(shape))
+    return model
+
+
+# ---------------------------------------------------------------- masks
+
+
+@fit
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_the_mean_of_the_timesteps_that_a_mask_keeps(keepdims):
+    model = model_of(layers.GlobalAveragePooling1D(keepdims=keepdims), (None, 3))
+    mask = RNG.random((4, 5)) < 0.5
+    mask[0] = False
+    x = numbers(SEQUENCE)
+    x[~mask] = np.nan
+    assert_programs_compute(model, x, mask)
+
+
+@fit
+def test_masks_are_passed_on():
+    normal = [layers.BatchNormalization(), layers.LayerNormalization(), layers.PReLU(shared_axes=[1]), layers.ELU(0.5)]
+    data = [layers.Normalization(), layers.Rescaling(2.0), layers.UnitNormalization(), layers.LeakyReLU()]
+    model = built(cyrnn.Sequential([*normal, *data, layers.SimpleRNN(2, return_sequences=True)]))
+    mask = RNG.random((4, 5)) < 0.5
+    assert_programs_compute(model, numbers(SEQUENCE), mask)
+    model = cyrnn.Sequential([layers.Embedding(7, 3, mask_zero=True), *model.layers[:-1]])
+    model(padded())
+    assert_programs_compute(model, padded())
+
+
+def test_a_mask_of_another_shape_raises():
+    model = built(cyrnn.Sequential([layers.BatchNormalization()]))
+    for target in (None, ENGINE):
+        with executor.lowering_to(target), pytest.raises(ValueError, match="mask"):
+            model(numbers(SEQUENCE), mask=np.ones((4, 6), bool))
+
+
+@fit
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.ZeroPadding1D(),
+        layers.MaxPooling1D(),
+        layers.GlobalMaxPooling1D(),
+        layers.Flatten(),
+        layers.Permute((2, 1)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_mask_that_ends_is_said(layer):
+    model = built(cyrnn.Sequential([layer]))
+    for target in (None, ENGINE):
+        with executor.lowering_to(target), pytest.warns(UserWarning, match="does not pass the mask on"):
+            assert model.call_and_mask(numbers(SEQUENCE), np.ones((4, 5), bool), False)[1] is None
+
+
+# ---------------------------------------------------------------- weights and attributes
+
+
+CHANGES = {
+    "weights": (layers.BatchNormalization(), lambda layer: with_weights(layer)),
+    "epsilon": (layers.BatchNormalization(), lambda layer: setattr(layer, "epsilon", 0.5)),
+    "epsilon of a norm": (layers.LayerNormalization(), lambda layer: setattr(layer, "epsilon", 0.5)),
+    "slopes": (layers.PReLU(), lambda layer: with_weights(layer)),
+    "slope": (layers.LeakyReLU(), lambda layer: setattr(layer, "negative_slope", 0.5)),
+    "scale": (layers.Rescaling(2.0), lambda layer: setattr(layer, "scale", 3.0)),
+    "offset": (layers.Rescaling(2.0), lambda layer: setattr(layer, "offset", np.arange(3.0))),
+    "data": (layers.Normalization(), lambda layer: layer.adapt(numbers(SEQUENCE))),
+    "invert": (layers.Normalization(mean=1.0, variance=2.0), lambda layer: setattr(layer, "invert", True)),
+    "size": (layers.UpSampling1D(2), lambda layer: setattr(layer, "size", 3)),
+    "pool size": (layers.MaxPooling1D(2), lambda layer: setattr(layer, "pool_size", (3,))),
+    "norm of weights": (layers.LayerNormalization(), lambda layer: layer.assign({"gamma": [1.0, 2.0, 3.0]})),
+}
+
+
+@fit
+@pytest.mark.parametrize("name", CHANGES)
+def test_programs_compute_with_what_is_assigned(name):
+    layer, change = CHANGES[name]
+    model, x = built(cyrnn.Sequential([layer])), numbers(SEQUENCE)
+    with executor.lowering_to(ENGINE):
+        before = model(x)
+    change(layer)
+    with executor.alone():
+        expected = model(x)
+    with executor.lowering_to(ENGINE):
+        same(model(x), expected)
+    assert expected.shape != before.shape or np.any(expected != before)
+    again = pickle.loads(pickle.dumps(model))
+    with executor.lowering_to(ENGINE):
+        same(again(x), expected)
+
+
+def test_arrays_of_a_layer_do_not_change_with_those_of_the_user():
+    scale, mean = np.ones(3), np.zeros(3)
+    layer = layers.Rescaling(scale, mean)
+    scale[:], mean[:] = 5, 5
+    assert layer(np.ones((1, 3), "f4")).tolist() == [[1, 1, 1]]
+    assert layer.get_config()["scale"] == [1, 1, 1]
+    for array in (layer.scale, layers.Normalization(mean=mean, variance=scale).input_mean):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = 2

@@ -148,7 +148,7 @@ class Ops:
 
         def run(arrays: Any, lengths: Sequence[int], packed: Sequence[Mapping[str, Any]]) -> None:
             known = [view.of(arrays, lengths) for view in reads]
-            keeps = [np.True_ if keep is None else keep for keep in known] or [np.True_]
+            keeps = [np.True_ if keep is None else keep for keep in known] or [np.bool_(all)]
             fill.of(arrays, lengths)[...] = reduce(np.logical_and if all else np.logical_or, keeps)
 
         self._op("merge_masks", run)

@@ -228,6 +228,198 @@ def test_sequences_of_any_length(name, arguments, shape):
         assert_programs_compute(model, numbers((timesteps, shape[1])))
 
 
+# ---------------------------------------------------------------- layers of several inputs
+
+
+SHAPES_THAT_FIT = [
+    [SEQUENCE, SEQUENCE],
+    [ROW, ROW, ROW],
+    [ROW],
+    [SEQUENCE, (3,)],
+    [(3,), SEQUENCE],
+    [SEQUENCE, (5, 1), SEQUENCE],
+    [(1, 3), SEQUENCE],
+    [(5, 1), (1, 3)],
+    [IMAGES, (2, 1)],
+    [IMAGES, (4, 2, 1), (2, 3)],
+    [(4, 1, 3), (3,), IMAGES],
+    [(1,), IMAGES],
+]
+MERGES = ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"]
+
+
+def merging(layer, shapes):
+    inputs = [cyrnn.Input(shape) for shape in shapes]
+    return cyrnn.Model(inputs, layer(inputs))
+
+
+@fit
+@pytest.mark.parametrize("shapes", SHAPES_THAT_FIT, ids=str)
+@pytest.mark.parametrize("name", MERGES)
+def test_merged_inputs_broadcast(name, shapes):
+    if name == "Subtract" and len(shapes) != 2:
+        shapes = [shapes[0], shapes[-1]]
+    model = merging(getattr(layers, name)(), shapes)
+    assert divided(model, None).cuts == []
+    x = [numbers(shape) for shape in shapes]
+    assert_programs_compute(model, x)
+    x[0][RNG.random(x[0].shape) < 0.1] = np.nan
+    assert_programs_compute(model, x)
+
+
+@pytest.mark.parametrize("name", MERGES)
+def test_sequences_of_several_inputs_have_one_length(name):
+    """What NumPy would broadcast is left to it, and what does not fit raises."""
+    model = merging(getattr(layers, name)(), [(None, 3), (None, 3)])
+    assert divided(model, None).cuts == []
+    for lengths in ((5, 5), (1, 1), (5, 1), (1, 5)):
+        assert_programs_compute(model, [numbers((n, 3)) for n in lengths])
+    for target in (None, ENGINE, REFERENCE):
+        with executor.lowering_to(target), pytest.raises(ValueError, match="fit together"):
+            model([numbers((n, 3)) for n in (5, 4)])
+
+
+@fit
+@pytest.mark.parametrize("in_keras2", [False, True])
+@pytest.mark.parametrize("name", MERGES)
+def test_masks_of_merged_inputs(name, in_keras2):
+    layer = getattr(layers, name)()
+    layer.masks_as_in_keras2 = in_keras2
+    model = merging(layer, [(None, 3), (None, 3)])
+    x, masks = [numbers(SEQUENCE) for _ in range(2)], [RNG.random((4, 5)) < 0.6 for _ in range(2)]
+    masks[0][0] = masks[1][0] = False
+    for given in ([masks[0], masks[1]], [masks[0], None], [None, masks[1]], [None, None]):
+        assert divided(model, None, masked=tuple(mask is not None for mask in given)).cuts == []
+        assert_programs_compute(model, x, given)
+
+
+JOINED = [
+    (-1, [SEQUENCE, (5, 2), (5, 1)]),
+    (1, [ROW, (2,)]),
+    (1, [SEQUENCE, (2, 3)]),
+    (2, [IMAGES, (4, 1, 3)]),
+    (-1, [IMAGES, (4, 2, 1)]),
+    (-1, [SEQUENCE]),
+]
+
+
+@fit
+@pytest.mark.parametrize("axis, shapes", JOINED, ids=str)
+def test_joined_inputs(axis, shapes):
+    model = merging(layers.Concatenate(axis), shapes)
+    assert divided(model, None).cuts == []
+    x = [numbers(shape) for shape in shapes]
+    assert_programs_compute(model, x)
+
+
+@fit
+@pytest.mark.parametrize("in_keras2", [False, True])
+def test_masks_of_joined_inputs(in_keras2):
+    layer = layers.Concatenate()
+    layer.masks_as_in_keras2 = in_keras2
+    model = merging(layer, [(None, 3), (None, 2)])
+    x, masks = [numbers((5, n)) for n in (3, 2)], [RNG.random((4, 5)) < 0.6 for _ in range(2)]
+    for given in ([masks[0], masks[1]], [masks[0], None], [None, masks[1]], [None, None]):
+        assert_programs_compute(model, x, given)
+
+
+def test_joined_integers_stay_integers():
+    x = [RNG.integers(0, 9, (4, 5, 3)) for _ in range(2)]
+    inputs = [cyrnn.Input((5, 3), dtype="int64") for _ in x]
+    model = cyrnn.Model(inputs, layers.Concatenate()(inputs))
+    assert divided(model, None).cuts[0][1] == "its output stays int64, and the program computes in float32"
+    assert_programs_compute(model, x)
+    mixed = cyrnn.Model(inputs, layers.Concatenate()([inputs[0], layers.Rescaling(2.0)(inputs[1])]))
+    assert divided(mixed, None).cuts == []
+    assert_programs_compute(mixed, x)
+
+
+PRODUCTS = [
+    ({"axes": 1}, [ROW, ROW]),
+    ({"axes": 2}, [SEQUENCE, (4, 3)]),
+    ({"axes": 1}, [SEQUENCE, (5, 2)]),
+    ({"axes": (2, 1)}, [SEQUENCE, (3,)]),
+    ({"axes": (2, 1)}, [SEQUENCE, (3, 4)]),
+    ({"axes": (1, 2)}, [IMAGES, (2, 4)]),
+    ({"axes": -1, "normalize": True}, [SEQUENCE, (4, 3)]),
+    ({"axes": 1, "normalize": True}, [ROW, ROW]),
+]
+
+
+@fit
+@pytest.mark.parametrize("arguments, shapes", PRODUCTS, ids=str)
+def test_products_of_two_inputs(arguments, shapes):
+    model = merging(layers.Dot(**arguments), shapes)
+    assert divided(model, None).cuts == []
+    x = [numbers(shape) for shape in shapes]
+    assert_programs_compute(model, x)
+    x[0][0] = 0
+    x[1][1] = np.inf
+    assert_programs_compute(model, x)
+
+
+NO_MERGES = {
+    "lengths unknown": (layers.Dot(2), [(None, 3), (4, 3)], None, "has any length"),
+    "vectors apart": (layers.Dot(1, normalize=True), [SEQUENCE, SEQUENCE], None, "normalizes the last axes only"),
+    "batches": (layers.Concatenate(0), [SEQUENCE, SEQUENCE], None, "it joins batches"),
+    "sequences of unknown lengths": (layers.Concatenate(1), [(None, 3), (5, 3)], None, "has any length"),
+    "sequences with masks": (layers.Concatenate(1), [SEQUENCE, SEQUENCE], True, "it has masks, and joins along axis 1"),
+    "axes apart": (layers.Add(), [(*IMAGES, 2), (1, 2, 1, 2)], None, "is repeated between its axes"),
+    "a mask of a row": (layers.Add(), [SEQUENCE, (1, 3)], True, r"a mask of an input of the shape \(None, 1, 3\)"),
+    "nothing": (layers.Add(), [(5, 0), (5, 0)], None, "has no elements"),
+}
+
+
+@pytest.mark.parametrize("name", NO_MERGES)
+def test_merges_that_are_no_ops_say_why(name):
+    layer, shapes, masked, reason = NO_MERGES[name]
+    ((_, said),) = divided(merging(layer, shapes), None, masked=bool(masked)).cuts
+    assert re.search(reason, said), said
+
+
+class Masks(layers.Layer):
+    """A cut that makes a mask of the first timesteps, or none."""
+
+    supports_masking = True
+
+    def __init__(self, count):
+        super().__init__()
+        self.count = count
+
+    def call(self, inputs):
+        return inputs + 1
+
+    def compute_mask(self, inputs, mask=None):
+        return (
+            None if self.count is None else np.broadcast_to(np.arange(inputs.shape[1]) < self.count, inputs.shape[:2])
+        )
+
+
+@pytest.mark.parametrize("counts", [(2, 3), (2, None), (None, None)], ids=str)
+@pytest.mark.parametrize("name", [*MERGES, "Concatenate"])
+def test_masks_that_may_be_missing(name, counts):
+    """Behind a cut only a call tells whether there are masks: then the merge is a cut too."""
+    x = cyrnn.Input(SEQUENCE)
+    merge = getattr(layers, name)()
+    model = cyrnn.Model(x, layers.SimpleRNN(2)(merge([Masks(count)(x) for count in counts])))
+    assert divided(model, None).cuts[-1] == (merge.name, "only a call tells whether its inputs have masks")
+    assert_programs_compute(model, numbers(SEQUENCE))
+    model = cyrnn.Model(x, merge([layers.Masking()(x), layers.Masking(0.5)(x)]))
+    assert divided(model, None).cuts == []
+    assert_programs_compute(model, np.where(RNG.random((4, 5, 1)) < 0.3, 0, numbers(SEQUENCE)))
+
+
+@fit
+@pytest.mark.parametrize("mode", ["sum", "mul", "ave", "concat", None])
+@pytest.mark.parametrize("sequences", [False, True])
+def test_directions_are_merged(mode, sequences):
+    rnn = layers.SimpleRNN(2, return_sequences=sequences, return_state=True)
+    x = cyrnn.Input((None, 3))
+    model = with_weights(cyrnn.Model(x, layers.Bidirectional(rnn, merge_mode=mode)(x)))
+    assert divided(model, None).cuts == []
+    assert_programs_compute(model, numbers(SEQUENCE), RNG.random((4, 5)) < 0.6)
+
+
 # ---------------------------------------------------------------- what stays with Python
 
 

@@ -120,6 +120,22 @@ def mask_as_input():
     return cyrnn.Model([x, mask], rnns[1](rnns[0](x, mask=mask))), [sequences(), RNG.random((2, 5)) < 0.6]
 
 
+def residual():
+    """Two branches of a sequence that are added, and joined with what comes of it."""
+    x = cyrnn.Input((None, FEATURES))
+    h = simple_rnn(FEATURES, return_sequences=True)(x)
+    both = layers.Concatenate()([x, layers.LayerNormalization()(layers.Add()([x, h])), h])
+    return cyrnn.Model(x, [layers.Dense(2)(both), layers.Average()([simple_rnn()(x), simple_rnn()(h)])]), sequences()
+
+
+def attention():
+    """Weights over the timesteps, of which each has one."""
+    x = cyrnn.Input((None, FEATURES))
+    h = simple_rnn(return_sequences=True)(x)
+    weights = layers.Softmax(axis=1)(layers.Dense(1, activation="tanh")(h))
+    return cyrnn.Model(x, layers.GlobalAveragePooling1D()(layers.Multiply()([h, weights]))), sequences()
+
+
 def normalizations():
     data = [layers.Normalization(), layers.BatchNormalization(), layers.Rescaling(0.5, 1.0)]
     normal = [layers.LayerNormalization(), layers.PReLU(shared_axes=[1]), layers.UnitNormalization()]
@@ -179,6 +195,14 @@ ONE_PROGRAM = {
     "rows": lambda: (
         cyrnn.Sequential([layers.GaussianNoise(0.5), layers.Dense(2), layers.LeakyReLU(0.2), layers.Identity()]),
         RNG.standard_normal((3, 4)).astype("float32"),
+    ),
+    "residual": residual,
+    "attention": attention,
+    "directions added": lambda: (
+        cyrnn.Sequential(
+            [embedding(), layers.Bidirectional(simple_rnn(return_sequences=True), merge_mode="sum"), layers.Dense(2)]
+        ),
+        padded(),
     ),
     "normalizations": lambda: (normalizations(), sequences()),
     "pooling": lambda: (
@@ -240,7 +264,7 @@ def test_is_one_program(name):
     built(model, x)
     for options in ({}, {"masks_wanted": True}, {"masked": True, "masks_wanted": True}):
         found = divided(model, x, **options)
-        if "masked" in options and name == "tokens of several axes":  # softmax has no op with a mask
+        if "masked" in options and name in ("tokens of several axes", "attention"):  # softmax has no op with a mask
             continue
         assert found.cuts == []
         assert len(found.parts) == len(found.programs) == 1
@@ -728,18 +752,9 @@ def test_what_is_no_op_says_why():
 
 # ---------------------------------------------------------------- every layer
 
-NO_OP_YET = "the engine has no op for it yet"
 NO_OPS = {
     "Layer": "the base class of custom layers",
     "ActivityRegularization": "its calls leave a loss",
-    "Concatenate": NO_OP_YET,
-    "Add": NO_OP_YET,
-    "Subtract": NO_OP_YET,
-    "Multiply": NO_OP_YET,
-    "Average": NO_OP_YET,
-    "Maximum": NO_OP_YET,
-    "Minimum": NO_OP_YET,
-    "Dot": NO_OP_YET,
 }
 WITHIN = {"SimpleRNNCell", "StackedRNNCells", "InputLayer"}  # parts of an RNN's ops, and of models
 LAYERS = {cls.__name__: cls for name in layers.__all__ if isinstance(cls := getattr(layers, name), type)}
@@ -752,6 +767,7 @@ ALONE = {
     "Dense": lambda: layers.Dense(2),
     "Activation": lambda: layers.Activation("gelu"),
     "AveragePooling1D": lambda: layers.AveragePooling1D(2),
+    "Dot": lambda: layers.Dot(2),
     "Reshape": lambda: layers.Reshape((3, 5)),
     "Permute": lambda: layers.Permute((2, 1)),
     "RepeatVector": lambda: layers.RepeatVector(3),
@@ -770,8 +786,13 @@ def test_every_layer_is_an_op_or_says_why_not():
 @pytest.mark.usefixtures("inputs_fit")
 def test_each_layer_with_an_op_is_one_program(name):
     layer = ALONE[name]() if name in ALONE else LAYERS[name]()
-    x = padded() if name == "Embedding" else sequences()[:, 0] if name == "RepeatVector" else sequences()
-    model = built(cyrnn.Sequential([layer]), x)
+    if layer.takes_one_input:
+        x = padded() if name == "Embedding" else sequences()[:, 0] if name == "RepeatVector" else sequences()
+        model = built(cyrnn.Sequential([layer]), x)
+    else:
+        x = [sequences(), sequences()]
+        inputs = [cyrnn.Input((5, FEATURES)) for _ in x]
+        model = built(cyrnn.Model(inputs, layer(inputs)), x)
     assert divided(model, x).cuts == []
     assert why_not(layer) is None
     assert_program_is_the_layers(model, x, ENGINE)

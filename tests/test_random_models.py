@@ -43,6 +43,44 @@ def recurrent(draw, **options):
     return layers.Bidirectional(halves[0], backward_layer=halves[1])
 
 
+def normalization(draw):
+    return draw(
+        st.sampled_from(
+            [
+                lambda: layers.LayerNormalization(),
+                lambda: layers.Normalization(mean=0.5, variance=2.0),
+                lambda: layers.Rescaling([0.5, 1.0, 2.0], 1.0),
+                lambda: layers.PReLU(shared_axes=[1]),
+                lambda: layers.ELU(0.5),
+                lambda: layers.LeakyReLU(0.3),
+            ]
+        )
+    )()
+
+
+def of_other_timesteps(draw):
+    """A layer that adds, removes, repeats or pools timesteps."""
+    return draw(
+        st.sampled_from(
+            [
+                lambda: cyrnn.Sequential([layers.ZeroPadding1D((0, 2)), layers.Cropping1D((1, 0))]),
+                lambda: layers.UpSampling1D(2),
+                lambda: layers.MaxPooling1D(2, padding="same"),
+                lambda: layers.AveragePooling1D(3, 1, padding="same"),
+            ]
+        )
+    )()
+
+
+def merged(draw, tensors):
+    """Two of the tensors as one, of those of one length."""
+    first = draw(st.sampled_from(tensors))
+    second = draw(st.sampled_from([tensor for tensor in tensors if tensor[1] == first[1]]))
+    kind = draw(st.sampled_from([layers.Add, layers.Average, layers.Multiply, layers.Maximum, layers.Concatenate]))
+    output = kind()([first[0], second[0]])
+    return layers.Dense(FEATURES)(output) if kind is layers.Concatenate else output, first[1]
+
+
 def layer_of_sequences(draw):
     """A layer from sequences to sequences, all of FEATURES."""
     return draw(
@@ -57,8 +95,9 @@ def layer_of_sequences(draw):
                 lambda: layers.Dropout(0.5),
                 lambda: layers.ReLU(),
                 lambda: layers.Identity(),
-                lambda: layers.LayerNormalization(),
                 lambda: Shifted(),
+                lambda: normalization(draw),
+                lambda: of_other_timesteps(draw),
                 lambda: cyrnn.Sequential([layers.Dense(FEATURES), recurrent(draw, return_sequences=True)]),
             ]
         )
@@ -79,21 +118,29 @@ def graphs(draw):
     """A model of calls of any layers, some of them called twice, with any tensors; states may be edges."""
     inputs = [cyrnn.Input((None, FEATURES)), cyrnn.Input((None,), dtype="int32")]
     batch = [cyrnn.Input(batch_shape=(2, *tensor.shape[1:]), dtype=tensor.dtype) for tensor in inputs]
-    tensors = [batch[0], layers.Embedding(WORDS, FEATURES, mask_zero=draw(st.booleans()))(batch[1])]
-    known, states, outputs = [], [], []
+    embedded = layers.Embedding(WORDS, FEATURES, mask_zero=draw(st.booleans()))(batch[1])
+    tensors = [(batch[0], 4), (embedded, 5)]  # each with the number of its timesteps, see `arrays_of`
+    known, states, rows = [], [], []
     for _ in range(draw(st.integers(1, 6))):
-        x = draw(st.sampled_from(tensors))
-        if draw(st.booleans()):
+        x, timesteps = draw(st.sampled_from(tensors))
+        kind = draw(st.sampled_from(["recurrent", "layer", "layer", "merge", "pool"]))
+        if kind == "recurrent":
             rnn = layers.SimpleRNN(FEATURES, return_sequences=True, return_state=True, stateful=draw(st.booleans()))
             begin = draw(st.sampled_from(states)) if states and draw(st.booleans()) else None
             output, state = rnn(x, initial_state=begin)
             states.append(state)
-        else:
+            tensors.append((output, timesteps))
+        elif kind == "layer":
             layer = draw(st.sampled_from(known)) if known and draw(st.booleans()) else layer_of_sequences(draw)
             known.append(layer)
-            output = layer(x)
-        tensors.append(output)
-    outputs = draw(st.lists(st.sampled_from([*tensors[2:], *states]), min_size=1, max_size=3))
+            tensors.append((layer(x), layer.compute_output_shape((2, timesteps, FEATURES))[1]))
+        elif kind == "merge":
+            tensors.append(merged(draw, tensors))
+        else:
+            pool = draw(st.sampled_from([layers.GlobalAveragePooling1D, layers.GlobalMaxPooling1D]))
+            rows.append(pool()(x))
+    found = [*(tensor for tensor, _ in tensors[2:]), *states, *rows]
+    outputs = draw(st.lists(st.sampled_from(found), min_size=1, max_size=3))
     return cyrnn.Model(batch, outputs)
 
 
@@ -112,7 +159,14 @@ def masks_of(x, rng):
 
 # The engine's programs give the bits of the layers; BLAS rounds by the shape of a product, and may be taken here.
 BITS = plan.engine() != "blas" and plan.isa() != "generic"
-ROUND_OTHERWISE = (layers.LayerNormalization,)  # alone they compute with NumPy, which adds up in another order
+# Alone these compute with NumPy, which adds up in another order, or has other formulas.
+ROUND_OTHERWISE = (
+    layers.LayerNormalization,
+    layers.Normalization,
+    layers.ELU,
+    layers.AveragePooling1D,
+    layers.GlobalAveragePooling1D,
+)
 
 
 def same(got, expected, bits):

@@ -21,20 +21,17 @@ if TYPE_CHECKING:
         SpatialDropout1D,
     )
     from cyrnn.layers.around.embedding import Embedding
+    from cyrnn.layers.around.joining import Concatenate, Dot, concatenate, dot
     from cyrnn.layers.around.masking import Masking
     from cyrnn.layers.around.merging import (
         Add,
         Average,
-        Concatenate,
-        Dot,
         Maximum,
         Minimum,
         Multiply,
         Subtract,
         add,
         average,
-        concatenate,
-        dot,
         maximum,
         minimum,
         multiply,
@@ -70,10 +67,10 @@ _NAMES = {  # by module
         "ActivityRegularization AlphaDropout Dropout GaussianDropout GaussianNoise SpatialDropout1D"
     ),
     "cyrnn.layers.around.embedding": "Embedding",
+    "cyrnn.layers.around.joining": "Concatenate Dot concatenate dot",
     "cyrnn.layers.around.masking": "Masking",
     "cyrnn.layers.around.merging": (
-        "Add Average Concatenate Dot Maximum Minimum Multiply Subtract "
-        "add average concatenate dot maximum minimum multiply subtract"
+        "Add Average Maximum Minimum Multiply Subtract add average maximum minimum multiply subtract"
     ),
     "cyrnn.layers.around.normalization": "LayerNormalization UnitNormalization",
     "cyrnn.layers.around.pooling": (

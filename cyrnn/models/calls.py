@@ -76,7 +76,7 @@ class ModelOfCalls(ModelOfLayers):
         inputs: Any,
         training: bool | None = False,
         *,
-        masked: bool = False,
+        masked: bool | tuple[bool, ...] = False,
         masks_wanted: bool = False,
         programs: bool = True,
     ) -> Partition:
@@ -122,7 +122,7 @@ class ModelOfCalls(ModelOfLayers):
         places: list[Place],
         training: bool | None,
         target: Any,
-        masked: bool,
+        masked: bool | tuple[bool, ...],
         masks_wanted: bool,
     ) -> Partition:
         found = self.inner_calls(inputs, training)

@@ -287,7 +287,7 @@ class Functional(ModelOfCalls, Model):
         if len(masks) != len(arrays):
             raise ValueError(f"mask must hold a mask or None for each of {len(arrays)} inputs, got {len(masks)}")
         inputs = nest.mapped(lambda tensor: Place(tensor.shape, tensor.dtype), self._inputs_struct)
-        masked = any(part is not None for part in masks)
+        masked = tuple(part is not None for part in masks)
         made = self.partition(inputs, training, masked=masked, masks_wanted=masks_wanted, programs=self.built)
         return made.run(list(zip(arrays, masks, strict=True)))
 

@@ -6,6 +6,7 @@ the executor calls it between programs. Calls of models are replaced by the call
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,13 @@ Known = dict[Place, tuple[Any, Any]]  # for each place its value in the program,
 
 
 def partition(
-    calls: Sequence[Call], inputs: Sequence[Place], outputs: Any, target: Target, *, masked: bool, masks_wanted: bool
+    calls: Sequence[Call],
+    inputs: Sequence[Place],
+    outputs: Any,
+    target: Target,
+    *,
+    masked: bool | Sequence[bool],
+    masks_wanted: bool,
 ) -> Partition:
     """Divide the calls of a model.
 
@@ -39,8 +46,8 @@ def partition(
         What the model returns.
     target : Target
         What makes and runs programs.
-    masked : bool
-        Whether masks may come with the inputs.
+    masked : bool or sequence of bool
+        Whether a mask comes with each of the inputs, or for each whether one does.
     masks_wanted : bool
         Whether the masks of the outputs are asked for.
     """
@@ -49,8 +56,9 @@ def partition(
     for call in flat:
         call.shared = call.shared or counts[call.layer] > 1
     division = _Division(flat, places_of(outputs), target, masks_wanted)
-    for place in inputs:
-        division.bring(place, may_have_mask=masked)
+    each = [masked] * len(inputs) if isinstance(masked, bool) else masked
+    for place, has_mask in zip(inputs, each, strict=True):
+        division.bring(place, has_mask, certain=True)
     return Partition(division.parts(), inputs, outputs, division.reasons)
 
 
@@ -116,9 +124,9 @@ class _Division:
             if reason is not None:
                 self.reasons[call] = reason
 
-    def bring(self, place: Place, may_have_mask: bool) -> None:
-        """Note that the place has an array when the next part begins."""
-        mask = Outside(place, place.shape, is_mask=True, optional=True) if may_have_mask else None
+    def bring(self, place: Place, has_mask: bool, certain: bool = False) -> None:
+        """Note that the place has an array when the next part begins, and a mask, for `certain` or perhaps."""
+        mask = Outside(place, place.shape, is_mask=True, optional=not certain) if has_mask else None
         self.outside[place] = (Outside(place, place.shape), mask)
 
     def parts(self) -> list[Runnable]:
@@ -139,7 +147,7 @@ class _Division:
             if call in self.reasons and self._ready(call, self.outside, waiting):
                 taken.append(call)
                 for place in call.fills:
-                    self.bring(place, may_have_mask=True)
+                    self.bring(place, has_mask=getattr(call.layer, "supports_masking", False))
             else:
                 waiting |= _states_moved(call)
         self._leave(taken)
@@ -204,7 +212,9 @@ class _Division:
                 results[place] = (nest.mapped(number, outputs), nest.mapped(number, mask) if place in masks else None)
         needs = [place for place in self.outside if any(place in call.needs for call in calls)]
         for place in results:
-            self.bring(place, may_have_mask=any(value is not None for value in nest.leaves(known[place][1])))
+            leaves = nest.leaves(known[place][1])
+            optional = any(getattr(mask, "optional", False) for mask in leaves)
+            self.bring(place, any(mask is not None for mask in leaves), certain=not optional)
             self._describe(place, known[place][0])
         return ProgramPart(lowering.finish(), self.target, calls, results, needs)
 
@@ -213,7 +223,7 @@ class _Division:
         shape = getattr(outputs, "shape", None)
         if shape is not None:
             _, mask = self.outside[place]
-            mask = None if mask is None else Outside(place, shape, is_mask=True, optional=True)
+            mask = None if mask is None else replace(mask, shape=shape)
             self.outside[place] = (Outside(place, shape), mask)
 
 
@@ -244,10 +254,12 @@ def _lower(lowering: Lowering, call: Call, known: Known) -> None:
         return
     lowering.check(layer)
     first, own = filled(call.args[0], known), masks_of(call.args[0], known)
-    if not isinstance(first, (Value, Outside)):
-        raise NotLoweredError("it takes several inputs")
+    several = isinstance(first, list) and not layer.takes_one_input
+    if not all(isinstance(value, (Value, Outside)) for value in (first if several else [first])):
+        raise NotLoweredError("its inputs are no tensors of the model, or they are several")
     mask = own if call.mask is None else filled(call.mask, known)
-    if not isinstance(mask, (Value, Outside, Deferred, type(None))):
+    parts = mask if several and isinstance(mask, list) else [mask]
+    if not all(isinstance(part, (Value, Outside, Deferred, type(None))) for part in parts):
         raise NotLoweredError("its mask is no tensor of the model")
     used = mask if call.alone or call.mask is not None else None
     others = [*call.args[1:], *call.options.values()]

@@ -1,4 +1,4 @@
-"""Layers that merge several inputs: element by element, end to end, or by products. Reference: Keras 3.
+"""Layers that merge several inputs element by element. Reference: Keras 3.
 
 They are called with a list of arrays, and built with a list of shapes; a mask is a list of masks, with None for an
 input that has none.
@@ -13,8 +13,11 @@ from numpy.typing import ArrayLike
 
 from cyrnn import objects
 from cyrnn.arrays import quietly, to_numpy
-from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, in_native_order
+from cyrnn.layers.base.arguments import Array, Shape, as_array
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs import merges
+from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.values import Deferred, Value
 from cyrnn.layers.base.weights import WeightSpec
 
 Masks = Sequence[ArrayLike | None] | None
@@ -27,6 +30,8 @@ class Merge(Layer):
     masks_as_in_keras2 = False  # keep where all masks keep (no mask keeps all); masks do not change values
     inputs_wanted: int | None = None  # None: any number but 0
     takes_one_input = False
+    op = ""  # the engine's name
+    masks_leave_out = False  # whether masks change values
 
     def checked_inputs(self, inputs: Any) -> Any:
         self.check_count("inputs", inputs)
@@ -57,6 +62,22 @@ class Merge(Layer):
         """A list of bool arrays and None. Raises ValueError."""
         self.check_count("mask", masks)
         return [None if mask is None else to_numpy("mask", mask).astype(bool, copy=False) for mask in masks]
+
+    def lower(self, lowering: Lowering, inputs: Any, mask: Any = None, training: bool = False) -> Value:
+        """Add the op."""
+        shape, values = lowering.shape_after(self, inputs), [lowering.numbers(value) for value in inputs]
+        masks = merges.readable_masks(lowering, values, mask, shape)
+        used = masks if self.masks_leave_out and not self.masks_as_in_keras2 else ()
+        return merges.merged(lowering, self.op, values, shape, used)
+
+    def lower_mask(self, lowering: Lowering, inputs: Any, mask: Any) -> Deferred | None:
+        """As `compute_mask`."""
+        shape, values = lowering.shape_after(self, inputs), [lowering.numbers(value) for value in inputs]
+        masks = merges.readable_masks(lowering, values, mask, shape)
+        known = [part for part in masks if part is not None]
+        if not known or (len(known) < len(values) and not self.masks_as_in_keras2):
+            return None
+        return merges.merged_masks(lowering, values, known, shape, every=self.masks_as_in_keras2)
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = input_shapes(self, input_shape)
@@ -97,6 +118,7 @@ class Elementwise(Merge):
 class Add(Elementwise):
     """The sum of the inputs, a list of arrays whose shapes broadcast."""
 
+    op = "add"
     operation = np.add
 
 
@@ -104,6 +126,7 @@ class Add(Elementwise):
 class Subtract(Elementwise):
     """The first input minus the second, of a list of two arrays whose shapes broadcast."""
 
+    op = "subtract"
     operation = np.subtract
     inputs_wanted = 2
 
@@ -112,6 +135,7 @@ class Subtract(Elementwise):
 class Average(Elementwise):
     """The mean of the inputs, a list of arrays whose shapes broadcast."""
 
+    op = "average"
     operation = np.add
 
     def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
@@ -121,6 +145,9 @@ class Average(Elementwise):
 @objects.register("keras.layers")
 class Multiply(Merge):
     """The product of the inputs. Masked elements count as 1; where all inputs are masked, the output is 0."""
+
+    op = "multiply"
+    masks_leave_out = True
 
     def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
         parts = _same_rank(inputs)
@@ -136,6 +163,7 @@ class Extreme(Merge):
     """Base of Maximum and Minimum: masked elements do not take part, unless all inputs are masked there."""
 
     operation: Callable[[Array, Array], Array]
+    masks_leave_out = True
 
     def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
         parts = _same_rank(inputs)
@@ -154,6 +182,7 @@ class Extreme(Merge):
 class Maximum(Extreme):
     """The largest of the inputs, at each element."""
 
+    op = "maximum"
     operation = np.maximum
 
 
@@ -161,140 +190,8 @@ class Maximum(Extreme):
 class Minimum(Extreme):
     """The smallest of the inputs, at each element."""
 
+    op = "minimum"
     operation = np.minimum
-
-
-@objects.register("keras.layers")
-class Concatenate(Merge):
-    """The inputs end to end along `axis`; on all other axes their lengths are equal. Integers stay integers.
-
-    Parameters
-    ----------
-    axis : int
-        Counted with the batch axis.
-    **kwargs
-        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
-
-    Raises
-    ------
-    TypeError
-        If `axis` is not an integer. A call raises ValueError for shapes that do not fit together.
-    """
-
-    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-            raise TypeError(f"axis must be an integer, got {axis!r}")
-        self.axis = axis.__index__()
-
-    def checked_inputs(self, inputs: Any) -> Any:
-        self.check_count("inputs", inputs)
-        arrays = [as_array(f"inputs[{n}]", part) for n, part in enumerate(inputs)]
-        whole = all(array.dtype.kind in "iub" for array in arrays)
-        return [in_native_order(array) if whole else self.cast(array) for array in arrays]
-
-    def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
-        return np.concatenate(inputs, axis=self.axis)
-
-    def returned(self, array: Array) -> Array:
-        return array if array.dtype.kind in "iub" else super().returned(array)
-
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        shapes = input_shapes(self, input_shape)
-        axis = checked_axis(self.name, shapes[0], self.axis)
-        if any(len(shape) != len(shapes[0]) for shape in shapes):
-            raise ValueError(f"inputs of {self.name!r} must have the same number of axes, got {shapes}")
-        lengths: list[int | None] = []
-        for number, on_axis in enumerate(zip(*shapes, strict=True)):
-            known = {n for n in on_axis if n is not None}
-            if number == axis:
-                lengths.append(None if None in on_axis else sum(n for n in on_axis if n is not None))
-            elif len(known) > 1:
-                raise ValueError(f"inputs of {self.name!r} must have equal lengths but on axis {axis}, got {shapes}")
-            else:
-                lengths.append(known.pop() if known else None)
-        return tuple(lengths)
-
-    def compute_mask(self, inputs: Any, mask: Masks = None) -> Any:
-        """The masks end to end along `axis`, all True for an input without a mask; None if no input has one."""
-        if mask is None or all(part is None for part in mask):
-            return None
-        masks = self.checked_masks(mask)
-        if len(masks) != len(inputs):
-            raise ValueError(f"mask of {self.name!r} must hold {len(inputs)} masks, got {len(masks)}")
-        shapes = [np.shape(part) for part in inputs]
-        keeps = [
-            np.ones(shape, bool) if keep is None else over_elements(self.name, keep, shape)
-            for keep, shape in zip(masks, shapes, strict=True)
-        ]
-        together = np.concatenate(keeps, axis=self.axis)
-        return (np.all if self.masks_as_in_keras2 else np.any)(together, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "axis": self.axis}
-
-
-@objects.register("keras.layers")
-class Dot(Merge):
-    """Sums of products of two inputs along an axis of each: (batch, ..., ...). It passes no mask on.
-
-    Parameters
-    ----------
-    axes : int, or list of two int
-        The axis of both inputs, or of each; not the batch axis.
-    normalize : bool
-        Whether to divide by the Euclidean norm along these axes first.
-    **kwargs
-        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For other axes. A call raises ValueError for shapes that do not fit together.
-    """
-
-    inputs_wanted = 2
-
-    def __init__(self, axes: int | Sequence[int], normalize: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(axes, (int, list, tuple)):
-            raise TypeError(f"axes must be an integer or a list of two, got {axes!r}")
-        pair = axes if isinstance(axes, (list, tuple)) else [axes, axes]
-        if len(pair) != 2 or not all(isinstance(axis, int) for axis in pair):
-            raise ValueError(f"axes must be an integer or a list of two, got {axes!r}")
-        self.axes = list(pair) if isinstance(axes, (list, tuple)) else axes
-        self.normalize = bool(normalize)
-
-    def _axes(self, shapes: Sequence[Shape]) -> tuple[int, int]:
-        pair = self.axes if isinstance(self.axes, list) else [self.axes, self.axes]
-        a, b = (checked_axis(self.name, shape, axis) for shape, axis in zip(shapes, pair, strict=True))
-        if 0 in (a, b):
-            raise ValueError(f"axes of {self.name!r} must not be that of the batch, got {self.axes!r}")
-        return a, b
-
-    def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
-        a, b = self._axes([part.shape for part in inputs])
-        if self.normalize:
-            inputs = [_normalized(part, axis) for part, axis in zip(inputs, (a, b), strict=True)]
-        x, y = np.moveaxis(inputs[0], a, -1), np.moveaxis(inputs[1], b, 1)
-        batch, *rows, length = x.shape
-        product = x.reshape(batch, int(np.prod(rows)), length) @ y.reshape(batch, length, int(np.prod(y.shape[2:])))
-        return product.reshape(batch, *(rows + list(y.shape[2:]) or [1]))
-
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        shapes = input_shapes(self, input_shape)
-        a, b = self._axes(shapes)
-        batches = {shape[0] for shape in shapes} - {None}
-        if len(batches) > 1 or len({shapes[0][a], shapes[1][b]} - {None}) > 1:
-            raise ValueError(f"inputs of {self.name!r} must fit on axes {self.axes!r} and in the batch, got {shapes}")
-        rest = [n for shape, axis in zip(shapes, (a, b), strict=True) for n in (*shape[1:axis], *shape[axis + 1 :])]
-        return (batches.pop() if batches else None, *(rest or [1]))
-
-    def compute_mask(self, inputs: Any, mask: Masks = None) -> None:
-        return None
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "axes": self.axes, "normalize": self.normalize}
 
 
 def _function_of(layer: type[Merge]) -> Callable[..., Any]:
@@ -310,16 +207,6 @@ def _function_of(layer: type[Merge]) -> Callable[..., Any]:
 
 add, subtract, average = map(_function_of, (Add, Subtract, Average))
 multiply, maximum, minimum = map(_function_of, (Multiply, Maximum, Minimum))
-
-
-def concatenate(inputs: Any, axis: int = -1, **kwargs: Any) -> Any:
-    """``Concatenate(axis, **kwargs)(inputs)``"""
-    return Concatenate(axis, **kwargs)(inputs)
-
-
-def dot(inputs: Any, axes: int | Sequence[int] = -1, **kwargs: Any) -> Any:
-    """``Dot(axes, **kwargs)(inputs)``"""
-    return Dot(axes, **kwargs)(inputs)
 
 
 def input_shapes(layer: Merge, shapes: Any) -> list[Shape]:
@@ -359,8 +246,3 @@ def over_elements(layer: str, mask: Array, shape: tuple[int, ...]) -> Array:
         return np.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
     except ValueError:
         raise ValueError(f"mask of {layer!r} must fit inputs of shape {shape}, got {mask.shape}") from None
-
-
-def _normalized(x: Array, axis: int) -> Array:
-    factor = 1 / np.sqrt(np.sum(np.square(x), axis=axis, keepdims=True))
-    return x * np.minimum(factor, x.dtype.type(1e7))

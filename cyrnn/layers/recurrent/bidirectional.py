@@ -16,6 +16,7 @@ from cyrnn.layers.base.arguments import Array, LengthError, Shape
 from cyrnn.layers.base.engine_layer import run_together
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
+from cyrnn.layers.base.programs import merges
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Value
@@ -23,6 +24,7 @@ from cyrnn.layers.recurrent.rnn import RNN
 from cyrnn.layers.recurrent.sequence_layer import SequenceLayer
 
 MERGE_MODES = ("sum", "mul", "ave", "concat", None)
+_MERGES = {"sum": "add", "mul": "multiply", "ave": "average"}  # the engine's names
 
 
 @objects.register("keras.layers")
@@ -180,10 +182,8 @@ class Bidirectional(Predicts, SequenceLayer):
     def lower(
         self, lowering: Lowering, inputs: Any, mask: Any = None, training: bool = False, initial_state: Any = None
     ) -> Any:
-        """Add the ops of both directions; they fill columns of one buffer, or a buffer each."""
+        """Add the ops of both directions; they fill columns of one buffer, or a buffer each, which may be merged."""
         layers = [self.forward_layer, self.backward_layer]
-        if self.merge_mode not in ("concat", None):
-            raise NotLoweredError(f"the engine has no op for merge_mode {self.merge_mode!r}")
         halves = [None, None]
         if initial_state is not None:
             try:
@@ -201,13 +201,16 @@ class Bidirectional(Predicts, SequenceLayer):
             for layer, states, part in zip(layers, halves, into.parts, strict=True)
         ]
         states = [result[1:] if isinstance(result, tuple) else () for result in returned]
-        combined = (*into.outputs, *states[0], *states[1])
+        outputs = into.outputs
+        if self.merge_mode in _MERGES:
+            outputs = [merges.merged(lowering, _MERGES[self.merge_mode], outputs, outputs[0].shape)]
+        combined = (*outputs, *states[0], *states[1])
         return combined if len(combined) > 1 else combined[0]
 
     def _lowered_outputs(self, lowering: Lowering, x: Value) -> "_Outputs":
         widths = [layer.output_size for layer in (self.forward_layer, self.backward_layer)]
         leading, timeline = ((None, x.shape[1]), x.timeline) if self.return_sequences else ((None,), None)
-        if self.merge_mode is None:
+        if self.merge_mode != "concat":
             outputs = [lowering.buffer((*leading, width), timeline) for width in widths]
             parts = list(outputs)
         else:

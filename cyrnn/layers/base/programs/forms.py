@@ -58,10 +58,12 @@ class Forms:
 
     # ------------------------------------------------------------ other timesteps and axes
 
-    def shape_after(self, layer: Layer, value: Any) -> Shape:
-        """The shape of the layer's output. Raises NotLoweredError where the input does not fit."""
+    def shape_after(self, layer: Layer, inputs: Any) -> Shape:
+        """The shape of the layer's output. Raises NotLoweredError where its input, or a list of them, does not fit."""
+        several = isinstance(inputs, list)
+        shapes: Any = [self.shape_of(value) for value in inputs] if several else self.shape_of(inputs)
         try:
-            found: Shape = layer.compute_output_shape(self.shape_of(value))
+            found: Shape = layer.compute_output_shape(shapes)
         except (ValueError, TypeError) as error:
             raise NotLoweredError(str(error)) from None
         return found
@@ -140,6 +142,15 @@ class Forms:
             raise NotLoweredError(f"its input has no elements: its shape is {shape}")
         length, inner = sizes
         return (self.in_rows(x) if begin < first else x), length, inner
+
+    def in_row(self, x: Value, axis: int) -> tuple[int, int]:
+        """Where an axis lies in a row of x, with its timesteps: a row is (..., length, inner).
+
+        Raises NotLoweredError where a length is unknown, or there are no elements.
+        """
+        if width_of(x.shape, timed=False) == 0:
+            raise NotLoweredError(f"its input has no elements: its shape is {x.shape}")
+        return x.shape[axis] or 0, math.prod(n or 0 for n in x.shape[axis + 1 :])
 
     def transposed(self, x: Value, order: Sequence[int]) -> Value:
         """The value with its axes in another order, in which the batch is the first one.

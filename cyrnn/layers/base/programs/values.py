@@ -53,7 +53,7 @@ class Outside:
     is_mask : bool
         Whether it is the mask of the place, not the array.
     optional : bool
-        Whether a call may leave it out. A mask may always be left out: all timesteps count then.
+        Whether a call may leave it out. All timesteps count without a mask.
     """
 
     place: Hashable

@@ -73,6 +73,9 @@ class Ops:
 
         self._adds("relu", [x], out, compute)
 
+    def scale(self, x: int, out: int, *, factor: float = 1.0, offset: float = 0.0) -> None:
+        self._adds("scale", [x], out, lambda x: x * factor + offset)
+
     def prelu(self, slot: int, x: int, out: int, length: int, inner: int = 1) -> None:
         def compute(x: Any, weights: Mapping[str, Any]) -> Any:
             x = x.reshape(*x.shape[:-1], -1, length, inner)

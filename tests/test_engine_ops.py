@@ -311,6 +311,9 @@ CASES = {
     "affine of several vectors": affine(2),
     "prelu": prelu(WIDTH),
     "prelu along another axis": prelu(3, 2),
+    "scale": Case(
+        pointwise("scale", factor=2.5, offset=-1.0), lambda a: a.x * a.x.dtype.type(2.5) + a.x.dtype.type(-1.0)
+    ),
     "relu": relu(),
     "relu with a slope": relu(0.25),
     "relu with a limit": relu(most=0.75),

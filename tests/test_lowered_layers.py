@@ -11,7 +11,7 @@ from test_programs import REFERENCE, divided, padded
 
 import cyrnn
 from cyrnn import layers
-from cyrnn.layers.base import nest
+from cyrnn.layers.base import nest, operations
 from cyrnn.layers.base.programs.interface import ENGINE
 from cyrnn.models import executor
 from cyrnn.models.parts import ProgramPart
@@ -629,3 +629,146 @@ def test_arrays_of_a_layer_do_not_change_with_those_of_the_user():
     for array in (layer.scale, layers.Normalization(mean=mean, variance=scale).input_mean):
         with pytest.raises(ValueError, match="read-only"):
             array[:] = 2
+
+
+# ---------------------------------------------------------------- operations between layers
+
+
+def operation(name, *args, **options):
+    return operations.applied(name, *args, **options)
+
+
+INDICES = {
+    "last": (np.s_[:, -1], SEQUENCE, True),
+    "first": (np.s_[:, 0], SEQUENCE, True),
+    "third": (np.s_[:, 2], SEQUENCE, True),
+    "third from the end": (np.s_[:, -3], SEQUENCE, True),
+    "with more axes": (np.s_[:, -1], IMAGES, True),
+    "all": (np.s_[:], SEQUENCE, True),
+    "without the first": (np.s_[:, 1:], SEQUENCE, True),
+    "without the last": (np.s_[:, :-1], SEQUENCE, True),
+    "without both": (np.s_[:, 1:-2], SEQUENCE, True),
+    "every other": (np.s_[:, ::2], SEQUENCE, True),
+    "every other without ends": (np.s_[:, 1:-1:2], SEQUENCE, True),
+    "the first three": (np.s_[:, :3], SEQUENCE, True),
+    "from one to three": (np.s_[:, 1:3], SEQUENCE, True),
+    "of the first four every third": (np.s_[:, :4:3], SEQUENCE, True),
+    "the last three": (np.s_[:, -3:], SEQUENCE, True),
+    "the three before the last": (np.s_[:, -4:-1], SEQUENCE, True),
+    "backwards": (np.s_[:, ::-1], SEQUENCE, True),
+    "every other backwards": (np.s_[:, ::-2], SEQUENCE, True),
+    "columns": (np.s_[..., 1:], SEQUENCE, True),
+    "columns of some": (np.s_[:, 1:, :2], SEQUENCE, True),
+    "columns of the last": (np.s_[:, -1, 1:], SEQUENCE, True),
+    "one column": (np.s_[..., 1], SEQUENCE, False),
+    "one column of the last": (np.s_[:, -1, -1], SEQUENCE, True),
+    "of rows": (np.s_[:, 2:5], ROW, True),
+    "one of rows": (np.s_[:, -2], ROW, True),
+    "new last axis": (np.s_[..., None], SEQUENCE, True),
+    "new axis of rows": (np.s_[:, None], ROW, True),
+    "new axis of the last": (np.s_[:, -1, None], SEQUENCE, True),
+    "new axis of sequences": (np.s_[:, None], SEQUENCE, False),
+}
+
+
+@fit
+@pytest.mark.parametrize("name", INDICES)
+def test_indices(name):
+    key, shape, any_length = INDICES[name]
+    lengths = [shape] if not any_length or len(shape) == 1 else [shape, (None, *shape[1:])]
+    for of in lengths:
+        x = cyrnn.Input(of)
+        selected = x[key]
+        model = cyrnn.Model(x, [selected, layers.Rescaling(2.0)(selected)])
+        assert divided(model, None).cuts == []
+        assert_programs_compute(model, numbers(shape))
+        if of[0] is None:
+            assert_programs_compute(model, numbers((9, *shape[1:])))
+
+
+def test_slices_of_shorter_sequences_are_left_to_numpy():
+    for key in (np.s_[:, :3], np.s_[:, -3:], np.s_[:, -4:-1], np.s_[:, :3:2]):
+        x = cyrnn.Input((None, 3))
+        model = cyrnn.Model(x, x[key])
+        for timesteps in (1, 2, 3, 4):
+            assert_programs_compute(model, numbers((timesteps, 3)))
+    x = cyrnn.Input((None, 3))
+    model = cyrnn.Model(x, x[:, 2])
+    for target in (None, ENGINE):
+        with executor.lowering_to(target), pytest.raises(IndexError):
+            model(numbers((2, 3)))
+
+
+def test_a_slice_that_is_empty_is_left_to_numpy():
+    x = cyrnn.Input((None, 3))
+    assert_programs_compute(cyrnn.Model(x, x[:, 2:-2]), numbers((4, 3)))
+
+
+OPERATIONS = {
+    "sum": lambda x, y: x + y,
+    "difference": lambda x, y: x - y,
+    "product": lambda x, y: x * y,
+    "quotient": lambda x, y: x / y,
+    "maximum": lambda x, y: operation("Maximum", x, y),
+    "minimum": lambda x, y: operation("Minimum", x, y),
+    "broadcast": lambda x, y: x * y[..., :1],
+    "plus a number": lambda x, y: x + 2,
+    "a number minus": lambda x, y: 1.5 - x,
+    "minus a number": lambda x, y: x - 1.5,
+    "times a number": lambda x, y: 3 * x,
+    "divided by a number": lambda x, y: x / 3,
+    "not below 0": lambda x, y: operation("Maximum", x, 0),
+    "negative": lambda x, y: -x,
+    "square": lambda x, y: operation("Square", x),
+    "tanh": lambda x, y: operation("Tanh", x),
+    "exponential": lambda x, y: operation("Exp", x),
+    "mean": lambda x, y: operation("Mean", x, axis=1),
+    "sum of timesteps": lambda x, y: operation("Sum", x, axis=-2, keepdims=True),
+    "largest": lambda x, y: operation("Max", x, axis=1),
+    "flipped": lambda x, y: operation("Flip", x, axis=1),
+    "concatenated": lambda x, y: operation("Concatenate", [x, y], axis=-1),
+    "new axis": lambda x, y: operation("ExpandDims", x, axis=-1),
+    "axis gone": lambda x, y: operation("Squeeze", operation("ExpandDims", x, axis=2), axis=2),
+}
+OF_KNOWN_LENGTH = {
+    "concatenated in time": lambda x, y: operation("Concatenate", [x, y], axis=1),
+    "transposed": lambda x, y: operation("Transpose", x, axes=(0, 2, 1)),
+    "new first axis": lambda x, y: operation("ExpandDims", x, axis=1),
+    "first axis gone": lambda x, y: operation("Squeeze", operation("ExpandDims", x, axis=1), axis=1),
+}
+
+
+@fit
+@pytest.mark.parametrize("timesteps", [None, 5])
+@pytest.mark.parametrize("name", [*OPERATIONS, *OF_KNOWN_LENGTH])
+def test_operations(name, timesteps):
+    if timesteps is None and name in OF_KNOWN_LENGTH:
+        timesteps = 5
+    x, y = cyrnn.Input((timesteps, 3)), cyrnn.Input((timesteps, 3))
+    result = (OPERATIONS | OF_KNOWN_LENGTH)[name](x, y)
+    model = cyrnn.Model([x, y], [result, layers.Rescaling(2.0)(result)])
+    assert divided(model, None).cuts == []
+    assert_programs_compute(model, [numbers(SEQUENCE), numbers(SEQUENCE)])
+
+
+NO_OPERATIONS = {
+    "one number for all": lambda x: x / operation("Max", x),
+    "of the features": lambda x: operation("Mean", x, axis=-1),
+    "a power": lambda x: operation("Sqrt", operation("Square", x)),
+    "rows of a batch": lambda x: x[1:],
+    "a step over columns": lambda x: x[..., ::2],
+    "the first of the last": lambda x: x[:, -3::2],
+    "with an array": lambda x: x + np.ones(3, "f4"),
+    "other batches": lambda x: operation("Transpose", x, axes=(1, 0, 2)),
+    "in another dtype": lambda x: operation("Cast", x, dtype="float64") * 2.0,
+    "stacked": lambda x: operation("Stack", [x, x], axis=1),
+    "compared": lambda x: operation("Cast", operation("Greater", x, 0), dtype="float32"),
+}
+
+
+@pytest.mark.parametrize("name", NO_OPERATIONS)
+def test_operations_that_are_no_ops(name):
+    x = cyrnn.Input(SEQUENCE)
+    model = cyrnn.Model(x, layers.Dense(2)(NO_OPERATIONS[name](layers.Rescaling(1.0)(x))))
+    assert divided(model, None).cuts
+    assert_programs_compute(with_weights(model), numbers(SEQUENCE))

@@ -123,7 +123,7 @@ def graphs(draw):
     known, states, rows = [], [], []
     for _ in range(draw(st.integers(1, 6))):
         x, timesteps = draw(st.sampled_from(tensors))
-        kind = draw(st.sampled_from(["recurrent", "layer", "layer", "merge", "pool"]))
+        kind = draw(st.sampled_from(["recurrent", "layer", "layer", "merge", "operation", "row"]))
         if kind == "recurrent":
             rnn = layers.SimpleRNN(FEATURES, return_sequences=True, return_state=True, stateful=draw(st.booleans()))
             begin = draw(st.sampled_from(states)) if states and draw(st.booleans()) else None
@@ -136,9 +136,14 @@ def graphs(draw):
             tensors.append((layer(x), layer.compute_output_shape((2, timesteps, FEATURES))[1]))
         elif kind == "merge":
             tensors.append(merged(draw, tensors))
+        elif kind == "operation":
+            operation = draw(st.sampled_from([lambda x: x[:, ::-1], lambda x: 0.5 * x + 1, lambda x: x * x[..., :1]]))
+            tensors.append((operation(x), timesteps))
+            if timesteps > 2:
+                tensors.append((x[:, 1:-1], timesteps - 2))
         else:
-            pool = draw(st.sampled_from([layers.GlobalAveragePooling1D, layers.GlobalMaxPooling1D]))
-            rows.append(pool()(x))
+            pools = [layers.GlobalAveragePooling1D(), layers.GlobalMaxPooling1D(), lambda x: x[:, -1]]
+            rows.append(draw(st.sampled_from(pools))(x))
     found = [*(tensor for tensor, _ in tensors[2:]), *states, *rows]
     outputs = draw(st.lists(st.sampled_from(found), min_size=1, max_size=3))
     return cyrnn.Model(batch, outputs)

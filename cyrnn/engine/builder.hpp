@@ -81,6 +81,15 @@ public:
         add(-1, timeline_of(x), {read(x), filled(out)}, std::move(op));
     }
 
+    void scale(int x, int out, double factor, double offset) {
+        std::unique_ptr<Op> op;
+        if (program.single)
+            op = std::make_unique<ScaleOp<float>>(width_of(x), float(factor), float(offset));
+        else
+            op = std::make_unique<ScaleOp<double>>(width_of(x), factor, offset);
+        add(-1, timeline_of(x), {read(x), filled(out)}, std::move(op));
+    }
+
     void affine(int slot, int x, int out, Axis axis) {
         add(slot, timeline_of(x), {read(x), filled(out)}, of_type<AffineOp>(width_of(x), axis));
     }

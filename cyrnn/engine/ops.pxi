@@ -61,6 +61,11 @@ cdef class Ops(Structure):
         self.check_alike(x, out)
         Builder(self.program[0]).relu(x, out, slope, threshold, most)
 
+    def scale(self, int x, int out, *, double factor=1, double offset=0):
+        """out := x * factor + offset."""
+        self.check_alike(x, out)
+        Builder(self.program[0]).scale(x, out, factor, offset)
+
     def prelu(self, int slot, int x, int out, ptrdiff_t length, ptrdiff_t inner=1):
         """out := x, and below 0  x * scale;  the slot's `Vectors` lie along an axis as in `affine`."""
         self.check_alike(x, out, slot)

@@ -86,6 +86,19 @@ private:
     const Axis axis;
 };
 
+// out := x * factor + offset
+template <class T> class ScaleOp final : public PointwiseOp<T, ScaleOp<T>> {
+public:
+    ScaleOp(std::ptrdiff_t width_, T factor_, T offset_) : PointwiseOp<T, ScaleOp>(width_), factor(factor_), offset(offset_) {}
+
+    void compute(const T *from, T *to, const Prepared *) const {
+        for (std::ptrdiff_t i = 0; i < this->width; ++i) to[i] = from[i] * factor + offset;
+    }
+
+private:
+    const T factor, offset;
+};
+
 // out := x above a threshold, at most `most`;  slope * (x - threshold) below it
 template <class T> class ReluOp final : public PointwiseOp<T, ReluOp<T>> {
 public:

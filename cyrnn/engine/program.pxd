@@ -81,6 +81,7 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
         void masking(double value, int x, int out, int mask) except +
         void activation(ActivateF32 f32, ActivateF64 f64, int x, int out, ptrdiff_t units) except +
         void relu(int x, int out, double slope, double threshold, double most) except +
+        void scale(int x, int out, double factor, double offset) except +
         void affine(int slot, int x, int out, Axis axis) except +
         void prelu(int slot, int x, int out, Axis axis) except +
         void norm(int slot, int x, int out, ptrdiff_t length, Norm norm, double parameter) except +

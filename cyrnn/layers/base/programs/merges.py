@@ -10,6 +10,17 @@ from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import MASK, Deferred, Outside, Symbolic, Value, width_of
 
 
+def broadcast(shapes: Sequence[Shape]) -> Shape:
+    """The shape to which these, of as many axes, broadcast. Raises NotLoweredError where there is none."""
+    found: list[int | None] = []
+    for lengths in zip(*shapes, strict=True):
+        known = set(lengths) - {1, None}
+        if len(known) > 1:
+            raise NotLoweredError(f"arrays of the shapes {list(shapes)} do not fit each other")
+        found.append(known.pop() if known else None if None in lengths else 1)
+    return tuple(found)
+
+
 def merged(
     lowering: Lowering, name: str, values: Sequence[Value], shape: Shape, masks: Sequence[Value | None] = ()
 ) -> Value:

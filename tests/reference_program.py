@@ -305,6 +305,14 @@ class Program(Ops):
         assert shape is None or np.prod(shape, dtype=int) == known.width
         self._outputs.append((known, (known.width,) if shape is None else tuple(shape)))
 
+    @property
+    def ops(self) -> int:
+        return len(self._ops)
+
+    @property
+    def computes(self) -> bool:
+        return any(name not in ("copy", "reshaped") for name in self.names)
+
     def finish(self) -> None:
         self._open()
         assert all(storage.filled.all() for storage in self._storages), "a buffer is not filled"

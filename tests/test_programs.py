@@ -697,9 +697,9 @@ def test_a_recurrent_layer_alone(bidirectional, stateful, target):
         for keep in (None, mask):
             expected = layer(x, initial_state=given, mask=keep)
             if given is None:
-                got = programs[0].run(target, x, keep)
+                got = programs[0].run(x, keep)
             else:
-                got = programs[1].run(target, x, keep, states)
+                got = programs[1].run(x, keep, states)
             assert_same(got, expected)
             assert_same(again.states, layer.states)
 
@@ -723,7 +723,8 @@ def test_a_program_bound_to_its_slots():
 def test_a_model_bound_to_its_slots(name):
     model, x = ONE_PROGRAM[name]()
     expected = built(model, x)(x)
-    bound, numbers = divided(model, x, ENGINE).bound(structure_now())
+    whole = divided(model, x, ENGINE).whole(structure_now())
+    bound, numbers = whole.bound, whole.results
     outputs = bound.call(nest.leaves(x))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     assert_same(nest.mapped(lambda number: outputs[number], numbers), expected)
@@ -735,7 +736,7 @@ def test_a_model_that_takes_more_is_not_bound():
     moved = cyrnn.Sequential([layers.Identity()])
     cut = cyrnn.Sequential([simple_rnn(), Doubled()])
     for model in (converted, moved, cut):
-        assert divided(built(model, given := sequences()), given, ENGINE).bound(structure_now()) is None
+        assert divided(built(model, given := sequences()), given, ENGINE).whole(structure_now()) is None
 
 
 def test_what_is_no_op_says_why():
@@ -788,7 +789,7 @@ def test_each_layer_with_an_op_is_one_program(name):
     layer = ALONE[name]() if name in ALONE else LAYERS[name]()
     if layer.takes_one_input:
         x = padded() if name == "Embedding" else sequences()[:, 0] if name == "RepeatVector" else sequences()
-        model = built(cyrnn.Sequential([layer]), x)
+        model = built(cyrnn.Sequential([layer, layers.Activation("tanh")]), x)
     else:
         x = [sequences(), sequences()]
         inputs = [cyrnn.Input((5, FEATURES)) for _ in x]

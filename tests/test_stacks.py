@@ -113,19 +113,6 @@ def test_a_deep_stack_keeps_two_sequences_at_a_time():
     assert peak < 2.5 * output.nbytes
 
 
-def test_stages_that_go_together_do_not_wait_for_each_other():
-    layer = RNN([SimpleRNNCell(64) for _ in range(3)], return_sequences=True)
-    x = RNG.standard_normal((1, 20_000, 64)).astype("float32")
-    layer.build(x.shape)
-    cyrnn.set_num_threads(2)
-    try:
-        counts = [len(calls) for calls in layer.run(x, None, None, False)]
-    finally:
-        cyrnn.set_num_threads(None)
-    assert counts == [1, 2, *[3] * (len(counts) - 4), 2, 1]
-    assert len(counts) > 6
-
-
 def test_a_masked_stack_keeps_all_its_states_where_it_is_masked():
     layer = stack(return_sequences=True, return_state=True)
     keep = np.ones((6, 9), bool)

@@ -41,6 +41,8 @@ cdef bint take(Program self, int index, object array, Source *source, ptrdiff_t 
     if storage.kind == Kind.mask:
         source.direct = source.element == Element.boolean and width == 1
         return source.element == Element.boolean
+    if storage.kind == Kind.token and (source.element == Element.f32 or source.element == Element.f64):
+        return False  # a fraction is not masked, and its token is perhaps
     cdef ptrdiff_t wanted = 8 if storage.kind == Kind.token or not self.single else 4
     cdef Element element = (
         Element.i64 if storage.kind == Kind.token else Element.f32 if self.single else Element.f64)

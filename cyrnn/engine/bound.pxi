@@ -5,8 +5,9 @@ cdef enum:
     one_of_the_masks = 1
     one_of_the_states = 2
     carried_state = 3
+    never_there = 4
 
-INPUT, MASK, STATE, CARRIED = one_of_the_inputs, one_of_the_masks, one_of_the_states, carried_state
+INPUT, MASK, STATE, CARRIED, ABSENT = one_of_the_inputs, one_of_the_masks, one_of_the_states, carried_state, never_there
 
 cdef long structure = 0
 
@@ -32,24 +33,27 @@ cdef class Bound:
         It is finished.
     slots : tuple of Slot
     sources : tuple of (int, int)
-        For each input of the program `INPUT`, `MASK` or `STATE` and the number among these in a call; or `CARRIED` and
-        the number in `carriers`.
+        For each input of the program `INPUT`, `MASK` or `STATE` and the number among these in a call; `CARRIED` and the
+        number in `carriers`; or `ABSENT` for an optional one that no call has.
     carriers : tuple of (object, int)
         Objects with a list of arrays `states`, or None for zeros, and the number of a state in it.
     made_at : int
         `structure_now` before the program was made.
+    lengths : tuple of int, optional
+        The length that the second axis of each of a call's inputs must have; -1 for any.
     """
 
     cdef readonly Program program
     cdef readonly tuple slots
-    cdef tuple carriers
+    cdef tuple carriers, lengths
     cdef int kinds[most]
     cdef int numbers[most]
-    cdef int count, inputs, states
+    cdef int count, inputs, masks, states
     cdef long made_at
 
     def __init__(self, Program program not None, tuple slots not None, tuple sources not None, tuple carriers,
-                 long made_at):
+                 long made_at, tuple lengths=()):
+        self.lengths = lengths
         self.program, self.slots, self.carriers, self.made_at = program, slots, carriers, made_at
         self.count = <int> len(sources)
         if self.count != <int> program.program.inputs.size():
@@ -58,6 +62,8 @@ cdef class Bound:
             self.kinds[index], self.numbers[index] = kind, number
             if kind == INPUT or kind == MASK:
                 self.inputs = max(self.inputs, <int> number + 1)
+            if kind == MASK:
+                self.masks += 1
             if kind == STATE:
                 self.states = max(self.states, <int> number + 1)
 
@@ -89,7 +95,8 @@ cdef class Bound:
         elif not are_several(inputs, self.inputs):
             return None
         cdef bint mask_alone = mask is None or type(mask) is numpy.ndarray
-        if mask is not None and (self.inputs > 1 if mask_alone else not are_several(mask, self.inputs)):
+        if mask is not None and (not self.masks or (
+                self.inputs > 1 if mask_alone else not are_several(mask, self.inputs))):
             return None
         cdef bint state_alone = states is None or type(states) is numpy.ndarray
         if states is not None and (self.states != 1 if state_alone else not are_several(states, self.states)):
@@ -99,10 +106,14 @@ cdef class Bound:
             kind, number = self.kinds[index], self.numbers[index]
             if kind == one_of_the_inputs:
                 item = inputs if alone else inputs[number]
+                if self.lengths and not has_length(item, self.lengths[number]):
+                    return None
             elif kind == one_of_the_masks:
                 item = mask if mask_alone else mask[number]
             elif kind == one_of_the_states:
                 item = states if state_alone else states[number]
+            elif kind == never_there:
+                item = None
             else:
                 carrier, number = self.carriers[number]
                 item = carrier.states
@@ -115,3 +126,10 @@ cdef class Bound:
 
 cdef inline bint are_several(object values, int count) except -1:
     return type(values) in (list, tuple) and len(values) == count
+
+
+cdef inline bint has_length(object array, ptrdiff_t length) except -1:
+    """Whether the second axis of an array has this length; -1 is any."""
+    if length < 0 or type(array) is not numpy.ndarray or numpy.PyArray_NDIM(array) < 2:
+        return length < 0
+    return numpy.PyArray_DIMS(array)[1] == length

@@ -60,6 +60,8 @@ public:
     }
     // Elements of a row's record; 0 without.
     virtual std::ptrdiff_t carried(const Prepared *) const { return 0; }
+    // Whether it only moves numbers.
+    virtual bool moves() const { return false; }
     // Whether it computes a recurrence, which is worth a thread of its own. Blocks come in order to all ops.
     virtual bool recurrent() const { return false; }
     // Multiply-adds of a row's timestep.

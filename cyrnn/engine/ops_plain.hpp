@@ -83,6 +83,8 @@ public:
 
     explicit CopyOp(std::ptrdiff_t bytes_, std::ptrdiff_t item_) : bytes(bytes_), item(item_) {}
 
+    bool moves() const override { return true; }
+
     bool run(const Work &work) const noexcept override {
         const Place from = work.places[x], to = work.places[out];
         for (std::ptrdiff_t row = 0; row < work.rows; ++row)

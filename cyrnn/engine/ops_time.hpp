@@ -21,6 +21,7 @@ public:
 
     double multiply_adds(const Prepared *) const override { return timeline < 0 ? double(width) : 0; }
 
+    bool moves() const override { return true; }
     bool run(const Work &work) const noexcept override {
         const Place from = work.places[x], to = work.places[out];
         const std::ptrdiff_t t = index < 0 ? from.timesteps + index : index - work.at;
@@ -45,6 +46,7 @@ public:
 
     double multiply_adds(const Prepared *) const override { return double(width); }
 
+    bool moves() const override { return true; }
     bool run(const Work &work) const noexcept override {
         const Place from = work.places[x], to = work.places[out];
         for (std::ptrdiff_t row = 0; row < work.rows; ++row)
@@ -186,6 +188,7 @@ public:
 
     double multiply_adds(const Prepared *) const override { return double(to_width); }
 
+    bool moves() const override { return true; }
     bool run(const Work &work) const noexcept override {
         const Place from = work.places[x], to = work.places[out];
         const std::ptrdiff_t begin = work.at * to_width, end = begin + work.timesteps * to_width;
@@ -227,6 +230,7 @@ public:
         return all;
     }
 
+    bool moves() const override { return true; }
     bool run(const Work &work) const noexcept override {
         const Place from = work.places[x], to = work.places[out];
         const std::ptrdiff_t begin = first.stride == 0 ? 0 : work.at;  // of x there is the same block, or all

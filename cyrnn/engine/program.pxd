@@ -32,6 +32,7 @@ cdef extern from "program.hpp" namespace "cyrnn" nogil:
     cdef cppclass COp "cyrnn::Op":
         int slot
         bool fits(const Prepared *weights)
+        bool moves()
 
     cdef cppclass CProgram "cyrnn::Program":
         CProgram(bool single) except +

@@ -12,6 +12,7 @@ INPUT: int
 MASK: int
 STATE: int
 CARRIED: int
+ABSENT: int
 
 def structure_changed() -> None: ...
 def structure_now() -> int: ...
@@ -92,6 +93,8 @@ class Program(Ops):
     def slots(self) -> int: ...
     @property
     def ops(self) -> int: ...
+    @property
+    def computes(self) -> bool: ...
     def run(
         self,
         slots: tuple[Slot, ...],
@@ -112,6 +115,7 @@ class Bound:
         sources: tuple[tuple[int, int], ...],
         carriers: tuple[tuple[Any, int], ...],
         made_at: int,
+        lengths: tuple[int, ...] = (),
     ) -> None: ...
     @property
     def up_to_date(self) -> bool: ...

@@ -110,6 +110,15 @@ cdef class Program(Ops):
         """How many ops there are."""
         return self.program.ops.size()
 
+    @property
+    def computes(self):
+        """Whether some op does more than to move numbers."""
+        cdef size_t index
+        for index in range(self.program.ops.size()):
+            if not self.program.ops[index].get().moves():
+                return True
+        return False
+
     def run(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch=0, int num_threads=0, tuple out=None):
         """The outputs for these inputs: an array, or a tuple of arrays where there are several.
 

@@ -6,6 +6,7 @@ from cyrnn import objects
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.alone import CallProgram
 from cyrnn.models import executor, partition
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.model import ModelOfLayers
@@ -22,6 +23,8 @@ class ModelOfCalls(ModelOfLayers):
 
     # The structure that partitions were made of: that of all layers together, the model's own, and those of the layers
     # in it; then the partitions, by what they are for.
+    _whole: CallProgram | None = None  # of a call in inference, where the model is one program; it may be out of date
+    _parts_at: int = -1  # the structure with which it is none
     _partitions: tuple[int, object, _Structures, dict[Any, Partition]] | None = None
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
@@ -42,6 +45,32 @@ class ModelOfCalls(ModelOfLayers):
             which, or of what dtype, is not known before there are arrays.
         """
         raise NotImplementedError(f"{type(self).__name__} has no `inner_calls`")
+
+    def through_program(self, inputs: Any, mask: Any) -> Any:
+        """What a call in inference returns, where the model is one program and its arguments fit; else None."""
+        whole = self._whole
+        if whole is None:
+            return None
+        result = whole.bound.call(inputs, mask)
+        return result if result is None or whole.is_plain else whole.finished(result)
+
+    def note_program(self) -> None:
+        """Find the program of the whole model, if it is one, after something has changed that it depends on."""
+        now, whole = structure_now(), self._whole
+        known = (whole is not None and whole.bound.up_to_date) or self._parts_at == now
+        if known or not self.built or type(self)._override is not None or executor.current_target() is None:
+            return
+        inputs, lengths = self.known_inputs()
+        found = None
+        for masked in (True, False):
+            if inputs is not None and found is None:
+                found = self.partition(inputs, None, masked=masked).whole(now, lengths)
+        vars(self).update(_whole=found, _parts_at=now if found is None else -1)
+
+    def known_inputs(self) -> tuple[Any, tuple[int, ...]]:
+        """Places for the inputs, in their structure, or None if their shapes are not known; and the lengths of their
+        second axes that a call must keep, -1 for any."""
+        raise NotImplementedError(f"{type(self).__name__} has no `known_inputs`")
 
     def run_calls(self, x: Any, mask: Any, training: bool | None, masks_wanted: bool) -> tuple[Any, Any]:
         """The outputs and their masks, which need not be right unless they are wanted, of inputs that were checked."""
@@ -133,7 +162,11 @@ class ModelOfCalls(ModelOfLayers):
         return partition.partition(calls, places, outputs, target, masked=masked, masks_wanted=masks_wanted)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_partitions": None}  # programs are made again when they are needed
+        return {
+            **super().__getstate__(),
+            "_partitions": None,
+            "_whole": None,
+        }  # programs are made again when they are needed
 
 
 def _derives(part: Layer) -> bool:

@@ -3,40 +3,16 @@
 The calls between which nothing but the engine is needed are run together, as programs: see `partition`.
 """
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from cyrnn import budget
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.interface import Target
+from cyrnn.layers.base.programs.interface import alone, current_target, lowering_to
 from cyrnn.layers.base.symbolic import KerasTensor, Node, Operation
 
-_target: ContextVar[Target | None] = ContextVar("target", default=None)
-
-
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Context manager: within it models have no programs. Python calls each layer."""
-    with lowering_to(None):
-        yield
-
-
-@contextlib.contextmanager
-def lowering_to(target: Target | None) -> Iterator[None]:
-    """Context manager: within it models are lowered to programs of this target."""
-    token = _target.set(target)
-    try:
-        yield
-    finally:
-        _target.reset(token)
-
-
-def current_target() -> Target | None:
-    """What models are lowered to; None if the executor runs alone."""
-    return _target.get()
+__all__ = ["alone", "current_target", "lowering_to", "Call", "Place", "Step", "run"]
 
 
 class Place:

@@ -20,7 +20,7 @@ from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.executor import Call, Place, Step
-from cyrnn.models.graph import Graph, begun_with, branches, checked_tensors, connections, output_shapes
+from cyrnn.models.graph import Graph, begun_with, branches, checked_tensors, connections, new_input, output_shapes
 from cyrnn.models.inputs import Feed
 from cyrnn.models.model import ModelOfLayers
 
@@ -171,7 +171,7 @@ class Functional(ModelOfCalls, Model):
         given, wanted = checked_tensors("inputs", inputs), checked_tensors("outputs", outputs)
         if len(set(given)) < len(given):
             raise ValueError(f"inputs must be different from each other, got {given}")
-        new = {tensor: _new_input(tensor) for tensor in given if not isinstance(_layer_of(tensor), InputLayer)}
+        new = {tensor: new_input(tensor) for tensor in given if not isinstance(_layer_of(tensor), InputLayer)}
         place = begun_with(given, new, wanted) if new else {tensor: tensor for tensor in (*given, *wanted)}
         self._inputs_struct = nest.mapped(lambda tensor: place[tensor], inputs)
         self._outputs_struct = nest.mapped(lambda tensor: place[tensor], outputs)
@@ -269,7 +269,16 @@ class Functional(ModelOfCalls, Model):
     # ------------------------------------------------------------ calling
 
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        return super().__call__(inputs, training=training, mask=mask)
+        result = None if training else self.through_program(self._feed.in_order(inputs), mask)
+        if result is None:
+            result = super().__call__(inputs, training=training, mask=mask)
+            self.note_program()
+        return result
+
+    def known_inputs(self) -> tuple[Any, tuple[int, ...]]:
+        lengths = [tensor.shape[1] if tensor.ndim > 1 else None for tensor in self.inputs]
+        places = nest.mapped(lambda tensor: Place(tensor.shape, tensor.dtype), self._inputs_struct)
+        return places, tuple(-1 if length is None else length for length in lengths)
 
     def checked_inputs(self, inputs: Any) -> Any:
         """The arrays for the inputs, in their structure. Raises ValueError and TypeError that name the input."""
@@ -286,7 +295,7 @@ class Functional(ModelOfCalls, Model):
         masks = [None] * len(arrays) if mask is None else nest.leaves(mask)
         if len(masks) != len(arrays):
             raise ValueError(f"mask must hold a mask or None for each of {len(arrays)} inputs, got {len(masks)}")
-        inputs = nest.mapped(lambda tensor: Place(tensor.shape, tensor.dtype), self._inputs_struct)
+        inputs, _ = self.known_inputs()
         masked = tuple(part is not None for part in masks)
         made = self.partition(inputs, training, masked=masked, masks_wanted=masks_wanted, programs=self.built)
         return made.run(list(zip(arrays, masks, strict=True)))
@@ -389,9 +398,3 @@ def _layer_of(tensor: KerasTensor) -> Any:
     """The layer or operation that returned a tensor."""
     assert tensor.node is not None  # see `checked_tensors`
     return tensor.node.layer
-
-
-def _new_input(tensor: KerasTensor) -> KerasTensor:
-    """An input that takes the place of what a layer returned."""
-    output: KerasTensor = InputLayer(batch_shape=tensor.shape, dtype=tensor.dtype).output
-    return output

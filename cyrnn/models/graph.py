@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 
@@ -146,3 +147,9 @@ def _depths(ordered: Sequence[Node]) -> tuple[dict[Node, int], dict[Any, int]]:
         for parent in node.parents:
             depths[parent] = max(depth + 1, depths.get(parent, 0))
     return depths, layer_depths
+
+
+def new_input(tensor: KerasTensor) -> KerasTensor:
+    """An input that takes the place of what a layer returned."""
+    output: KerasTensor = InputLayer(batch_shape=tensor.shape, dtype=tensor.dtype).output
+    return output

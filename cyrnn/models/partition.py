@@ -135,8 +135,7 @@ class _Division:
         while self.rest:
             found += self._cuts()
             if self.rest:
-                program = self._program()
-                found += [] if program is None else [program]
+                found += self._program()
         return found
 
     def _cuts(self) -> list[Call]:
@@ -153,8 +152,11 @@ class _Division:
         self._leave(taken)
         return taken
 
-    def _program(self) -> ProgramPart | None:
-        """Take the calls that can be ops of the next program; None, with reasons noted, where there is none."""
+    def _program(self) -> list[Runnable]:
+        """Take the calls that can be ops of the next program. The reasons of those that cannot are noted.
+
+        Calls that compute nothing are left to Python, which moves no numbers for them.
+        """
         known, lowering, taken = dict(self.outside), None, list[Call]()
         waiting: set[int] = set()
         for call in self.rest:
@@ -173,7 +175,15 @@ class _Division:
                     self.reasons[call] = str(error)
             waiting |= _states_moved(call)
         self._leave(taken)
-        return None if lowering is None or not taken else self._finished(lowering, taken, known)
+        if lowering is None or not taken:
+            return []
+        if not lowering.program.ops or lowering.program.computes:
+            return [self._finished(lowering, taken, known)]
+        for call in taken:
+            self.reasons[call] = "it computes nothing"
+            for place in call.fills:
+                self.bring(place, has_mask=getattr(call.layer, "supports_masking", False))
+        return list(taken)
 
     def _check_comparison(self, call: Call, known: Known) -> None:
         """Raises NotLoweredError for a comparison that is more than half of a mask: no op computes it."""

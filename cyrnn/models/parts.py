@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cyrnn.engine.program import Bound
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.programs.alone import CallProgram
 from cyrnn.layers.base.programs.arguments import Passed
 from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowered import Lowered
@@ -123,33 +123,33 @@ class Partition:
         """The layers that Python calls, by name, each with the reason."""
         return [(call.layer.name, reason) for call, reason in self.reasons.items()]
 
-    def bound(self, made_at: int) -> tuple[Bound, Any] | None:
-        """The one program of the model with its slots, as the engine calls it with arrays.
+    def whole(self, made_at: int, lengths: tuple[int, ...] = ()) -> CallProgram | None:
+        """The one program of the model, as a call takes it; its inputs and masks are those of the model, in order.
 
         Parameters
         ----------
         made_at : int
             `structure_now` before the partition was made.
+        lengths : tuple of int
+            The lengths that the second axes of the inputs must have; -1 for any.
 
         Returns
         -------
-        bound : Bound
-            Its inputs and masks are those of the model, in order.
-        numbers : structure of int
-            What the model returns: for each array the number of the output.
-            Instead of both None, where a call takes more than that: several parts, a conversion of inputs that is not
-            the program's, something said of masks, or inputs that are returned.
+        CallProgram or None
+            None where a call takes more than that: several parts, a conversion of inputs that is not the program's,
+            something said of masks, or inputs that are returned.
         """
         part = self.parts[0] if len(self.parts) == 1 else None
         if not isinstance(part, ProgramPart) or part.lowered.warnings:
             return None
         numbers = nest.mapped(lambda place: part.results.get(place, (None, None))[0], self.outputs)
-        if not all(type(leaf) is int for leaf in nest.leaves(numbers)):
+        flat = nest.leaves(numbers)
+        if not all(type(leaf) is int for leaf in flat) or len(set(flat)) < len(flat):  # each array is the caller's own
             return None
         if not part.lowered.takes_as_they_are({place: place.dtype for place in self.inputs}):
             return None
-        bound = part.lowered.bound(part.target, self.inputs, made_at=made_at)
-        return None if bound is None else (bound, numbers)
+        whole = CallProgram(part.lowered, numbers, part.target, self.inputs, (), made_at, lengths)
+        return None if whole.bound is None else whole
 
     def run(self, given: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
         """The outputs and their masks, in the structure of `outputs`, for the array and the mask of each input."""

@@ -172,7 +172,15 @@ class Sequential(ModelOfCalls, Model):
         return self.layers[0].checked_inputs(inputs) if self.layers else super().checked_inputs(inputs)
 
     def __call__(self, inputs: ArrayLike, mask: ArrayLike | None = None, training: bool = False) -> Any:
-        return super().__call__(inputs, mask=mask, training=training)
+        result = None if training else self.through_program(inputs, mask)
+        if result is None:
+            result = super().__call__(inputs, mask=mask, training=training)
+            self.note_program()
+        return result
+
+    def known_inputs(self) -> tuple[Any, tuple[int, ...]]:
+        shape = self.input_shape
+        return (Place((None, *shape[1:])) if shape is not None and nest.is_shape(shape) else None), ()
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
         return self.run_calls(inputs, mask, training, masks_wanted=False)[0]

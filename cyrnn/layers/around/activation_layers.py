@@ -21,6 +21,7 @@ from cyrnn.layers.base.arguments import (
     known_axis,
 )
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
@@ -28,7 +29,7 @@ from cyrnn.layers.base.weights import Weight, WeightSpec
 
 
 @objects.register("keras.layers")
-class Activation(Layer):
+class Activation(ProgramLayer):
     """An activation function as a layer: ``activation(inputs)``, of the inputs' shape.
 
     Parameters
@@ -66,7 +67,7 @@ class Activation(Layer):
 
 
 @objects.register("keras.layers")
-class ReLU(Layer):
+class ReLU(ProgramLayer):
     """The inputs above `threshold`, at most `max_value`; below it  negative_slope * (x - threshold).
 
     Parameters
@@ -142,7 +143,7 @@ class ThresholdedReLU(Layer):
 
 
 @objects.register("keras.layers")
-class LeakyReLU(Layer):
+class LeakyReLU(ProgramLayer):
     """x, and below 0  negative_slope * x.
 
     Parameters
@@ -263,7 +264,7 @@ class PReLU(VectorLayer):
 
 
 @objects.register("keras.layers")
-class ELU(Layer):
+class ELU(ProgramLayer):
     """x, and below 0  alpha * (exp(x) - 1).
 
     Parameters
@@ -296,7 +297,7 @@ class ELU(Layer):
 
 
 @objects.register("keras.layers")
-class Softmax(Layer):
+class Softmax(ProgramLayer):
     """Softmax along one axis or several. A call takes `mask` too: where it is False, the output is 0.
 
     Parameters

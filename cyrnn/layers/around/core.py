@@ -4,16 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import DTypeLike
 
 from cyrnn import activations, constraints, dtypes, initializers, objects, regularizers
-from cyrnn.engine import plan as engine
-from cyrnn.engine import threads
 from cyrnn.layers.base import symbolic
 from cyrnn.layers.base.arguments import Array, Shape, checked_int, checked_shape, known_axis
-from cyrnn.layers.base.engine_layer import EngineLayer
+from cyrnn.layers.base.engine_layer import EngineLayer, dense_program
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
@@ -124,7 +122,7 @@ def Input(shape: Sequence[int | None] | None = None, batch_size: int | None = No
 
 
 @objects.register("keras.layers")
-class Dense(EngineLayer):
+class Dense(ProgramLayer, EngineLayer):
     """``activation(x . kernel + bias)`` along the last axis: (batch, ..., features) -> (batch, ..., units).
 
     Its weights, once built, are `kernel` (features, units) and `bias` (units,), which is None without a bias.
@@ -202,15 +200,12 @@ class Dense(EngineLayer):
         return [kernel, bias] if self.use_bias else [kernel]
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
-        plan = self.plan()
-        if inputs.ndim < 2 or inputs.shape[-1] != plan.features:
-            raise ValueError(
-                f"inputs of {self.name!r} must have shape (batch, ..., {plan.features}), got {inputs.shape}"
-            )
-        rows = inputs.reshape(math.prod(inputs.shape[:-1]), 1, plan.features)
-        outputs = np.empty((len(rows), 1, plan.units), plan.dtype)
-        engine.run([plan.call(rows, outputs=outputs)], threads.get_num_threads())
-        outputs = outputs.reshape(*inputs.shape[:-1], plan.units)
+        features, units = self.kernel.shape
+        if inputs.ndim < 2 or inputs.shape[-1] != features:
+            raise ValueError(f"inputs of {self.name!r} must have shape (batch, ..., {features}), got {inputs.shape}")
+        program = dense_program(self.dtype_policy.engine_dtype.name, features, units)
+        rows = inputs.reshape(math.prod(inputs.shape[:-1]), features)
+        outputs = self.run_program(program, rows).reshape(*inputs.shape[:-1], units)
         return self.returned(self.activated(outputs))
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:

@@ -12,7 +12,7 @@ from cyrnn.engine.plan import Table
 from cyrnn.layers.around.core import checked_size, refuse_quantization
 from cyrnn.layers.base import operations
 from cyrnn.layers.base.arguments import Array, Shape, as_array
-from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.values import Deferred, Symbolic, Value
 from cyrnn.layers.base.symbolic import KerasTensor
@@ -20,7 +20,7 @@ from cyrnn.layers.base.weights import Weight, WeightSpec
 
 
 @objects.register("keras.layers")
-class Embedding(Layer):
+class Embedding(ProgramLayer):
     """Rows of a table by index: integers of any shape -> floats of that shape plus (output_dim,).
 
     Its weight, once built, is `embeddings` (input_dim, output_dim). A call raises ValueError for an index outside

@@ -8,14 +8,14 @@ from cyrnn import objects
 from cyrnn.arrays import quietly
 from cyrnn.layers.base import operations
 from cyrnn.layers.base.arguments import Array
-from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.symbolic import KerasTensor
 
 
 @objects.register("keras.layers")
-class Masking(Layer):
+class Masking(ProgramLayer):
     """Masks the timesteps in which every feature equals `mask_value`, and sets them to zero.
 
     Inputs are (batch, timesteps, features), the mask for the next layer is (batch, timesteps).

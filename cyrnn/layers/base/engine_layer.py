@@ -1,17 +1,18 @@
 """Layers that the engine computes."""
 
-from collections.abc import Callable, Generator, Mapping
-from typing import Any, TypeVar
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from cyrnn import activations
-from cyrnn.engine import threads
-from cyrnn.engine.plan import MOST_CALLS, Call, Plan, run
+from cyrnn.engine.plan import Plan
+from cyrnn.engine.program import Program
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 
-_Result = TypeVar("_Result")
+_MOST_TRIES = 1000  # of a call whose weights another thread replaces again and again
 
 
 def planned(values: Mapping[str, Array], dtype: np.dtype, activation: str) -> Plan:
@@ -47,16 +48,20 @@ class EngineLayer(Layer):
         self._packed_with = activation
         return plan, values
 
-    def whole_plan(self) -> Plan | None:
-        """The plan, if it is at hand and computes the activation too."""
-        packed = self._slot.packed
-        if not isinstance(packed, Plan) or self._packed_with is not self.activation:
-            return None
-        return packed if activations.engine_name(self.activation) else None
-
     def make_ready(self) -> None:
         """Make the weights in the slot ready for programs, if they are not."""
         self.plan_and_weights()
+
+    def run_program(self, program: Program, *inputs: Array | None) -> Array:
+        """The output of a program with the layer's weights for inputs that fit."""
+        for _ in range(_MOST_TRIES):
+            self.make_ready()
+            output = program.run((self._slot,), inputs)
+            if output is not None:  # else weights were replaced after these had been made ready
+                result: Array = output
+                return result
+        shapes = [None if array is None else array.shape for array in inputs]
+        raise ValueError(f"layer {self.name!r} must be given arrays that fit its weights, got the shapes {shapes}")
 
     def activated(self, output: Array) -> Array:
         """What the plan gave, with the activation that it left out."""
@@ -71,21 +76,27 @@ class EngineLayer(Layer):
         return activated
 
 
-def run_together(*works: Generator[list[Call], None, _Result]) -> list[_Result]:
-    """Run the engine calls that the generators yield, and return what they return.
+@functools.cache
+def dense_program(dtype: str, features: int, units: int) -> Program:
+    """The program of rows that are multiplied with a kernel; it is structure only, and so any layer's."""
+    program = Program(dtype)
+    rows, out = program.input("number", None, features), program.buffer(None, units)
+    program.dense(program.slot(), rows, out)
+    program.output(out)
+    program.finish()
+    return program
 
-    The lists of calls of one generator wait for each other. The calls in a list share the threads, with each other and
-    with those of other generators.
-    """
-    results: dict[int, _Result] = {}
-    while len(results) < len(works):
-        calls: list[Call] = []
-        for index, work in enumerate(works):
-            if index not in results:
-                try:
-                    calls += next(work)
-                except StopIteration as stop:
-                    results[index] = stop.value
-        for first in range(0, len(calls), MOST_CALLS):
-            run(calls[first : first + MOST_CALLS], threads.get_num_threads())
-    return [results[index] for index in range(len(works))]
+
+@functools.cache
+def cell_program(dtype: str, features: int, units: int) -> Program:
+    """The program of one step of a cell, of its input, its state, and dropout factors for both."""
+    program = Program(dtype)
+    x = program.input("number", None, features)
+    state, *factors = [program.input("number", None, width, optional=True) for width in (units, features, units)]
+    out = program.buffer(None, units)
+    program.recurrent(
+        program.slot(), x, last_output=out, initial=[state], input_dropout=factors[0], recurrent_dropout=factors[1]
+    )
+    program.output(out)
+    program.finish()
+    return program

@@ -13,12 +13,13 @@ from cyrnn import objects
 from cyrnn.arrays import quietly
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape
-from cyrnn.layers.base.engine_layer import run_together
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.layers.base.programs import merges
+from cyrnn.layers.base.programs.alone import CallProgram, program_of
+from cyrnn.layers.base.programs.interface import ENGINE, Target
 from cyrnn.layers.base.programs.lowering import Lowering
-from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import Value
 from cyrnn.layers.recurrent.rnn import RNN
 from cyrnn.layers.recurrent.sequence_layer import SequenceLayer
@@ -121,50 +122,64 @@ class Bidirectional(Predicts, SequenceLayer):
     def call(self, sequences: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
         layers = [self.forward_layer, self.backward_layer]
         arguments = self.checked_call(sequences, initial_state, mask)
-        merged = self._array_for_both(sequences)
-        into = [None, None] if merged is None else self._parts_of(merged)
-        if all(map(_as_it_is, layers)):
-            works = [
-                layer.run(sequences, states, keep, training, part)
-                for layer, (states, keep), part in zip(layers, arguments, into, strict=True)
+        program = self._program_within_call(training)
+        if program is not None:
+            begin = [
+                state for layer, (states, _) in zip(layers, arguments, strict=True) for state in _each(layer, states)
             ]
-            returned = [layer.finished(*done) for layer, done in zip(layers, run_together(*works), strict=True)]
-            for layer, result in zip(layers, returned, strict=True):
-                layer._record_activity(result)
+            result = program.run(sequences, arguments[0][1], begin)
+            parts = result if isinstance(result, tuple) else (result,)
+            outputs, states = parts[: self._filled_outputs], parts[self._filled_outputs :]
         else:
             returned = [
                 layer.inner_call(sequences, initial_state=states, mask=keep, training=training)
                 for layer, (states, keep) in zip(layers, arguments, strict=True)
             ]
-        results = [result if isinstance(result, tuple) else (result,) for result in returned]
-        outputs = [self.returned(output) for output, *_ in results]
-        if merged is not None:
-            combined: tuple[Any, ...] = (merged,)
-        else:
+            results = [result if isinstance(result, tuple) else (result,) for result in returned]
+            outputs = tuple(self.returned(output) for output, *_ in results)
             if self.return_sequences:
-                outputs[1] = outputs[1][:, ::-1]
-            combined = self._merged(*outputs)
-        if self.return_state:
-            combined += (*results[0][1:], *results[1][1:])
+                outputs = outputs[0], outputs[1][:, ::-1]
+            states = (*results[0][1:], *results[1][1:])
+        combined = outputs if len(outputs) == 1 else self._merged(*outputs)
+        combined += states if self.return_state else ()
         return combined if len(combined) > 1 else combined[0]
 
-    def _array_for_both(self, x: Array) -> Array | None:
-        """The array whose halves the two directions fill, where outputs are concatenated as the engine gives them."""
-        layers = (self.forward_layer, self.backward_layer)
-        dtypes = {policy.compute_dtype for policy in (self.dtype_policy, *(layer.dtype_policy for layer in layers))}
-        if self.merge_mode != "concat" or any(layer.engine_cells is None or not _as_it_is(layer) for layer in layers):
-            return None
-        dtypes |= {layer.engine_cells[-1].dtype_policy.engine_dtype for layer in layers if layer.engine_cells}
-        if len(dtypes) > 1:
-            return None
-        leading = x.shape[:2] if self.return_sequences else x.shape[:1]
-        return np.empty((*leading, sum(layer.output_size for layer in layers)), dtypes.pop())
+    @property
+    def _filled_outputs(self) -> int:
+        """How many outputs a program fills: one for both directions, or one for each."""
+        return 2 if self.merge_mode is None else 1
 
-    def _parts_of(self, merged: Array) -> list[Array]:
-        """Where each direction writes: the backward one from the last timestep to the first."""
-        width = self.forward_layer.output_size
-        forward, backward = merged[..., :width], merged[..., width:]
-        return [forward, backward[:, ::-1] if self.return_sequences else backward]
+    def _program_within_call(self, training: bool) -> CallProgram | None:
+        """The program that `call` runs; None where each direction has to be called."""
+        layers = [self.forward_layer, self.backward_layer]
+        dtype = self.dtype_policy.engine_dtype
+        if not all(_is_of_the_engine(layer, dtype) for layer in layers) or self.dtype_policy.compute_dtype != dtype:
+            return None
+        cells = [cell for layer in layers for cell in layer.engine_cells or ()]
+        facts = (
+            training and [(cell.dropout, cell.recurrent_dropout) for cell in cells],
+            cells,
+            [cell.kernel.shape for cell in cells],
+            self.merge_mode,
+            self.return_sequences,
+            self.return_state,
+            [(layer.zero_output_for_mask, layer.go_backwards, layer.stateful) for layer in layers],
+        )
+        known = self._known_program
+        if known is None or known.made_for != facts:
+            shape = (None, None, cells[0].kernel.shape[0])
+            sizes = [cell.units for cell in cells]
+            known = program_of(self, shape, ENGINE, state_sizes=sizes, training=training, within_its_call=True)
+            known.made_for = facts
+            vars(self)["_known_program"] = known
+        return known
+
+    def made_program(self, target: Target, shape: Shape, made_at: int) -> CallProgram:
+        reason = why_not(self)
+        if reason is not None:
+            raise NotLoweredError(reason)
+        sizes = [size for layer in (self.forward_layer, self.backward_layer) for size in nest.flatten(layer.state_size)]
+        return program_of(self, shape, target, state_sizes=sizes, made_at=made_at)
 
     @quietly
     def _merged(self, forward: Array, backward: Array) -> tuple[Array, ...]:
@@ -302,9 +317,21 @@ def _renamed(layer: RNN, prefix: str, **changes: Any) -> Any:
     return new
 
 
-def _as_it_is(layer: RNN) -> bool:
-    """Whether the layer's `call` is RNN's, and not one of a subclass."""
-    return type(layer).call is RNN.call and type(layer).__call__ is RNN.__call__
+def _is_of_the_engine(layer: RNN, dtype: np.dtype) -> bool:
+    """Whether the engine computes in this dtype all that a call of the layer does."""
+    ours = type(layer).call is RNN.call and type(layer).__call__ is RNN.__call__ and not layer.time_major
+    return (
+        ours
+        and layer.activity_regularizer is None
+        and layer.dtype_policy.compute_dtype == dtype
+        and layer.engine_cells is not None
+        and all(cell.dtype_policy.engine_dtype == dtype for cell in layer.engine_cells)
+    )
+
+
+def _each(layer: RNN, states: list[Array] | None) -> list[Array | None]:
+    """A state for each that the layer has; None for zeros."""
+    return [None] * len(nest.flatten(layer.state_size)) if states is None else list(states)
 
 
 def _check_pair(forward: RNN, backward: RNN) -> None:

@@ -3,22 +3,20 @@
 Reference: ``keras.layers.RNN``, Keras 3; where its backends disagree, its TensorFlow backend.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
-from cyrnn.engine import threads
-from cyrnn.engine.plan import Call
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_mask
-from cyrnn.layers.base.engine_layer import run_together
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
+from cyrnn.layers.base.programs.alone import CallProgram, program_of
+from cyrnn.layers.base.programs.interface import ENGINE, Target
 from cyrnn.layers.base.programs.lowering import Lowering
-from cyrnn.layers.base.programs.refusals import NotLoweredError
+from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import Value
 from cyrnn.layers.recurrent import cell_protocol
 from cyrnn.layers.recurrent.python_loop import run_cell
@@ -27,7 +25,6 @@ from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
 from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
 from cyrnn.layers.recurrent.states import Carried
 from cyrnn.layers.recurrent.stepper import Stepper, capsule_of, stepper_of
-from cyrnn.layers.recurrent.wavefront import Stage, calls_of
 
 
 @objects.register("keras.layers")
@@ -112,46 +109,6 @@ class RNN(Carried, Predicts, SequenceLayer):
 
     # ------------------------------------------------------------ calling
 
-    def __call__(
-        self,
-        sequences: ArrayLike,
-        initial_state: Any = None,
-        mask: ArrayLike | None = None,
-        training: bool = False,
-    ) -> Any:
-        if self.built and initial_state is None and mask is None and not training and self._takes_the_short_way():
-            plan = self.cell.whole_plan()
-            if plan is not None and plan.dtype == self.dtype_policy.compute_dtype:
-                outputs = plan.forward(sequences, self.return_sequences, self.go_backwards, threads.get_num_threads)
-                if outputs is not None:
-                    return outputs
-        return super().__call__(sequences, initial_state, mask, training)
-
-    def inner_call(
-        self,
-        inputs: ArrayLike,
-        initial_state: Any = None,
-        mask: ArrayLike | None = None,
-        training: bool = False,
-    ) -> Any:
-        ours = type(self).__call__ is RNN.__call__
-        if ours and self._takes_the_short_way() and self.cell.whole_plan() is not None:
-            return self(inputs, initial_state, mask, training)  # whose output is new memory, and is not copied
-        return super().inner_call(inputs, initial_state=initial_state, mask=mask, training=training)
-
-    def _takes_the_short_way(self) -> bool:
-        """Whether a call without states, mask and training is one call of a plan, and nothing else."""
-        cell = self.cell
-        return (
-            type(cell) is SimpleRNNCell
-            and type(self).call is RNN.call
-            and type(self).get_initial_state is Carried.get_initial_state
-            and not (self.stateful or self.return_state or self.time_major)
-            and self.activity_regularizer is None
-            and cell.activity_regularizer is None
-            and cell.dtype_policy.name == self.dtype_policy.name
-        )
-
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         x = as_array("sequences", inputs)
         if x.ndim < 3 or (x.ndim > 3 and self.engine_cells):
@@ -168,92 +125,75 @@ class RNN(Carried, Predicts, SequenceLayer):
         """The arguments of a call: the states, one array each, or None for zeros; and the mask."""
         batch, timesteps = sequences.shape[:2]
         keep = None if mask is None else checked_mask(mask, batch, timesteps)
-        return self.beginning_states(initial_state, batch), keep
+        states, cells = self.beginning_states(initial_state, batch), self.engine_cells
+        if self.built and cells is not None and sequences.shape[2] != (features := cells[0].kernel.shape[0]):
+            raise ValueError(f"sequences must have {features} features, as the kernel has, got {sequences.shape[2]}")
+        return states, keep
 
     def call(self, sequences: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
         states, keep = self.checked_call(sequences, initial_state, mask)
-        ((output, states),) = run_together(self.run(sequences, states, keep, training))
-        return self.finished(output, states)
+        cells = self.engine_cells
+        if cells is None:
+            return self._walked(sequences, states, keep, training)
+        if not self.built:
+            raise ValueError(f"layer {self.name!r} is not built yet: call it or build(input_shape) first")
+        result = self.program_within_call(cells, training).run(cells[0].cast(sequences), keep, states or ())
+        return nest.mapped(self.returned, result)
 
     @property
     def engine_cells(self) -> list[SimpleRNNCell] | None:
-        """The cells that the engine runs one behind the other; None where Python has to walk."""
+        """The cells that the engine runs, each over what the one before returns; None where Python has to walk."""
         return getattr(self.cell, "engine_cells", None)
 
-    def run(
-        self, x: Array, states: list[Array] | None, keep: Array | None, training: bool, into: Array | None = None
-    ) -> Generator[list[Call], None, tuple[Array, list[Array]]]:
-        """Yields the engine's calls, those in a list together; returns output and final states.
-
-        `into` is an array for the output, of its shape and the engine's dtype. Each cell of a stack goes over the whole
-        sequence: at a masked step it does not matter what the layer below gave, so the numbers are those of going step
-        by step.
-        """
-        cells = self.engine_cells
-        if cells is None:
-            leaves = nest.flatten(self.get_initial_state(len(x))) if states is None else states
-            begin = nest.pack(self.get_initial_state(1), leaves)
-            output, after = run_cell(
-                self.cell,
-                x,
-                begin,
-                keep,
-                training,
-                go_backwards=self.go_backwards,
-                return_sequences=self.return_sequences,
-                zero_output_for_mask=self.zero_output_for_mask,
+    def program_within_call(self, cells: list[SimpleRNNCell], training: bool) -> CallProgram:
+        """The program that `call` runs, also in a custom subclass, of cells that the engine knows."""
+        facts = (
+            training and [(cell.dropout, cell.recurrent_dropout) for cell in cells],
+            cells,
+            [cell.kernel.shape for cell in cells],
+            self.return_sequences,
+            self.return_state,
+            self.stateful,
+            self.go_backwards,
+            self.zero_output_for_mask,
+        )
+        known = self._known_program
+        if known is None or known.made_for != facts:
+            known = program_of(
+                self,
+                (None, None, cells[0].kernel.shape[0]),
+                ENGINE,
+                dtype=cells[0].dtype_policy.engine_dtype,
+                state_sizes=[cell.units for cell in cells],
+                training=training,
+                within_its_call=True,
             )
-            return output, nest.flatten(after)
-        stages = self._stages(cells, x, states, keep, training, into)
-        yield from calls_of(stages, cells[0].cast(x), masked=keep is not None)
-        wanted = stages if self.return_state or self.stateful else []
-        last_output = stages[-1].output
-        assert last_output is not None  # all stages have been called
-        return last_output, [stage.state for stage in wanted if stage.state is not None]
+            known.made_for = facts
+            vars(self)["_known_program"] = known
+        return known
 
-    def _stages(
-        self,
-        cells: list[SimpleRNNCell],
-        x: Array,
-        states: list[Array] | None,
-        keep: Array | None,
-        training: bool,
-        into: Array | None,
-    ) -> list[Stage]:
-        stages = []
-        batch, timesteps, features = x.shape
-        for index, cell in enumerate(cells):
-            last, plan = index == len(cells) - 1, cell.plan()
-            if features != plan.features:
-                raise ValueError(f"sequences must have {plan.features} features, as the kernel has, got {features}")
-            in_dropout, recurrent_dropout = cell.draw_dropout_masks(batch, plan.features) if training else (None, None)
-            backwards = self.go_backwards and index == 0  # what is above gets its input in the order of processing
-            stage = Stage(
-                plan,
-                batch,
-                timesteps,
-                whole=self.return_sequences or not last,
-                output=into if last else None,
-                begin=None if states is None else cell.checked_state(states[index], batch),
-                state=np.empty((batch, plan.units), plan.dtype) if self.return_state or self.stateful else None,
-                options={
-                    "mask": keep if keep is None or backwards or not self.go_backwards else keep[:, ::-1],
-                    "zero_output_for_mask": self.zero_output_for_mask and last,
-                    "go_backwards": backwards,
-                    "input_dropout": in_dropout,
-                    "recurrent_dropout": recurrent_dropout,
-                },
-            )
-            stages.append(stage)
-            features = plan.units
-        return stages
+    def made_program(self, target: Target, shape: Shape, made_at: int) -> CallProgram:
+        sizes = nest.flatten(self.state_size)
+        reason = why_not(self)
+        if reason is not None:
+            raise NotLoweredError(reason)
+        return program_of(self, shape, target, state_sizes=sizes, made_at=made_at)
 
-    def finished(self, output: Array, states: list[Array]) -> Any:
-        """What a call returns, in the layer's dtype; a stateful layer has its new states from here on."""
+    def _walked(self, x: Array, states: list[Array] | None, keep: Array | None, training: bool) -> Any:
+        """What a call returns, timestep by timestep in Python."""
+        leaves = nest.flatten(self.get_initial_state(len(x))) if states is None else states
+        output, after = run_cell(
+            self.cell,
+            x,
+            nest.pack(self.get_initial_state(1), leaves),
+            keep,
+            training,
+            go_backwards=self.go_backwards,
+            return_sequences=self.return_sequences,
+            zero_output_for_mask=self.zero_output_for_mask,
+        )
         output = self.returned(output)
-        if not (self.stateful or self.return_state):
-            return output
-        packed = nest.pack(self.get_initial_state(1), [self.returned(state) for state in states])
+        packed = nest.pack(self.get_initial_state(1), [self.returned(state) for state in nest.flatten(after)])
         if self.stateful:
             self.carry(packed)
         return (output, *packed) if self.return_state else output

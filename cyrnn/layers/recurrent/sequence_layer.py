@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike
 from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.symbolic import KerasTensor
 
 
-class SequenceLayer(Layer):
+class SequenceLayer(ProgramLayer):
     """Base of `RNN` and `Bidirectional`. Sequences are (batch, timesteps, ...), or time-major where a layer says so."""
 
     return_sequences: bool
@@ -38,7 +39,16 @@ class SequenceLayer(Layer):
         mask: ArrayLike | None = None,
         training: bool = False,
     ) -> Any:
-        return super().__call__(sequences, initial_state=initial_state, mask=mask, training=training)
+        program = self._program
+        if program is not None and not training:
+            states = self.states if initial_state is None else initial_state
+            result = program.bound.call(sequences, mask, states)
+            if result is not None:
+                return result if program.is_plain else program.finished(result)
+        result = Layer.__call__(self, sequences, initial_state=initial_state, mask=mask, training=training)
+        if isinstance(sequences, np.ndarray) and sequences.ndim == 3:
+            self.program_for(sequences.shape)
+        return result
 
     def call_checked(self, x: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
         if self.time_major and mask is not None:

@@ -13,10 +13,9 @@ from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, objects, random, regularizers
 from cyrnn.arrays import converted
-from cyrnn.engine import plan as engine
-from cyrnn.engine import threads
+from cyrnn.engine.program import ABSENT, INPUT, STATE, Bound, Program, structure_now
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
-from cyrnn.layers.base.engine_layer import EngineLayer
+from cyrnn.layers.base.engine_layer import EngineLayer, cell_program
 from cyrnn.layers.base.programs.arguments import Factors
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
@@ -52,6 +51,8 @@ class SimpleRNNCell(EngineLayer):
     kernel = Weight()
     recurrent_kernel = Weight()
     bias = Weight()
+
+    _step: Bound | None = None  # the program of a call in inference, if it has been called; it may be out of date
 
     def __init__(
         self,
@@ -128,26 +129,36 @@ class SimpleRNNCell(EngineLayer):
     # ------------------------------------------------------------ one step
 
     def __call__(self, sequence: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:
-        result = None if training else self._called_the_short_way(sequence, states)
-        return super().__call__(sequence, states, training=training) if result is None else result
+        bound = self._step
+        if bound is not None and not training:
+            output = bound.call(sequence, None, states)
+            if output is not None:
+                return _with_state(output, isinstance(states, (list, tuple)))
+        made_at = structure_now()
+        result = super().__call__(sequence, states, training=training)
+        if (bound is None or not bound.up_to_date) and self._is_one_step:
+            vars(self)["_step"] = Bound(self._program, (self._slot,), _STEP, (), made_at)
+        return result
 
-    def inner_call(self, inputs: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:
-        ours = type(self).__call__ is SimpleRNNCell.__call__
-        result = self._called_the_short_way(inputs, states) if ours and not training else None
-        return super().inner_call(inputs, states, training=training) if result is None else result
+    @property
+    def _is_one_step(self) -> bool:
+        """Whether a call is what its program computes, and nothing else."""
+        policy, cls = self.dtype_policy, type(self)
+        return (
+            self.built
+            and cls.call is SimpleRNNCell.call
+            and cls._override is None
+            and self.activity_regularizer is None
+            and policy.compute_dtype == policy.engine_dtype
+            and activations.engine_name(self.activation) is not None
+        )
 
-    def _called_the_short_way(self, sequence: Any, states: Any) -> tuple[Array, Any] | None:
-        """Output and states, where it takes one call of the plan and arrays that fit; else None."""
-        if type(self).call is not SimpleRNNCell.call or self.activity_regularizer is not None:
-            return None
-        plan = self.whole_plan()
-        if plan is None or plan.dtype != self.dtype_policy.compute_dtype:
-            return None
-        listed = isinstance(states, (list, tuple))
-        if listed and not states:
-            return None
-        output = plan.step(sequence, states[0] if listed else states, threads.get_num_threads)
-        return None if output is None else _with_state(output, listed)
+    @property
+    def _program(self) -> Program:
+        return cell_program(self.dtype_policy.engine_dtype.name, *self.kernel.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_step": None}
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         x = super().checked_inputs(inputs)
@@ -156,22 +167,16 @@ class SimpleRNNCell(EngineLayer):
         return x
 
     def call(self, sequence: Array, states: Any, training: bool = False) -> tuple[Array, Any]:
-        plan = self.plan()
-        listed = isinstance(states, (list, tuple))
+        listed, features = isinstance(states, (list, tuple)), self.kernel.shape[0]
         if listed and not states:
             raise LengthError("states must hold an array (batch, units), got an empty list")
         state = self.checked_state(states[0] if listed else states, len(sequence))
-        if sequence.shape[1] != plan.features:
-            raise ValueError(f"sequence must have {plan.features} features, as the kernel has, got {sequence.shape[1]}")
-        output = np.empty((len(sequence), self.units), plan.dtype)
-        call = plan.call(
-            sequence[:, None],
-            initial_state=state,
-            input_dropout=self.get_dropout_mask(sequence) if training else None,
-            recurrent_dropout=self.get_recurrent_dropout_mask(state) if training else None,
-            state=output,
-        )
-        engine.run([call], threads.get_num_threads())
+        if sequence.shape[1] != features:
+            raise ValueError(f"sequence must have {features} features, as the kernel has, got {sequence.shape[1]}")
+        factors: tuple[Array | None, Array | None] = (None, None)
+        if training:
+            factors = self.get_dropout_mask(sequence), self.get_recurrent_dropout_mask(state)
+        output = self.run_program(self._program, sequence, state, *factors)
         return _with_state(self.returned(self.activated(output)), listed)
 
     def checked_state(self, state: ArrayLike, batch: int) -> Array:
@@ -288,6 +293,9 @@ class SimpleRNNCell(EngineLayer):
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
         }
+
+
+_STEP = ((INPUT, 0), (STATE, 0), (ABSENT, 0), (ABSENT, 0))
 
 
 def _with_state(output: Array, listed: bool) -> tuple[Array, Any]:

@@ -86,7 +86,7 @@ class Carried(Layer):
 
     def carry_flat(self, states: Sequence[Array]) -> None:
         """As `carry`, with one array for each state, in order."""
-        self.carry(nest.pack(self.get_initial_state(1), states))
+        self.carry(nest.pack(self.get_initial_state(1), [self.returned(state) for state in states]))
 
     def reset_state(self, states: Any = None, batch_index: int | ArrayLike | None = None) -> None:
         """Set the states that a stateful layer carries, all of them or those of some rows.

@@ -1,8 +1,9 @@
-"""The program of one layer that is called with arrays, without a model around it."""
+"""The program of one layer, or of a whole model, as a call with arrays takes it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from typing import Any
+
+import numpy as np
 
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape
@@ -14,50 +15,77 @@ from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Outside
 
-INPUTS = "inputs"  # the place of the layer's input, and of its mask
+INPUTS = "inputs"  # the place of a layer's input, and of its mask
 
 
-@dataclass(frozen=True)
-class LayerProgram:
-    """The program of a layer's call.
+class CallProgram:
+    """The program of a call.
 
     Parameters
     ----------
     lowered : Lowered
-        The program. Its inputs are at the place `INPUTS`, the initial states at the places 0, 1, ...
+        The program.
     results : structure of int
         What the call returns: for each array the number of the output.
+    target : Target
+        What the program was made for.
+    inputs, states : sequence of places
+        The places of the call's inputs and initial states.
+    made_at : int
+        `structure_now` before the program was made.
+    lengths : tuple of int
+        The lengths that the second axes of the inputs must have; -1 for any.
     """
 
-    lowered: Lowered
-    results: Any
+    def __init__(
+        self,
+        lowered: Lowered,
+        results: Any,
+        target: Target,
+        inputs: Sequence[Hashable],
+        states: Sequence[Hashable],
+        made_at: int,
+        lengths: tuple[int, ...] = (),
+    ) -> None:
+        self.lowered = lowered
+        self.results = results
+        self.target = target
+        self.inputs = inputs
+        self.states = states
+        # What the engine calls with arrays; None for a program that it does not know all of.
+        self.bound: Any = None if lowered.warnings else lowered.bound(target, inputs, states, made_at, lengths)
+        count = len(nest.leaves(results))
+        in_order = results == (0 if count == 1 else tuple(range(count)))
+        self.is_plain = in_order and not lowered.carried  # the results are those of the engine
+        self.made_for: Any = None
+
+    def is_for(self, wanted: Any, structure: int) -> bool:
+        """Whether it is the program for this, and the structure is still what it was made of."""
+        return self.made_for == wanted and self.bound is not None and self.bound.up_to_date
 
     def run(
-        self,
-        target: Target,
-        inputs: Any,
-        mask: Any = None,
-        initial_state: Sequence[Array] = (),
-        nominal_batch: int = 0,
+        self, inputs: Any, mask: Any = None, initial_state: Sequence[Array | None] = (), nominal_batch: int = 0
     ) -> Any:
-        """What the layer returns. A layer that carries states has new ones then.
+        """What the call returns. Layers that carry states have new ones then.
 
         Raises
         ------
         UnfitError
             If the arrays do not fit, whatever is wrong with them. Nothing has changed then.
         """
-        values: dict[Any, tuple[Any, Any]] = {INPUTS: (inputs, mask)}
-        values |= {number: (self._state(initial_state, number), None) for number in self._places}
-        outputs = self.lowered.run(values, target, nominal_batch)
-        return nest.mapped(lambda number: outputs[number], self.results)
+        values: dict[Any, tuple[Any, Any]] = {self.inputs[0]: (inputs, mask)}
+        given = initial_state or [None] * len(self.states)
+        values |= {place: (state, None) for place, state in zip(self.states, given, strict=True)}
+        return self._structured(self.lowered.run(values, self.target, nominal_batch))
 
-    @property
-    def _places(self) -> list[int]:
-        return [place for place in self.lowered.places if isinstance(place, int)]
+    def finished(self, outputs: Any) -> Any:
+        """What the call returns, of what the bound program did; layers that carry states take theirs."""
+        arrays = list(outputs) if isinstance(outputs, tuple) else [outputs]
+        self.lowered.carry(arrays)
+        return self._structured(arrays)
 
-    def _state(self, initial_state: Sequence[Array], number: int) -> Array | None:
-        return initial_state[number] if initial_state else None
+    def _structured(self, arrays: list[Array]) -> Any:
+        return arrays[self.results] if type(self.results) is int else nest.mapped(arrays.__getitem__, self.results)
 
 
 def program_of(
@@ -65,9 +93,12 @@ def program_of(
     shape: Shape,
     target: Target,
     *,
+    dtype: np.dtype[Any] | None = None,
     state_sizes: Sequence[int] = (),
     training: bool = False,
-) -> LayerProgram:
+    within_its_call: bool = False,
+    made_at: int = 0,
+) -> CallProgram:
     """The program of a layer that is called alone.
 
     Parameters
@@ -78,22 +109,30 @@ def program_of(
         That of its input, the batch first. The length of axis 1 may be None where there are timesteps.
     target : Target
         What makes the program.
+    dtype : dtype, optional
+        What it computes in; default: what the layer does.
     state_sizes : sequence of int
         The sizes of the initial states that a call may bring: then they are inputs, zeros where a call brings none. A
         layer that carries states begins with those that it carries unless they are given here.
     training : bool
         Whether the layer is in training.
+    within_its_call : bool
+        Whether the layer's own `call` runs the program. That does what the engine does not: it rounds, and applies what
+        a custom subclass has.
+    made_at : int
+        `structure_now`, before anything was read that the program depends on.
 
     Raises
     ------
     NotLoweredError
         If the layer cannot be ops, with the reason.
     """
-    dtype = layer.dtype_policy.engine_dtype
-    lowering = Lowering(target.program(dtype.name), dtype)
+    dtype = layer.dtype_policy.engine_dtype if dtype is None else dtype
+    lowering = Lowering(target.program(dtype.name), dtype, within_its_call)
     lowering.check(layer)
     inputs, mask = Outside(INPUTS, shape), Outside(INPUTS, shape, is_mask=True, optional=True)
-    states = [Outside(number, (None, size), optional=True) for number, size in enumerate(state_sizes)]
+    places = list(range(len(state_sizes)))
+    states = [Outside(place, (None, size), optional=True) for place, size in zip(places, state_sizes, strict=True)]
     options = {"initial_state": states} if states else {}
     outputs = layer.lower(lowering, inputs, mask, training, **options)  # type: ignore[attr-defined]
     if isinstance(outputs, Outside):
@@ -101,4 +140,4 @@ def program_of(
     results = nest.mapped(lowering.result, outputs)
     if isinstance(results, Passed):
         raise NotLoweredError("it returns its input")
-    return LayerProgram(lowering.finish(), results)
+    return CallProgram(lowering.finish(), results, target, [INPUTS], places, made_at)

@@ -151,6 +151,8 @@ def gathered(arguments: Sequence[Argument], values: Values) -> tuple[Array | Non
     """The inputs of the program, in order. Raises UnfitError where a call's arrays cannot be its inputs."""
     drawn: dict[Factors, tuple[Array | None, Array | None]] = {}
     found = [None if isinstance(argument, Dropout) else _read(argument, values) for argument in arguments]
+    if any(array is not None and array.ndim == 0 for array in found):
+        raise UnfitError("there is an array without a batch axis")
     batch = next((len(array) for array in found if array is not None), 0)
     for index, argument in enumerate(arguments):
         if isinstance(argument, Dropout):

@@ -1,6 +1,8 @@
 """What the layers need of the engine: a builder of programs, and the weights of a slot made ready for it."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,6 +81,10 @@ class Program(Protocol):
     def permute(self, x: View, out: View, lengths: Sequence[int], order: Sequence[int]) -> None: ...
     def output(self, view: View, shape: Sequence[int] | None = None) -> None: ...
     def finish(self) -> None: ...
+    @property
+    def ops(self) -> int: ...
+    @property
+    def computes(self) -> bool: ...
     def run(
         self,
         slots: tuple[Any, ...],
@@ -112,3 +118,27 @@ def slot_of(layer: Layer) -> Slot:
 
 
 ENGINE = Target(RecordedProgram, slot_of)
+
+_target: ContextVar[Target | None] = ContextVar("target", default=ENGINE)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Context manager: within it there are no programs. Python calls each layer."""
+    with lowering_to(None):
+        yield
+
+
+@contextlib.contextmanager
+def lowering_to(target: Target | None) -> Iterator[None]:
+    """Context manager: within it layers are lowered to programs of this target."""
+    token = _target.set(target)
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
+def current_target() -> Target | None:
+    """What layers are lowered to; None if Python calls each of them."""
+    return _target.get()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn.engine.program import CARRIED, INPUT, MASK, STATE, Bound
+from cyrnn.engine.program import Program as EngineProgram
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.arguments import Argument, Mask, Numbers, State, Tokens, Values, gathered
@@ -61,7 +62,12 @@ class Lowered:
         return True
 
     def bound(
-        self, target: Target, inputs: Sequence[Hashable], states: Sequence[Hashable] = (), made_at: int = 0
+        self,
+        target: Target,
+        inputs: Sequence[Hashable],
+        states: Sequence[Hashable] = (),
+        made_at: int = 0,
+        lengths: tuple[int, ...] = (),
     ) -> Bound | None:
         """The program with its slots, as the engine calls it with arrays.
 
@@ -73,6 +79,8 @@ class Lowered:
             The places that the call's inputs and initial states come to, in their order.
         made_at : int
             `structure_now` before the program was made.
+        lengths : tuple of int
+            The lengths that the second axes of the inputs must have; -1 for any.
 
         Returns
         -------
@@ -93,9 +101,10 @@ class Lowered:
                 sources.append((MASK, inputs.index(argument.place)))
             else:
                 return None
+        if not isinstance(self.program, EngineProgram):
+            return None
         slots = tuple(target.slot(layer) for layer in self.slots)
-        program: Any = self.program  # the engine's own
-        return Bound(program, slots, tuple(sources), tuple(carriers), made_at)
+        return Bound(self.program, slots, tuple(sources), tuple(carriers), made_at, lengths)
 
     def run(self, values: Values, target: Target, nominal_batch: int = 0) -> list[Array]:
         """Run the program with what a call has at its places, and let the layers carry their new states.
@@ -119,23 +128,34 @@ class Lowered:
             If the arrays do not fit. Nothing has changed then.
         """
         arrays = self._computed(values, target, nominal_batch) if self.outputs else []
-        for layer, numbers in self.carried:
-            _carrying(layer).carry_flat([arrays[number] for number in numbers])
+        self.carry(arrays)
         for text, place in self.warnings:
             if place is None or values[place][1] is not None:
                 warnings.warn(text, stacklevel=2)
         return arrays
 
     def _computed(self, values: Values, target: Target, nominal_batch: int) -> list[Array]:
-        slots = tuple(target.slot(layer) for layer in self.slots)
         inputs = gathered(self.arguments, values)
-        results = self.program.run(slots, inputs, nominal_batch)
+        results = self._results(inputs, target, nominal_batch)
         if results is None:  # the engine reads axes that lie like one
             inputs = tuple(None if array is None else np.ascontiguousarray(array) for array in inputs)
-            results = self.program.run(slots, inputs, nominal_batch)
+            results = self._results(inputs, target, nominal_batch)
         if results is None:
             raise UnfitError("the inputs do not fit the program")
         return list(results) if isinstance(results, tuple) else [results]
+
+    def _results(self, inputs: tuple[Array | None, ...], target: Target, nominal_batch: int) -> Any:
+        """What the program returns; it is run again where weights were replaced after they had been made ready."""
+        while True:
+            slots = tuple(target.slot(layer) for layer in self.slots)
+            results = self.program.run(slots, inputs, nominal_batch)
+            if results is not None or all(getattr(slot, "packed", slot) is not None for slot in slots):
+                return results
+
+    def carry(self, arrays: list[Array]) -> None:
+        """Let the layers carry the states that are among the outputs."""
+        for layer, numbers in self.carried:
+            _carrying(layer).carry_flat([arrays[number] for number in numbers])
 
 
 def _carrying(layer: Layer) -> Any:

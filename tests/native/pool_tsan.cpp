@@ -124,6 +124,7 @@ struct Layer {
     explicit Layer(const cyrnn::Engine &engine) {
         prepared.engine = &engine;
         prepared.f32.units = units, prepared.f32.features = features, prepared.f32.depth = units + features;
+        prepared.f32.gates = 1, prepared.f32.carried = units;
     }
 };
 

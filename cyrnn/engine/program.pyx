@@ -39,7 +39,7 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISWRITEABLE(numpy.ndarray array)
 
 cdef enum:
-    most = 64        # inputs, outputs, slots or timelines of a program
+    most = 1024      # inputs, outputs, slots or timelines of a program
     most_axes = 32   # of an array
 
 cdef ptrdiff_t most_timesteps = 1 << 40  # by which timelines may differ

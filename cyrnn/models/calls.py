@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import numpy as np
+
 from cyrnn import objects
 from cyrnn.engine.program import structure_now
+from cyrnn.layers.base import nest
 from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.alone import CallProgram
@@ -54,17 +57,19 @@ class ModelOfCalls(ModelOfLayers):
         result = whole.bound.call(inputs, mask)
         return result if result is None or whole.is_plain else whole.finished(result)
 
-    def note_program(self) -> None:
-        """Find the program of the whole model, if it is one, after something has changed that it depends on."""
+    def note_program(self, inputs: Any) -> None:
+        """Find the program of the whole model, if it is one, after a call that could not take it."""
+        if not all(isinstance(array, np.ndarray) for array in nest.leaves(inputs)):
+            return
         now, whole = structure_now(), self._whole
         known = (whole is not None and whole.bound.up_to_date) or self._parts_at == now
         if known or not self.built or type(self)._override is not None or executor.current_target() is None:
             return
-        inputs, lengths = self.known_inputs()
+        places, lengths = self.known_inputs()
         found = None
         for masked in (True, False):
-            if inputs is not None and found is None:
-                found = self.partition(inputs, None, masked=masked).whole(now, lengths)
+            if places is not None and found is None:
+                found = self.partition(places, None, masked=masked).whole(now, lengths)
         vars(self).update(_whole=found, _parts_at=now if found is None else -1)
 
     def known_inputs(self) -> tuple[Any, tuple[int, ...]]:

@@ -272,7 +272,7 @@ class Functional(ModelOfCalls, Model):
         result = None if training else self.through_program(self._feed.in_order(inputs), mask)
         if result is None:
             result = super().__call__(inputs, training=training, mask=mask)
-            self.note_program()
+            self.note_program(inputs)
         return result
 
     def known_inputs(self) -> tuple[Any, tuple[int, ...]]:

@@ -22,6 +22,9 @@ from cyrnn.layers.base.symbolic import Operation
 from cyrnn.models.executor import Call, Place, Runnable, filled, masks_of, places_of
 from cyrnn.models.parts import Partition, ProgramPart
 
+_MOST_CALLS = 200  # of a program
+_MOST_INNER_CALLS = 2000  # that take the place of calls of models
+
 Known = dict[Place, tuple[Any, Any]]  # for each place its value in the program, and that of its mask
 
 
@@ -51,7 +54,7 @@ def partition(
     masks_wanted : bool
         Whether the masks of the outputs are asked for.
     """
-    flat, outputs = _flattened(calls, outputs)
+    flat, outputs = _flattened(calls, outputs, [_MOST_INNER_CALLS])
     counts = Counter(call.layer for call in flat)
     for call in flat:
         call.shared = call.shared or counts[call.layer] > 1
@@ -70,8 +73,11 @@ def undivided(calls: Sequence[Call], inputs: Sequence[Place], outputs: Any) -> P
 # ---------------------------------------------------------------- models in models
 
 
-def _flattened(calls: Sequence[Call], outputs: Any) -> tuple[list[Call], Any]:
-    """The calls with those of models replaced by what these call, and the places of the outputs then."""
+def _flattened(calls: Sequence[Call], outputs: Any, room: list[int]) -> tuple[list[Call], Any]:
+    """The calls with those of models replaced by what these call, and the places of the outputs then.
+
+    `room` holds how many more calls there may be. Models that call models, which call models, may have any number.
+    """
     found: list[Call] = []
     place: dict[Place, Any] = {}
 
@@ -81,11 +87,12 @@ def _flattened(calls: Sequence[Call], outputs: Any) -> tuple[list[Call], Any]:
     for call in calls:
         args, options, mask = nest.mapped(moved, (call.args, call.options, call.mask))
         call = Call(call.layer, args, call.outputs, call.training, options, mask, call.alone, call.shared)
-        inner = _inner_calls(call)
+        inner = _inner_calls(call) if room[0] > 0 else None
         if inner is None:
             found.append(call)
             continue
-        inside, returned = _flattened(*inner)
+        room[0] -= len(inner[0])
+        inside, returned = _flattened(*inner, room)
         for part in inside:
             part.shared = part.shared or call.shared
         found += inside
@@ -160,10 +167,10 @@ class _Division:
         known, lowering, taken = dict(self.outside), None, list[Call]()
         waiting: set[int] = set()
         for call in self.rest:
-            if call not in self.reasons and self._ready(call, known, waiting):
-                dtype = self._dtype(call)
-                lowering = lowering if taken else Lowering(self.target.program(dtype.name), dtype)
-                assert lowering is not None  # the first call makes it
+            if call not in self.reasons and len(taken) < _MOST_CALLS and self._ready(call, known, waiting):
+                if lowering is None or not taken:
+                    dtype = self._dtype(call)
+                    lowering = Lowering(self.target.program(dtype.name), dtype)
                 try:
                     _lower(lowering, call, known)
                     self._check_comparison(call, known)
@@ -188,8 +195,10 @@ class _Division:
     def _check_comparison(self, call: Call, known: Known) -> None:
         """Raises NotLoweredError for a comparison that is more than half of a mask: no op computes it."""
         for place in call.fills:
+            if not isinstance(known[place][0], Compared):
+                continue
             readers = [part for part in self.rest if place in part.needs]
-            if isinstance(known[place][0], Compared) and (place in self.ends or not all(map(_makes_mask, readers))):
+            if place in self.ends or not all(map(_makes_mask, readers)):
                 del known[place]
                 raise NotLoweredError("the engine has no op for a comparison alone")
 

@@ -175,7 +175,7 @@ class Sequential(ModelOfCalls, Model):
         result = None if training else self.through_program(inputs, mask)
         if result is None:
             result = super().__call__(inputs, mask=mask, training=training)
-            self.note_program()
+            self.note_program(inputs)
         return result
 
     def known_inputs(self) -> tuple[Any, tuple[int, ...]]:

@@ -395,11 +395,15 @@ def test_read_only_outputs_are_refused():
         Plan(K, R, B, "tanh").call(X, outputs=out)
 
 
-def test_a_plan_cannot_be_made_empty_changed_or_pickled():
+def test_a_plan_cannot_be_made_empty_or_changed_and_is_pickled_with_its_weights():
     plan = Plan(K, R, B, "tanh")
     with pytest.raises(TypeError):
         Plan.__new__(Plan)
     with pytest.raises(AttributeError):
         plan.units = 3
-    with pytest.raises(TypeError):
-        pickle.dumps(plan)
+    again = pickle.loads(pickle.dumps(plan))
+    x = rng.standard_normal((2, 3, plan.features)).astype(plan.dtype)
+    got, expected = (np.empty((2, 3, plan.units), plan.dtype) for _ in range(2))
+    engine.run([again.call(x, outputs=got)])
+    engine.run([plan.call(x, outputs=expected)])
+    np.testing.assert_array_equal(got, expected)

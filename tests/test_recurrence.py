@@ -402,7 +402,7 @@ def test_a_plan_cannot_be_made_empty_or_changed_and_is_pickled_with_its_weights(
     with pytest.raises(AttributeError):
         plan.units = 3
     again = pickle.loads(pickle.dumps(plan))
-    x = rng.standard_normal((2, 3, plan.features)).astype(plan.dtype)
+    x = np.random.default_rng(0).standard_normal((2, 3, plan.features)).astype(plan.dtype)
     got, expected = (np.empty((2, 3, plan.units), plan.dtype) for _ in range(2))
     engine.run([again.call(x, outputs=got)])
     engine.run([plan.call(x, outputs=expected)])

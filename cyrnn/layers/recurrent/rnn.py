@@ -243,7 +243,7 @@ class RNN(Carried, Predicts, SequenceLayer):
 
     def check_lowered(self, lowering: Lowering, inputs: Any, initial_state: Any) -> list[SimpleRNNCell]:
         """The cells, which become an op each over these inputs. Raises NotLoweredError where they cannot."""
-        if self.time_major:
+        if self.time_major and not lowering.within_a_call:
             raise NotLoweredError("its sequences have the batch on their second axis")
         features = lowering.shape_of(inputs, 3, "batch, timesteps, features")[2]
         for part in self.cell.layers_within() if isinstance(self.cell, Layer) else ():

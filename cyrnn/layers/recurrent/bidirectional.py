@@ -319,7 +319,7 @@ def _renamed(layer: RNN, prefix: str, **changes: Any) -> Any:
 
 def _is_of_the_engine(layer: RNN, dtype: np.dtype) -> bool:
     """Whether the engine computes in this dtype all that a call of the layer does."""
-    ours = type(layer).call is RNN.call and type(layer).__call__ is RNN.__call__ and not layer.time_major
+    ours = type(layer).call is RNN.call and type(layer).__call__ is RNN.__call__
     return (
         ours
         and layer.activity_regularizer is None

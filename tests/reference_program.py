@@ -311,7 +311,7 @@ class Program(Ops):
 
     @property
     def computes(self) -> bool:
-        return any(name not in ("copy", "reshaped") for name in self.names)
+        return not set(self.names) <= {"copy", "select", "take", "reshape", "permute"}
 
     def finish(self) -> None:
         self._open()

@@ -211,8 +211,8 @@ def dot(length, x_inner, y_inner):
 
     def expected(a):
         sides = [part.reshape(*a.x.shape[:2], -1, length, inner) for part, inner in ((a.x, x_inner), (a.y, y_inner))]
-        product = np.einsum("btoki,btpkj->btoipj", *(side.astype(float) for side in sides))
-        return product.reshape(*a.x.shape[:2], -1).astype(a.x.dtype)
+        product = np.einsum("btoki,btpkj->btoipj", *sides)
+        return product.reshape(*a.x.shape[:2], -1)
 
     return Case(add, expected)
 
@@ -587,6 +587,18 @@ def test_transposed():
     program.finish()
     x = arrays(200, 9).x
     assert np.array_equal(program.run((), (x,)), x.swapaxes(1, 2))
+
+
+def test_a_long_product():
+    """Of vectors longer than the parts that are added up side by side."""
+    for dtype in DTYPES:
+        program, rng = Program(dtype), np.random.default_rng(0)
+        x, y, out = program.input("number", None, 3 * 21), program.input("number", None, 21), program.buffer(None, 3)
+        program.dot(x, y, out, 21)
+        program.output(out)
+        program.finish()
+        a, b = rng.standard_normal((4, 3, 21)).astype(dtype), rng.standard_normal((4, 21)).astype(dtype)
+        np.testing.assert_allclose(program.run((), (a, b)), np.einsum("nik,nk->ni", a, b), rtol=1e-5, atol=1e-5)
 
 
 def test_axes_in_any_order():

@@ -464,7 +464,7 @@ CUTS = {
     "no op": (lambda: layers.ActivityRegularization(), "the engine has no op for ActivityRegularization"),
     "numbers of an activation": (lambda: layers.LeakyReLU(float("inf")), "the engine has no op for negative_slope=inf"),
     "axes": (lambda: layers.UnitNormalization(axis=1), r"the engine has this op for the last axes, not for \[1\]"),
-    "calls for each timestep": (lambda: layers.TimeDistributed(layers.Flatten()), "its layer is a Flatten"),
+    "calls for each timestep": (lambda: layers.TimeDistributed(Doubled()), "its layer is a Doubled"),
 }
 
 

@@ -164,7 +164,7 @@ def masks_of(x, rng):
 
 # The engine's programs give the bits of the layers; BLAS rounds by the shape of a product, and may be taken here.
 BITS = plan.engine() != "blas" and plan.isa() != "generic"
-# Alone these compute with NumPy, which adds up in another order, or has other formulas.
+# The `call` of these computes with NumPy, which adds up in another order, or has other formulas than their ops.
 ROUND_OTHERWISE = (
     layers.LayerNormalization,
     layers.Normalization,

@@ -179,10 +179,18 @@ private:
             for (std::ptrdiff_t inner = 0; inner < axis.inner; ++inner) f(elements + outer + inner);
     }
 
+    // In parts, which are vectors where both lie side by side.
     T product(const T *a, const T *b) const {
-        double sum = 0;
-        for (std::ptrdiff_t k = 0; k < x_axis.length; ++k) sum += double(a[k * x_axis.inner]) * double(b[k * y_axis.inner]);
-        return T(sum);
+        constexpr std::ptrdiff_t parts = 8;
+        const std::ptrdiff_t length = x_axis.length;
+        T sums[parts]{}, sum{};
+        std::ptrdiff_t k = 0;
+        if (x_axis.inner == 1 && y_axis.inner == 1)
+            for (; k + parts <= length; k += parts)
+                for (std::ptrdiff_t part = 0; part < parts; ++part) sums[part] += a[k + part] * b[k + part];
+        for (; k < length; ++k) sum += a[k * x_axis.inner] * b[k * y_axis.inner];
+        for (const T part : sums) sum += part;
+        return sum;
     }
 
     const Axis x_axis, y_axis;

@@ -20,7 +20,6 @@ from cyrnn.layers.base.arguments import (
     checked_sizes,
     known_axis,
 )
-from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
@@ -86,6 +85,7 @@ class ReLU(ProgramLayer):
     """
 
     supports_masking = True
+    lowers_timesteps = True
 
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
@@ -113,7 +113,7 @@ class ReLU(ProgramLayer):
 
 
 @objects.register("keras.layers")
-class ThresholdedReLU(Layer):
+class ThresholdedReLU(ProgramLayer):
     """The inputs above `theta`, zero elsewhere. Keras 2 had it; in Keras 3 it is ``ReLU(threshold=theta)``.
 
     Parameters
@@ -125,6 +125,7 @@ class ThresholdedReLU(Layer):
     """
 
     supports_masking = True
+    lowers_timesteps = True
 
     def __init__(self, theta: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -155,6 +156,7 @@ class LeakyReLU(ProgramLayer):
     """
 
     supports_masking = True
+    lowers_timesteps = True
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         if "alpha" in kwargs:
@@ -196,6 +198,7 @@ class PReLU(VectorLayer):
     """
 
     supports_masking = True
+    lowers_timesteps = True
     alpha = Weight()
 
     def __init__(
@@ -276,6 +279,7 @@ class ELU(ProgramLayer):
     """
 
     supports_masking = True
+    lowers_timesteps = True
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -314,6 +318,7 @@ class Softmax(ProgramLayer):
     """
 
     supports_masking = True
+    lowers_timesteps = True
 
     def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

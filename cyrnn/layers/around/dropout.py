@@ -22,6 +22,7 @@ class Disturbing(Layer):
     """Base: a subclass has `disturbed`, for training; `strength` names the argument that is 0 for no noise."""
 
     supports_masking = True
+    lowers_timesteps = True
     strength = "rate"
     rate: float
 

@@ -1,5 +1,6 @@
 """Layers that join several inputs end to end, or multiply them as matrices. Reference: Keras 3."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Deferred, Value, width_of
 
+_LARGEST_PRODUCT = 2**16  # multiply-adds of a row, of which the engine's op takes less time than a call by Python
 _LARGEST_FACTOR = 1e7  # of a vector that is made a unit vector
 
 
@@ -165,6 +167,8 @@ class Dot(Merge):
         if self.normalize and any(inner != 1 for _, inner in forms):
             raise NotLoweredError("the engine normalizes the last axes only")
         length = forms[0][0]
+        if math.prod(n or 0 for n in shape[1:]) * length > _LARGEST_PRODUCT:
+            raise NotLoweredError("a product of so many numbers is left to BLAS")
         rows = [self._lowered_rows(lowering, value, length) for value in values]
         out = lowering.buffer(shape)
         lowering.program.dot(rows[0].view, rows[1].view, out.view, length, *(inner for _, inner in forms))

@@ -19,7 +19,7 @@ from cyrnn.layers.base.arguments import (
     in_native_order,
     known_axis,
 )
-from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
@@ -32,6 +32,7 @@ class Affine(VectorLayer):
     """Base of normalizations that scale by a weight `gamma` and shift by a weight `beta`; each may be left out."""
 
     supports_masking = True
+    lowers_timesteps = True
     gamma = Weight()
     beta = Weight()
 
@@ -197,7 +198,7 @@ class LayerNormalization(Affine):
 
 
 @objects.register("keras.layers")
-class UnitNormalization(Layer):
+class UnitNormalization(ProgramLayer):
     """``x / |x|``, with the Euclidean norm along `axis`; zeros stay zeros.
 
     Parameters
@@ -209,6 +210,7 @@ class UnitNormalization(Layer):
     """
 
     supports_masking = True
+    lowers_timesteps = True
 
     def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from cyrnn import objects
 from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array, Shape, checked_axes, checked_data_format, checked_mask, checked_sizes
-from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
@@ -18,7 +18,7 @@ from cyrnn.layers.base.programs.values import Symbolic, Value
 _AXES = {"channels_last": "batch, timesteps, features", "channels_first": "batch, features, timesteps"}
 
 
-class _OverTime(Layer):
+class _OverTime(ProgramLayer):
     """Base: inputs (batch, timesteps, features), or with "channels_first" (batch, features, timesteps)."""
 
     def __init__(self, data_format: str | None, **kwargs: Any) -> None:

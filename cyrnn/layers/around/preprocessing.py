@@ -22,6 +22,7 @@ class _OfData(VectorLayer):
     """Base: inputs may be nested lists of numbers too."""
 
     supports_masking = True
+    lowers_timesteps = True
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         return self.cast(as_array("inputs", to_numpy("inputs", inputs)))

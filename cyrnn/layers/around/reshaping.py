@@ -57,6 +57,8 @@ class Flatten(Moving):
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
+    lowers_timesteps = True
+
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.data_format = checked_data_format(data_format)
@@ -231,6 +233,7 @@ class Identity(Moving):
     """The inputs as they are, and their mask."""
 
     supports_masking = True
+    lowers_timesteps = True
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

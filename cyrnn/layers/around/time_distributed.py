@@ -1,19 +1,21 @@
 """TimeDistributed: a layer applied to each timestep. Reference: ``keras.layers.TimeDistributed``, Keras 3."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import activations, objects
-from cyrnn.layers.around.activation_layers import Activation
+from cyrnn.layers.around.activation_layers import Activation, Softmax
 from cyrnn.layers.around.core import Dense
 from cyrnn.layers.around.embedding import Embedding
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array
 from cyrnn.layers.base.layer import Layer, accepted, required_arguments
-from cyrnn.layers.base.programs.lowering import Lowering
+from cyrnn.layers.base.programs.called import ProgramLayer
+from cyrnn.layers.base.programs.lowering import Lowering, OfATimestep
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
 
@@ -25,7 +27,7 @@ ROW_BY_ROW = (
 
 
 @objects.register("keras.layers")
-class TimeDistributed(Layer):
+class TimeDistributed(ProgramLayer):
     """Applies a layer to each timestep: inputs (batch, timesteps, ...), outputs (batch, timesteps, ...).
 
     A call takes `mask` (batch, timesteps) and passes it on; the layer gets the mask of its timestep, (batch,), if its
@@ -86,19 +88,24 @@ class TimeDistributed(Layer):
         return self.returned(np.stack(outputs, axis=1))
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """Add the op of the layer, which computes along the last axes, and so each timestep without the others."""
-        shape = lowering.shape_of(inputs)
-        if type(self.layer) not in ROW_BY_ROW:
-            raise NotLoweredError(f"its layer is a {type(self.layer).__name__}, which is called for each timestep")
+        """Add the ops of the layer, which compute each timestep without the others."""
+        shape, inner = lowering.shape_of(inputs), self.layer
+        if type(inner) not in ROW_BY_ROW and not inner.lowers_timesteps:
+            raise NotLoweredError(f"its layer is a {type(inner).__name__}, which is called for each timestep")
         if len(shape) < 3:
             raise NotLoweredError(f"its input must have the axes (batch, timesteps, ...), and has the shape {shape}")
-        lowering.check(self.layer, within=True)
-        inner = self.layer
-        lowering.mask(
-            mask, lowering.tokens(inputs, inner) if isinstance(inner, Embedding) else lowering.numbers(inputs)
-        )
-        out: Value = self.layer.lower(lowering, inputs)  # type: ignore[attr-defined]  # of ROW_BY_ROW
-        return out
+        masked = mask is not None and type(inner) not in ROW_BY_ROW and "mask" in accepted(type(inner).call, mask=mask)
+        if masked and (len(shape) > 3 or isinstance(inner, Softmax)):
+            raise NotLoweredError(f"its layer, a {type(inner).__name__}, gets the mask of each timestep")
+        lowering.check(inner, within=True)
+        if isinstance(inner, Embedding):
+            lowering.mask(mask, lowering.tokens(inputs, inner))
+            return inner.lower(lowering, inputs)
+        x = lowering.numbers(inputs)
+        lowering.mask(mask, x)
+        row = replace(x, shape=_of_a_timestep(x.shape), timeline=None)
+        out = inner.lower(OfATimestep(lowering, x.timeline), row, None, training)  # type: ignore[attr-defined]  # see above
+        return replace(out, shape=(shape[0], shape[1], *out.shape[1:]), timeline=x.timeline, moved=())
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         shape = self.layer.compute_output_shape(_of_a_timestep(tuple(input_shape)))

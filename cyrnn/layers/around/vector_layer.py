@@ -5,10 +5,10 @@ from typing import Any
 
 from cyrnn.engine.plan import Vectors
 from cyrnn.layers.base.arguments import Array
-from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.called import ProgramLayer
 
 
-class VectorLayer(Layer):
+class VectorLayer(ProgramLayer):
     """A layer whose op scales and shifts by vectors that follow from its weights and some attributes."""
 
     _packed_with: tuple[Any, ...] = ()  # the attributes that are part of what the slot has made ready

@@ -27,6 +27,7 @@ class CallableLayer(Buildable):
     supports_masking: bool = False
 
     keeps_training_open: ClassVar[bool] = False  # whether a call's `training` may be None
+    lowers_timesteps: ClassVar[bool] = False  # whether `lower` is right where each timestep is a row of its input
 
     activity_regularizer: Any
     states: Any = None  # that the layer carries from call to call

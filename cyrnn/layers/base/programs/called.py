@@ -12,6 +12,8 @@ from cyrnn.layers.base.programs.alone import CallProgram, program_of
 from cyrnn.layers.base.programs.interface import current_target
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
 
+_KEPT = 16  # shapes of which is known that there are no programs for them
+
 
 class ProgramLayer(Layer):
     """A layer that the engine has ops for: it has a method `lower`.
@@ -22,7 +24,7 @@ class ProgramLayer(Layer):
 
     _program: CallProgram | None = None  # of the last call in inference; it may be out of date
     _known_program: CallProgram | None = None  # that a layer's own `call` has run last
-    _no_program_of: Any = None  # the structure and shape for which there is none
+    _no_programs: tuple[int, frozenset[Any]] = (0, frozenset())  # the structure, and what there are none for in it
 
     def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> Any:
         program = self._program
@@ -47,18 +49,25 @@ class ProgramLayer(Layer):
         target = current_target()
         if target is None:
             return None
-        made_at, rest = structure_now(), (target, (None, None, *shape[2:]) if len(shape) > 2 else (None, *shape[1:]))
-        program = self._program
-        if program is not None and program.is_for(rest, made_at):
+        made_at, known = structure_now(), (None, *shape[1:])
+        shapes = [(None, None, *shape[2:]), known] if len(shape) > 2 else [known]  # some ops must know the timesteps
+        found = (self._program_of((target, shape), made_at) for shape in shapes)
+        return next((program for program in found if program is not None), None)
+
+    def _program_of(self, wanted: tuple[Any, Shape], made_at: int) -> CallProgram | None:
+        """The program for a target and a shape, made if there is one and it is not known."""
+        program, missing = self._program, self._no_programs
+        if program is not None and program.is_for(wanted, made_at):
             return program
-        if self._no_program_of == (made_at, rest):
+        if missing[0] == made_at and wanted in missing[1]:
             return None
         try:
-            program = self.made_program(target, rest[1], made_at)
+            program = self.made_program(*wanted, made_at)
         except NotLoweredError:
-            vars(self)["_no_program_of"] = (made_at, rest)
+            others = missing[1] if missing[0] == made_at and len(missing[1]) < _KEPT else frozenset()
+            vars(self)["_no_programs"] = (made_at, others | {wanted})
             return None
-        program.made_for = rest
+        program.made_for = wanted
         vars(self)["_program"] = program
         return program
 
@@ -70,4 +79,4 @@ class ProgramLayer(Layer):
         return program_of(self, shape, target, made_at=made_at)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_program": None, "_known_program": None, "_no_program_of": None}
+        return {**super().__getstate__(), "_program": None, "_known_program": None, "_no_programs": (0, frozenset())}

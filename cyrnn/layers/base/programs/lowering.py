@@ -284,3 +284,28 @@ class Lowering(Forms):
 
 def _is_mask(value: Symbolic) -> bool:
     return isinstance(value, Deferred) or getattr(value, "is_mask", False) or getattr(value, "kind", "") == MASK
+
+
+class OfATimestep(Lowering):
+    """A lowering as a layer sees it for which each timestep is a row: its values have no timesteps.
+
+    Parameters
+    ----------
+    lowering : Lowering
+        That of the program. They have all in common.
+    timeline : int, optional
+        That of the timesteps.
+    """
+
+    def __init__(self, lowering: Lowering, timeline: int | None) -> None:
+        vars(self).update(vars(lowering))
+        self._of = timeline
+
+    def buffer(self, shape: Sequence[int | None], timeline: int | None = None, kind: str = NUMBER) -> Value:
+        return Value(tuple(shape), self.program.buffer(self._of, width_of(shape, timed=False), kind), None, kind)
+
+    def timeline(self, of: int | None = None, **formula: int) -> int:
+        raise NotLoweredError("a timestep would have timesteps")
+
+    def transposed(self, x: Value, order: Sequence[int]) -> Value:
+        raise NotLoweredError("the axes of a timestep change places")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 import cyrnn
-from cyrnn.engine.plan import Packed, Plan, Slot, Table
+from cyrnn.engine.plan import Packed, Plan, Slot, Table, Vectors
 from cyrnn.engine.recorded import RecordedProgram
 from cyrnn.engine.runner import Runner
 
@@ -78,12 +78,32 @@ class Model:
         self.program.activation(name, x, out, width)
         return out
 
-    def concatenated(self, *parts: int) -> int:
-        widths = [self._views[part][0] for part in parts]
-        out, first = self.buffer(sum(widths), self._views[parts[0]][1]), 0
-        for part, width in zip(parts, widths, strict=True):
-            self.program.copy(part, self.program.columns(out, first, width))
-            first += width
+    def affine(self, x: int) -> int:
+        width, timeline = self._views[x]
+        out = self.buffer(width, timeline)
+        self.program.affine(self._slot(Vectors(*[self._draw(width) for _ in range(3)])), x, out, width)
+        return out
+
+    def layer_norm(self, x: int) -> int:
+        width, timeline = self._views[x]
+        out = self.buffer(width, timeline)
+        self.program.layer_norm(x, out, width, 1e-3)
+        return out
+
+    def merged(self, name: str, *parts: int) -> int:
+        out = self.buffer(*self._views[parts[0]])
+        self.program.merge(name, parts, out)
+        return out
+
+    def joined(self, *parts: int) -> int:
+        out = self.buffer(sum(self._views[part][0] for part in parts), self._views[parts[0]][1])
+        self.program.join(parts, out)
+        return out
+
+    def copied(self, x: int, *, timed: bool) -> int:
+        """The same; at each timestep, if `timed`, where x has none."""
+        out = self.buffer(self._views[x][0], self.time if timed else self._views[x][1])
+        self.program.copy(x, out)
         return out
 
     def reversed(self, view: int) -> int:
@@ -152,7 +172,7 @@ def two_inputs(rng: np.random.Generator, dtype: str = "float32", **options: Any)
     tokens = model.input(1, "token", time=other)
     left = model.recurrent(x, 7, sequences=False)
     right = model.recurrent(model.embedding(tokens, ROWS, 3), 8, sequences=False, mask=model.nonzero(tokens))
-    return model.finished(model.dense(model.concatenated(left, right), 4))
+    return model.finished(model.dense(model.joined(left, right), 4))
 
 
 def drawn_tokens(rng: np.random.Generator, batch: int, timesteps: int) -> np.ndarray:

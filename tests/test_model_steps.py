@@ -1,4 +1,4 @@
-"""Programs of whole models, stepped: the bits of calls, and which programs have no steps. In C: test_model_c.py."""
+"""Programs of whole models, stepped: the bits of calls. From C: test_model_c.py; refused: test_not_steppable.py."""
 
 import copy
 import pickle
@@ -9,8 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from program_models import ROWS, Model, call_from_c, classifier, drawn_tokens, stack, two_inputs
 
-from cyrnn.engine.program import Program
-from cyrnn.engine.runner import NotSteppableError, Runner, model_capsule
+from cyrnn.engine.runner import Runner
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ def test_an_input_without_timesteps_is_given_at_each_step(rng):
     model = Model(rng, engine="simd")
     x, fixed = model.input(4), model.input(3, time=None)
     h = model.recurrent(x, 6, sequences=False)
-    model.finished(model.dense(model.concatenated(h, model.dense(fixed, 5)), 2))
+    model.finished(model.dense(model.joined(h, model.dense(fixed, 5)), 2))
     x, fixed, runner = (
         rng.standard_normal((3, 70, 4)).astype("f"),
         rng.standard_normal((3, 3)).astype("f"),
@@ -123,13 +122,31 @@ def test_an_input_without_timesteps_is_given_at_each_step(rng):
         np.testing.assert_array_equal(outputs[:, t], model.call(x[:, : t + 1].copy(), fixed))
 
 
+def test_an_input_without_timesteps_joins_those_that_have_them(rng):
+    model = Model(rng, engine="simd")
+    x, fixed = model.input(4), model.input(3, time=None)
+    joined = model.joined(x, model.copied(model.dense(fixed, 5), timed=True), fixed)
+    model.finished(model.dense(model.recurrent(joined, 6), 2))
+    x, fixed, runner = (
+        rng.standard_normal((9, 70, 4)).astype("f"),
+        rng.standard_normal((9, 3)).astype("f"),
+        model.runner(9),
+    )
+    expected, outputs = model.call(x, fixed), np.empty((9, 70, 2), "f")
+    for t in range(4):
+        np.testing.assert_array_equal(runner.step((x[:, t], fixed)), expected[:, t])
+    assert call_from_c("forward", model.runner(9), 70, None, [x, fixed], [outputs]) == "ok"
+    np.testing.assert_array_equal(outputs, expected)
+
+
 LAYERS = st.lists(
     st.one_of(
         st.tuples(st.just("recurrent"), st.integers(1, 40), st.booleans()),
         st.tuples(st.just("dense"), st.integers(1, 40), st.sampled_from(["linear", "softmax", "tanh"])),
         st.tuples(st.just("activation"), st.sampled_from(["relu", "log_softmax"])),
+        st.tuples(st.sampled_from(["affine", "layer_norm", "joined", "merged"])),
     ),
-    max_size=5,
+    max_size=6,
 )
 
 
@@ -157,8 +174,14 @@ def test_steps_of_any_chain_are_calls(layers, first, batch, dtype, sequences, se
     for kind, *options in layers:
         if kind == "recurrent":
             x = model.recurrent(x, options[0], mask=keep, zero_output_for_mask=options[1])
+        elif kind == "dense":
+            x = model.dense(x, *options)
+        elif kind == "joined":
+            x = model.joined(x, model.dense(x, 3))
+        elif kind == "merged":
+            x = model.merged("multiply", x, model.activation("tanh", x), x)
         else:
-            x = getattr(model, kind)(*((x, *options) if kind == "dense" else (*options, x)))
+            x = getattr(model, kind)(*options, x)
     x = model.dense(model.recurrent(x, 3, sequences=sequences, mask=keep), 2)
     model.finished(x)
     runner, forward = model.runner(batch), np.empty((batch, 6, 2), dtype)
@@ -221,138 +244,6 @@ def test_shapes_of_inputs_and_outputs_are_those_of_the_model(rng):
     np.testing.assert_array_equal(model.runner(2).step(x.reshape(2, 6)), expected)
     with pytest.raises(ValueError, match=r"x_t must have shape \(2, 2, 3\), got \(2, 6\)"):
         runner.step(x.reshape(2, 6))
-
-
-# ---------------------------------------------------------------- programs without steps
-
-
-def refused(make):
-    model = Model(np.random.default_rng(0))
-    outputs = make(model)
-    model.finished(*(outputs if isinstance(outputs, tuple) else (outputs,)))
-    with pytest.raises(NotSteppableError) as error:
-        model.runner()
-    with pytest.raises(NotSteppableError):
-        model_capsule(model.program, model.packed)
-    return error.value.op, error.value.reason
-
-
-def backwards(model):
-    return model.recurrent(model.reversed(model.recurrent(model.input(4), 5)), 5)
-
-
-def turned_output(model):
-    return model.reversed(model.recurrent(model.input(4), 5))
-
-
-def reshaped(model):
-    h = model.recurrent(model.input(4), 6)
-    other = model.program.timeline(model.time, size=2, stride=2)
-    return model.program.reshaped(h, other, 12)
-
-
-def flattened(model):
-    h = model.recurrent(model.input(4), 6)
-    return model.program.reshaped(h, None, 12)
-
-
-def repeated(model):
-    constant = model.program.timeline(constant=3)
-    return model.recurrent(model.input(4, time=constant), 5)
-
-
-def last_before_first(model):
-    end = model.buffer(6, None)
-    h = model.recurrent(model.input(4), 6, last_output=end)
-    return model.recurrent(h, 6, mask=model.masking(end)[1])
-
-
-def one_result(model):
-    tokens, keep = model.input(1, "token"), model.buffer(1, None, "mask")
-    model.program.nonzero(tokens, keep)
-    return model.recurrent(model.input(4), 6), keep
-
-
-def several_timelines(model):
-    return model.recurrent(model.input(4), 6, mask=model.input(1, "mask", time=model.program.timeline()))
-
-
-def encoder_and_decoder(model):
-    x, state = model.input(4), model.buffer(6, None)
-    model.recurrent(x, 6, sequences=False, final=[state])
-    return model.recurrent(model.input(3, time=model.program.timeline()), 6, initial=[state])
-
-
-def dense_over_a_final_state(model):
-    state = model.buffer(6, None)
-    model.recurrent(model.input(4), 6, final=[state])
-    return model.dense(model._known(state, 6, None), 2)
-
-
-def dropout(model):
-    x, factors = model.input(4), model.input(4, time=None)
-    return model.recurrent(x, 6, input_dropout=factors)
-
-
-def no_timesteps(model):
-    return model.dense(model.input(4, time=None), 3)
-
-
-def one_timestep(model):
-    return model.recurrent(model.input(4, time=None), 3, sequences=False)
-
-
-@pytest.mark.parametrize(
-    ("make", "op", "reason"),
-    [
-        (backwards, 1, "goes from the last timestep to the first"),
-        (turned_output, 0, "has its last timestep first"),
-        (reshaped, 1, "has other timesteps than the inputs"),
-        (flattened, 1, "needs all timesteps at once"),
-        (repeated, 0, "has other timesteps than the inputs"),
-        (last_before_first, 2, "needs the last timestep before the first one"),
-        (one_result, 0, "has one result for all timesteps"),
-        (several_timelines, 0, "takes the timesteps of several inputs"),
-        (encoder_and_decoder, 1, "begins with states that are computed"),
-        (dense_over_a_final_state, 1, "reads the final states of a recurrence"),
-        (dropout, 0, "has dropout"),
-        (no_timesteps, -1, "has no timesteps"),
-        (one_timestep, 0, "has no timesteps"),
-    ],
-)
-def test_programs_that_have_no_steps(make, op, reason):
-    assert refused(make) == (op, reason)
-
-
-def test_programs_and_weights_that_do_not_belong_together(rng):
-    model, other = classifier(rng), classifier(rng, dtype="float64")
-    for packed, message in [
-        (model.packed[:2], "weights for its 3 slots are needed, got 2"),
-        (other.packed, "packed must be weights of float32, got float64"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            Runner(model.program, packed, 1)
-    for packed in ([*model.packed[:2], model.packed[1]], [model.packed[1], *model.packed[1:]]):
-        with pytest.raises(NotSteppableError, match="has weights of other shapes"):
-            Runner(model.program, packed, 1)
-    with pytest.raises(ValueError, match="a finished program"):
-        Runner(Program("float32"), [], 1)
-    for size in (0, -1, 2**62):
-        with pytest.raises(
-            ValueError, match=f"batch_size must be positive, and its states must fit in memory; got {size}"
-        ):
-            model.runner(size)
-    with pytest.raises(TypeError):
-        Runner(model.program, [None] * 3, 1)
-
-
-def test_a_table_is_no_dense_layer(rng):
-    model = Model(rng)
-    model.finished(model.dense(model.recurrent(model.input(2), 4), 3))
-    like = Model(rng)
-    like.embedding(like.input(1, "token"), 4, 3)
-    with pytest.raises(NotSteppableError, match="op 1 has weights of other shapes"):
-        Runner(model.program, [model.packed[0], like.packed[0]], 1)
 
 
 # ---------------------------------------------------------------- lives

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from program_models import ROWS, Model, call_from_c, classifier, drawn_tokens, stack, two_inputs
 
+from cyrnn.engine.plan import Plan, Table, Vectors
 from cyrnn.engine.runner import Runner
 
 
@@ -258,6 +259,27 @@ def test_a_program_is_pickled(rng):
             x = tuple(rng.integers(0, 9, (2, *port.shape)).astype("f") for port in one.inputs)
             x = x if len(x) > 1 else x[0]
             np.testing.assert_equal(one.step(x), other.step(x))
+
+
+@pytest.mark.parametrize("engine", ["simd", "blas"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("features", "units"), [(0, 3), (5, 1), (3, 16), (7, 33), (2, 130)])
+def test_weights_are_made_again_of_what_they_were_made_of(features, units, dtype, engine, rng):
+    kernel, recurrent_kernel, bias = (
+        rng.standard_normal(shape).astype(dtype) for shape in ((features, units), (units, units), (units,))
+    )
+    vectors = [rng.standard_normal(units).astype(dtype) for _ in range(3)]
+    for packed, arrays in [
+        (Plan(kernel, recurrent_kernel, bias, "relu", engine=engine), (kernel, recurrent_kernel, bias, "relu")),
+        (Plan(kernel, recurrent_kernel, None, "tanh", engine=engine), (kernel, recurrent_kernel, None, "tanh")),
+        (Plan(kernel, None, bias, "linear", engine=engine), (kernel, None, bias, "linear")),
+        (Table(kernel), (kernel,)),
+        (Vectors(*vectors), tuple(vectors)),
+        (Vectors(vectors[0]), (vectors[0], np.zeros(units, dtype), np.zeros(units, dtype))),
+    ]:
+        for got, expected in zip(packed.__reduce__()[1], arrays, strict=True):
+            assert type(got) is type(expected) and getattr(got, "dtype", None) == getattr(expected, "dtype", None)
+            np.testing.assert_array_equal(got, expected)
 
 
 def test_what_rows_have_seen_belongs_to_the_states(rng):

@@ -142,7 +142,7 @@ private:
     void multiply(const Work &work, std::ptrdiff_t count, const T *from, std::ptrdiff_t from_stride, T *to, std::ptrdiff_t to_stride) const {
         const Product<T> &product = work.weights->product<T>();
         for (std::ptrdiff_t first = 0; first < count; first += at_once) {
-            Step<T> step{};
+            Step<T> step;
             step.rows = count - first < at_once ? count - first : at_once;
             step.x = from + first * from_stride, step.x_stride = from_stride;
             step.h = step.x, step.h_stride = from_stride;

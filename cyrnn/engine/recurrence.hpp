@@ -126,7 +126,7 @@ private:
     };
 
     bool run_plain(const Rows &rows, std::ptrdiff_t begin, std::ptrdiff_t end) {
-        Step<T> step{};
+        Step<T> step;
         step.rows = rows.count, step.alone = block.alone;
         step.x = block.x + rows.first * block.x_row + begin * block.x_time, step.x_stride = rows.apart * block.x_row;
         const bool several = end - begin > 1;
@@ -292,7 +292,7 @@ private:
     }
 
     bool run_picked(std::ptrdiff_t begin, std::ptrdiff_t end) {
-        Step<T> step{};
+        Step<T> step;
         step.rows = picked, step.places = live(), step.alone = block.alone;
         step.x = block.x + begin * block.x_time, step.x_stride = block.x_row, step.beside = at<T>(layout.x);
         step.h_stride = block.recurrent_dropout ? units : carried;

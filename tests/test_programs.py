@@ -529,6 +529,18 @@ def test_layers_without_ops_copy_nothing():
         assert_same(model(x.astype("f2")), x.astype("f2").astype("f4"))
 
 
+def test_one_value_is_returned_in_each_of_its_shapes():
+    begin = cyrnn.Input((7, 5))
+    y = layers.SimpleRNN(6, return_sequences=True)(begin)
+    shapes = [(7, 2, 3), (7, 3, 2), (7, 6), (42,), (6, 7)]
+    model = cyrnn.Model(begin, [y, *(layers.Reshape(shape)(y) for shape in shapes)])
+    x = np.random.default_rng(0).standard_normal((3, 7, 5)).astype("f4")
+    expected = model.layers[1](x)
+    for results in (model(x), model.predict(x, batch_size=2)):
+        for result, shape in zip(results, [(7, 6), *shapes], strict=True):
+            assert_same(result, expected.reshape((3, *shape)))
+
+
 def test_calls_of_a_stateful_layer_keep_their_order():
     """The second call begins with the states of the first, which waits for a cut."""
     a, b, rnn = cyrnn.Input(batch_shape=(2, None, 3)), cyrnn.Input(batch_shape=(2, None, 3)), simple_rnn(stateful=True)

@@ -48,7 +48,7 @@ class Lowering(Forms):
         self._nonzero: dict[Hashable, Value] = {}
         self._masking: dict[tuple[int, float], tuple[Value, Value]] = {}
         self._carried: dict[Layer, list[Value]] = {}
-        self._results: dict[int, int] = {}  # the number of each output, by its view
+        self._results: dict[tuple[int, tuple[int | None, ...]], int] = {}  # numbers, by view and shape
         self._warnings: list[tuple[str, Hashable]] = []
 
     def check(self, layer: Layer, within: bool = False, method: str = "lower") -> None:
@@ -260,12 +260,13 @@ class Lowering(Forms):
         for (place, kind), read in self._inputs.items():
             if read is known and kind == NUMBER:
                 return Passed(place, len(known.shape), self.dtype)
-        if known.view not in self._results:
-            self._results[known.view] = len(self._results)
-            rest = known.shape[1 if known.timeline is None else 2 :]
+        rest = () if known.kind == MASK else known.shape[1 if known.timeline is None else 2 :]
+        key = known.view, rest
+        if key not in self._results:
+            self._results[key] = len(self._results)
             self.take_exactly(known)
-            self.program.output(known.view, () if known.kind == MASK else rest)  # type: ignore[arg-type]  # see `width_of`
-        return self._results[known.view]
+            self.program.output(known.view, rest)  # type: ignore[arg-type]  # see `width_of`
+        return self._results[key]
 
     def finish(self) -> Lowered:
         """The program, ready to run."""

@@ -48,35 +48,46 @@ def nanoseconds(run: object) -> float:
     return statistics.median(samples) * 1e9
 
 
+class Streams:
+    """What is stepped: its stepper, and one call that does the same."""
+
+    def __init__(self, batch: int, features: int, units: int, dense: bool) -> None:
+        rnn = cyrnn.layers.SimpleRNN(units)
+        layer = cyrnn.Sequential([rnn, cyrnn.layers.Dense(units)]) if dense else rnn
+        layer.build((batch, None, features))
+        self.stepper = layer.stepper(batch)
+        self.x, self.out = np.ones((batch, features), np.float32), np.empty((batch, units), np.float32)
+        self.cell, self.state = None if dense else rnn.cell, rnn.cell.get_initial_state(batch)
+
+    def from_python(self) -> None:
+        step, x, out = self.stepper.step, self.x, self.out
+        for _ in range(CALLS):
+            step(x, out=out)
+
+    def of_cell(self) -> None:
+        cell, x, state = self.cell, self.x, self.state
+        for _ in range(CALLS):
+            cell(x, state)
+
+    def from_c(self, library: ctypes.CDLL) -> None:
+        pointers = (cyrnn.capi.api_address, self.stepper.address, self.x.ctypes.data, self.out.ctypes.data)
+        library.steps(*map(ctypes.c_void_p, pointers), ctypes.c_long(CALLS))
+
+
 def main() -> int:
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):  # before SciPy's BLAS is loaded
         os.environ.pop(name, None)
     library = c_loop()
     facts = cyrnn.show_config("dicts")
     print(f"cyrnn {facts['cyrnn']}, {facts['engine']} engine, {facts['instruction_set']}")
-    print(f"{'batch, features, units':<24} {'step(x, out=out)':>18} {'cell(x, h)':>12} {'from C':>10}   ns")
-    for batch, features, units in SHAPES:
-        layer = cyrnn.layers.SimpleRNN(units)
-        layer.build((batch, None, features))
-        stepper = layer.stepper(batch)
-        x, out = np.ones((batch, features), np.float32), np.empty((batch, units), np.float32)
-        state = layer.cell.get_initial_state(batch)
-
-        def from_python(step=stepper.step, x=x, out=out) -> None:
-            for _ in range(CALLS):
-                step(x, out=out)
-
-        def of_cell(cell=layer.cell, x=x, state=state) -> None:
-            for _ in range(CALLS):
-                cell(x, state)
-
-        def from_c(stepper=stepper, x=x, out=out) -> None:
-            pointers = (cyrnn.capi.api_address, stepper.address, x.ctypes.data, out.ctypes.data)
-            library.steps(*map(ctypes.c_void_p, pointers), ctypes.c_long(CALLS))  # type: ignore[union-attr]
-
-        times = [nanoseconds(from_python), nanoseconds(of_cell), nanoseconds(from_c) if library else float("nan")]
-        shape = f"{batch}, {features}, {units}"
-        print(f"{shape:<24} {times[0]:>18.0f} {times[1]:>12.0f} {times[2]:>10.0f}")
+    print(f"{'batch, features, units':<32} {'step(x, out=out)':>18} {'cell(x, h)':>12} {'from C':>10}   ns")
+    for *shape, dense in [*((*shape, False) for shape in SHAPES), (*SHAPES[1], True)]:
+        streams = Streams(*shape, dense)
+        python = nanoseconds(streams.from_python)
+        cell = float("nan") if dense else nanoseconds(streams.of_cell)
+        compiled = nanoseconds(lambda s=streams: s.from_c(library)) if library else float("nan")
+        name = ", ".join(map(str, shape)) + (", with a Dense" if dense else "")
+        print(f"{name:<32} {python:>18.0f} {cell:>12.0f} {compiled:>10.0f}")
     return 0
 
 

@@ -82,7 +82,8 @@ def test_a_c_extension_finds_table_and_runner_by_capsules(tmp_path, monkeypatch)
     np.testing.assert_array_equal(outputs, rnn(x)[0])
     with pytest.raises(AttributeError, match="__cyrnn_runner__"):
         extension.step(rnn, x[0, 0], outputs[0])
-    for thing in (rnn, stepper):
+    model = built(cyrnn.Sequential([rnn]))
+    for thing in (rnn, stepper, model):
         outputs[:] = 0
         extension.forward(thing, 7, x, outputs)
         np.testing.assert_array_equal(outputs, rnn(x)[0])

@@ -63,14 +63,30 @@ def test_steps_of_a_stack_are_those_of_a_call(engine, batch, rng):
 def test_steps_of_two_inputs_are_calls(batch, rng):
     model = two_inputs(rng, engine="simd")
     x, tokens = rng.standard_normal((batch, 6, 5)).astype("f"), drawn_tokens(rng, batch, 6)
-    runner = model.runner(batch, names=(("numbers", "words"), ("scores",), ("left", "right")))
+    runner = model.runner(batch, names=(("numbers", "words"), ("scores",), ("left", "table", "mask", "right")))
     assert [(port.name, port.kind, port.shape) for port in runner.inputs] == [
         ("numbers", "number", (5,)), ("words", "token", ()),
     ]  # fmt: skip
     assert [port.name for port in (*runner.outputs, *runner.states)] == ["scores", "left", "right"]
+    other = model.runner(batch, order=(1, 0))
+    np.testing.assert_array_equal(
+        other.step((tokens[:, 0], x[:, 0])), model.runner(batch).step((x[:, 0], tokens[:, 0]))
+    )
     for t in range(6):
         called = model.call(x[:, : t + 1].copy(), tokens[:, : t + 1].copy())
         np.testing.assert_array_equal(runner.step((x[:, t], tokens[:, t])), called)
+
+
+def test_the_last_timestep_is_taken_at_each_step(rng):
+    model = Model(rng, engine="simd")
+    last = model.buffer(6, None)
+    h = model.recurrent(model.input(4), 6)
+    model.program.select(h, last, -1)
+    model.finished(model.dense(last, 3), last)
+    x, runner = rng.standard_normal((5, 7, 4)).astype("f"), model.runner(5)
+    for t in range(7):
+        for got, expected in zip(runner.step(x[:, t]), model.call(x[:, : t + 1].copy()), strict=True):
+            np.testing.assert_array_equal(got, expected)
 
 
 def test_a_recurrence_may_return_its_sequence_and_its_last_output(rng):

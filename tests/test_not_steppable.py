@@ -145,6 +145,9 @@ def test_programs_and_weights_that_do_not_belong_together(rng):
             Runner(model.program, packed, 1)
     with pytest.raises(ValueError, match="a finished program"):
         Runner(Program("float32"), [], 1)
+    for order in ((0, 0), (1,), ()):
+        with pytest.raises(ValueError, match="order must hold the numbers of 1 inputs"):
+            model.runner(order=order)
     for size in (0, -1, 2**62):
         with pytest.raises(
             ValueError, match=f"batch_size must be positive, and its states must fit in memory; got {size}"

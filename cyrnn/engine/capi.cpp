@@ -346,7 +346,7 @@ cyrnn_model *make_model(Making &making) noexcept {
             model->weights.push_back(prepared);
             weights.push_back(prepared.get());
         }
-        model->steps.reset(new Steps(*model->program, std::move(weights), making.names, making.optional, making.turned));
+        model->steps.reset(new Steps(*model->program, std::move(weights), making.names, making.optional, making.turned, making.order));
         model->real_time = making.real_time;
         find_simple(*model);
         for (const Prepared *prepared : model->steps->weights) {

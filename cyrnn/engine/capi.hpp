@@ -20,6 +20,7 @@ struct Making {  // what a model is made of, and why it is not made
     std::vector<std::shared_ptr<Prepared>> weights;  // of each slot
     Names names;
     std::vector<bool> optional, turned;  // of the inputs, and of the outputs (see Steps)
+    std::vector<int> order;              // of the inputs
     bool real_time;                      // no engine takes locks
     int op = -1;                         // that is to blame
     std::string reason;                  // empty: there was no memory

@@ -68,6 +68,8 @@ public:
     virtual double multiply_adds(const Prepared *) const { return 0; }
     // Whether these weights are of the widths of the operands.
     virtual bool fits(const Prepared *) const { return true; }
+    // Whether its result, which has no timesteps, is what x is at the last one: so it is known if the sequence ends anywhere.
+    virtual bool takes_last() const { return false; }
     // False: it was stopped. It cannot fail.
     virtual bool run(const Work &work) const noexcept = 0;
 };

@@ -20,6 +20,7 @@ public:
     SelectOp(std::ptrdiff_t index_, std::ptrdiff_t width_, std::ptrdiff_t item_) : index(index_), width(width_), item(item_) {}
 
     double multiply_adds(const Prepared *) const override { return timeline < 0 ? double(width) : 0; }
+    bool takes_last() const override { return index == -1; }
 
     bool moves() const override { return true; }
     bool run(const Work &work) const noexcept override {

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-from cyrnn.engine.plan import Slot
+from cyrnn.engine.plan import Packed, Slot
 
 MOST: int
 INPUT: int
@@ -16,6 +16,7 @@ ABSENT: int
 
 def structure_changed() -> None: ...
 def structure_now() -> int: ...
+def packed_now(slots: tuple[Slot, ...]) -> tuple[Packed, ...] | None: ...
 
 @disjoint_base
 class Structure:

@@ -214,6 +214,14 @@ cdef inline int or_absent(view) except? -2:
     return -1 if view is None else view
 
 
+def packed_now(tuple slots not None):
+    """What all slots hold, made ready, at one moment; None if some of it is not."""
+    cdef Slot slot
+    for item in slots:
+        slot = <Slot?> item
+    return taken(slots)
+
+
 cdef tuple taken(tuple slots):
     """What all slots hold at this moment, or None if some of it is not made ready."""
     cdef tuple held = PyTuple_New(len(slots))

@@ -13,7 +13,7 @@ from cyrnn.engine.program cimport CProgram, Kind, Program
 
 cdef extern from "steps.hpp" namespace "cyrnn" nogil:
     cdef cppclass CNames "cyrnn::Names":
-        vector[string] inputs, outputs, states
+        vector[string] inputs, outputs, ops
 
     cdef cppclass CPort "cyrnn::Port":
         Kind kind
@@ -34,6 +34,7 @@ cdef extern from "capi.hpp" namespace "cyrnn" nogil:
         vector[shared_ptr[Prepared]] weights
         CNames names
         vector[bool] optional, turned
+        vector[int] order
         bool real_time
         int op
         string reason
@@ -60,7 +61,7 @@ cdef class Runner:
     cdef readonly object dtype              # numpy.dtype: float32 or float64
     cdef readonly Program program
     cdef readonly tuple packed
-    cdef readonly tuple names
+    cdef readonly object names, order
     cdef readonly tuple inputs, outputs, states
     cdef cyrnn_model *model
     cdef cyrnn_runner *runner

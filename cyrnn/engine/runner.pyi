@@ -23,7 +23,10 @@ class NotSteppableError(ValueError):
     def __init__(self, op: int, reason: str) -> None: ...
 
 def model_capsule(
-    program: Program, packed: Sequence[Packed], names: tuple[Sequence[str], Sequence[str], Sequence[str]] = ...
+    program: Program,
+    packed: Sequence[Packed],
+    names: tuple[Sequence[str], Sequence[str], Sequence[str]] = ...,
+    order: Sequence[int] | None = None,
 ) -> Any: ...
 
 @disjoint_base
@@ -33,6 +36,7 @@ class Runner:
     program: Program
     packed: tuple[Packed, ...]
     names: tuple[Sequence[str], Sequence[str], Sequence[str]]
+    order: Sequence[int] | None
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     states: tuple[Port, ...]
@@ -47,6 +51,7 @@ class Runner:
         batch_size: int,
         names: tuple[Sequence[str], Sequence[str], Sequence[str]] = ...,
         shapes: Sequence[tuple[int, ...]] | None = None,
+        order: Sequence[int] | None = None,
         *args: Any,
         **kwargs: Any,
     ) -> Any: ...

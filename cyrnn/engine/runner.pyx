@@ -57,7 +57,7 @@ class NotSteppableError(ValueError):
         self.op, self.reason = op, reason
 
 
-def model_capsule(Program program not None, packed, names=((), (), ())):
+def model_capsule(Program program not None, packed, names=((), (), ()), order=None):
     """A program with weights as a ``cyrnn_model`` of cyrnn.h, in a capsule that holds it: what ``__cyrnn_model__`` is.
 
     Parameters
@@ -67,7 +67,10 @@ def model_capsule(Program program not None, packed, names=((), (), ())):
     packed : sequence of Packed
         The weights of each slot.
     names : tuple of three sequences of str
-        Of all inputs of the program, of all outputs, and of its recurrent ops; those that are left out are numbered.
+        Of all inputs of the program, of all outputs, and for all ops that of the layer; those that are left out are
+        numbered.
+    order : sequence of int, optional
+        The numbers of all inputs of the program in the order in which a step takes them. Default: the program's.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def model_capsule(Program program not None, packed, names=((), (), ())):
         If the weights are not those of the program.
     MemoryError
     """
-    return held_in_capsule(model_of(program, tuple(packed), names))
+    return held_in_capsule(model_of(program, tuple(packed), names, order))
 
 
 cdef class Runner:
@@ -99,15 +102,17 @@ cdef class Runner:
     shapes : sequence of tuples, optional
         Of all inputs of the program: the axes of a row, or of a timestep of it. Default: (width,) for numbers, and for
         tokens and masks () if that is 1.
+    order : sequence of int, optional
+        As in `model_capsule`.
 
     Raises what `model_capsule` raises, and ValueError for a batch that no memory could hold.
     """
 
     def __cinit__(self, Program program not None, packed, ptrdiff_t batch_size, names=((), (), ()), shapes=None,
-                  *args, **kwargs):
-        self.program, self.packed, self.names = program, tuple(packed), names
+                  order=None, *args, **kwargs):
+        self.program, self.packed, self.names, self.order = program, tuple(packed), names, order
         self.dtype, self.single, self.batch_size = program.dtype, program.single, batch_size
-        self.model = model_of(program, self.packed, names)
+        self.model = model_of(program, self.packed, names, order)
         cdef cyrnn_status status = c.runner_create(self.model, batch_size, NULL, 0, &self.runner)
         if status == CYRNN_OUT_OF_RANGE:
             raise ValueError(f"batch_size must be positive, and its states must fit in memory; got {batch_size}")
@@ -197,7 +202,7 @@ cdef class Runner:
         return out
 
     def converted(self, x_t, int index=0):
-        """`x_t`, for the input of that number, as a C-contiguous array of the dtype that a step takes."""
+        """`x_t`, for the input of that number, as an array that a step takes."""
         return numpy.require(x_t, dtype_of(self.taken[index].type), ["C", "A"])
 
     cdef numpy.ndarray array_taken(self, x_t, int index):
@@ -337,7 +342,7 @@ cdef void release(object capsule) noexcept:
     c.model_release(<cyrnn_model *> PyCapsule_GetPointer(capsule, "cyrnn_model"))
 
 
-cdef cyrnn_model *model_of(Program program, tuple packed, names) except NULL:
+cdef cyrnn_model *model_of(Program program, tuple packed, names, order) except NULL:
     """See `model_capsule`."""
     cdef Making making
     cdef cyrnn_model *model
@@ -353,13 +358,12 @@ cdef cyrnn_model *model_of(Program program, tuple packed, names) except NULL:
             raise ValueError(f"packed must be weights of {program.dtype}, got {weights.dtype}")
         making.weights.push_back(weights.prepared)
         making.real_time = making.real_time and not weights.may_block
-    inputs, outputs, states = names
-    for name in inputs:
-        making.names.inputs.push_back((<str?> name).encode())
-    for name in outputs:
-        making.names.outputs.push_back((<str?> name).encode())
-    for name in states:
-        making.names.states.push_back((<str?> name).encode())
+    making.names.inputs, making.names.outputs, making.names.ops = [
+        [(<str?> name).encode() for name in part] for part in names]
+    order = range(program.optional.size()) if order is None else order
+    if sorted(order) != list(range(program.optional.size())):
+        raise ValueError(f"order must hold the numbers of {program.optional.size()} inputs, got {order}")
+    making.order = list(order)
     for index in range(program.optional.size()):
         making.optional.push_back(program.optional[index])
     for index in range(program.turned.size()):

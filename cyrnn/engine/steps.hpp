@@ -19,8 +19,8 @@ struct Refused {  // thrown: why a program has no steps
     const char *reason;
 };
 
-struct Names {  // of the inputs and outputs of a program, and of its recurrent ops; those that are left out are numbers
-    std::vector<std::string> inputs, outputs, states;
+struct Names {  // of the inputs and outputs of a program, and for each op that of its layer; those that are left out are numbers
+    std::vector<std::string> inputs, outputs, ops;
 };
 
 struct Port {  // what a step reads, fills or carries
@@ -55,19 +55,20 @@ struct StepOp {
 // a runner. So are neither inputs nor outputs of a step; nor are masks that may be absent (see `lengths`), and dropout.
 class Steps {
 public:
-    // Throws Refused, or std::bad_alloc. `optional` and `turned` are those of the program's inputs and outputs.
+    // Throws Refused, or std::bad_alloc. `optional` and `turned` are those of the program's inputs and outputs; a step takes its
+    // inputs in this order.
     Steps(const Program &program_, std::vector<const Prepared *> weights_, const Names &names, const std::vector<bool> &optional,
-          const std::vector<bool> &turned)
+          const std::vector<bool> &turned, const std::vector<int> &order)
         : program(program_), weights(std::move(weights_)), late(program_.storages.size()), final(program_.storages.size()) {
         for (int i = 0; i < int(program.ops.size()); ++i) {
             const Op &op = *program.ops[std::size_t(i)];
             check(i, op, optional);
             if (op.slot >= 0 && !op.fits(weights[std::size_t(op.slot)])) throw Refused{i, "has weights of other shapes"};
         }
-        find_inputs(names, optional);
+        find_inputs(names, optional, order);
         find_outputs(names, turned);
         if (!timed) throw Refused{-1, "has no timesteps"};
-        for (int i = 0; i < int(program.ops.size()); ++i) add(*program.ops[std::size_t(i)], names);
+        for (int i = 0; i < int(program.ops.size()); ++i) add(i, *program.ops[std::size_t(i)], names);
         find_uses();
         find_buffers();
     }
@@ -150,7 +151,7 @@ private:
             const Operand &operand = op.operands[k];
             if (operand.view < 0 || !operand.written || role_of(op, k) != Role::ordinary) continue;
             if (storage_of(operand).timeline >= 0) continue;
-            if (op.timeline >= 0 && !(op.recurrent() && k == Recurrent::last_output))
+            if (op.timeline >= 0 && !op.takes_last() && !(op.recurrent() && k == Recurrent::last_output))
                 throw Refused{index, "has one result for all timesteps"};
             if (after || op.timeline >= 0) late[std::size_t(number_of(operand))] = true;
         }
@@ -173,9 +174,10 @@ private:
         return index < names.size() ? names[index] : otherwise + std::to_string(index);
     }
 
-    void find_inputs(const Names &names, const std::vector<bool> &optional) {
+    void find_inputs(const Names &names, const std::vector<bool> &optional, const std::vector<int> &order) {
         where.assign(program.storages.size(), Binding{});
-        for (std::size_t i = 0; i < program.inputs.size(); ++i) {
+        for (const int place : order) {
+            const std::size_t i = std::size_t(place);
             const int number = program.inputs[i];
             const Storage &storage = program.storages[std::size_t(number)];
             if (!is_read(number)) continue;
@@ -207,7 +209,8 @@ private:
         }
     }
 
-    void add(const Op &op, const Names &names) {
+    void add(int index, const Op &op, const Names &names) {
+        if (op.takes_last()) return add_copy(op.operands[0], op.operands[1], bound(op.operands[1]));
         const Prepared *const own = op.slot < 0 ? nullptr : weights[std::size_t(op.slot)];
         StepOp step{&op, own, bindings.size(), -1, false, false, 0};
         const bool recurrent = op.recurrent();
@@ -217,7 +220,7 @@ private:
             step.record = int(carried.size());
             carried.push_back(op.carried(own));
         }
-        if (recurrent) add_states(own, step.record, names);
+        if (recurrent) add_states(own, step.record, name_of(names.ops, std::size_t(index), "op_"));
         Binding *const own_bindings = bindings.data() + step.first;
         step.masked = recurrent && own_bindings[Recurrent::mask].where != Binding::absent;
         ops.push_back(step);
@@ -225,17 +228,21 @@ private:
         // The outputs of a step are its last ones too.
         const Binding last = own_bindings[Recurrent::last_output];
         own_bindings[Recurrent::last_output] = Binding{};
-        if (own_bindings[Recurrent::outputs].where == Binding::absent) {
+        if (own_bindings[Recurrent::outputs].where == Binding::absent)
             own_bindings[Recurrent::outputs] = last;
-            return;
-        }
-        const std::ptrdiff_t size = item(Kind::number);
-        copies.push_back(std::make_unique<CopyOp>(program.views[std::size_t(op.operands[Recurrent::last_output].view)].width * size, size));
-        copies.back()->operands = {op.operands[Recurrent::outputs], op.operands[Recurrent::last_output]};
-        copies.back()->operands[CopyOp::x].written = false;
+        else
+            add_copy(op.operands[Recurrent::outputs], op.operands[Recurrent::last_output], last);
+    }
+
+    // to := from, at each timestep
+    void add_copy(Operand from, const Operand &to, const Binding &where_to) {
+        const std::ptrdiff_t size = item(storage_of(to).kind);
+        from.written = false;
+        copies.push_back(std::make_unique<CopyOp>(program.views[std::size_t(to.view)].width * size, size));
+        copies.back()->operands = {from, to};
         ops.push_back({copies.back().get(), nullptr, bindings.size(), -1, false, false, 0});
-        bindings.push_back(bound(copies.back()->operands[CopyOp::x]));
-        bindings.push_back(last);
+        bindings.push_back(bound(from));
+        bindings.push_back(where_to);
     }
 
     Binding bound(const Operand &operand) const {
@@ -248,9 +255,8 @@ private:
     }
 
     // A record is h and whatever else the cell has, as wide as h.
-    void add_states(const Prepared *own, int record, const Names &names) {
+    void add_states(const Prepared *own, int record, const std::string &name) {
         const std::ptrdiff_t units = program.single ? own->f32.units : own->f64.units;
-        const std::string name = name_of(names.states, std::size_t(record), "state_");
         for (std::ptrdiff_t first = 0; units > 0 && first < carried.back(); first += units)
             states.push_back({Kind::number, units, name, record, true, first, PTRDIFF_MAX});
     }

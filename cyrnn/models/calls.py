@@ -1,6 +1,6 @@
 """Models that are calls of layers, one after the other or in a graph: how these are run, and what is kept for it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from cyrnn.models import executor, partition
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.parts import Partition
+
+if TYPE_CHECKING:
+    from cyrnn.layers.recurrent.stepper import Stepper  # imported where a model is stepped
 
 _KEPT = 16  # partitions of a model: with masks or without, in training or not, for inputs of other ranks
 _WAYS = ("__call__", "call", "inner_call", "checked_inputs", "call_checked", "computed", "compute_mask", "next_mask")
@@ -82,12 +85,12 @@ class ModelOfCalls(ModelOfLayers):
         raise NotImplementedError(f"{type(self).__name__} has no `run_calls`")
 
     def call_and_mask(self, x: Any, mask: Any, training: bool | None) -> tuple[Any, Any]:
-        if self._is_called_in_its_own_way:
+        if self.has_its_own_call:
             return super().call_and_mask(x, mask, training)  # type: ignore[arg-type]  # its `call` may take None
         return self.run_calls(x, mask, training, masks_wanted=True)
 
     @property
-    def _is_called_in_its_own_way(self) -> bool:
+    def has_its_own_call(self) -> bool:
         """Whether a custom subclass says what a call does, or which mask comes out."""
         cls = type(self)
         if cls._override is None and "call" not in vars(self):
@@ -102,6 +105,42 @@ class ModelOfCalls(ModelOfLayers):
             return self.run_calls(inputs, mask, False, masks_wanted=True)[1]
         finally:
             put_back(before)
+
+    # ------------------------------------------------------------ streaming
+
+    def stepper(self, batch_size: int = 1, initial_state: Any = None) -> "Stepper":
+        """A `Stepper` for `batch_size` streams side by side, which takes one timestep at a time.
+
+        Where the model returns one result for a sequence, each step returns what that would be if the sequence ended
+        there. Final states that the model returns are not among the outputs of a step: see `Stepper.state`.
+
+        Parameters
+        ----------
+        batch_size : int
+            How many streams run side by side.
+        initial_state : list of arrays (batch_size, units), optional
+            For each recurrent layer, in order. Default: zeros, also where layers are stateful.
+
+        Returns
+        -------
+        Stepper
+
+        Raises
+        ------
+        ValueError
+            If the model is not built, if the engine does not compute all of it, or if some layer needs later timesteps;
+            the layer is named.
+        """
+        from cyrnn.models import stepping
+
+        return stepping.stepper_of(self, batch_size, initial_state)
+
+    @property
+    def __cyrnn_model__(self) -> Any:
+        """The model as it is now for C: a capsule of a ``cyrnn_model``, see cyrnn.h. Raises ValueError as `stepper`."""
+        from cyrnn.models import stepping
+
+        return stepping.capsule_of(self)
 
     # ------------------------------------------------------------ partitions
 

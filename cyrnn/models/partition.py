@@ -173,6 +173,7 @@ class _Division:
                     lowering = Lowering(self.target.program(dtype.name), dtype)
                 try:
                     _lower(lowering, call, known)
+                    lowering.note_owner(call.layer.name)
                     self._check_comparison(call, known)
                     taken.append(call)
                     continue

@@ -12,14 +12,13 @@ from cyrnn.dtypes import DTypePolicy
 from cyrnn.engine.plan import Packed
 from cyrnn.engine.program import Program
 from cyrnn.engine.recorded import RecordedProgram
-from cyrnn.engine.runner import NotSteppableError, Runner, model_capsule
+from cyrnn.engine.runner import Port, Runner, model_capsule
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, check_out, checked_int, checked_rows
 from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
 
-Names = tuple[
-    Sequence[str], Sequence[str], Sequence[str]
-]  # of the inputs, the outputs and the recurrent ops of a program
+# Of a program's inputs, of its outputs, and for its ops those of their layers.
+Names = tuple[Sequence[str], Sequence[str], Sequence[str]]
 
 
 class Stepper(Runner):
@@ -43,7 +42,7 @@ class Stepper(Runner):
     batch_size : int
     names : Names
         As `Runner` has them.
-    shapes : sequence of tuples, optional
+    shapes, order : optional
         As `Runner` has them.
     beginning : list of arrays (batch_size, units), optional
         For each state, in the runner's order. Default: zeros.
@@ -60,6 +59,7 @@ class Stepper(Runner):
         batch_size: int,
         names: Names,
         shapes: Sequence[tuple[int, ...]] | None = None,
+        order: Sequence[int] | None = None,
         beginning: list[Array] | None = None,
         casts: tuple[np.dtype, np.dtype] | None = None,
         listed: bool = False,
@@ -164,7 +164,7 @@ class Stepper(Runner):
         return _made_again, (type(self), self._made_of(), self._carried())
 
     def _made_of(self) -> tuple[Any, ...]:
-        weights = self.program, self.packed, self.batch_size, self.names, self._shapes
+        weights = self.program, self.packed, self.batch_size, self.names, self._shapes, self.order
         return (*weights, self._beginning, self._casts, self._listed)
 
     def _carried(self) -> tuple[list[Array], Array]:
@@ -176,16 +176,26 @@ class Stepper(Runner):
         self.set_seen(seen)
 
     def __repr__(self) -> str:
-        facts: dict[str, Any] = {"batch_size": self.batch_size}
-        widths = [port.shape[0] if len(port.shape) == 1 else port.shape for port in self.inputs]
-        facts["features"] = widths[0] if len(widths) == 1 else widths
-        sizes = [port.shape[0] for port in self.states]
-        facts["units"] = sizes[0] if len(sizes) == 1 else sizes
-        outputs = [port.shape[0] if len(port.shape) == 1 else port.shape for port in self.outputs]
+        sizes = [_width(port) for port in self.states]
+        outputs = [_width(port) for port in self.outputs]
+        facts = {"batch_size": self.batch_size, "features": _alone([_width(port) for port in self.inputs])}
+        if sizes:
+            facts["units"] = _alone(sizes)
         if outputs != sizes[-1:]:
-            facts["outputs"] = outputs[0] if len(outputs) == 1 else outputs
+            facts["outputs"] = _alone(outputs)
         facts["dtype"] = self.dtype.name
         return f"<Stepper {', '.join(f'{name}={value!r}' for name, value in facts.items())}>"
+
+
+def _width(port: Port) -> Any:
+    """What a repr shows of an input, output or state: its width, its shape where it has several axes, or its kind."""
+    if port.kind != "number":
+        return f"{port.kind}s"
+    return port.shape[0] if len(port.shape) == 1 else port.shape
+
+
+def _alone(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values
 
 
 class CastingStepper(Stepper):
@@ -208,61 +218,6 @@ def _made_again(kind: type[Any], made_of: tuple[Any, ...], carried: tuple[list[A
     stepper = kind(*made_of)
     stepper._go_on(carried)
     return stepper
-
-
-# ---------------------------------------------------------------- of models
-
-
-def stepper_of_model(
-    model: str,
-    program: Program,
-    packed: Sequence[Packed],
-    batch_size: int,
-    initial_state: Any,
-    *,
-    names: Names,
-    shapes: Sequence[tuple[int, ...]] | None,
-    owners: Sequence[str],
-) -> Stepper:
-    """What `Model.stepper` makes, of a model that is one program.
-
-    Parameters
-    ----------
-    model : str
-        The name of the model.
-    program, packed, names, shapes
-        As `Stepper` takes them.
-    batch_size : int
-        How many streams run side by side.
-    initial_state : list of arrays, optional
-        As `Stepper.state` has it. Default: zeros.
-    owners : sequence of str
-        The name of the layer that each op of the program is of.
-
-    Returns
-    -------
-    Stepper
-
-    Raises
-    ------
-    ValueError
-        If some layer needs later timesteps; it is named.
-    TypeError, MemoryError
-    """
-    rows = checked_batch(batch_size)
-    try:
-        stepper = Stepper(program, packed, rows, names, shapes, listed=True)
-    except NotSteppableError as error:
-        raise ValueError(not_steppable(model, error, owners)) from None
-    if initial_state is not None:
-        stepper.begin_with(initial_state)
-    return stepper
-
-
-def not_steppable(model: str, error: NotSteppableError, owners: Sequence[str]) -> str:
-    """A text that names the layer for which the model cannot be stepped."""
-    who = f"layer {owners[error.op]!r}" if error.op >= 0 else "it"
-    return f"model {model!r} cannot be stepped: {who} {error.reason}"
 
 
 def checked_batch(batch_size: Any) -> int:
@@ -313,7 +268,7 @@ def stepper_of(layer: Steppable, batch_size: int, initial_state: Any) -> Stepper
     beginning = None if states is None else [np.array(state, dtype, order="C") for state in nest.flatten(states)]
     casts = (policy.engine_dtype, policy.compute_dtype)
     kind = Stepper if casts == (dtype, dtype) else CastingStepper
-    return kind(program, packed, rows, names, None, beginning, casts)
+    return kind(program, packed, rows, names, beginning=beginning, casts=casts)
 
 
 def capsule_of(layer: Steppable) -> Any:

@@ -36,6 +36,8 @@ class Lowered:
         The layers that carry states, and the outputs that these are after the call.
     warnings : list of (str, place)
         What is to be said of masks that end here, with the place whose mask it is; None for one of the program.
+    owners : list of str
+        For each op the name of the layer that a model calls for it; "" in the program of one layer.
     """
 
     program: Program
@@ -45,6 +47,7 @@ class Lowered:
     outputs: int
     carried: list[tuple[Layer, list[int]]]
     warnings: list[tuple[str, Hashable]]
+    owners: list[str]
 
     @property
     def places(self) -> dict[Hashable, None]:

@@ -50,6 +50,11 @@ class Lowering(Forms):
         self._carried: dict[Layer, list[Value]] = {}
         self._results: dict[tuple[int, tuple[int | None, ...]], int] = {}  # numbers, by view and shape
         self._warnings: list[tuple[str, Hashable]] = []
+        self._owners: list[str] = []  # of each op the name of the layer
+
+    def note_owner(self, name: str) -> None:
+        """Note that the ops which were added since the last note are those of the layer of this name."""
+        self._owners += [name] * (self.program.ops - len(self._owners))
 
     def check(self, layer: Layer, within: bool = False, method: str = "lower") -> None:
         """Check that the layer, alone or `within` another one, can be ops of this program. Raises NotLoweredError."""
@@ -272,6 +277,7 @@ class Lowering(Forms):
         """The program, ready to run."""
         carried: Any = [(layer, [self.result(state) for state in states]) for layer, states in self._carried.items()]
         self.program.finish()
+        self.note_owner(self._owners[-1] if self._owners else "")
         return Lowered(
             self.program,
             self.dtype.name,
@@ -280,6 +286,7 @@ class Lowering(Forms):
             len(self._results),
             carried,
             self._warnings,
+            self._owners,
         )
 
 

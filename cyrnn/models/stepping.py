@@ -1,0 +1,144 @@
+"""Steppers of models, and models for C: of those that are one program, where no timestep needs a later one."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from cyrnn.engine.plan import Packed
+from cyrnn.engine.program import packed_now, structure_now
+from cyrnn.engine.runner import NotSteppableError, model_capsule
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.alone import CallProgram
+from cyrnn.layers.base.programs.arguments import Mask, Numbers, Tokens
+from cyrnn.layers.base.programs.interface import ENGINE, lowering_to
+from cyrnn.layers.base.programs.lowered import Lowered
+from cyrnn.layers.recurrent.stepper import Names, Stepper, checked_batch
+from cyrnn.models.executor import Place
+from cyrnn.models.parts import Partition
+
+
+class Stepped(Protocol):
+    """What a stepper needs of a model."""
+
+    built: bool
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def layers(self) -> list[Layer]: ...
+
+    @property
+    def has_its_own_call(self) -> bool: ...
+
+    def known_inputs(self) -> tuple[Any, tuple[int, ...]]: ...
+
+    def partition(self, inputs: Any, training: bool | None = False, *, masked: bool = False) -> Partition: ...
+
+
+class _Steps(NamedTuple):
+    """What a runner is made of."""
+
+    program: Any
+    packed: Sequence[Packed]
+    names: Names
+    shapes: list[tuple[int, ...]]
+    order: list[int]
+
+
+def stepper_of(model: Stepped, batch_size: int, initial_state: Any) -> Stepper:
+    """What the model's `stepper` makes. Raises ValueError where it has none; the text names the layer."""
+    rows = checked_batch(batch_size)
+    steps = _steps_of(model)
+    try:
+        stepper = Stepper(steps.program, steps.packed, rows, steps.names, steps.shapes, steps.order, listed=True)
+    except NotSteppableError as error:
+        raise _refused(model, error, steps) from None
+    if initial_state is not None:
+        stepper.begin_with(initial_state)
+    return stepper
+
+
+def capsule_of(model: Stepped) -> Any:
+    """The ``cyrnn_model`` of the model, as it is now, in a capsule. Raises ValueError as `stepper_of` does."""
+    steps = _steps_of(model)
+    try:
+        return model_capsule(steps.program, steps.packed, steps.names, steps.order)
+    except NotSteppableError as error:
+        raise _refused(model, error, steps) from None
+
+
+def _refused(model: Stepped, error: NotSteppableError, steps: _Steps) -> ValueError:
+    who = f"layer {steps.names[2][error.op]!r}" if error.op >= 0 else "it"
+    return ValueError(f"model {model.name!r} cannot be stepped: {who} {error.reason}")
+
+
+def _steps_of(model: Stepped) -> _Steps:
+    if not model.built:
+        raise ValueError(f"model {model.name!r} is not built yet: call it or build(input_shape) first")
+    whole = _program_of(model)
+    lowered, inputs = whole.lowered, list(whole.inputs)
+    read = [_reading(model, lowered, place) for place in inputs]
+    order = [index for index in read if index is not None]
+    order += [index for index in range(len(lowered.arguments)) if index not in order]
+    input_names = getattr(model, "input_names", ["inputs"])
+    names = [""] * len(lowered.arguments)
+    for index, name in zip(read, input_names, strict=True):
+        if index is not None:
+            names[index] = name
+    output_names = getattr(model, "output_names", [model.layers[-1].name])
+    output_names = [
+        *output_names,
+        *[""] * (lowered.outputs - len(output_names)),
+    ]  # the rest are states that are carried
+    shapes = [_shape_of(argument) for argument in lowered.arguments]
+    return _Steps(lowered.program, _packed(whole), (names, output_names, lowered.owners), shapes, order)
+
+
+def _program_of(model: Stepped) -> CallProgram:
+    """The one program that the model is, if it can be with optional masks. Raises ValueError where it is none."""
+    what = f"model {model.name!r} cannot be stepped"
+    if model.has_its_own_call:
+        raise ValueError(f"{what}: it has a `call` of its own, which a stepper does not know")
+    places, _ = model.known_inputs()
+    if places is None:
+        raise ValueError(f"{what}: the shape of its inputs is not known")
+    with lowering_to(ENGINE):
+        for masked in (True, False):
+            now = structure_now()
+            partition = model.partition(places, None, masked=masked)
+            whole = partition.whole(now)
+            if whole is not None and nest.leaves(whole.results) == list(range(len(nest.leaves(whole.results)))):
+                return whole
+    for layer, reason in partition.cuts:
+        raise ValueError(f"{what}: the engine does not compute layer {layer!r}: {reason}")
+    raise ValueError(f"{what}: its inputs are converted, or returned as they are, or it returns an array twice")
+
+
+def _reading(model: Stepped, lowered: Lowered, place: Any) -> int | None:
+    """The number of the input of the program that is the array of a place; None where nothing reads it."""
+    found = [
+        index
+        for index, argument in enumerate(lowered.arguments)
+        if isinstance(argument, (Numbers, Tokens)) and argument.place is place
+    ]
+    if len(found) > 1:
+        raise ValueError(f"model {model.name!r} cannot be stepped: it takes an input as numbers and as tokens")
+    return found[0] if found else None
+
+
+def _shape_of(argument: Any) -> tuple[int, ...]:
+    """The axes of a row, or of one of its timesteps."""
+    if isinstance(argument, Mask) or not isinstance(getattr(argument, "place", None), Place):
+        return ()
+    shape = argument.place.shape
+    timed = len(shape) > (2 if isinstance(argument, Numbers) else 1)
+    return tuple(shape[2 if timed else 1 :])
+
+
+def _packed(whole: CallProgram) -> Sequence[Packed]:
+    """The weights of all layers at one moment, made ready."""
+    while True:
+        packed = packed_now(tuple(whole.target.slot(layer) for layer in whole.lowered.slots))
+        if packed is not None:
+            return packed

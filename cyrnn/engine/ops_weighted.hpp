@@ -39,6 +39,9 @@ public:
         return Recurrence<T>::scratch_bytes(p->product<T>(), p->weights<T>(), rows, timesteps, picks);
     }
     std::ptrdiff_t carried(const Prepared *p) const override { return p->weights<T>().carried; }
+    bool fits(const Prepared *p) const override {
+        return WeightedOp<T>::fits(p) && count * p->weights<T>().units <= p->weights<T>().carried;
+    }
     bool recurrent() const override { return true; }
     double multiply_adds(const Prepared *p) const override {
         const Weights<T> &w = p->weights<T>();

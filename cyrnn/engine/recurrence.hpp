@@ -1,6 +1,6 @@
 // The recurrence: one block, which is some timesteps of one slice of the batch.
 //
-//   h_t = activation(x_t . kernel + h_{t-1} . recurrent_kernel + bias)
+//   h_t = activation(x_t . kernel + h_{t-1} . recurrent_kernel + bias),   or what a cell makes of the sums
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace cyrnn {
 
-// What a slice carries from block to block. Before its first block the caller fills `now` with the initial states, or with
+// What a slice carries from block to block. Before the first block the caller fills `now` with the initial states, or with
 // zeros, and `seen` with zeros.
 template <class T> struct Record {
     T *now, *then;       // (rows, carried): the states, and where the next ones go. A walk may swap the two.
@@ -65,11 +65,11 @@ private:
     struct Layout {
         std::ptrdiff_t sums = 0;        // (rows, gates * units): a cell's
         std::ptrdiff_t projection = 0;  // (few, ahead, gates * units)
-        std::ptrdiff_t now = 0, then = 0;  // (rows, carried): the records of the rows that were picked
-        std::ptrdiff_t x = 0;           // (rows, features)
-        std::ptrdiff_t h = 0;           // (rows, units): after dropout
-        std::ptrdiff_t live = 0, places = 0, since = 0, until = 0;  // (rows), each
-        std::ptrdiff_t workspace = 0;   // the product's own, to the end
+        std::ptrdiff_t now = 0, then = 0;  // (rows, carried): the records of the picked rows, and the next ones
+        std::ptrdiff_t x = 0;           // (rows, features): x of the picked rows
+        std::ptrdiff_t h = 0;           // (rows, units): their h after dropout
+        std::ptrdiff_t live = 0, places = 0, since = 0, until = 0;  // (rows) each; see the end of this class
+        std::ptrdiff_t workspace = 0;   // the product's, to the end
 
         Layout(const Product<T> &product, const Weights<T> &weights, std::ptrdiff_t rows, std::ptrdiff_t timesteps,
                bool picks) {
@@ -110,7 +110,7 @@ private:
             const double work = double(block.rows) * double(weights.sums()) * double(weights.depth);
             stretch = work > 1e8 ? 1 : work > 1.6e6 ? std::ptrdiff_t(1e8 / work) : 64;
         }
-        if (picks(block)) return walk_picked();
+        if (picks(block) && block.timesteps > 0) return walk_picked();
         if (record.seen && block.timesteps > 0) std::memset(record.seen, 1, static_cast<std::size_t>(block.rows));
         if (!run_plain({0, 1, block.rows}, 0, block.timesteps)) return false;
         if (block.last_output) copy_rows(block.rows, record.now, carried, block.last_output, block.last_output_row);
@@ -119,7 +119,7 @@ private:
 
     bool stopped(std::ptrdiff_t t) const { return t % stretch == stretch - 1 && stop.asked(stop.self); }
 
-    // ---- nothing but the equation: rows that are as far apart as each other, none of them masked, where they are
+    // ---- without mask and dropout: rows that are evenly apart, in their places
 
     struct Rows {
         std::ptrdiff_t first, apart, count;
@@ -193,9 +193,9 @@ private:
                             block.x_time, out + i * out_row, out_time, at<T>(layout.workspace));
     }
 
-    // ---- with a mask or dropout. A row that is not masked is live. Between two timesteps at which a row begins or ceases to
-    // live, all rows, or a few, are walked as above, where they are; others are picked, side by side in any order. So the work
-    // is in proportion to the rows that are live, and no NaN leaks from masked timesteps.
+    // ---- with a mask or dropout. A row is live where it is not masked. Between two timesteps at which a row begins or ceases
+    // to be live, the live rows are walked as above if they are all rows, or few. Else their records lie side by side, in any
+    // order: that is what picked means. So the work is in proportion to the live rows, and no NaN leaks from masked timesteps.
 
     bool walk_picked() {
         for (std::ptrdiff_t row = 0; row < block.rows; ++row) {
@@ -208,7 +208,10 @@ private:
             for (std::ptrdiff_t row = 0; row < block.rows; ++row) end = std::min(end, until()[row]);
             Rows rows{};
             const bool plain = find_plain(rows);
-            if (plain != (picked == 0)) plain ? put_back() : pick();
+            if (plain)
+                put_back();
+            else if (picked == 0)
+                pick();
             if (alive > 0 && !(plain ? run_plain(rows, t, end) : run_picked(t, end))) return false;
         }
         put_back();
@@ -227,7 +230,7 @@ private:
         return t;
     }
 
-    // Rows begin and cease to live at t. What is picked follows; if nothing is, it stays so.
+    // Makes rows live, or masked, that are so from t on. The picked rows follow, if there are any.
     void change(std::ptrdiff_t t) {
         const bool follow = picked > 0;
         for (std::ptrdiff_t row = 0; row < block.rows; ++row) {
@@ -337,13 +340,13 @@ private:
         for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = a[i] * b[i];
     }
 
-    // The outputs of a row from the timestep on at which it ceased to live, up to t.
+    // The outputs of a masked row from the timestep on at which it ceased to be live, up to t.
     void fill(std::ptrdiff_t row, std::ptrdiff_t t) {
         const std::ptrdiff_t dead = since()[row], time = block.outputs_time;
         if (!block.outputs || dead < 0 || dead >= t) return;
         T *const first = block.outputs + row * block.outputs_row + dead * time;
         repeat(row, true, first);
-        if (time == units)  // one run of memory: twice as much at a time is what it takes fastest
+        if (time == units)  // contiguous: each copy is as long as all before it, for long ones are the fastest
             for (std::ptrdiff_t done = 1, more; done < t - dead; done += more)
                 copy(first, (more = std::min(done, t - dead - done)) * units, first + done * units);
         else
@@ -369,8 +372,8 @@ private:
 
     T *now() const { return at<T>(layout.now); }
     T *then() const { return at<T>(layout.then); }
-    std::ptrdiff_t *live() const { return at<std::ptrdiff_t>(layout.live); }     // which rows were picked
-    std::ptrdiff_t *place() const { return at<std::ptrdiff_t>(layout.places); }  // of each row that was, in `live`
+    std::ptrdiff_t *live() const { return at<std::ptrdiff_t>(layout.live); }     // the picked rows
+    std::ptrdiff_t *place() const { return at<std::ptrdiff_t>(layout.places); }  // of each of them in `live`
     std::ptrdiff_t *since() const { return at<std::ptrdiff_t>(layout.since); }   // masked from this timestep on; -1: live
     std::ptrdiff_t *until() const { return at<std::ptrdiff_t>(layout.until); }   // when that changes
 

@@ -131,6 +131,20 @@ def test_masks_and_dropout_keep_and_drop_both_states(kind, dropout, engine, isa,
                 assert_close(actual, expected, dtype)
 
 
+def chain(features, units, dtype, layers):
+    """The program of layers one after the other, which returns the outputs of the last."""
+    program = Program(dtype)
+    timeline = program.timeline()
+    x = program.input("number", timeline, features)
+    for _ in range(layers):
+        out = program.buffer(timeline, units)
+        program.recurrent(program.slot(), x, outputs=out)
+        x = out
+    program.output(x)
+    program.finish()
+    return program
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("engine", "isa"), ENGINES)
 @pytest.mark.parametrize("batch", [1, 3, 40])
@@ -140,12 +154,15 @@ def test_steps_have_the_bits_of_the_sequence(batch, engine, isa, dtype, cell, rn
     plans = [Plan(*arrays, "linear", isa, engine, cell=cell) for arrays in (first, second)]
     x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
     states = rng.standard_normal((2, batch, units)).astype(dtype)
-    runner = Runner(plans, batch)
-    runner.set_state(0, np.concatenate(states, axis=1))
+    runner = Runner(chain(features, units, dtype, 2), plans, batch)
+    for index, state in enumerate(states):
+        runner.set_state(index, state)
     steps = np.stack([runner.step(np.ascontiguousarray(x[:, t])).copy() for t in range(timesteps)], axis=1)
     outputs, last, h, c = run(program_of(features, units, dtype, layers=2), plans, x, states=states)
     np.testing.assert_array_equal(steps, outputs)
-    np.testing.assert_array_equal(runner.get_state(1), np.concatenate([h, c], axis=1))
+    assert [port.shape for port in runner.states] == 4 * [(units,)]  # h and c of each layer
+    np.testing.assert_array_equal(runner.get_state(2), h)
+    np.testing.assert_array_equal(runner.get_state(3), c)
     np.testing.assert_array_equal(last, outputs[:, -1])
     between, _, _ = cells.loop(x, *first, states=states)
     assert_close(outputs, cells.loop(between, *second)[0], dtype)
@@ -153,7 +170,8 @@ def test_steps_have_the_bits_of_the_sequence(batch, engine, isa, dtype, cell, rn
 
 def test_the_place_of_a_step_may_be_that_of_its_input(cell, rng):
     arrays = cells.weights(rng, 5, 5, "float32")
-    runner, other = (Runner([Plan(*arrays, "linear", engine="simd", cell=cell)], 20) for _ in range(2))
+    plan = Plan(*arrays, "linear", engine="simd", cell=cell)
+    runner, other = (Runner(chain(5, 5, "float32", 1), [plan], 20) for _ in range(2))
     for _ in range(3):
         x = rng.standard_normal((20, 5)).astype("float32")
         expected = runner.step(x.copy())

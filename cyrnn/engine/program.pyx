@@ -216,9 +216,9 @@ cdef inline int or_absent(view) except? -2:
 
 def packed_now(tuple slots not None):
     """What all slots hold, made ready, at one moment; None if some of it is not."""
-    cdef Slot slot
-    for item in slots:
-        slot = <Slot?> item
+    for slot in slots:
+        if not isinstance(slot, Slot):
+            raise TypeError(f"slots must hold Slots, got {type(slot).__name__}")
     return taken(slots)
 
 

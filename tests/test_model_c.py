@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 import pytest
-from program_models import ROWS, call_from_c, classifier, drawn_tokens, stack, two_inputs
+from program_models import ROWS, Model, call_from_c, classifier, drawn_tokens, stack, two_inputs
 
 import cyrnn
 
@@ -61,6 +61,27 @@ def test_lengths_are_a_right_padded_mask(engine, batch, rng):
         fresh.step(more[:, t])
     for index in range(2):
         np.testing.assert_array_equal(runner.get_state(index), fresh.get_state(index))
+
+
+def test_lengths_of_one_call_are_not_those_of_the_next(rng):
+    """A mask that other ops read than recurrences is all true again."""
+    model = Model(rng, engine="simd")
+    x, merged = model.input(3), model.buffer(1, model.time, "mask")
+    model.program.merge_masks([model.mask()], merged)
+    model.finished(model.recurrent(x, 4, mask=merged))
+    x, lengths = rng.standard_normal((3, 9, 3)).astype("f"), np.array([0, 5, 3])
+    expected, outputs, runner = (
+        model.call(x, np.arange(9) < lengths[:, None]),
+        np.empty((3, 9, 4), "f"),
+        model.runner(3),
+    )
+    assert call_from_c("forward", runner, 9, lengths, [x], [outputs]) == "ok"
+    np.testing.assert_array_equal(outputs, expected)
+    other = model.runner(3)
+    other.set_state(0, runner.get_state(0))
+    for t in range(2):
+        np.testing.assert_array_equal(runner.step(x[:, t]), other.step(x[:, t]))
+    assert runner.get_seen().all()
 
 
 @pytest.mark.parametrize("wanted", [(True, False), (False, True), (False, False)])

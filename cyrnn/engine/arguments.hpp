@@ -28,7 +28,8 @@ struct Arrays {  // of one call
     void *output(std::size_t index) const { return outputs ? outputs[index] : nullptr; }
 
     bool all_there() const {
-        return steps().inputs.empty() || (inputs && std::all_of(inputs, inputs + steps().inputs.size(), [](const void *p) { return p; }));
+        const std::size_t count = steps().inputs.size();
+        return count == 0 || (inputs && std::all_of(inputs, inputs + count, [](const void *p) { return p; }));
     }
 
     // Bits of the outputs that are wanted.

@@ -82,7 +82,9 @@ public:
     std::ptrdiff_t slice, slices, timesteps;
     std::size_t states, ready, places, block_places, patches, offsets, records, copies, masks, buffers, scratch, end = 0;
 
-    std::size_t record_bytes(const StepOp &step) const { return aligned(slice * steps.carried[std::size_t(step.record)] * steps.item(Kind::number)); }
+    std::size_t record_bytes(const StepOp &step) const {
+        return aligned(slice * steps.carried[std::size_t(step.record)] * steps.item(Kind::number));
+    }
     std::size_t seen_bytes(const StepOp &step) const { return step.masked ? aligned(slice) : 0; }
 
     static std::size_t aligned(std::ptrdiff_t bytes) { return (std::size_t(bytes) + line - 1) / line * line; }

@@ -56,7 +56,8 @@ public:
     }
 
     // Some timesteps at a time go through all ops, so that what lies between these has a bounded size.
-    void forward(std::ptrdiff_t timesteps, const std::int64_t *lengths, const void *const *inputs, void *const *outputs, std::uint64_t wanted) {
+    void forward(std::ptrdiff_t timesteps, const std::int64_t *lengths, const void *const *inputs, void *const *outputs,
+                 std::uint64_t wanted) {
         const Begun begun(*runner.model);
         for (std::ptrdiff_t t = 0; t < timesteps; t += runner.timesteps)
             for (std::ptrdiff_t slice = 0; slice < runner.slices; ++slice) {
@@ -130,7 +131,8 @@ private:
             Work work = ready++->work;
             if (!step.feeds_states && !(step.feeds & wanted)) continue;
             Place *const places = runner.block_places + step.first;
-            for (std::size_t k = 0; k < step.op->operands.size(); ++k) places[k] = place(step, steps.bindings[step.first + k], part);
+            for (std::size_t k = 0; k < step.op->operands.size(); ++k)
+                places[k] = place(step, steps.bindings[step.first + k], part);
             work.timesteps = part.count, work.places = places;
             step.op->run(work);
         }
@@ -156,11 +158,16 @@ private:
         return {data + at * steps.item(port.kind), row, port.timed ? port.width : 0, part.count};
     }
 
+    int storage_of_output(int port) const {
+        return steps.program.outputs[std::size_t(steps.outputs[std::size_t(port)].index)];
+    }
+
     // In the runner's own memory. The rows of one timestep lie side by side.
     Place place_here(const StepOp &step, const Binding &binding, std::ptrdiff_t count) const {
         if (binding.where == Binding::absent) return {};
-        if (binding.where == Binding::in_lengths) return {step.op->recurrent() ? nullptr : runner.masks, runner.timesteps, 1, count};
-        const int number = binding.where == Binding::in_buffer ? binding.index : steps.program.outputs[std::size_t(steps.outputs[std::size_t(binding.index)].index)];
+        if (binding.where == Binding::in_lengths)
+            return {step.op->recurrent() ? nullptr : runner.masks, runner.timesteps, 1, count};
+        const int number = binding.where == Binding::in_buffer ? binding.index : storage_of_output(binding.index);
         const std::ptrdiff_t width = steps.program.storages[std::size_t(number)].width, offset = runner.offsets[number];
         char *const data = offset < 0 ? nullptr : runner.buffers + offset + binding.column;
         return {data, (count == 1 ? 1 : runner.timesteps) * width, width, count};
@@ -173,7 +180,8 @@ private:
             if (step.record < 0) continue;
             const std::size_t bytes = frame.record_bytes(step), seen = frame.seen_bytes(step);
             for (std::ptrdiff_t slice = 0; slice < runner.slices; ++slice, at += 2 * bytes + seen)
-                state_of(step.record, slice * runner.slice) = {at, at + bytes, seen ? reinterpret_cast<std::uint8_t *>(at + 2 * bytes) : nullptr};
+                state_of(step.record, slice * runner.slice) = {
+                    at, at + bytes, seen ? reinterpret_cast<std::uint8_t *>(at + 2 * bytes) : nullptr};
         }
     }
 

@@ -254,7 +254,7 @@ private:
         return binding;
     }
 
-    // A record is h and whatever else the cell has, as wide as h.
+    // A record is h and the other states of the cell, as wide as h.
     void add_states(const Prepared *own, int record, const std::string &name) {
         const std::ptrdiff_t units = program.single ? own->f32.units : own->f64.units;
         for (std::ptrdiff_t first = 0; units > 0 && first < carried.back(); first += units)

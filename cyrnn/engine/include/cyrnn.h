@@ -120,7 +120,8 @@ typedef struct cyrnn_api {
      * CYRNN_OVERLAP, and no step is made, if an output shares memory with an input or another output.
      * `lengths` (batch), or NULL: of each row the timesteps that count. Those from there on are masked, as by the mask
      * of a call: the states stay as they are, and what a layer does with masked timesteps is done. */
-    cyrnn_status (*forward)(cyrnn_runner *runner, int64_t timesteps, const int64_t *lengths, const void *const *inputs, void *const *outputs);
+    cyrnn_status (*forward)(cyrnn_runner *runner, int64_t timesteps, const int64_t *lengths, const void *const *inputs,
+                            void *const *outputs);
     /* The same for a model of one input and one output, without lengths. */
     cyrnn_status (*forward_f32)(cyrnn_runner *runner, int64_t timesteps, const float *x, float *outputs);
     cyrnn_status (*forward_f64)(cyrnn_runner *runner, int64_t timesteps, const double *x, double *outputs);

@@ -722,7 +722,10 @@ def test_a_program_bound_to_its_slots():
     made_at = structure_now()
     bound = alone(layer, x).lowered.bound(ENGINE, [INPUTS], made_at=made_at)
     output, state = bound.call(x, np.ones((2, 5), bool))
-    assert bound.up_to_date
+    assert bound.up_to_date and bound.keeps_states
+    assert_same([output, state], [output, layer.states[0]])
+    assert not np.shares_memory(state, layer.states[0])
+    layer.reset_state()
     assert_same([output, state], [layer(x), layer.states[0]])
     layer.go_backwards = True
     assert not bound.up_to_date
@@ -735,11 +738,33 @@ def test_a_program_bound_to_its_slots():
 def test_a_model_bound_to_its_slots(name):
     model, x = ONE_PROGRAM[name]()
     expected = built(model, x)(x)
-    whole = divided(model, x, ENGINE).whole(structure_now())
-    bound, numbers = whole.bound, whole.results
-    outputs = bound.call(nest.leaves(x))
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    assert_same(nest.mapped(lambda number: outputs[number], numbers), expected)
+    bound = divided(model, x, ENGINE).whole(structure_now()).bound
+    assert_same(bound.call(nest.leaves(x)), expected)
+
+
+def test_a_bound_program_returns_the_structure_it_was_given_and_layers_keep_their_states_in_theirs():
+    stack = layers.RNN([layers.SimpleRNNCell(3), layers.SimpleRNNCell(2)], stateful=True, return_state=True)
+    x = sequences()
+    built(stack, x).reset_state()
+    with executor.alone():
+        expected = stack(x)
+    stack.reset_state()
+    first, states = stack(x), stack.states
+    assert_same(nest.leaves(first), nest.leaves(expected))
+    assert [[state.shape for state in part] for part in states] == [[(2, 3)], [(2, 2)]]
+    assert [type(part) for part in first] == [type(part) for part in expected]
+    assert not any(np.shares_memory(a, b) for a in nest.leaves(first) for b in nest.leaves(states))
+    second = stack(x, initial_state=first[1:])  # nested, in a tuple
+    assert_same(nest.leaves(second), nest.leaves(stack(x, initial_state=nest.leaves(first[1:]))))
+
+
+def test_states_are_kept_by_a_layer_that_began_to_carry_them_after_it_was_built():
+    layer, x = built(layers.RNN([layers.SimpleRNNCell(3)]), sequences()), sequences()
+    layer(x)
+    layer.stateful = True
+    output = layer(x)
+    assert [[state.shape for state in part] for part in layer.states] == [[(2, 3)]]
+    assert_same([layer.states[0][0]], [output])
 
 
 def test_a_model_that_takes_more_is_not_bound():

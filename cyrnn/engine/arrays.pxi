@@ -91,10 +91,10 @@ cdef object made(Program self, Target *targets, const ptrdiff_t *lengths, ptrdif
             ndim += 1
         kind = (numpy.NPY_BOOL if storage.kind == Kind.mask else numpy.NPY_INT64 if storage.kind == Kind.token
                 else numpy.NPY_FLOAT32 if self.single else numpy.NPY_FLOAT64)
-        if out is None:
+        if out is None or out[index] is None:
             array = numpy.PyArray_EMPTY(ndim, axes, kind, 0)
         else:
-            array = checked_out(out[index], ndim, axes, kind)
+            array = checked_out(out[index], ndim, axes, kind, 1 if storage.timeline < 0 else 2)
         item = numpy.PyArray_ITEMSIZE(array)
         targets[index].data = <char *> numpy.PyArray_DATA(array)
         targets[index].row = numpy.PyArray_STRIDES(array)[0] // item
@@ -108,8 +108,8 @@ cdef object made(Program self, Target *targets, const ptrdiff_t *lengths, ptrdif
     return tuple(arrays)
 
 
-cdef numpy.ndarray checked_out(object given, int ndim, const numpy.npy_intp *axes, int kind):
-    """An array to fill. Raises ValueError for another shape, type or layout."""
+cdef numpy.ndarray checked_out(object given, int ndim, const numpy.npy_intp *axes, int kind, int before):
+    """An array to fill, C-contiguous after its first axes. Raises ValueError for another shape, type or layout."""
     cdef int axis
     cdef ptrdiff_t expected
     cdef bint fits = type(given) is numpy.ndarray
@@ -119,9 +119,13 @@ cdef numpy.ndarray checked_out(object given, int ndim, const numpy.npy_intp *axe
         for axis in range(ndim if fits else 0):
             fits = fits and numpy.PyArray_DIMS(given)[axis] == axes[axis]
             fits = fits and (axes[axis] < 2 or numpy.PyArray_STRIDES(given)[axis] % numpy.PyArray_ITEMSIZE(given) == 0)
+        expected = numpy.PyArray_ITEMSIZE(given) if fits else 0
+        for axis in range(ndim - 1, before - 1, -1):
+            fits = fits and (axes[axis] < 2 or numpy.PyArray_STRIDES(given)[axis] == expected)
+            expected *= axes[axis]
     if not fits:
         shape = tuple([axes[axis] for axis in range(ndim)])
-        raise ValueError(f"out must be a writeable array of shape {shape}, got {given!r:.200}")
+        raise ValueError(f"out must be a writeable array of shape {shape}, contiguous along its last axes, got {given!r:.200}")
     return given
 
 

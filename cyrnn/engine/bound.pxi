@@ -6,6 +6,7 @@ cdef enum:
     one_of_the_states = 2
     carried_state = 3
     never_there = 4
+    most_depth = 8  # of nested lists
 
 INPUT, MASK, STATE, CARRIED, ABSENT = one_of_the_inputs, one_of_the_masks, one_of_the_states, carried_state, never_there
 
@@ -36,24 +37,34 @@ cdef class Bound:
         For each input of the program `INPUT`, `MASK` or `STATE` and the number among these in a call; `CARRIED` and the
         number in `carriers`; or `ABSENT` for an optional one that no call has.
     carriers : tuple of (object, int)
-        Objects with a list of arrays `states`, or None for zeros, and the number of a state in it.
+        Objects with arrays `states` in nested lists, or None for zeros, and the number of a state in them.
     made_at : int
         `structure_now` before the program was made.
     lengths : tuple of int, optional
         The length that the second axis of each of a call's inputs must have; -1 for any.
+    kept : tuple of (object, tuple of int), optional
+        Objects whose `states` are outputs after a call, in the lists of those before, or of `get_initial_state(1)`; and
+        the numbers of these outputs.
+    results : int, or structure of int, optional
+        What a call returns, in lists, tuples and dicts: the numbers of outputs, each once. Default: all, in order.
     """
 
     cdef readonly Program program
     cdef readonly tuple slots
-    cdef tuple carriers, lengths
+    cdef tuple carriers, lengths, kept, returned
+    cdef object results
     cdef int kinds[most]
     cdef int numbers[most]
     cdef int count, inputs, masks, states
     cdef long made_at
 
     def __init__(self, Program program not None, tuple slots not None, tuple sources not None, tuple carriers,
-                 long made_at, tuple lengths=()):
-        self.lengths = lengths
+                 long made_at, tuple lengths=(), tuple kept=(), results=None):
+        self.lengths, self.kept = lengths, kept
+        cdef tuple outputs = tuple(range(program.program.outputs.size()))
+        whole = outputs[0] if len(outputs) == 1 else outputs  # as `Program.run` returns them
+        self.results = None if results == whole else results
+        self.returned = outputs if results is None else tuple(leaves_of(results))
         self.program, self.slots, self.carriers, self.made_at = program, slots, carriers, made_at
         self.count = <int> len(sources)
         if self.count != <int> program.program.inputs.size():
@@ -72,6 +83,11 @@ cdef class Bound:
         """Whether the structure is still the one that the program was made of."""
         return self.made_at == structure
 
+    @property
+    def keeps_states(self):
+        """Whether objects have other states after a call."""
+        return len(self.kept) > 0
+
     def call(self, inputs, mask=None, states=None, ptrdiff_t nominal_batch=0, int num_threads=0, tuple out=None):
         """What `Program.run` returns; None where that returns None, or where the program is out of date.
 
@@ -79,9 +95,11 @@ cdef class Bound:
         ----------
         inputs : ndarray, or a list or tuple of them
         mask : ndarray or None, or a list or tuple of these for several inputs
-        states : ndarray, or a list or tuple of them; or None
-        nominal_batch, num_threads, out
+        states : ndarray, or nested lists or tuples of them; or None
+        nominal_batch, num_threads
             As in `Program.run`.
+        out : tuple of ndarray, optional
+            Arrays for the outputs that a call returns.
         """
         cdef int index, kind, number
         cdef object item
@@ -99,7 +117,9 @@ cdef class Bound:
                 self.inputs > 1 if mask_alone else not are_several(mask, self.inputs))):
             return None
         cdef bint state_alone = states is None or type(states) is numpy.ndarray
-        if states is not None and (self.states != 1 if state_alone else not are_several(states, self.states)):
+        if not state_alone:
+            states = in_one_list(states)
+        if states is not None and (self.states != 1 if state_alone else len(states) != self.states):
             return None
         given = PyTuple_New(self.count)
         for index in range(self.count):
@@ -118,10 +138,88 @@ cdef class Bound:
                 carrier, number = self.carriers[number]
                 item = carrier.states
                 if item is not None:
-                    item = item[number] if type(item) is list else NotImplemented
+                    item = in_one_list(item)
+                    item = item[number] if <int> len(item) > number else NotImplemented
             Py_INCREF(item)
             PyTuple_SET_ITEM(given, index, item)
-        return self.program.run(self.slots, given, nominal_batch, num_threads, out)
+        if out is not None:
+            out = self.for_outputs(tuple(out))
+        cdef object arrays = self.program.run(self.slots, given, nominal_batch, num_threads, out)
+        if arrays is None or (self.results is None and not self.kept):
+            return arrays
+        if type(arrays) is not tuple:
+            arrays = (arrays,)
+        if self.kept:
+            self.keep(arrays)
+        return arrays if self.results is None else structured(self.results, arrays)
+
+    cdef tuple for_outputs(self, tuple out):
+        """An array for each output that a call returns, and None for the others."""
+        if len(out) != len(self.returned):
+            raise ValueError(f"out must hold {len(self.returned)} arrays, got {len(out)}")
+        arrays = dict(zip(self.returned, out))
+        return tuple([arrays.get(number) for number in range(self.program.program.outputs.size())])
+
+    cdef int keep(self, tuple arrays) except -1:
+        """Let the objects have their new states. What the caller gets too is copied."""
+        cdef list found = []
+        for carrier, numbers in self.kept:
+            states = [arrays[number].copy() if number in self.returned else arrays[number] for number in numbers]
+            like = carrier.states
+            found.append((carrier, nested_as(carrier.get_initial_state(1) if like is None else like, states)))
+        for carrier, states in found:
+            PyObject_GenericSetAttr(carrier, "states", states)  # arrays: nothing that a layer has to look at
+        return 0
+
+
+cdef list leaves_of(object structure):
+    """What is in lists, tuples and dicts, in order; dicts by sorted key."""
+    if isinstance(structure, dict):
+        structure = [structure[key] for key in sorted(structure)]
+    if not isinstance(structure, (list, tuple)):
+        return [structure]
+    return [leaf for part in structure for leaf in leaves_of(part)]
+
+
+cdef object structured(object structure, tuple arrays):
+    """The structure with arrays for its numbers."""
+    cdef list parts
+    if type(structure) is int:
+        return arrays[structure]
+    if type(structure) is dict:
+        return {key: structured(part, arrays) for key, part in structure.items()}
+    parts = [structured(part, arrays) for part in structure]
+    return tuple(parts) if type(structure) is tuple else parts
+
+
+cdef list in_one_list(object values):
+    """The values in nested lists and tuples; what is in none is one."""
+    cdef list found
+    if type(values) is list and len(values) == 1 and type(values[0]) is numpy.ndarray:
+        return values
+    found = []
+    spread(values, found, 0)
+    return found
+
+
+cdef int spread(object values, list found, int depth) except -1:
+    if depth < most_depth and type(values) in (list, tuple):
+        for value in values:
+            spread(value, found, depth + 1)
+    else:
+        found.append(values)
+    return 0
+
+
+cdef object nested_as(object like, list values):
+    """The values in the lists of others; there are as many."""
+    if type(like) is list and len(like) == len(values) and type(like[0]) is numpy.ndarray:
+        return values
+    return packed_as(like, iter(values))
+
+
+cdef object packed_as(object like, object values):
+    return [packed_as(part, values) for part in like] if type(like) in (list, tuple) else next(values)
 
 
 cdef inline bint are_several(object values, int count) except -1:

@@ -117,9 +117,13 @@ class Bound:
         carriers: tuple[tuple[Any, int], ...],
         made_at: int,
         lengths: tuple[int, ...] = (),
+        kept: tuple[tuple[Any, tuple[int, ...]], ...] = (),
+        results: Any = None,
     ) -> None: ...
     @property
     def up_to_date(self) -> bool: ...
+    @property
+    def keeps_states(self) -> bool: ...
     def call(
         self,
         inputs: Any,

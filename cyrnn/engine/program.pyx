@@ -25,6 +25,7 @@ numpy.import_array()
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
+    int PyObject_GenericSetAttr(object o, object name, object value) except -1
 
 cdef extern from *:
     """static int raise_pending() { return PyErr_Occurred() ? -1 : 0; }"""
@@ -133,8 +134,8 @@ cdef class Program(Ops):
             The batch that the form of the computation is chosen by; 0 is that of the inputs.
         num_threads : int
             The most threads; 0 is `get_num_threads()`.
-        out : tuple of ndarray, optional
-            Arrays of the outputs' shapes, which must not overlap with inputs or each other.
+        out : tuple of ndarray or None, optional
+            Arrays of the outputs' shapes, which must not overlap with inputs or each other; None for one to be made.
 
         Returns
         -------

@@ -18,7 +18,7 @@ def set_num_threads(n: int | None) -> None:
     affinity and its cgroup's quota). Results do not depend on the number of threads, to the last bit.
     """
     global _chosen
-    _chosen = None if n is None else _positive("n", n)
+    _chosen = None if n is None else checked_count("n", n)
 
 
 def get_num_threads() -> int:
@@ -33,7 +33,7 @@ def get_num_threads() -> int:
 def using(n: int | None) -> Iterator[None]:
     """Within the block, calls from this thread use at most `n` threads; None changes nothing."""
     before = getattr(_this_thread, "count", None)
-    _this_thread.count = before if n is None else _positive("num_threads", n)
+    _this_thread.count = before if n is None else checked_count("num_threads", n)
     try:
         yield
     finally:
@@ -93,7 +93,8 @@ def _own_cgroup() -> str:
     return next((line[3:].strip("/") for line in lines if line.startswith("0::")), ".") or "."
 
 
-def _positive(name: str, n: int) -> int:
+def checked_count(name: str, n: int) -> int:
+    """A number of threads that was asked for. Raises TypeError and ValueError."""
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"{name} must be a positive integer, got {n!r}")
     count = n.__index__()

@@ -9,7 +9,6 @@ from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.alone import CallProgram
 from cyrnn.models import executor, partition
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.model import ModelOfLayers
@@ -29,8 +28,7 @@ class ModelOfCalls(ModelOfLayers):
 
     # The structure that partitions were made of: that of all layers together, the model's own, and those of the layers
     # in it; then the partitions, by what they are for.
-    _whole: CallProgram | None = None  # of a call in inference, where the model is one program; it may be out of date
-    _parts_at: int = -1  # the structure with which it is none
+    _parts_at: int = -1  # the structure with which the model is not one program
     _partitions: tuple[int, object, _Structures, dict[Any, Partition]] | None = None
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
@@ -52,20 +50,11 @@ class ModelOfCalls(ModelOfLayers):
         """
         raise NotImplementedError(f"{type(self).__name__} has no `inner_calls`")
 
-    def through_program(self, inputs: Any, mask: Any) -> Any:
-        """What a call in inference returns, where the model is one program and its arguments fit; else None."""
-        whole = self._whole
-        if whole is None:
-            return None
-        result = whole.bound.call(inputs, mask)
-        return result if result is None or whole.is_plain else whole.finished(result)
-
     def note_program(self, inputs: Any) -> None:
-        """Find the program of the whole model, if it is one, after a call that could not take it."""
         if not all(isinstance(array, np.ndarray) for array in nest.leaves(inputs)):
             return
-        now, whole = structure_now(), self._whole
-        known = (whole is not None and whole.bound.up_to_date) or self._parts_at == now
+        now = structure_now()
+        known = (self._bound is not None and self._bound.up_to_date) or self._parts_at == now
         if known or not self.built or type(self)._override is not None or executor.current_target() is None:
             return
         places, lengths = self.known_inputs()
@@ -73,7 +62,7 @@ class ModelOfCalls(ModelOfLayers):
         for masked in (True, False):
             if places is not None and found is None:
                 found = self.partition(places, None, masked=masked).whole(now, lengths)
-        vars(self).update(_whole=found, _parts_at=now if found is None else -1)
+        vars(self).update(_bound=found and found.bound, _parts_at=now if found is None else -1)
 
     def known_inputs(self) -> tuple[Any, tuple[int, ...]]:
         """Places for the inputs, in their structure, or None if their shapes are not known; and the lengths of their
@@ -209,7 +198,6 @@ class ModelOfCalls(ModelOfLayers):
         return {
             **super().__getstate__(),
             "_partitions": None,
-            "_whole": None,
         }  # programs are made again when they are needed
 
 

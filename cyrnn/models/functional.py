@@ -85,11 +85,9 @@ class Model(ModelOfLayers):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
         """A new model of this config; of a graph, if `Model` itself is asked for one."""
-        return (
-            Functional.from_config(config, custom_objects)
-            if cls is Model
-            else super().from_config(config, custom_objects)
-        )
+        if cls is Model:
+            return Functional.from_config(config, custom_objects)
+        return super().from_config(config, custom_objects)
 
     @property
     def is_custom(self) -> bool:
@@ -269,11 +267,14 @@ class Functional(ModelOfCalls, Model):
     # ------------------------------------------------------------ calling
 
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        result = None if training else self.through_program(self._feed.in_order(inputs), mask)
+        result = None if training else self.through_program(inputs, mask)
         if result is None:
             result = super().__call__(inputs, training=training, mask=mask)
             self.note_program(inputs)
         return result
+
+    def through_program(self, inputs: Any, *arguments: Any) -> Any:
+        return super().through_program(self._feed.in_order(inputs), *arguments)
 
     def known_inputs(self) -> tuple[Any, tuple[int, ...]]:
         lengths = [tensor.shape[1] if tensor.ndim > 1 else None for tensor in self.inputs]
@@ -323,8 +324,7 @@ class Functional(ModelOfCalls, Model):
         return [np.dtype(tensor.dtype) for tensor in self.outputs]
 
     def largest_shapes(self, shapes: Any) -> list[Any]:
-        specs = nest.mapped_shapes(KerasTensor, shapes)
-        known = dict(zip(self.inputs, self._feed.specs(specs), strict=True))
+        known = dict(zip(self.inputs, self._feed.specs(nest.mapped_shapes(KerasTensor, shapes)), strict=True))
         for step in self._steps:
             step.run_specs(known)
         return [tensor.shape for tensor in known.values()]

@@ -29,6 +29,17 @@ class BatchedOutput:
         self.filled = 0  # its rows that have been written
         self.batches: list[Array] = []  # that are kept
         self.as_samples = True  # so far each batch returned a row for each of its samples
+        self._room: Array | None = None  # what `room` has returned last
+
+    def room(self, samples: int) -> Array | None:
+        """Where the engine may write the rows of the next batch of so many samples; None if that is not known."""
+        array = self.array
+        if array is None or not self.as_samples or self.filled + samples > len(array):
+            return None
+        room = np.asarray(array[self.filled : self.filled + samples])
+        writable = room.flags.writeable and room.flags.aligned and room.dtype.isnative
+        self._room = room if writable and room[0].flags.c_contiguous else None
+        return self._room
 
     def check(self, values: Array, first: int, last: int) -> None:
         """Check what the batch of the samples from `first` to `last` returned, before it is written.
@@ -72,6 +83,9 @@ class BatchedOutput:
 
     def append(self, values: Array, samples: int) -> None:
         """Take the rows of the next batch of so many samples; they have been checked."""
+        if values is self._room and values is not None:
+            self.filled, self._room = self.filled + samples, None
+            return
         if self.array is None and not self.batches and len(values) == samples:
             self.array = np.empty((self.samples, *values.shape[1:]), values.dtype)
         if self.out is None and self.array is not None and (len(values) != samples or values.dtype != self.array.dtype):

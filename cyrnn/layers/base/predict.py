@@ -15,6 +15,8 @@ from cyrnn.layers.base.carried import states_as_before_on_error
 from cyrnn.layers.base.engine_layer import EngineLayer
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.memory import check_apart, overlap
+from cyrnn.layers.base.programs.bindable import Bindable
+from cyrnn.layers.base.programs.lowered import of_a_batch
 
 # Without a batch_size: as many samples at a time as make about this many elements, of the input or of a layer's output,
 # whichever has more. Enough work for all cores, and a few tens of megabytes for what is between the layers.
@@ -24,7 +26,7 @@ _LEAST_SAMPLES = 32
 Progress = bool | Callable[[Iterable[int]], Iterable[int]]
 
 
-class Predicts(Layer):
+class Predicts(Bindable):
     """What `predict` needs from a layer: that it can be called, and the shape and dtype of its output."""
 
     def predict(
@@ -80,6 +82,12 @@ class Predicts(Layer):
         With a stateful layer each batch begins with the states that the one before left, row by row; the number of
         samples must be a multiple of its rows.
         """
+        if out is None and progress is False and _is_one_batch(self, x, batch_size):
+            outputs = self.through_program(
+                x, None, 0, 0 if num_threads is None else threads.checked_count("num_threads", num_threads)
+            )
+            if outputs is not None:
+                return outputs
         return _predict(self, x, batch_size, num_threads, out, progress)
 
     def predict_inputs(self, x: Any) -> list[Array]:
@@ -124,8 +132,7 @@ def _predict(
         for first in _each(range(0, max(1, samples), size), progress):
             last = min(first + size, samples)
             batch = layer.in_structure([array[first:last] for array in inputs], x)
-            options = {"training": False} if layer.keeps_training_open else {}
-            part = layer.inner_call(batch, **options)
+            part = _of_batch(layer, batch, last - first, min(size, samples), outputs)
             parts = [np.asarray(values) for values in nest.leaves(part)]
             outputs = outputs or [BatchedOutput(layer.name, samples) for _ in parts]
             if len(parts) != len(outputs):
@@ -135,6 +142,33 @@ def _predict(
             for output, values in zip(outputs, parts, strict=True):
                 output.append(values, last - first)
     return nest.filled(part, [output.whole() for output in outputs])
+
+
+def _is_one_batch(layer: Predicts, x: Any, batch_size: int | None) -> bool:
+    """Whether x is known to be one batch of arrays, before it is looked at in detail."""
+    bound = layer._bound
+    if bound is None or bound.keeps_states:
+        return False
+    most = _LEAST_SAMPLES if batch_size is None else batch_size
+    counts = {_samples_of(array) for array in ((x,) if type(x) is np.ndarray else nest.leaves(x))}
+    return type(most) is int and len(counts) == 1 and 0 < counts.pop() <= most
+
+
+def _samples_of(array: Any) -> int:
+    return len(array) if type(array) is np.ndarray and array.ndim else 0
+
+
+def _of_batch(layer: Predicts, batch: Any, rows: int, nominal: int, outputs: list[BatchedOutput]) -> Any:
+    """What the layer returns for a batch; as if it had as many rows as the others have, where it is the last."""
+    rooms = [output.room(rows) for output in outputs]
+    out = tuple(rooms) if rooms and all(room is not None for room in rooms) else None
+    part = layer.through_program(batch, None, nominal, 0, out)
+    if part is None:
+        options = {"training": False} if layer.keeps_training_open else {}
+        with of_a_batch(rows, nominal):
+            part = layer.inner_call(batch, **options)
+        layer.note_program(batch)
+    return part
 
 
 def _batch_size(layer: Predicts, inputs: list[Array], batch_size: int | None) -> int:

@@ -39,16 +39,18 @@ class SequenceLayer(ProgramLayer):
         mask: ArrayLike | None = None,
         training: bool = False,
     ) -> Any:
-        program = self._program
-        if program is not None and not training:
-            states = self.states if initial_state is None else initial_state
-            result = program.bound.call(sequences, mask, states)
+        bound = self._bound
+        if bound is not None and not training:
+            result = bound.call(sequences, mask, self.states if initial_state is None else initial_state)
             if result is not None:
-                return result if program.is_plain else program.finished(result)
+                return result
         result = Layer.__call__(self, sequences, initial_state=initial_state, mask=mask, training=training)
-        if isinstance(sequences, np.ndarray) and sequences.ndim == 3:
-            self.program_for(sequences.shape)
+        self.note_program(sequences)
         return result
+
+    def note_program(self, inputs: Any) -> None:
+        if isinstance(inputs, np.ndarray) and inputs.ndim == 3:
+            self.program_for(inputs.shape)
 
     def call_checked(self, x: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
         if self.time_major and mask is not None:

@@ -50,22 +50,20 @@ class CallProgram:
         self.lowered = lowered
         self.results = results
         self.target = target
+        self.made_at = made_at
         self.inputs = inputs
         self.states = states
         # What the engine calls with arrays; None for a program that it does not know all of.
-        self.bound: Any = None if lowered.warnings else lowered.bound(target, inputs, states, made_at, lengths)
-        count = len(nest.leaves(results))
-        in_order = results == (0 if count == 1 else tuple(range(count)))
-        self.is_plain = in_order and not lowered.carried  # the results are those of the engine
+        self.bound: Any = None
+        if not lowered.warnings:
+            self.bound = lowered.bound(target, inputs, states, made_at, lengths, results)
         self.made_for: Any = None
 
     def is_for(self, wanted: Any, structure: int) -> bool:
         """Whether it is the program for this, and the structure is still what it was made of."""
-        return self.made_for == wanted and self.bound is not None and self.bound.up_to_date
+        return self.made_for == wanted and self.made_at == structure
 
-    def run(
-        self, inputs: Any, mask: Any = None, initial_state: Sequence[Array | None] = (), nominal_batch: int = 0
-    ) -> Any:
+    def run(self, inputs: Any, mask: Any = None, initial_state: Sequence[Array | None] = ()) -> Any:
         """What the call returns. Layers that carry states have new ones then.
 
         Raises
@@ -76,16 +74,8 @@ class CallProgram:
         values: dict[Any, tuple[Any, Any]] = {self.inputs[0]: (inputs, mask)}
         given = initial_state or [None] * len(self.states)
         values |= {place: (state, None) for place, state in zip(self.states, given, strict=True)}
-        return self._structured(self.lowered.run(values, self.target, nominal_batch))
-
-    def finished(self, outputs: Any) -> Any:
-        """What the call returns, of what the bound program did; layers that carry states take theirs."""
-        arrays = list(outputs) if isinstance(outputs, tuple) else [outputs]
-        self.lowered.carry(arrays)
-        return self._structured(arrays)
-
-    def _structured(self, arrays: list[Array]) -> Any:
-        return arrays[self.results] if type(self.results) is int else nest.mapped(arrays.__getitem__, self.results)
+        arrays = self.lowered.run(values, self.target)
+        return nest.mapped(arrays.__getitem__, self.results)
 
 
 def program_of(

@@ -7,15 +7,15 @@ from numpy.typing import ArrayLike
 
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base.arguments import Shape
-from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.alone import CallProgram, program_of
+from cyrnn.layers.base.programs.bindable import Bindable
 from cyrnn.layers.base.programs.interface import current_target
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
 
 _KEPT = 16  # shapes of which is known that there are no programs for them
 
 
-class ProgramLayer(Layer):
+class ProgramLayer(Bindable):
     """A layer that the engine has ops for: it has a method `lower`.
 
     A call takes the program of the layer as long as that is up to date, and its arguments are arrays of the engine's
@@ -27,11 +27,11 @@ class ProgramLayer(Layer):
     _no_programs: tuple[int, frozenset[Any]] = (0, frozenset())  # the structure, and what there are none for in it
 
     def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> Any:
-        program = self._program
-        if program is not None and not args and not kwargs:
-            result = program.bound.call(inputs)
+        bound = self._bound
+        if bound is not None and not args and not kwargs:
+            result = bound.call(inputs)
             if result is not None:
-                return result if program.is_plain else program.finished(result)
+                return result
         return super().__call__(inputs, *args, **kwargs)
 
     def computed(self, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -43,6 +43,10 @@ class ProgramLayer(Layer):
                 except UnfitError:  # the layer's own `call` raises what is wrong, or takes it
                     pass
         return super().computed(x, *args, **kwargs)
+
+    def note_program(self, inputs: Any) -> None:
+        if isinstance(inputs, np.ndarray):
+            self.program_for(inputs.shape)
 
     def program_for(self, shape: Shape) -> CallProgram | None:
         """The program of a call in inference with inputs of this shape; None where Python computes it."""
@@ -68,7 +72,7 @@ class ProgramLayer(Layer):
             vars(self)["_no_programs"] = (made_at, others | {wanted})
             return None
         program.made_for = wanted
-        vars(self)["_program"] = program
+        vars(self).update(_program=program, _bound=program.bound)
         return program
 
     def made_program(self, target: Any, shape: Shape, made_at: int) -> CallProgram:

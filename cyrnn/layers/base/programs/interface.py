@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cyrnn.engine.plan import Slot
+from cyrnn.engine.program import structure_changed
 from cyrnn.engine.recorded import RecordedProgram
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
@@ -133,10 +134,12 @@ def alone() -> Iterator[None]:
 def lowering_to(target: Target | None) -> Iterator[None]:
     """Context manager: within it layers are lowered to programs of this target."""
     token = _target.set(target)
+    structure_changed()  # programs of the target before are out of date
     try:
         yield
     finally:
         _target.reset(token)
+        structure_changed()
 
 
 def current_target() -> Target | None:

@@ -1,7 +1,9 @@
 """A finished program of layers: what a call passes to it, and what comes of it."""
 
+import contextlib
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,18 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.arguments import Argument, Mask, Numbers, State, Tokens, Values, gathered
 from cyrnn.layers.base.programs.interface import Program, Target
 from cyrnn.layers.base.programs.refusals import UnfitError
+
+_batch: ContextVar[tuple[int, int]] = ContextVar("batch", default=(-1, 0))
+
+
+@contextlib.contextmanager
+def of_a_batch(rows: int, nominal: int) -> Iterator[None]:
+    """Context manager: within it programs that get so many rows compute as if these were among `nominal` ones."""
+    token = _batch.set((rows, nominal))
+    try:
+        yield
+    finally:
+        _batch.reset(token)
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,7 @@ class Lowered:
         states: Sequence[Hashable] = (),
         made_at: int = 0,
         lengths: tuple[int, ...] = (),
+        results: Any = None,
     ) -> Bound | None:
         """The program with its slots, as the engine calls it with arrays.
 
@@ -84,6 +99,8 @@ class Lowered:
             `structure_now` before the program was made.
         lengths : tuple of int
             The lengths that the second axes of the inputs must have; -1 for any.
+        results : int, or structure of int, optional
+            What a call returns: the numbers of outputs. Default: all. Layers keep what they carry.
 
         Returns
         -------
@@ -107,9 +124,10 @@ class Lowered:
         if not isinstance(self.program, EngineProgram):
             return None
         slots = tuple(target.slot(layer) for layer in self.slots)
-        return Bound(self.program, slots, tuple(sources), tuple(carriers), made_at, lengths)
+        kept = tuple((layer, tuple(numbers)) for layer, numbers in self.carried)
+        return Bound(self.program, slots, tuple(sources), tuple(carriers), made_at, lengths, kept, results)
 
-    def run(self, values: Values, target: Target, nominal_batch: int = 0) -> list[Array]:
+    def run(self, values: Values, target: Target) -> list[Array]:
         """Run the program with what a call has at its places, and let the layers carry their new states.
 
         Parameters
@@ -117,8 +135,6 @@ class Lowered:
         values : mapping of places to (array, mask)
         target : Target
             The one that the program was made for.
-        nominal_batch : int
-            The rows by which the engine chooses how to compute; 0 is those of this call.
 
         Returns
         -------
@@ -130,15 +146,18 @@ class Lowered:
         UnfitError
             If the arrays do not fit. Nothing has changed then.
         """
-        arrays = self._computed(values, target, nominal_batch) if self.outputs else []
+        arrays = self._computed(values, target) if self.outputs else []
         self.carry(arrays)
         for text, place in self.warnings:
             if place is None or values[place][1] is not None:
                 warnings.warn(text, stacklevel=2)
         return arrays
 
-    def _computed(self, values: Values, target: Target, nominal_batch: int) -> list[Array]:
+    def _computed(self, values: Values, target: Target) -> list[Array]:
         inputs = gathered(self.arguments, values)
+        rows, nominal_batch = _batch.get()
+        if rows != next((len(array) for array in inputs if array is not None), None):
+            nominal_batch = 0
         results = self._results(inputs, target, nominal_batch)
         if results is None:  # the engine reads axes that lie like one
             inputs = tuple(None if array is None else np.ascontiguousarray(array) for array in inputs)

@@ -125,7 +125,8 @@ cdef numpy.ndarray checked_out(object given, int ndim, const numpy.npy_intp *axe
             expected *= axes[axis]
     if not fits:
         shape = tuple([axes[axis] for axis in range(ndim)])
-        raise ValueError(f"out must be a writeable array of shape {shape}, contiguous along its last axes, got {given!r:.200}")
+        raise ValueError(
+            f"out must be a writeable array of shape {shape}, contiguous along its last axes, got {given!r:.200}")
     return given
 
 

@@ -843,3 +843,20 @@ def test_what_calls_compute_is_what_lower_knows():
             known = objects.owner(cls, "lower").__mro__
             assert objects.owner(cls, "call") in known, cls
             assert objects.owner(cls, "compute_mask") in known, cls
+
+
+def test_inputs_in_a_dict_reach_the_program_by_their_keys():
+    a, b = cyrnn.Input((5, FEATURES), name="b"), cyrnn.Input((5, FEATURES), name="a")
+    x, y = sequences(), 2 * sequences()
+    listed = cyrnn.Model([a, b], layers.Concatenate()([simple_rnn()(a), simple_rnn()(b)]))
+    keyed = cyrnn.Model({"second": b, "first": a}, listed([a, b]))
+    expected = listed([x, y])
+    for model, given in ((listed, {"a": y, "b": x}), (keyed, {"first": x, "second": y})):
+        for _ in range(2):
+            assert_same(model(given), expected)
+            assert_same(model.predict(given), expected)
+        assert model._bound.up_to_date
+    for _ in range(2):  # a list for a dict is in the order of the keys
+        assert_same(keyed([x, y]), expected)
+    with pytest.raises(ValueError, match="inputs must come as"):
+        listed({"a": y})

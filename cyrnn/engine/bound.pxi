@@ -42,6 +42,10 @@ cdef class Bound:
         `structure_now` before the program was made.
     lengths : tuple of int, optional
         The length that the second axis of each of a call's inputs must have; -1 for any.
+    keys : tuple of str, optional
+        The keys of the inputs where a call has them in a dict.
+    keyed : bool, optional
+        Whether calls have them in a dict only.
     kept : tuple of (object, tuple of int), optional
         Objects whose `states` are outputs after a call, in the lists of those before, or of `get_initial_state(1)`; and
         the numbers of these outputs.
@@ -51,7 +55,8 @@ cdef class Bound:
 
     cdef readonly Program program
     cdef readonly tuple slots
-    cdef tuple carriers, lengths, kept, returned
+    cdef tuple carriers, lengths, keys, kept, returned
+    cdef bint keyed
     cdef object results
     cdef int kinds[most]
     cdef int numbers[most]
@@ -59,8 +64,8 @@ cdef class Bound:
     cdef long made_at
 
     def __init__(self, Program program not None, tuple slots not None, tuple sources not None, tuple carriers,
-                 long made_at, tuple lengths=(), tuple kept=(), results=None):
-        self.lengths, self.kept = lengths, kept
+                 long made_at, tuple lengths=(), tuple keys=(), bint keyed=False, tuple kept=(), results=None):
+        self.lengths, self.keys, self.keyed, self.kept = lengths, keys, keyed, kept
         cdef tuple outputs = tuple(range(program.program.outputs.size()))
         whole = outputs[0] if len(outputs) == 1 else outputs  # as `Program.run` returns them
         self.results = None if results == whole else results
@@ -93,7 +98,7 @@ cdef class Bound:
 
         Parameters
         ----------
-        inputs : ndarray, or a list or tuple of them
+        inputs : ndarray, or a list, tuple or dict of them
         mask : ndarray or None, or a list or tuple of these for several inputs
         states : ndarray, or nested lists or tuples of them; or None
         nominal_batch, num_threads
@@ -105,6 +110,12 @@ cdef class Bound:
         cdef object item
         cdef tuple given
         if self.made_at != structure:
+            return None
+        if type(inputs) is dict:
+            if not self.keys:
+                return None
+            inputs = [inputs.get(key) for key in self.keys]
+        elif self.keyed:
             return None
         cdef bint alone = type(inputs) is numpy.ndarray
         if alone:
@@ -144,7 +155,7 @@ cdef class Bound:
             PyTuple_SET_ITEM(given, index, item)
         if out is not None:
             out = self.for_outputs(tuple(out))
-        cdef object arrays = self.program.run(self.slots, given, nominal_batch, num_threads, out)
+        cdef object arrays = self.program.run_now(self.slots, given, nominal_batch, num_threads, out)
         if arrays is None or (self.results is None and not self.kept):
             return arrays
         if type(arrays) is not tuple:

@@ -180,4 +180,4 @@ cdef class Ops(Structure):
 
 
 cdef class Program(Ops):
-    pass
+    cdef object run_now(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch, int num_threads, tuple out)

@@ -117,6 +117,8 @@ class Bound:
         carriers: tuple[tuple[Any, int], ...],
         made_at: int,
         lengths: tuple[int, ...] = (),
+        keys: tuple[str, ...] = (),
+        keyed: bool = False,
         kept: tuple[tuple[Any, tuple[int, ...]], ...] = (),
         results: Any = None,
     ) -> None: ...

@@ -149,6 +149,10 @@ cdef class Program(Ops):
         RuntimeError
             In a child that was forked in the middle of the call.
         """
+        return self.run_now(slots, inputs, nominal_batch, num_threads, out)
+
+    cdef object run_now(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch, int num_threads, tuple out):
+        """As `run`, without a call of Python."""
         cdef Source sources[most]
         cdef Target targets[most]
         cdef ptrdiff_t lengths[most]

@@ -11,7 +11,7 @@ namespace cyrnn {
 enum class Element : std::uint8_t { f32, f64, i8, i16, i32, i64, u8, u16, u32, u64, boolean };
 
 struct Source {
-    const char *data = nullptr;      // null: absent
+    const char *data;                // null: absent; not set at first: a call has room for many
     std::ptrdiff_t row, time, item;  // strides in bytes; item: from element to element of a row's timestep
     Element element;
     bool direct;                     // ops can read it where it is

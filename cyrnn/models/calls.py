@@ -9,6 +9,7 @@ from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.models import executor, partition
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.model import ModelOfLayers
@@ -57,16 +58,15 @@ class ModelOfCalls(ModelOfLayers):
         known = (self._bound is not None and self._bound.up_to_date) or self._parts_at == now
         if known or not self.built or type(self)._override is not None or executor.current_target() is None:
             return
-        places, lengths = self.known_inputs()
+        places, form = self.known_inputs()
         found = None
         for masked in (True, False):
             if places is not None and found is None:
-                found = self.partition(places, None, masked=masked).whole(now, lengths)
+                found = self.partition(places, None, masked=masked).whole(now, form)
         vars(self).update(_bound=found and found.bound, _parts_at=now if found is None else -1)
 
-    def known_inputs(self) -> tuple[Any, tuple[int, ...]]:
-        """Places for the inputs, in their structure, or None if their shapes are not known; and the lengths of their
-        second axes that a call must keep, -1 for any."""
+    def known_inputs(self) -> tuple[Any, InputForm]:
+        """Places for the inputs, in their structure, or None if their shapes are not known; and how a call has them."""
         raise NotImplementedError(f"{type(self).__name__} has no `known_inputs`")
 
     def run_calls(self, x: Any, mask: Any, training: bool | None, masks_wanted: bool) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from cyrnn.layers.base.arguments import Array, Shape, as_array
 from cyrnn.layers.base.building import Buildable
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.names import distinct
+from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.executor import Call, Place, Step
@@ -273,13 +274,11 @@ class Functional(ModelOfCalls, Model):
             self.note_program(inputs)
         return result
 
-    def through_program(self, inputs: Any, *arguments: Any) -> Any:
-        return super().through_program(self._feed.in_order(inputs), *arguments)
-
-    def known_inputs(self) -> tuple[Any, tuple[int, ...]]:
+    def known_inputs(self) -> tuple[Any, InputForm]:
         lengths = [tensor.shape[1] if tensor.ndim > 1 else None for tensor in self.inputs]
         places = nest.mapped(lambda tensor: Place(tensor.shape, tensor.dtype), self._inputs_struct)
-        return places, tuple(-1 if length is None else length for length in lengths)
+        known = tuple(-1 if length is None else length for length in lengths)
+        return places, InputForm(known, self._feed.keys, isinstance(self._inputs_struct, dict))
 
     def checked_inputs(self, inputs: Any) -> Any:
         """The arrays for the inputs, in their structure. Raises ValueError and TypeError that name the input."""

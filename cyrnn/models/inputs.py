@@ -21,13 +21,10 @@ class Feed:
         self.names = [tensor.name for tensor in self.tensors]
         self.optional = list(optional)
 
-    def in_order(self, given: Any) -> Any:
-        """The leaves of a dict, or of what has the form of the inputs, in their order; None where more is to be found
-        out. Nothing is checked."""
-        if type(given) is dict:
-            keys = self.names if not isinstance(self.structure, dict) else sorted(self.structure)
-            return [given.get(key) for key in keys]
-        return None if isinstance(self.structure, dict) else given
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the inputs in a dict, in their order."""
+        return tuple(sorted(self.structure) if isinstance(self.structure, dict) else self.names)
 
     def views(self, given: Any) -> list[Any]:
         """The arrays for the inputs, in their order; nothing is copied. Raises ValueError and TypeError that name the

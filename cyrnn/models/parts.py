@@ -7,7 +7,7 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.programs.alone import CallProgram
 from cyrnn.layers.base.programs.arguments import Passed
 from cyrnn.layers.base.programs.interface import Target
-from cyrnn.layers.base.programs.lowered import Lowered
+from cyrnn.layers.base.programs.lowered import ANY_FORM, InputForm, Lowered
 from cyrnn.layers.base.programs.refusals import UnfitError
 from cyrnn.layers.base.programs.values import Outside
 from cyrnn.models.executor import (
@@ -123,15 +123,15 @@ class Partition:
         """The layers that Python calls, by name, each with the reason."""
         return [(call.layer.name, reason) for call, reason in self.reasons.items()]
 
-    def whole(self, made_at: int, lengths: tuple[int, ...] = ()) -> CallProgram | None:
+    def whole(self, made_at: int, form: InputForm = ANY_FORM) -> CallProgram | None:
         """The one program of the model, as a call takes it; its inputs and masks are those of the model, in order.
 
         Parameters
         ----------
         made_at : int
             `structure_now` before the partition was made.
-        lengths : tuple of int
-            The lengths that the second axes of the inputs must have; -1 for any.
+        form : InputForm
+            How a call has the inputs.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class Partition:
             return None
         if not part.lowered.takes_as_they_are({place: place.dtype for place in self.inputs}):
             return None
-        whole = CallProgram(part.lowered, numbers, part.target, self.inputs, (), made_at, lengths)
+        whole = CallProgram(part.lowered, numbers, part.target, self.inputs, (), made_at, form)
         return None if whole.bound is None else whole
 
     def run(self, given: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape, check_possible
 from cyrnn.layers.base.layer import Layer, required_arguments
+from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.executor import Call, Place
@@ -178,9 +179,9 @@ class Sequential(ModelOfCalls, Model):
             self.note_program(inputs)
         return result
 
-    def known_inputs(self) -> tuple[Any, tuple[int, ...]]:
+    def known_inputs(self) -> tuple[Any, InputForm]:
         shape = self.input_shape
-        return (Place((None, *shape[1:])) if shape is not None and nest.is_shape(shape) else None), ()
+        return (Place((None, *shape[1:])) if shape is not None and nest.is_shape(shape) else None), InputForm()
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
         return self.run_calls(inputs, mask, training, masks_wanted=False)[0]

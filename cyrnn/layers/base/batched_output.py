@@ -34,7 +34,7 @@ class BatchedOutput:
     def room(self, samples: int) -> Array | None:
         """Where the engine may write the rows of the next batch of so many samples; None if that is not known."""
         array = self.array
-        if array is None or not self.as_samples or self.filled + samples > len(array):
+        if array is None or not self.as_samples or not 0 < samples <= len(array) - self.filled:
             return None
         room = np.asarray(array[self.filled : self.filled + samples])
         writable = room.flags.writeable and room.flags.aligned and room.dtype.isnative

@@ -10,7 +10,7 @@ from cyrnn.layers.base.arguments import Array, Shape
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.arguments import Passed
 from cyrnn.layers.base.programs.interface import Target
-from cyrnn.layers.base.programs.lowered import Lowered
+from cyrnn.layers.base.programs.lowered import ANY_FORM, InputForm, Lowered
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Outside
@@ -33,8 +33,8 @@ class CallProgram:
         The places of the call's inputs and initial states.
     made_at : int
         `structure_now` before the program was made.
-    lengths : tuple of int
-        The lengths that the second axes of the inputs must have; -1 for any.
+    form : InputForm
+        How a call has the inputs.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class CallProgram:
         inputs: Sequence[Hashable],
         states: Sequence[Hashable],
         made_at: int,
-        lengths: tuple[int, ...] = (),
+        form: InputForm = ANY_FORM,
     ) -> None:
         self.lowered = lowered
         self.results = results
@@ -56,7 +56,7 @@ class CallProgram:
         # What the engine calls with arrays; None for a program that it does not know all of.
         self.bound: Any = None
         if not lowered.warnings:
-            self.bound = lowered.bound(target, inputs, states, made_at, lengths, results)
+            self.bound = lowered.bound(target, inputs, states, made_at, form, results)
         self.made_for: Any = None
 
     def is_for(self, wanted: Any, structure: int) -> bool:

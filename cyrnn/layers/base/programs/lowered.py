@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,27 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.arguments import Argument, Mask, Numbers, State, Tokens, Values, gathered
 from cyrnn.layers.base.programs.interface import Program, Target
 from cyrnn.layers.base.programs.refusals import UnfitError
+
+
+class InputForm(NamedTuple):
+    """How the inputs of a call come.
+
+    Parameters
+    ----------
+    lengths : tuple of int
+        The lengths that their second axes must have, -1 for any; empty if all may have any.
+    keys : tuple of str
+        Their keys in a dict, in their order.
+    keyed : bool
+        Whether they come in a dict only.
+    """
+
+    lengths: tuple[int, ...] = ()
+    keys: tuple[str, ...] = ()
+    keyed: bool = False
+
+
+ANY_FORM = InputForm()
 
 _batch: ContextVar[tuple[int, int]] = ContextVar("batch", default=(-1, 0))
 
@@ -84,7 +105,7 @@ class Lowered:
         inputs: Sequence[Hashable],
         states: Sequence[Hashable] = (),
         made_at: int = 0,
-        lengths: tuple[int, ...] = (),
+        form: InputForm = ANY_FORM,
         results: Any = None,
     ) -> Bound | None:
         """The program with its slots, as the engine calls it with arrays.
@@ -97,8 +118,8 @@ class Lowered:
             The places that the call's inputs and initial states come to, in their order.
         made_at : int
             `structure_now` before the program was made.
-        lengths : tuple of int
-            The lengths that the second axes of the inputs must have; -1 for any.
+        form : InputForm
+            How a call has the inputs.
         results : int, or structure of int, optional
             What a call returns: the numbers of outputs. Default: all. Layers keep what they carry.
 
@@ -125,7 +146,7 @@ class Lowered:
             return None
         slots = tuple(target.slot(layer) for layer in self.slots)
         kept = tuple((layer, tuple(numbers)) for layer, numbers in self.carried)
-        return Bound(self.program, slots, tuple(sources), tuple(carriers), made_at, lengths, kept, results)
+        return Bound(self.program, slots, tuple(sources), tuple(carriers), made_at, *form, kept, results)
 
     def run(self, values: Values, target: Target) -> list[Array]:
         """Run the program with what a call has at its places, and let the layers carry their new states.

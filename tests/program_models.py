@@ -100,9 +100,9 @@ class Model:
         self.program.join(parts, out)
         return out
 
-    def copied(self, x: int, *, timed: bool) -> int:
+    def copied(self, x: int, *, timed: bool, kind: str = "number") -> int:
         """The same; at each timestep, if `timed`, where x has none."""
-        out = self.buffer(self._views[x][0], self.time if timed else self._views[x][1])
+        out = self.buffer(self._views[x][0], self.time if timed else self._views[x][1], kind)
         self.program.copy(x, out)
         return out
 

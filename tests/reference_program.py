@@ -392,7 +392,7 @@ class Program(Ops):
             if length < 1 or found.get(index, length) != length:
                 return None
             lengths.append(length)
-        return (batch or 0, lengths) if self._reshaped_fit(lengths) else None
+        return (batch, lengths) if batch is not None and self._reshaped_fit(lengths) else None
 
     def _reshaped_fit(self, lengths: Sequence[int]) -> bool:
         """Whether each reshaped value has the elements of what it is made of."""

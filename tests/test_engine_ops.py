@@ -524,15 +524,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert kilobytes < 20_000
 
 
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_left_out_is_zeros_or_a_mask_that_is_true(name, sizes):
+    """Each input of each op, where it is optional; one is left, which tells how many rows and timesteps there are."""
+    case, given = CASES[name], arrays(*sizes)
+    stands_for = {name: np.zeros_like(array) for name, array in vars(given).items()}
+    stands_for |= {name: np.ones_like(given.keep) for name in ("keep", "keep_y")}
+    for absent in (("x",), ("y",), ("row",), ("keep",), ("keep_y",), ("x", "row", "keep", "keep_y")):
+        filled = SimpleNamespace(**{**vars(given), **{name: stands_for[name] for name in absent}})
+        found = run(case, given, "float32", absent, num_threads=2)
+        np.testing.assert_array_equal(found, run(case, filled, "float32"))
+
+
 # ---------------------------------------------------------------- what does not fit
-
-
-def test_absent_masks_are_all_true():
-    given = arrays(3, 8)
-    absent = SimpleNamespace(**{**vars(given), "keep": np.ones((3, 8), bool)})
-    for name in ("multiply with masks", "maximum with masks", "some mask", "all masks", "global average with a mask"):
-        case = CASES[name]
-        assert np.array_equal(run(case, given, "float32", absent=("keep",)), run(case, absent, "float32"))
 
 
 def refused(make, x, slots=()):

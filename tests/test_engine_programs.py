@@ -31,6 +31,12 @@ def slot_of(values, activation="tanh", engine=None):
     return slot
 
 
+def slot_with(packed):
+    slot = Slot({})
+    slot.pack(slot.values, packed)
+    return slot
+
+
 def recurrent(sequences=False, states=False, features=FEATURES, units=UNITS, dtype="float32", reverse=False):
     """A recurrent layer with all that a call may bring."""
     program = Program(dtype)
@@ -137,6 +143,84 @@ def test_masks_and_states(engine, dtype, reverse, rng):
     assert outputs.dtype == final.dtype == np.dtype(dtype)
 
 
+@pytest.mark.parametrize("timesteps", [1, 5, 3000])
+def test_what_is_absent_is_copied_as_what_it_stands_for(timesteps, rng):
+    """A mask is true, and numbers and tokens are zeros; also of a view of them."""
+    program = Program("float32")
+    time = program.timeline()
+    x, mask = program.input("number", time, 2), program.input("mask", time, 1, optional=True)
+    state = program.input("number", None, 3, optional=True)
+    series = program.input("number", time, 4, optional=True)
+    tokens = program.input("token", time, 1, optional=True)
+    views = mask, state, series, tokens, program.reversed(mask), program.columns(program.reversed(series), 1, 2)
+    for view in (x, *views):
+        program.output(view)
+    program.finish()
+    shapes = [(9, timesteps, 1), (9, 3), (9, timesteps, 4), (9, timesteps, 1), (9, timesteps, 1), (9, timesteps, 2)]
+    x = rng.standard_normal((9, timesteps, 2)).astype(np.float32)
+    same, *absent = program.run((), (x, None, None, None, None))
+    assert np.array_equal(same, x)
+    for array, shape, dtype, stands_for in zip(
+        absent, shapes, ["?", "f4", "f4", "i8", "?", "f4"], [1, 0, 0, 0, 1, 0], strict=True
+    ):
+        assert array.shape == shape and array.dtype == dtype and np.all(array == stands_for)
+    keep, begin = rng.random((9, timesteps)) < 0.5, rng.standard_normal((9, 3)).astype(np.float32)
+    numbers, words = rng.standard_normal((9, timesteps, 4)).astype(np.float32), rng.integers(-3, 3, (9, timesteps))
+    _, *given = program.run((), (x, keep, begin, numbers, words))
+    turned = keep[:, ::-1, None], numbers[:, ::-1, 1:3]
+    for array, expected in zip(given, (keep[..., None], begin, numbers, words[..., None], *turned), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 300])
+def test_what_a_recurrence_reads_may_be_absent(batch, rng):
+    """Its mask and states are read by other ops too; in slices, and in a wave of several threads."""
+    units, timesteps = 64, 900
+    values = [weights(rng, units, units) for _ in range(2)]
+    slots = tuple(map(slot_of, values))
+    program = Program("float32")
+    time = program.timeline()
+    clock = program.input("number", time, 1)
+    x, mask = program.input("number", time, units, optional=True), program.input("mask", time, 1, optional=True)
+    state = program.input("number", None, units, optional=True)
+    first, second = program.buffer(time, units), program.buffer(time, units)
+    program.recurrent(program.slot(), x, outputs=first, mask=mask, initial=[state])
+    program.recurrent(program.slot(), first, outputs=second, mask=mask, initial=[state])
+    for view in (second, mask, state, clock):
+        program.output(view)
+    program.finish()
+    clock = np.zeros((batch, timesteps, 1), np.float32)
+    filled = np.zeros((batch, timesteps, units)), np.ones((batch, timesteps), bool), np.zeros((batch, units))
+    expected = program.run(slots, (clock, *filled), num_threads=1)
+    for num_threads in (1, 2):
+        for found, wanted in zip(program.run(slots, (clock, None, None, None), 0, num_threads), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_tokens_that_are_absent_are_the_first_row_of_a_table(rng):
+    program = Program("float32")
+    x, tokens = program.input("number", None, 1), program.input("token", None, 2, optional=True)
+    rows, keep = program.buffer(None, 6), program.buffer(None, 1, "mask")
+    program.embedding(program.slot(), tokens, rows)
+    program.nonzero(program.columns(tokens, 0, 1), keep)
+    for view in (x, rows, keep):
+        program.output(view)
+    program.finish()
+    table = rng.standard_normal((4, 3)).astype(np.float32)
+    _, found, keep = program.run((slot_with(Table(table)),), (np.zeros((2, 1)), None))
+    assert np.array_equal(found, [[*table[0], *table[0]]] * 2) and not keep.any()
+    assert program.run((slot_with(Table(table[:0])),), (np.zeros((2, 1)), None)) is None
+
+
+def test_a_call_without_any_array_is_left_to_the_caller():
+    for constant in (None, 3):
+        program = Program("float32")
+        time = None if constant is None else program.timeline(constant=constant)
+        program.output(program.input("number", time, 2, optional=True))
+        program.finish()
+        assert program.run((), (None,)) is None
+
+
 # ---------------------------------------------------------------- programs of several ops
 
 
@@ -169,8 +253,7 @@ def tagger(bidirectional=True):
 def test_a_tagger_is_what_its_ops_are(rng):
     table = rng.standard_normal((11, FEATURES)).astype(np.float32)
     forward, backward, last = weights(rng), weights(rng), weights(rng, 2 * UNITS, 3, recurrent=False)
-    slots = (Slot({}), slot_of(forward), slot_of(backward), slot_of(last, "linear"))
-    slots[0].pack(slots[0].values, Table(table))
+    slots = (slot_with(Table(table)), slot_of(forward), slot_of(backward), slot_of(last, "linear"))
     tokens = rng.integers(0, 11, (40, 13)) * (rng.random((40, 13)) > 0.3)
     got, keep = tagger().run(slots, (tokens.astype(np.int32),))
     x, mask = table[tokens].astype(float), tokens != 0

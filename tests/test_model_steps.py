@@ -121,6 +121,22 @@ def test_states_of_calls_are_records_of_runners(rng):
     np.testing.assert_array_equal(runner.get_state(0), last)
 
 
+def test_an_optional_mask_that_lengths_cannot_tell_is_given_at_each_step(rng):
+    """It has no timesteps, or several elements at each of them."""
+    model = Model(rng, engine="simd")
+    x = model.input(4)
+    row, wide = model.input(1, "mask", time=None, optional=True), model.input(3, "mask", optional=True)
+    keep = model.input(1, "mask", optional=True)
+    copies = [model.copied(mask, timed=True, kind="mask") for mask in (row, wide, keep)]
+    model.finished(model.recurrent(x, 6, mask=keep), *copies)
+    runner = model.runner(2)
+    assert [(port.kind, port.shape) for port in runner.inputs] == [("number", (4,)), ("mask", ()), ("mask", (3,))]
+    given = [rng.random(shape) < 0.5 for shape in ((2,), (2, 3))]
+    _, *masks = runner.step((rng.standard_normal((2, 4)).astype("f"), *given))
+    for mask, expected in zip(masks, (given[0][:, None], given[1], np.ones((2, 1), bool)), strict=True):
+        np.testing.assert_array_equal(mask, expected)
+
+
 def test_an_input_without_timesteps_is_given_at_each_step(rng):
     model = Model(rng, engine="simd")
     x, fixed = model.input(4), model.input(3, time=None)

@@ -58,14 +58,18 @@ cdef bint tokens_fit(Program self, const CCall &call) noexcept:
     cdef int index
     cdef const CStorage *storage
     cdef const Prepared *table
-    cdef ptrdiff_t timesteps
+    cdef ptrdiff_t timesteps, rows
     for i in range(self.program.tokens.size()):
         index = self.program.tokens[i].first
         storage = &self.program.storages[self.program.inputs[index]]
         table = call.weights[self.program.tokens[i].second]
+        rows = table.f32.features if self.single else table.f64.features
+        if call.sources[index].data == NULL:  # zeros
+            if rows < 1:
+                return False
+            continue
         timesteps = 1 if storage.timeline < 0 else call.lengths[storage.timeline]
-        if not indices_below(call.sources[index], call.batch, timesteps, storage.width,
-                             table.f32.features if self.single else table.f64.features):
+        if not indices_below(call.sources[index], call.batch, timesteps, storage.width, rows):
             return False
     return True
 

@@ -33,10 +33,11 @@ public:
 
     void recurrent(int slot, int x, int mask, int input_dropout, int recurrent_dropout, int outputs, int last_output,
                    const std::vector<int> &initial, const std::vector<int> &final, bool zero_output_for_mask) {
-        std::vector<Operand> operands{read(x), read(mask), read(input_dropout), read(recurrent_dropout), filled(outputs), filled(last_output)};
+        std::vector<Operand> operands{read(x), optional(mask), optional(input_dropout), optional(recurrent_dropout), filled(outputs),
+                                      filled(last_output)};
         const int anywhere = outputs >= 0 ? outputs : last_output >= 0 ? last_output : final.front();
         const std::ptrdiff_t units = width_of(anywhere);
-        for (const int state : initial) operands.push_back(read(state));
+        for (const int state : initial) operands.push_back(optional(state));
         for (const int state : final) operands.push_back(filled(state));
         add(slot, timeline_of(x), std::move(operands), of_type<RecurrentOp>(width_of(x), units, std::ptrdiff_t(initial.size()), zero_output_for_mask));
     }
@@ -186,6 +187,7 @@ public:
 
 private:
     static Operand read(int view) { return {view, false, false}; }
+    static Operand optional(int view) { return {view, false, false, true}; }
     static Operand filled(int view) { return {view, true, false}; }
     static Operand whole(Operand operand) { return {operand.view, operand.written, true}; }
 

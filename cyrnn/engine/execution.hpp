@@ -91,7 +91,7 @@ public:
         return op.run(work);
     }
 
-    // Inputs of other types, where all timesteps are needed at once.
+    // Inputs of other types, and what stands for those that are left out, where all timesteps are needed at once.
     void convert_whole() const {
         for (std::size_t i = 0; i < program.inputs.size(); ++i) {
             const Storage &storage = program.storages[std::size_t(program.inputs[i])];
@@ -111,7 +111,7 @@ private:
             const bool turned = storage.readers.front().second;
             const std::ptrdiff_t count = std::min(layout.block_of(phase), all - at);
             Source source = call.sources[storage.input];
-            if (turned) source.data += (all - 1) * source.time, source.time = -source.time;
+            if (turned && source.data) source.data += (all - 1) * source.time, source.time = -source.time;
             convert_into(storage, spot, at, count, source);
         }
     }
@@ -126,7 +126,9 @@ private:
         const std::ptrdiff_t row_bytes = spot.row * program.item(storage.kind);
         for (std::ptrdiff_t row = 0; row < rows; ++row) {
             char *const line = to + row * row_bytes;
-            if (storage.kind == Kind::token)
+            if (!source.data)
+                std::memset(line, storage.kind == Kind::mask, std::size_t(count * storage.width * program.item(storage.kind)));
+            else if (storage.kind == Kind::token)
                 convert(source, first + row, 1, at, count, storage.width, reinterpret_cast<std::int64_t *>(line));
             else if (storage.kind == Kind::mask)
                 convert(source, first + row, 1, at, count, storage.width, reinterpret_cast<std::uint8_t *>(line));
@@ -142,7 +144,7 @@ private:
         const View &view = program.views[std::size_t(operand.view)];
         const Storage &storage = program.storages[std::size_t(view.storage)];
         const Layout::Spot &spot = layout.spots[view.storage];
-        if (spot.offset < 0) return {nullptr, 0, 0, 0};
+        if (spot.offset < 0 || (operand.optional && layout.left_out(storage))) return {nullptr, 0, 0, 0};
         const std::ptrdiff_t item = program.item(storage.kind);
         char *data = spot.data ? spot.data + first * spot.row * item : memory + spot.offset;
         data += view.column * item;

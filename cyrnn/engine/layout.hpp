@@ -80,8 +80,11 @@ public:
         return (all + each - 1) / each;
     }
 
+    bool left_out(const Storage &storage) const { return storage.input >= 0 && !call.sources[storage.input].data; }
+
+    // Whether an input lies in the scratch, because no op can read it where it is, or because there is none.
     bool converted(const Storage &storage) const {
-        return storage.input >= 0 && call.sources[storage.input].data && !call.sources[storage.input].direct;
+        return storage.input >= 0 && (left_out(storage) ? storage.needed : !call.sources[storage.input].direct);
     }
 
 private:
@@ -150,8 +153,8 @@ private:
         }
         if (storage.input >= 0) {
             const Source &source = call.sources[storage.input];
-            if (!source.data) return {nullptr, -1, 0, 0, 0, 0};
-            if (source.direct) return {const_cast<char *>(source.data), 0, source.row / item, source.time / item, 0, 0};
+            if (left_out(storage) && !storage.needed) return {nullptr, -1, 0, 0, 0, 0};
+            if (source.data && source.direct) return {const_cast<char *>(source.data), 0, source.row / item, source.time / item, 0, 0};
         }
         if (storage.phase < 0) return {nullptr, -1, 0, 0, 0, 0};  // neither read nor filled
         const bool whole = storage.as_whole || storage.timeline < 0 || (wave && storage.input >= 0);

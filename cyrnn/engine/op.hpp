@@ -12,7 +12,7 @@ namespace cyrnn {
 // Where an operand lies: the first row of the slice at the first timestep of the block, or of the whole sequence for an
 // operand that is read as a whole. The elements of a row's timestep are contiguous. Strides count elements.
 struct Place {
-    void *data;                 // null: absent
+    void *data;                 // null: there is none
     std::ptrdiff_t row, time;
     std::ptrdiff_t timesteps;   // that are to be seen from here; 1 without timesteps
 };
@@ -44,6 +44,9 @@ struct Operand {
     int view;      // -1: absent
     bool written;
     bool whole;    // it is read, or filled, at other timesteps than those of the block
+    // Whether the op does without an input that a call leaves out. Other ops read what that stands for: a mask is true at all
+    // timesteps, and numbers and tokens are zeros.
+    bool optional = false;
 };
 
 class Op {

@@ -129,7 +129,7 @@ cdef class Ops(Structure):
         Builder(self.program[0]).merge(<Merge> <int> _MERGES[name], views, along, keeps, out)
 
     def merge_masks(self, masks, int out, *, bint all=False):
-        """out := whether some, or all, of the masks are true, where one that is absent is."""
+        """out := whether some, or all, of the masks are true."""
         cdef vector[int] views
         for mask in masks:
             self.check_mask(mask, out)

@@ -17,7 +17,7 @@ enum class Merge : int { add, subtract, multiply, divide, average, maximum, mini
 // out := the first x, merged with one after the other; each is repeated along the axes that it has not.
 //
 // Masks leave x out at some timesteps: in a product it counts as 1, but of none the product is 0; it takes no part in
-// maximum and minimum, unless all are left out there. A mask that is absent leaves nothing out.
+// maximum and minimum, unless all are left out there.
 template <class T> class MergeOp final : public Op {
 public:
     // After `out` come as many x as there are axes, and then, if `masked`, the mask of each.
@@ -86,7 +86,7 @@ private:
     const bool masked;
 };
 
-// out := whether some, or all, of the masks are true. One that is absent is true.
+// out := whether some, or all, of the masks are true
 class MaskMergeOp final : public Op {
 public:
     enum : int { out, first };
@@ -99,8 +99,7 @@ public:
             for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
                 bool merged = all;
                 for (std::size_t i = 0; i < count; ++i) {
-                    const Place &mask = work.places[first + i];
-                    const bool kept = !mask.data || *address<std::uint8_t>(mask, row, t) != 0;
+                    const bool kept = *address<std::uint8_t>(work.places[first + i], row, t) != 0;
                     merged = all ? merged && kept : merged || kept;
                 }
                 *address<std::uint8_t>(work.places[out], row, t) = merged;

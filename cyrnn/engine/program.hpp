@@ -36,6 +36,7 @@ struct Storage {  // (rows, timesteps, width), or (rows, width) without a timeli
     bool as_whole = false;   // some op needs all of it at once, or it is passed on from one phase to a later one
     int phase = -1;          // where it is written
     int ring = 1;            // blocks that are kept, where it is not whole
+    bool needed = false;     // some op cannot do without it: of an input that is left out it reads what that stands for
 };
 
 struct View {  // columns of a storage, perhaps from its last timestep to the first
@@ -142,6 +143,7 @@ private:
             if (operand.view < 0) continue;
             Storage &storage = storages[std::size_t(views[std::size_t(operand.view)].storage)];
             (operand.written ? storage.writers : storage.readers).emplace_back(index, turned(operand));
+            storage.needed = storage.needed || !(operand.written || operand.optional);
             storage.as_whole = storage.as_whole || operand.whole || storage.timeline != ops[std::size_t(index)]->timeline;
         }
     }

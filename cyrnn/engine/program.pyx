@@ -178,7 +178,7 @@ cdef class Program(Ops):
         for index in range(count):
             if not take(self, index, inputs[index], &sources[index], lengths, &call.batch):
                 return None
-        if not self.program.measure(lengths):
+        if call.batch < 0 or not self.program.measure(lengths):  # below 0: there is no array that tells it
             return None
         for index in range(<int> self.program.ops.size()):
             if self.program.ops[index].get().slot >= 0 and not self.program.ops[index].get().fits(

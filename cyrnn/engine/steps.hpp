@@ -181,7 +181,7 @@ private:
             const int number = program.inputs[i];
             const Storage &storage = program.storages[std::size_t(number)];
             if (!is_read(number)) continue;
-            if (storage.kind == Kind::mask && optional[i]) {
+            if (storage.kind == Kind::mask && optional[i] && storage.timeline >= 0 && storage.width == 1) {
                 where[std::size_t(number)].where = Binding::in_lengths;
                 takes_lengths = true;
                 continue;

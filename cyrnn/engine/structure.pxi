@@ -36,7 +36,11 @@ cdef class Structure:
         return self.program.slots - 1
 
     def input(self, str kind, timeline, ptrdiff_t width, *, bint optional=False):
-        """A view of the next input: of "number", "token" (integers) or "mask" (bools)."""
+        """A view of the next input: of "number", "token" (integers) or "mask" (bools).
+
+        Where a call leaves out an `optional` one, a mask is true everywhere, and numbers and tokens are zeros; but there
+        is no dropout then.
+        """
         cdef int view = self.buffer(timeline, width, kind)
         cdef CStorage *storage = self.storage_of(view)
         storage.input = <int> self.program.inputs.size()

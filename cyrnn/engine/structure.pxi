@@ -38,8 +38,8 @@ cdef class Structure:
     def input(self, str kind, timeline, ptrdiff_t width, *, bint optional=False):
         """A view of the next input: of "number", "token" (integers) or "mask" (bools).
 
-        Where a call leaves out an `optional` one, a mask is true everywhere, and numbers and tokens are zeros; but there
-        is no dropout then.
+        Where a call leaves out an `optional` one, a mask is true everywhere, and numbers and tokens are zeros. But
+        dropout factors are ones.
         """
         cdef int view = self.buffer(timeline, width, kind)
         cdef CStorage *storage = self.storage_of(view)

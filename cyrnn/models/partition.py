@@ -4,8 +4,9 @@ A program has all the calls that can be ops of it and wait for no other call. Wh
 the executor calls it between programs. Calls of models are replaced by the calls that these are made of.
 """
 
+import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +17,12 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs import operations
 from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowering import Lowering
-from cyrnn.layers.base.programs.refusals import AnotherDTypeError, NotLoweredError, why_not
+from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import Compared, Deferred, Outside, Value
 from cyrnn.layers.base.symbolic import Operation
 from cyrnn.models.executor import Call, Place, Runnable, filled, masks_of, places_of
 from cyrnn.models.parts import Partition, ProgramPart
+from cyrnn.models.readiness import Readiness
 
 _MOST_CALLS = 200  # of a program
 _MOST_INNER_CALLS = 2000  # that take the place of calls of models
@@ -58,7 +60,7 @@ def partition(
     counts = Counter(call.layer for call in flat)
     for call in flat:
         call.shared = call.shared or counts[call.layer] > 1
-    division = _Division(flat, places_of(outputs), target, masks_wanted)
+    division = _Division(flat, inputs, places_of(outputs), target, masks_wanted)
     each = [masked] * len(inputs) if isinstance(masked, bool) else masked
     for place, has_mask in zip(inputs, each, strict=True):
         division.bring(place, has_mask, certain=True)
@@ -119,132 +121,154 @@ def _inner_calls(call: Call) -> tuple[list[Call], Any] | None:
 class _Division:
     """The calls, while they are divided into programs and cuts."""
 
-    def __init__(self, calls: list[Call], ends: list[Place], target: Target, masks_wanted: bool) -> None:
-        self.rest = calls
-        self.ends = ends
+    def __init__(
+        self, calls: list[Call], inputs: Sequence[Place], ends: list[Place], target: Target, masks_wanted: bool
+    ) -> None:
+        self.calls = calls
+        self.ends = {place: number for number, place in enumerate(ends)}
         self.target = target
         self.masks_wanted = masks_wanted
-        self.outside: Known = {}  # what comes from the caller, or from parts before
-        self.reasons: dict[Call, str] = {}
-        for call in calls:
-            reason = _why_never(call)
-            if reason is not None:
-                self.reasons[call] = reason
+        self.known: Known = {}  # what comes from the caller, or from parts before; and what the next program has so far
+        reasons = ((call, _why_never(call)) for call in calls)
+        self.reasons: dict[Call, str] = {call: reason for call, reason in reasons if reason is not None}
+        self.readiness = Readiness(calls, inputs)
+        # The numbers of the calls that can be made, in heaps: the cuts, and the others by the dtype they compute in.
+        self.cuts: list[int] = []
+        self.ops: dict[np.dtype[Any] | None, list[int]] = {None: []}
+        self.made: set[int] = set()
+        self.later = list(range(1, len(calls) + 1))  # for each call one after it: see `_dtype`
+        self._queue(self.readiness.at_first)
 
     def bring(self, place: Place, has_mask: bool, certain: bool = False) -> None:
         """Note that the place has an array when the next part begins, and a mask, for `certain` or perhaps."""
         mask = Outside(place, place.shape, is_mask=True, optional=not certain) if has_mask else None
-        self.outside[place] = (Outside(place, place.shape), mask)
+        self.known[place] = (Outside(place, place.shape), mask)
 
     def parts(self) -> list[Runnable]:
         """The programs and cuts. Cuts come first where they can, so that a program has all that waits for them."""
         found: list[Runnable] = []
-        while self.rest:
+        while self.cuts or any(self.ops.values()):
             found += self._cuts()
-            if self.rest:
-                found += self._program()
+            found += self._program()
         return found
+
+    def _queue(self, numbers: Iterable[int]) -> None:
+        """Note that these calls can be made."""
+        for number in numbers:
+            call = self.calls[number]
+            dtype = call.layer.dtype_policy.engine_dtype if isinstance(call.layer, Layer) else None
+            heapq.heappush(self.cuts if call in self.reasons else self.ops.setdefault(dtype, []), number)
+
+    def _make(self, number: int) -> None:
+        self.made.add(number)
+        self._queue(self.readiness.made(number))
 
     def _cuts(self) -> list[Call]:
         """Take the calls that are no ops and wait for no program."""
         taken: list[Call] = []
-        waiting: set[int] = set()
-        for call in self.rest:
-            if call in self.reasons and self._ready(call, self.outside, waiting):
-                taken.append(call)
-                for place in call.fills:
-                    self.bring(place, has_mask=getattr(call.layer, "supports_masking", False))
-            else:
-                waiting |= _states_moved(call)
-        self._leave(taken)
+        while self.cuts:
+            number = heapq.heappop(self.cuts)
+            taken.append(self.calls[number])
+            self._bring_outputs(self.calls[number])
+            self._make(number)
         return taken
+
+    def _bring_outputs(self, call: Call) -> None:
+        """Note what the executor's call has put in its places."""
+        for place in call.fills:
+            self.bring(place, has_mask=getattr(call.layer, "supports_masking", False))
 
     def _program(self) -> list[Runnable]:
         """Take the calls that can be ops of the next program. The reasons of those that cannot are noted.
 
         Calls that compute nothing are left to Python, which moves no numbers for them.
         """
-        known, lowering, taken = dict(self.outside), None, list[Call]()
-        waiting: set[int] = set()
-        for call in self.rest:
-            if call not in self.reasons and len(taken) < _MOST_CALLS and self._ready(call, known, waiting):
-                if lowering is None or not taken:
-                    dtype = self._dtype(call)
-                    lowering = Lowering(self.target.program(dtype.name), dtype)
-                try:
-                    _lower(lowering, call, known)
-                    lowering.note_owner(call.layer.name)
-                    self._check_comparison(call, known)
-                    taken.append(call)
-                    continue
-                except AnotherDTypeError:
-                    pass
-                except NotLoweredError as error:
-                    self.reasons[call] = str(error)
-            waiting |= _states_moved(call)
-        self._leave(taken)
+        lowering, taken = None, list[Call]()
+        while len(taken) < _MOST_CALLS:
+            dtypes = [None, lowering.dtype] if lowering is not None and taken else list(self.ops)
+            heaps = [heap for dtype in dtypes if (heap := self.ops.get(dtype))]
+            if not heaps:
+                break
+            number = heapq.heappop(min(heaps, key=lambda heap: heap[0]))
+            call = self.calls[number]
+            if lowering is None or not taken:
+                dtype = self._dtype(number)
+                lowering = Lowering(self.target.program(dtype.name), dtype)
+            try:
+                _lower(lowering, call, self.known)
+                lowering.note_owner(call.layer.name)
+                self._check_comparison(call)
+            except NotLoweredError as error:
+                self.reasons[call] = str(error)
+                self._queue([number])
+                continue
+            taken.append(call)
+            self._make(number)
         if lowering is None or not taken:
             return []
         if not lowering.program.ops or lowering.program.computes:
-            return [self._finished(lowering, taken, known)]
+            return [self._finished(lowering, taken)]
         for call in taken:
             self.reasons[call] = "it computes nothing"
-            for place in call.fills:
-                self.bring(place, has_mask=getattr(call.layer, "supports_masking", False))
+            self._bring_outputs(call)
         return list(taken)
 
-    def _check_comparison(self, call: Call, known: Known) -> None:
+    def _check_comparison(self, call: Call) -> None:
         """Raises NotLoweredError for a comparison that is more than half of a mask: no op computes it."""
         for place in call.fills:
-            if not isinstance(known[place][0], Compared):
+            if not isinstance(self.known[place][0], Compared):
                 continue
-            readers = [part for part in self.rest if place in part.needs]
-            if place in self.ends or not all(map(_makes_mask, readers)):
-                del known[place]
+            if place in self.ends or not all(map(_makes_mask, self.readiness.readers(place))):
+                del self.known[place]
                 raise NotLoweredError("the engine has no op for a comparison alone")
 
-    def _dtype(self, call: Call) -> np.dtype[Any]:
-        """What a program that begins with the call computes in: what the next layer does."""
-        after = self.rest[self.rest.index(call) :]
-        found = (part.layer for part in after if isinstance(part.layer, Layer) and part not in self.reasons)
-        return next((layer.dtype_policy.engine_dtype for layer in found), np.dtype(np.float32))
+    def _dtype(self, number: int) -> np.dtype[Any]:
+        """What a program that begins with the call computes in: what the next layer does that may become an op."""
+        passed = []
+        while number < len(self.calls) and not self._may_set_dtype(number):
+            passed.append(number)
+            number = self.later[number]
+        for other in passed:  # the next search goes past them at once
+            self.later[other] = number
+        if number == len(self.calls):
+            return np.dtype(np.float32)
+        found: np.dtype[Any] = self.calls[number].layer.dtype_policy.engine_dtype
+        return found
 
-    def _ready(self, call: Call, known: Known, waiting: set[int]) -> bool:
-        return all(place in known for place in call.needs) and not (waiting & _states_moved(call))
+    def _may_set_dtype(self, number: int) -> bool:
+        call = self.calls[number]
+        return isinstance(call.layer, Layer) and number not in self.made and call not in self.reasons
 
-    def _leave(self, taken: list[Call]) -> None:
-        gone = set(taken)
-        self.rest = [call for call in self.rest if call not in gone]
-
-    def _finished(self, lowering: Lowering, calls: list[Call], known: Known) -> ProgramPart:
+    def _finished(self, lowering: Lowering, calls: list[Call]) -> ProgramPart:
         """The part of the program, which returns what later calls and the caller of the model need."""
-        wanted = dict.fromkeys(place for call in self.rest for place in call.needs)
-        masks = set(wanted) | (set(self.ends) if self.masks_wanted else set())
-        wanted |= dict.fromkeys(self.ends)
+        filled_places = dict.fromkeys(place for call in calls for place in call.fills)
+        ends = sorted(filled_places.keys() & self.ends.keys(), key=self.ends.__getitem__)
+        needed = [place for place in filled_places if self.readiness.is_needed(place)]
+        masks = {*needed, *(ends if self.masks_wanted else [])}
 
         def number(value: Any) -> Any:
             return value if value is None or isinstance(value, Outside) else lowering.result(value)
 
-        results = {}
-        for place in wanted:
-            if place in known and place not in self.outside:
-                outputs, mask = known[place]
-                results[place] = (nest.mapped(number, outputs), nest.mapped(number, mask) if place in masks else None)
-        needs = [place for place in self.outside if any(place in call.needs for call in calls)]
-        for place in results:
-            leaves = nest.leaves(known[place][1])
-            optional = any(getattr(mask, "optional", False) for mask in leaves)
-            self.bring(place, any(mask is not None for mask in leaves), certain=not optional)
-            self._describe(place, known[place][0])
-        return ProgramPart(lowering.finish(), self.target, calls, results, needs)
+        results: dict[Place, Any] = {}
+        for place in dict.fromkeys([*needed, *ends]):
+            outputs, mask = self.known[place]
+            results[place] = (nest.mapped(number, outputs), nest.mapped(number, mask) if place in masks else None)
+        needs = dict.fromkeys(place for call in calls for place in call.needs if place not in filled_places)
+        for place in filled_places:
+            outputs, mask = self.known.pop(place)
+            if place in results:
+                self._bring_result(place, outputs, mask)
+        return ProgramPart(lowering.finish(), self.target, calls, results, list(needs))
 
-    def _describe(self, place: Place, outputs: Any) -> None:
-        """Note the shape of what a program returns, for programs after it."""
+    def _bring_result(self, place: Place, outputs: Any, mask: Any) -> None:
+        """Note what a program has put in a place, with its shape, for programs after it."""
+        leaves = nest.leaves(mask)
+        optional = any(getattr(leaf, "optional", False) for leaf in leaves)
+        self.bring(place, any(leaf is not None for leaf in leaves), certain=not optional)
         shape = getattr(outputs, "shape", None)
         if shape is not None:
-            _, mask = self.outside[place]
-            mask = None if mask is None else replace(mask, shape=shape)
-            self.outside[place] = (Outside(place, shape), mask)
+            own = self.known[place][1]
+            self.known[place] = (Outside(place, shape), None if own is None else replace(own, shape=shape))
 
 
 def _why_never(call: Call) -> str | None:
@@ -258,12 +282,6 @@ def _why_never(call: Call) -> str | None:
     if others or len(call.args) > 2:
         return f"it is called with more than its inputs, {sorted(others) or len(call.args)}"
     return why_not(call.layer)
-
-
-def _states_moved(call: Call) -> set[int]:
-    """The layers whose states the call moves: their calls keep their order."""
-    parts = call.layer.layers_within() if isinstance(call.layer, Layer) else ()
-    return {id(part) for part in parts if part.carries_states}
 
 
 def _lower(lowering: Lowering, call: Call, known: Known) -> None:

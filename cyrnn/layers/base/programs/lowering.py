@@ -18,7 +18,7 @@ from cyrnn.layers.base.programs.arguments import Argument, Passed, TakesTokens
 from cyrnn.layers.base.programs.forms import Forms
 from cyrnn.layers.base.programs.interface import Program
 from cyrnn.layers.base.programs.lowered import Lowered
-from cyrnn.layers.base.programs.refusals import AnotherDTypeError, NotLoweredError, why_not
+from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import MASK, NUMBER, TOKEN, Deferred, Outside, Symbolic, Value, width_of
 
 
@@ -66,7 +66,7 @@ class Lowering(Forms):
             raise NotLoweredError(what + reason)
         dtype = layer.dtype_policy.engine_dtype
         if dtype != self.dtype:
-            raise AnotherDTypeError(f"{what}it computes in {dtype}, and the program in {self.dtype}")
+            raise NotLoweredError(f"{what}it computes in {dtype}, and the program in {self.dtype}")
 
     def slot(self, layer: Layer) -> int:
         """The place of the layer's weights: one, however often it is called."""

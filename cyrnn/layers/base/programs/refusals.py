@@ -8,10 +8,6 @@ class NotLoweredError(Exception):
     """A call cannot be ops of this program; the text is the reason."""
 
 
-class AnotherDTypeError(NotLoweredError):
-    """It could be ops of another program, which computes in another dtype."""
-
-
 class UnfitError(Exception):
     """The arrays of a call are not such as the program takes: the executor makes its calls, and may raise an error."""
 

@@ -16,6 +16,7 @@ from helpers import run_python
 
 import cyrnn
 from cyrnn import cli, demo
+from cyrnn.layers import Dense, Input, SimpleRNN
 from cyrnn.saving import load_model
 from cyrnn.saving.safetensors import write_safetensors
 
@@ -215,6 +216,19 @@ def info(capsys, path):
     captured = capsys.readouterr()
     assert captured.err == ""
     return code, captured.out
+
+
+def test_info_says_what_a_model_runs_as(capsys, tmp_path):
+    code, printed = info(capsys, MODEL)
+    assert code == 0 and "runs as 1 program of 3 ops\n" in printed and "Python calls" not in printed
+    halves = [Dense(2, dtype="float16", name=f"half_{number}") for number in range(7)]
+    model = cyrnn.Sequential([Input((None, 3)), SimpleRNN(2, return_sequences=True), *halves, SimpleRNN(2)])
+    cyrnn.saving.save_model(model, tmp_path / "m.keras")
+    code, printed = info(capsys, tmp_path / "m.keras")
+    assert code == 0 and "runs as 2 programs of 2 ops\n" in printed
+    assert "Python calls half_0 (its results are rounded to float16), half_1 (" in printed and printed.endswith(
+        "half_4 (its results are rounded to float16), and 2 more\n"
+    )
 
 
 def test_info_of_a_graph_says_what_is_connected(capsys):

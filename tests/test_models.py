@@ -507,8 +507,44 @@ def test_options_of_a_summary():
 
 def test_names_in_a_summary_cannot_change_the_terminal():
     model = cyrnn.Sequential([cyrnn.Input((3,)), Dense(2, name="a\x1b[2J\nb")], name="m\x1b]0;x\x07")
-    text = text_of(model)
+    text = text_of(model, programs=True)
     assert "\x1b" not in text and "\x07" not in text and r"a\x1b[2J\nb (Dense)" in text
+
+
+class Unknown(cyrnn.layers.Layer):
+    def call(self, x):
+        return x
+
+
+def notes_of(model):
+    """What the summary has below the numbers of parameters when it lists programs, and nothing else differs."""
+    plain, text = (text_of(model, programs=programs, line_length=200) for programs in (False, True))
+    assert text.startswith(plain)
+    return text[len(plain) :].splitlines()
+
+
+def test_a_summary_lists_programs_and_what_python_calls():
+    below, above = SimpleRNN(3, return_sequences=True, name="below"), Dense(2, name="above")
+    assert notes_of(cyrnn.Sequential([cyrnn.Input((None, 3)), below, above], name="m")) == [
+        " Program 1: 2 ops in float32, of below, above"
+    ]
+    model = cyrnn.Sequential([cyrnn.Input((None, 3)), below, Unknown(name="mine"), above])
+    assert notes_of(model) == [
+        " Program 1: 1 op in float32, of below",
+        " Python calls mine: the class Unknown is a custom one",
+        " Program 2: 1 op in float32, of above",
+    ]
+    model.layers[1].__dict__["name"] = "mine " * 20
+    lines = text_of(model, programs=True, line_length=50).splitlines()
+    assert all(len(line) <= 50 for line in lines) and lines[-1] == " Program 2: 1 op in float32, of above"
+    with cyrnn.models.executor.alone():
+        assert notes_of(model)[-1] == " Python calls above: programs are switched off"
+
+
+def test_a_summary_of_programs_that_are_not_known():
+    (note,) = notes_of(cyrnn.Sequential([Dense(2)]))
+    assert note.startswith(" Programs: not known")
+    assert notes_of(Custom()) == [note]
 
 
 # ------------------------------------------------------------ clones

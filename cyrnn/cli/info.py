@@ -11,6 +11,7 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.model_files import model_from_file
 from cyrnn.models.outline import Line, outline
+from cyrnn.models.summary import ops_of
 from cyrnn.saving import interchange
 from cyrnn.saving.errors import ModelFileError, Reason, refusals_located
 from cyrnn.saving.file_format import Format, ModelFile, StoredArray
@@ -18,6 +19,7 @@ from cyrnn.saving.opened import OpenFile, opened
 
 _LONGEST_REASON = 1000  # characters
 _MOST_REASONS = 100
+_MOST_CUTS = 5
 
 
 def add_to(commands: Any) -> None:
@@ -83,6 +85,7 @@ def _print_stored(path: Path, stored: ModelFile) -> int:
     _print_layers(lines)
     if model is not None:
         print(f"{model.count_params():,} parameters")
+        _print_programs(model)
         return 0
     known = sum(line.parameters or 0 for line in lines)
     print(f"{known:,} parameters, without those of layers with a '?'")
@@ -96,7 +99,21 @@ def _print_translated(path: Path, form: Format, model: Layer) -> int:
     if isinstance(model, ModelOfLayers):
         _print_layers(outline(json.loads(model.to_json()), model))
     print(f"{model.count_params():,} parameters")
+    _print_programs(model)
     return 0
+
+
+def _print_programs(model: Layer) -> None:
+    """What a call runs as: the engine's programs, and the layers that Python calls, each with the reason."""
+    partition = model.known_partition() if isinstance(model, ModelOfLayers) else None
+    if partition is None:
+        return
+    programs, cuts = partition.programs, dict(partition.cuts)
+    print(f"runs as {len(programs)} program{'s' * (len(programs) != 1)} of {ops_of(programs)}")
+    if cuts:
+        shown = [f"{printable(name)} ({printable(reason)})" for name, reason in list(cuts.items())[:_MOST_CUTS]]
+        more = f", and {len(cuts) - _MOST_CUTS:,} more" if len(cuts) > _MOST_CUTS else ""
+        print(f"Python calls {', '.join(shown)}{more}")
 
 
 def _print_layers(lines: list[Line]) -> None:

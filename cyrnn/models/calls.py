@@ -69,6 +69,12 @@ class ModelOfCalls(ModelOfLayers):
         """Places for the inputs, in their structure, or None if their shapes are not known; and how a call has them."""
         raise NotImplementedError(f"{type(self).__name__} has no `known_inputs`")
 
+    def known_partition(self) -> Partition | None:
+        if self.has_its_own_call or not self.built:
+            return None
+        places, _ = self.known_inputs()
+        return None if places is None else self.partition(places, None)
+
     def run_calls(self, x: Any, mask: Any, training: bool | None, masks_wanted: bool) -> tuple[Any, Any]:
         """The outputs and their masks, which need not be right unless they are wanted, of inputs that were checked."""
         raise NotImplementedError(f"{type(self).__name__} has no `run_calls`")

@@ -9,6 +9,7 @@ from cyrnn.layers.base.predict import Predicts
 from cyrnn.models.files import InFiles
 
 if TYPE_CHECKING:
+    from cyrnn.models.parts import Partition
     from cyrnn.models.summary import Row  # imported where a summary is asked for
 
 
@@ -68,6 +69,8 @@ class ModelOfLayers(InFiles, Predicts, Layer):
         expand_nested: bool = False,
         show_trainable: bool = False,
         layer_range: Sequence[str] | None = None,
+        *,
+        programs: bool = False,
     ) -> None:
         """Print a table of the layers with their output shapes and parameters, as Keras does.
 
@@ -85,13 +88,16 @@ class ModelOfLayers(InFiles, Predicts, Layer):
             Whether to add a column that says which layers are trainable.
         layer_range : sequence of two str, optional
             Names of layers, or patterns of them: list only the layers from the first to the second.
+        programs : bool, default False
+            Whether to list below the table what a call in inference runs as: the programs of the compiled engine, with
+            the layers of each, and the layers that Python calls between them, with the reasons.
 
         Raises
         ------
         ValueError
             If the columns do not fit in a line, or no layer has a name of `layer_range`.
         """
-        from cyrnn.models.summary import rows_in_range, show, summary
+        from cyrnn.models.summary import program_notes, rows_in_range, show, summary
 
         text = summary(
             self.name,
@@ -102,8 +108,13 @@ class ModelOfLayers(InFiles, Predicts, Layer):
             show_trainable=show_trainable,
             line_length=line_length,
             positions=positions,
+            notes=program_notes(self.known_partition()) if programs else (),
         )
         (show if print_fn is None else print_fn)(text)
+
+    def known_partition(self) -> "Partition | None":
+        """What a call in inference, without masks, runs as; None where that is not known before a call."""
+        return None
 
     @property
     def branches(self) -> bool:

@@ -13,6 +13,8 @@ import numpy as np
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.operations import Operation
+from cyrnn.models.executor import Call
+from cyrnn.models.parts import Partition, ProgramPart
 
 _LEAST_LENGTH = 40  # of lines in a terminal that is narrower
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
@@ -84,8 +86,12 @@ def summary(
     show_trainable: bool,
     line_length: int | None,
     positions: Sequence[float] | None,
+    notes: Sequence[str] = (),
 ) -> str:
-    """The table and the numbers of parameters, as text that ends with a line break. See `ModelOfLayers.summary`."""
+    """The table, the numbers of parameters and the notes, as text that ends with a line break.
+
+    See `ModelOfLayers.summary`.
+    """
     columns = [_NAME, _SHAPE, _PARAMETERS, *([_INPUTS] if connected else [])]
     places = list(positions or ([0.3, 0.56, 0.74, 1.0] if connected else [0.45, 0.8, 1.0]))
     length = 108 if connected else 88
@@ -95,7 +101,32 @@ def summary(
     if len(places) != len(columns):
         raise ValueError(f"positions must hold the ends of {len(columns) - show_trainable} columns, got {positions!r}")
     table = _table(columns, rows, _widths(places, length))
-    return "\n".join([f'Model: "{_printable(name)}"', *table, *_totals(list(weights), list(trainable_weights)), ""])
+    below = _totals(list(weights), list(trainable_weights))
+    below += [line for note in notes for line in _note(note, length)]
+    return "\n".join([f'Model: "{_printable(name)}"', *table, *below, ""])
+
+
+def program_notes(partition: Partition | None) -> list[str]:
+    """What a call runs as: a text for each program, with its layers, and for each layer that Python calls, in order.
+
+    `partition` is None where that is not known.
+    """
+    if partition is None:
+        return ["Programs: not known, as the model has its own `call`, or is not built yet"]
+    notes, number = [], 0
+    for part in partition.parts:
+        if isinstance(part, ProgramPart):
+            number, names = number + 1, dict.fromkeys(call.layer.name for call in part.calls)
+            notes.append(f"Program {number}: {ops_of([part])} in {part.lowered.dtype}, of {', '.join(names)}")
+        elif isinstance(part, Call):
+            notes.append(f"Python calls {part.layer.name}: {partition.reasons.get(part, 'programs are switched off')}")
+    return notes
+
+
+def ops_of(programs: Sequence[ProgramPart]) -> str:
+    """How many ops the programs have together, as a text."""
+    count = sum(part.lowered.program.ops for part in programs)
+    return f"{count} op{'s' * (count != 1)}"
 
 
 def rows_in_range(rows: list[Row], names: Sequence[str] | None) -> list[Row]:
@@ -184,8 +215,13 @@ def _totals(weights: list[np.ndarray], trainable: list[np.ndarray]) -> list[str]
     ]
 
 
+def _note(text: str, length: int) -> list[str]:
+    """A text below the table in lines of a length."""
+    return textwrap.wrap(_printable(text), length, initial_indent=" ", subsequent_indent="   ", break_on_hyphens=False)
+
+
 def _printable(name: str) -> str:
-    """A name, which a file may have chosen, with escapes in the place of control characters."""
+    """A name or text, which a file may have chosen, with escapes in the place of control characters."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 

@@ -7,23 +7,25 @@ One process times both in turn. The choice of `auto` is based on these ratios (c
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 BATCHES = (1, 3, 8, 32, 128)
 UNITS = (4, 16, 33, 64, 128, 256, 512)
 TIMESTEPS = 20
 
 
-def seconds(call: object, run: object, least: float = 0.01) -> float:
+def seconds(call: Callable[[], object], least: float = 0.01) -> float:
     """The median time of a call, over rounds of at least `least` seconds."""
     times = []
     for _ in range(3):
         count, began = 0, time.perf_counter()
         while time.perf_counter() - began < least:
-            run([call], 1)  # type: ignore[operator]
+            call()
             count += 1
         times.append((time.perf_counter() - began) / count)
     return statistics.median(times)
@@ -42,6 +44,7 @@ def main() -> int:
     import numpy as np  # after the environment is set
 
     from cyrnn.engine import engine_blas, plan
+    from cyrnn.engine.program import Program
 
     print(f"simd: {arguments.isa or plan.isa()}; blas: {engine_blas.version}, core {engine_blas.core}")
     print("batch \\ units" + "".join(f"{units:>8}" for units in UNITS))
@@ -53,11 +56,18 @@ def main() -> int:
             kernel = rng.standard_normal((features, units), np.float32) / features
             recurrent_kernel = rng.standard_normal((units, units), np.float32) / units
             x = rng.standard_normal((batch, TIMESTEPS, features), np.float32)
-            out = np.empty((batch, TIMESTEPS, units), np.float32)
-            plans = [
-                plan.Plan(kernel, recurrent_kernel, None, "tanh", arguments.isa, engine) for engine in ("blas", "simd")
-            ]
-            blas, simd = (seconds(p.call(x, outputs=out), plan.run) for p in plans)
+            program = Program("float32")
+            timeline = program.timeline()
+            outputs = program.buffer(timeline, units)
+            program.recurrent(program.slot(), program.input("number", timeline, features), outputs=outputs)
+            program.output(outputs)
+            program.finish()
+            calls = []
+            for engine in ("blas", "simd"):
+                slot = plan.Slot({})
+                slot.pack(slot.values, plan.Plan(kernel, recurrent_kernel, None, "tanh", arguments.isa, engine))
+                calls.append(functools.partial(program.run, (slot,), (x,), num_threads=1))
+            blas, simd = map(seconds, calls)
             ratios.append(blas / simd)
         print(f"{batch:>13}" + "".join(f"{ratio:>8.2f}" for ratio in ratios), flush=True)
     return 0

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from guard_pages import Fenced, random_strides
 from program_models import Model, call_from_c
+from recurrent_program import outputs_of, program_of
 
 import cyrnn
 from cyrnn.engine import plan as engine
-from cyrnn.engine.plan import ACTIVATIONS, Plan
+from cyrnn.engine.plan import ACTIVATIONS, Plan, Slot
 from cyrnn.engine.program import Program
 from cyrnn.engine.runner import Runner
 from cyrnn.layers import SimpleRNN
@@ -105,7 +106,7 @@ class Checks:
             return plain, Plan(*map(self.case.fenced, weights), *options)
 
     def call(self) -> None:
-        """Recurrent and dense plans: inputs of all layouts, masks, states, dropout, each kind of output."""
+        """Recurrent and dense plans: inputs of all layouts, masks, states, dropout, outputs."""
         case = self.case
         batch, timesteps, features, units = case.batch, case.timesteps, case.features, case.units
         plain, guarded = self.plans(case.weights(features, recurrent=case.number % 7 > 0))
@@ -115,21 +116,29 @@ class Checks:
         read = {"initial_state": case.draw(batch, units) if case.chance() else None}
         if case.number % 3 == 0:
             read |= {"input_dropout": case.draw(batch, features), "recurrent_dropout": case.draw(batch, units)}
-        shapes = {"outputs": (batch, timesteps, units), "last_output": (batch, units), "state": (batch, units)}
-        chosen = {name: shape for name, shape in shapes.items() if case.chance()} or shapes
-        expected = {name: np.empty(shape, case.dtype) for name, shape in chosen.items()}
-        engine.run([plain.call(x, mask=mask, **flags, **read, **expected)])
-        filled = {name: case.to_fill(*shape, any_rows=name != "state") for name, shape in chosen.items()}
-        call = guarded.call(
-            case.fenced(x, any_strides=case.chance()),
-            mask=case.fenced(mask, any_strides=True),
-            **flags,
-            **{name: case.fenced(values) for name, values in read.items()},
-            **{name: fenced.array for name, fenced in filled.items()},
-        )
-        engine.run([call])
-        for name, values in expected.items():
-            same(filled[name].filled(), values)
+        x_fenced = case.fenced(x, any_strides=case.chance())
+        if case.number % 7 == 0:
+            program, slots = program_of(features, units, case.dtype, recurrent=False), []
+            for plan in (plain, guarded):
+                slots.append(Slot({}))
+                slots[-1].pack(slots[-1].values, plan)
+            filled = [case.to_fill(batch, timesteps, units, any_rows=True)]
+            expected = (program.run((slots[0],), (x,)),)
+            program.run((slots[1],), (x_fenced,), out=(filled[0].array,))
+        else:
+            filled = [case.to_fill(*shape, any_rows=True) for shape in ((batch, timesteps, units), (batch, units))]
+            filled.append(case.to_fill(batch, units))
+            expected = outputs_of(plain, x, mask=mask, **flags, **read)
+            outputs_of(
+                guarded,
+                x_fenced,
+                mask=case.fenced(mask, any_strides=True),
+                **flags,
+                **{name: case.fenced(values) for name, values in read.items()},
+                out=tuple(room.array for room in filled),
+            )
+        for room, values in zip(filled, expected, strict=True):
+            same(room.filled(), values)
 
     def runners(self) -> tuple[Runner, Runner]:
         """Of one plan, or of two in sequence."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers import ISAS, assert_close, weights
+from recurrent_program import program_of, run
 from reference import recurrence
 
 from cyrnn.engine.plan import Plan, Slot
@@ -44,40 +45,6 @@ def mask_of(kind, rng, batch, timesteps):
         "every other": lambda: np.broadcast_to(time % 2 == 1, (batch, timesteps)),
         "alternating": lambda: (np.arange(batch)[:, None] + time) % 3 > 0,
     }[kind]()
-
-
-def program_of(features, units, dtype, zero_output_for_mask, reverse=False):
-    """One layer: of all outputs, the last output and the final state."""
-    program = Program(dtype)
-    time, slot = program.timeline(), program.slot()
-    x, mask = program.input("number", time, features), program.input("mask", time, 1, optional=True)
-    drops = [program.input("number", None, width, optional=True) for width in (features, units)]
-    initial = program.input("number", None, units, optional=True)
-    views = program.buffer(time, units), program.buffer(None, units), program.buffer(None, units)
-    program.recurrent(
-        slot,
-        program.reversed(x) if reverse else x,
-        outputs=views[0],
-        last_output=views[1],
-        mask=program.reversed(mask) if reverse else mask,
-        initial=[initial],
-        final=[views[2]],
-        zero_output_for_mask=zero_output_for_mask,
-        input_dropout=drops[0],
-        recurrent_dropout=drops[1],
-    )
-    for view in views:
-        program.output(view)
-    program.finish()
-    return program
-
-
-def run(program, plan, x, mask=None, state=None, dropout=(None, None), num_threads=1):
-    slot = Slot({})
-    slot.pack(slot.values, plan)
-    results = program.run((slot,), (x, mask, *dropout, state), num_threads=num_threads)
-    assert results is not None
-    return results
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

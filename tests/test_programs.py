@@ -4,6 +4,7 @@ The executor alone, which calls each layer, is compared with the engine's progra
 """
 
 import copy
+import importlib.util
 import pickle
 import re
 import warnings
@@ -15,6 +16,7 @@ from helpers import assert_close
 
 import cyrnn
 from cyrnn import layers, objects
+from cyrnn.engine import plan
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.programs.alone import INPUTS, program_of
@@ -774,6 +776,38 @@ def test_a_model_that_takes_more_is_not_bound():
     cut = cyrnn.Sequential([simple_rnn(), Doubled()])
     for model in (converted, moved, cut):
         assert divided(built(model, given := sequences()), given, ENGINE).whole(structure_now()) is None
+
+
+@pytest.mark.parametrize("module", ["cyrnn.models.stages", "cyrnn.models.wavefront", "cyrnn.layers.base.wavefront"])
+def test_the_ways_beside_programs_are_gone(module):
+    assert importlib.util.find_spec(module) is None
+    assert not {"call", "forward", "step"} & set(dir(plan.Plan))
+    assert not {"run", "Call", "run_together"} & set(dir(plan))
+    for layer in (layers.SimpleRNN, layers.RNN, layers.Bidirectional, layers.Dense, cyrnn.Sequential, cyrnn.Model):
+        assert not {"_takes_the_short_way", "checked_and_called"} & set(dir(layer))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"mask": np.array([[1, 1, 0, 1, 0], [0, 0, 1, 1, 1]], bool)}, {"initial_state": np.ones((2, 4), "f4")}],
+    ids=["plain", "mask", "state"],
+)
+def test_every_call_of_a_layer_takes_one_bound_program(arguments):
+    layer, x = built(simple_rnn(), sequences()), sequences()
+    layer(x)
+    expected, bound = layer(x, **arguments), layer._bound
+    seen = []
+
+    class Watched:
+        up_to_date = True
+
+        def call(self, *given):
+            seen.append(given)
+            return bound.call(*given)
+
+    vars(layer)["_bound"] = Watched()
+    assert_same([layer(x, **arguments)], [expected])
+    assert len(seen) == 1
 
 
 def test_what_is_no_op_says_why():

@@ -211,15 +211,22 @@ template <class T> struct Rows {
 // ---- The walks:   z := f(z + bias), in place.   z: (rows, units), its rows `stride` apart;  bias: (units), or null
 
 template <class T, typename Math<T>::V (*f)(typename Math<T>::V)>
-void by_element(T *z, std::ptrdiff_t stride, const T *bias, std::ptrdiff_t rows, std::ptrdiff_t units) {
+[[gnu::noinline]] void by_element(T *z, std::ptrdiff_t stride, const T *bias, std::ptrdiff_t rows, std::ptrdiff_t units) {
     using M = Math<T>;
-    for (std::ptrdiff_t row = 0; row < rows; ++row)
-        for (std::ptrdiff_t i = 0; i < units; i += M::lanes) {
-            T *const at = z + row * stride + i;
-            typename M::V x = M::load(at, units - i, 0);
-            if (bias) x += M::load(bias + i, units - i, 0);
-            M::store(at, units - i, f(x));
+    const std::ptrdiff_t whole = units / M::lanes * M::lanes, rest = units - whole;
+    for (std::ptrdiff_t row = 0; row < rows; ++row) {
+        T *const at = z + row * stride;
+        for (std::ptrdiff_t i = 0; i < whole; i += M::lanes) {
+            typename M::V x = M::load(at + i, M::lanes, 0);
+            if (bias) x += M::load(bias + i, M::lanes, 0);
+            M::store(at + i, M::lanes, f(x));
         }
+        if (rest == 0) continue;
+        typename M::V x = M::part(at + whole, rest, 0);
+        if (bias) x += M::part(bias + whole, rest, 0);
+        by_element<T, f>(reinterpret_cast<T *>(&x), M::lanes, nullptr, 1, M::lanes);  // the one copy of f
+        M::store_part(at + whole, rest, x);
+    }
 }
 
 template <class T, typename Math<T>::V (*f)(typename Math<T>::V)>

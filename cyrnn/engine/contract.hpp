@@ -35,23 +35,6 @@ template <class T> struct Weights {  // one layer's weights, made ready; they ne
     std::ptrdiff_t sums() const { return gates * units; }
 };
 
-template <class T> struct Sequences {  // one call
-    std::ptrdiff_t batch, timesteps;
-    const T *x;                             // (batch, timesteps, features), in processing order
-    std::ptrdiff_t x_batch, x_time, x_feature;
-    const T *initial_state;                 // (batch, carried), or null for zeros
-    const std::uint8_t *mask;               // (batch, timesteps), 0 = skip; or null
-    std::ptrdiff_t mask_batch, mask_time;
-    bool zero_output_for_mask;
-    const T *input_dropout;                 // (batch, features) factors, or null
-    const T *recurrent_dropout;             // (batch, units) factors, or null
-    T *outputs;                             // (batch, timesteps, units), or null
-    std::ptrdiff_t outputs_batch, outputs_time;
-    T *last_output;                         // (batch, units), or null
-    std::ptrdiff_t last_output_batch;
-    T *state;                               // (batch, carried), or null
-};
-
 // One timestep of some rows:
 //
 //   out := activation(x . kernel + h . recurrent_kernel + bias),   or

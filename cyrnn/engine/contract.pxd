@@ -1,4 +1,4 @@
-# The faces of contract.hpp, guarded.hpp, prepared.hpp, simd.hpp and slices.hpp for Cython; the comments are there.
+# The faces of contract.hpp, guarded.hpp, prepared.hpp and simd.hpp for Cython; the comments are there.
 from libc.stdint cimport uint8_t
 from libcpp cimport bool
 
@@ -25,22 +25,6 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
         bool by_row
         ptrdiff_t sums()
-
-    cdef cppclass Sequences[T]:
-        ptrdiff_t batch, timesteps
-        const T *x
-        ptrdiff_t x_batch, x_time, x_feature
-        const T *initial_state
-        const uint8_t *mask
-        ptrdiff_t mask_batch, mask_time
-        bool zero_output_for_mask
-        const T *input_dropout
-        const T *recurrent_dropout
-        T *outputs
-        ptrdiff_t outputs_batch, outputs_time
-        T *last_output
-        ptrdiff_t last_output_batch
-        T *state
 
     cdef cppclass Step[T]:
         ptrdiff_t rows

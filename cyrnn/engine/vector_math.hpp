@@ -21,21 +21,28 @@ template <class T> struct Math {
     // A vector anywhere in an array of T. (Copying one with memcpy uses the stack, 8 times slower.)
     typedef T Unaligned __attribute__((vector_size(CYRNN_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 
-    // A part is put together in registers: a wide load waits until the narrow stores before it have retired.
     CYRNN_INLINE V load(const T *p, std::ptrdiff_t n, T fill) {
-        if (n >= lanes) return *reinterpret_cast<const Unaligned *>(p);
-        V x = all(fill);
-        for (std::ptrdiff_t i = 0; i < lanes - 1; ++i) x[i] = i < n ? p[i] : fill;
-        return x;
+        return n >= lanes ? V(*reinterpret_cast<const Unaligned *>(p)) : part(p, n, fill);
     }
 
     CYRNN_INLINE void store(T *p, std::ptrdiff_t n, V x) {
         if (n >= lanes)
             *reinterpret_cast<Unaligned *>(p) = x;
         else
-            for (std::ptrdiff_t i = 0; i < lanes - 1; ++i)
-                if (i < n) p[i] = x[i];
+            store_part(p, n, x);
     }
+
+    // Parts of vectors are at the ends of rows only: in line, they would be most of the code.
+
+    // It is put together in registers: a wide load waits until the narrow stores before it have retired.
+    [[gnu::noinline]] static V part(const T *p, std::ptrdiff_t n, T fill) {
+        V x = all(fill);
+        for (std::ptrdiff_t i = 0; i < lanes - 1; ++i) x[i] = i < n ? p[i] : fill;
+        return x;
+    }
+
+    // Not element by element: GCC makes masked instructions of that, some of which fault at a page beyond the part.
+    [[gnu::noinline]] static void store_part(T *p, std::ptrdiff_t n, V x) { __builtin_memcpy(p, &x, std::size_t(n) * sizeof(T)); }
 
     // ---- choice and sign
 

@@ -1,4 +1,4 @@
-// The pool and the slices without Python, to be compiled with -fsanitize=thread: a race ends the process with a report.
+// The pool and programs without Python, to be compiled with -fsanitize=thread: a race ends the process with a report.
 //
 // What a loop's body writes is not atomic: the pool alone must order it with what the caller reads afterwards. Bodies,
 // results and scratch are on the caller's stack or freed as soon as the call is over, so that a worker that comes late,
@@ -12,7 +12,8 @@
 #include <vector>
 
 #include "pool.hpp"
-#include "slices.hpp"
+#include "builder.hpp"
+#include "execution.hpp"
 
 namespace {
 
@@ -128,21 +129,44 @@ struct Layer {
     }
 };
 
+// One layer: all outputs, and the final state.
+const cyrnn::Program &program() {
+    static const std::unique_ptr<cyrnn::Program> made = [] {
+        auto p = std::make_unique<cyrnn::Program>(true);
+        cyrnn::Builder builder(*p);
+        p->timelines.emplace_back();
+        p->slots = 1;
+        const int x = builder.storage(cyrnn::Kind::number, 0, Layer::features);
+        const int outputs = builder.storage(cyrnn::Kind::number, 0, Layer::units);
+        const int state = builder.storage(cyrnn::Kind::number, -1, Layer::units);
+        p->storages[0].input = 0, p->storages[1].output = 0, p->storages[2].output = 1;
+        p->inputs = {0}, p->outputs = {1, 2};
+        builder.recurrent(0, x, -1, -1, -1, outputs, -1, {-1}, {state}, false);
+        p->finish();
+        return p;
+    }();
+    return *made;
+}
+
 struct Sequence {
     std::ptrdiff_t batch, timesteps;
     std::vector<float> x, outputs, state;
-    cyrnn::JobOf<float> job;
+    const cyrnn::Prepared *weights;
+    cyrnn::Source source{};
+    cyrnn::Target targets[2];
 
     Sequence(const Layer &layer, std::ptrdiff_t batch_, std::ptrdiff_t timesteps_)
         : batch(batch_), timesteps(timesteps_), x(size(Layer::features), 1.0f), outputs(size(Layer::units)),
-          state(static_cast<std::size_t>(batch * Layer::units)) {
-        job.prepared = &layer.prepared;
-        job.call = {};
-        job.call.batch = batch, job.call.timesteps = timesteps;
-        job.call.x = x.data(), job.call.x_feature = 1;
-        job.call.x_batch = timesteps * Layer::features, job.call.x_time = Layer::features;
-        job.call.outputs = outputs.data(), job.call.state = state.data();
-        job.call.outputs_batch = timesteps * Layer::units, job.call.outputs_time = Layer::units;
+          state(static_cast<std::size_t>(batch * Layer::units)), weights(&layer.prepared) {
+        source = {reinterpret_cast<const char *>(x.data()), timesteps * Layer::features * 4, Layer::features * 4, 4,
+                  cyrnn::Element::f32, true};
+        targets[0] = {reinterpret_cast<char *>(outputs.data()), timesteps * Layer::units, Layer::units};
+        targets[1] = {reinterpret_cast<char *>(state.data()), Layer::units, 0};
+    }
+
+    cyrnn::Outcome run(int threads, bool (*interrupted)()) const {
+        const std::ptrdiff_t lengths[] = {timesteps};
+        return cyrnn::execute({&program(), batch, batch, lengths, &source, targets, &weights, threads, interrupted});
     }
 
     std::size_t size(std::ptrdiff_t width) const { return static_cast<std::size_t>(batch * timesteps * width); }
@@ -160,13 +184,13 @@ struct Sequence {
 bool never() { return false; }
 bool at_once() { return true; }
 
-// All threads share the weights; two sequences of different sizes run together.
+// All threads share the weights and the program.
 void sequences(int caller) {
     static const Layer layer(quick);
     for (int i = 0; i < 30; ++i) {
         Sequence first(layer, 40 + caller, 60), second(layer, 9, 7);
-        const cyrnn::Job *const jobs[] = {&first.job, &second.job};
-        require(cyrnn::run_slices(jobs, 2, 2 + i % 3, never) == cyrnn::Outcome::done, "sequences were not completed");
+        for (const Sequence *sequence : {&first, &second})
+            require(sequence->run(2 + i % 3, never) == cyrnn::Outcome::done, "a sequence was not completed");
         first.check(), second.check();
     }
 }
@@ -175,8 +199,7 @@ void interrupted_sequences(int) {
     static const Layer layer(slow);
     for (int i = 0; i < 2; ++i) {
         Sequence sequence(layer, 64, 4000);  // half a minute
-        const cyrnn::Job *const jobs[] = {&sequence.job};
-        require(cyrnn::run_slices(jobs, 1, 3, at_once) == cyrnn::Outcome::interrupted, "an interrupt was overlooked");
+        require(sequence.run(3, at_once) == cyrnn::Outcome::interrupted, "an interrupt was overlooked");
     }
 }
 

@@ -425,18 +425,24 @@ def dense_by(factor):
 
 def test_a_bound_program_finds_its_inputs_in_a_call(rng):
     values, program = weights(rng), recurrent(states=True)
-    bound = Bound(program, (slot_of(values),), ((INPUT, 0), (MASK, 0), (STATE, 0)), (), structure_now())
+    parts = program, (slot_of(values),), ((INPUT, 0), (MASK, 0), (STATE, 0)), (), structure_now()
+    alone, named = Bound(*parts), Bound(*parts, keys=("x",))
     x, mask = rng.standard_normal((2, 3, FEATURES)).astype(np.float32), np.array([[1, 1, 0], [0, 1, 1]], bool)
     state = rng.standard_normal((2, UNITS)).astype(np.float32)
     expected = loop(x, values, mask, state)[1]
-    for inputs, masks, states in ((x, mask, state), ([x], [mask], [state]), ((x,), (mask,), (state,))):
-        output, final = bound.call(inputs, masks, states)
-        np.testing.assert_allclose(final, expected, atol=2e-6)
-        assert np.array_equal(output, final)
-    for wrong in (([x, x],), ({"x": x},), (x, [mask, mask]), (x, None, [state, state]), (x.tolist(),)):
-        assert bound.call(*wrong) is None
+    single, listed = (x, mask, state), [([x], [mask], [state]), ((x,), (mask,), (state,)), ({"x": x}, [mask], state)]
+    for bound, calls in ((alone, [single, (x, mask, [state])]), (named, [single, *listed])):
+        for call in calls:
+            output, final = bound.call(*call)
+            np.testing.assert_allclose(final, expected, atol=2e-6)
+            assert np.array_equal(output, final)
+    wrong_ones = ([x, x],), (x, [mask, mask]), (x, None, [state, state]), (x, None, [None]), (x.tolist(),)
+    for wrong in (*wrong_ones, ([x],), (x, [mask]), ({"x": x},)):
+        assert alone.call(*wrong) is None
+    for wrong in (*wrong_ones, ({"y": x},)):
+        assert named.call(*wrong) is None
     structure_changed()
-    assert not bound.up_to_date and bound.call(x) is None
+    assert not alone.up_to_date and alone.call(x) is None
 
 
 def test_a_finished_program_does_not_change():

@@ -1,6 +1,7 @@
 """SimpleRNNCell, RNN and SimpleRNN: options, masks, states, weights, copies. Numbers come from the float64 oracle."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -516,3 +517,19 @@ def test_a_layer_over_a_built_cell_is_built_by_its_first_call():
     second(x)
     assert second.built
     assert second.count_params() == 50
+
+
+def test_every_class_has_what_its_bases_leave_to_it():
+    """A method that only raises NotImplementedError is there for classes that have their own."""
+    modules = (cyrnn.layers, cyrnn.models, cyrnn.initializers, cyrnn.regularizers, cyrnn.constraints)
+    made_to_derive_from = {"Layer", "Model", "InputLayer", "Initializer", "RandomInitializer", "Regularizer"}
+    public = (getattr(module, name) for module in modules for name in dir(module))
+    found = {value for value in public if inspect.isclass(value)}
+    assert len(found) > 60
+    for cls in found:
+        if cls.__name__ in made_to_derive_from:
+            continue
+        for name, method in inspect.getmembers(cls, inspect.isfunction):
+            names, constants = method.__code__.co_names, set(method.__code__.co_consts)
+            only_raises = names[:1] == ("NotImplementedError",) and not constants & set(names)
+            assert not only_raises, f"{cls.__name__}.{name}"

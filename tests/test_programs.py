@@ -741,7 +741,8 @@ def test_a_model_bound_to_its_slots(name):
     model, x = ONE_PROGRAM[name]()
     expected = built(model, x)(x)
     bound = divided(model, x, ENGINE).whole(structure_now()).bound
-    assert_same(bound.call(nest.leaves(x)), expected)
+    arrays = nest.leaves(x)
+    assert_same(bound.call(arrays if len(arrays) > 1 else arrays[0]), expected)
 
 
 def test_a_bound_program_returns_the_structure_it_was_given_and_layers_keep_their_states_in_theirs():
@@ -894,3 +895,46 @@ def test_inputs_in_a_dict_reach_the_program_by_their_keys():
         assert_same(keyed([x, y]), expected)
     with pytest.raises(ValueError, match="inputs must come as"):
         listed({"a": y})
+
+
+def refusal(call, *arguments):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call(*arguments)
+    return type(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize("state", [[None], [[np.zeros((2, UNITS), "f4")]], [], None, "zeros"])
+def test_a_cell_refuses_wrong_states_after_right_ones_as_before_them(state):
+    x, right = sequences()[:, 0], np.zeros((2, UNITS), "f4")
+    fresh, used = layers.SimpleRNNCell(UNITS), layers.SimpleRNNCell(UNITS)
+    for cell in (fresh, used):
+        cell.build(x.shape)
+    for _ in range(2):
+        used(x, [right])
+    assert refusal(used, x, state) == refusal(fresh, x, state)
+
+
+@pytest.mark.parametrize("form", ["a list of one", "a list of two", "a mask in a list", "a mask of another length"])
+def test_a_layer_refuses_wrong_calls_after_right_ones_as_before_them(form):
+    x, mask = sequences(), np.ones((2, 5), bool)
+    wrong = {
+        "a list of one": lambda layer: layer([x]),
+        "a list of two": lambda layer: layer([x, x]),
+        "a mask in a list": lambda layer: layer(x, mask=[mask]),
+        "a mask of another length": lambda layer: layer(x, mask=mask[:, :4]),
+    }[form]
+    fresh, used = simple_rnn(name="rnn"), simple_rnn(name="rnn")
+    for layer in (fresh, used):
+        layer.build(x.shape)
+    for _ in range(2):
+        used(x, mask=mask)
+    assert refusal(wrong, used) == refusal(wrong, fresh)
+
+
+def test_a_functional_model_of_one_input_takes_it_in_a_list():
+    inputs = cyrnn.Input((5, FEATURES))
+    model, x = cyrnn.Model(inputs, simple_rnn()(inputs)), sequences()
+    expected = model(x)
+    for _ in range(2):
+        assert_same(model([x]), expected)
+        assert_same(model((x,)), expected)

@@ -46,7 +46,7 @@ def test_engine_agrees_with_the_oracle(data):
     dtype = draw(st.sampled_from(DTYPES))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kernel, recurrent_kernel, bias = weights(rng, features, units, dtype)
-    # A contraction, whatever is drawn: what rounding adds at one step dies away, it does not grow.
+    # It is always a contraction: what rounding adds at one step dies away, and does not grow.
     recurrent_kernel *= 0.5 / max(1, np.linalg.norm(recurrent_kernel, 2))
     bias = bias if draw(st.booleans()) else None
     x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
@@ -223,6 +223,27 @@ def test_arrays_that_cannot_be_filled_are_refused(wrong):
     outputs.flags.writeable = wrong != "read-only"
     with pytest.raises(ValueError, match=r"out must be a writeable array of shape \(2, 5, 4\)"):
         outputs_of(Plan(K, R, B, "tanh"), X, out=(outputs, *fitting[1:]))
+
+
+def test_arrays_of_no_rows_can_be_filled():
+    program, slot = program_of(3, 4, "float32"), Slot({})
+    slot.pack(slot.values, Plan(K, R, B, "tanh"))
+    out = np.empty((0, 5, 8), "f4")[:, :, ::2], np.empty((4, 0), "f4").T, np.empty((0, 4), "f4")
+    filled = program.run((slot,), (X[:0], None, None, None, None), out=out)
+    assert all(a is b for a, b in zip(filled, out, strict=True))
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_dropout_factors_may_lie_in_any_rows(engine_name):
+    rng = np.random.default_rng(9)
+    plan = Plan(*weights(rng, 3, 4), "tanh", engine=engine_name)
+    x = rng.standard_normal((6, 5, 3)).astype("f4")
+    factors, others = rng.integers(0, 3, (6, 3)).astype("f4"), rng.integers(0, 3, (6, 4)).astype("f4")
+    expected = outputs_of(plan, x, input_dropout=factors, recurrent_dropout=others)
+    for spread in (lambda a: np.repeat(a, 2, 0)[::2], lambda a: np.ascontiguousarray(a[::-1])[::-1]):
+        found = outputs_of(plan, x, input_dropout=spread(factors), recurrent_dropout=spread(others))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("engine_name", ENGINES)

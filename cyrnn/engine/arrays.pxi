@@ -116,16 +116,18 @@ cdef numpy.ndarray checked_out(object given, int ndim, const numpy.npy_intp *axe
     """An array to fill, C-contiguous after its first axes. Raises ValueError for another shape, type or layout."""
     cdef int axis
     cdef ptrdiff_t expected
-    cdef bint fits = type(given) is numpy.ndarray
+    cdef bint fits = type(given) is numpy.ndarray, strided
     if fits:
+        strided = numpy.PyArray_SIZE(given) > 0  # else the strides lead nowhere, and NumPy has any
         fits = (numpy.PyArray_NDIM(given) == ndim and numpy.PyArray_TYPE(given) == kind and PyArray_ISWRITEABLE(given)
                 and PyArray_ISALIGNED(given) and PyArray_ISNOTSWAPPED(given))
         for axis in range(ndim if fits else 0):
             fits = fits and numpy.PyArray_DIMS(given)[axis] == axes[axis]
-            fits = fits and (axes[axis] < 2 or numpy.PyArray_STRIDES(given)[axis] % numpy.PyArray_ITEMSIZE(given) == 0)
+            fits = fits and (not strided or axes[axis] < 2
+                             or numpy.PyArray_STRIDES(given)[axis] % numpy.PyArray_ITEMSIZE(given) == 0)
         expected = numpy.PyArray_ITEMSIZE(given) if fits else 0
         for axis in range(ndim - 1, before - 1, -1):
-            fits = fits and (axes[axis] < 2 or numpy.PyArray_STRIDES(given)[axis] == expected)
+            fits = fits and (not strided or axes[axis] < 2 or numpy.PyArray_STRIDES(given)[axis] == expected)
             expected *= axes[axis]
     if not fits:
         shape = tuple([axes[axis] for axis in range(ndim)])

@@ -98,8 +98,8 @@ cdef class Bound:
 
         Parameters
         ----------
-        inputs : ndarray, or a list, tuple or dict of them
-        mask : ndarray or None, or a list or tuple of these for several inputs
+        inputs : ndarray, or a list, tuple or dict of them; a single one is in a list only where there are `keys`
+        mask : ndarray or None, or these in a list or tuple as the inputs are
         states : ndarray, or nested lists or tuples of them; or None
         nominal_batch, num_threads
             As in `Program.run`.
@@ -117,15 +117,13 @@ cdef class Bound:
             inputs = [inputs.get(key) for key in self.keys]
         elif self.keyed:
             return None
+        cdef bint listed = self.inputs != 1 or len(self.keys) > 0
         cdef bint alone = type(inputs) is numpy.ndarray
-        if alone:
-            if self.inputs > 1:
-                return None
-        elif not are_several(inputs, self.inputs):
+        if self.inputs > 1 if alone else not (listed and are_several(inputs, self.inputs)):
             return None
         cdef bint mask_alone = mask is None or type(mask) is numpy.ndarray
         if mask is not None and (not self.masks or (
-                self.inputs > 1 if mask_alone else not are_several(mask, self.inputs))):
+                self.inputs > 1 if mask_alone else not (listed and are_several(mask, self.inputs)))):
             return None
         cdef bint state_alone = states is None or type(states) is numpy.ndarray
         if not state_alone:
@@ -143,6 +141,8 @@ cdef class Bound:
                 item = mask if mask_alone else mask[number]
             elif kind == one_of_the_states:
                 item = states if state_alone else states[number]
+                if item is None and states is not None:
+                    return None  # one of several cannot stand for zeros
             elif kind == never_there:
                 item = None
             else:
@@ -154,7 +154,7 @@ cdef class Bound:
             Py_INCREF(item)
             PyTuple_SET_ITEM(given, index, item)
         if out is not None:
-            out = self.for_outputs(tuple(out))
+            out = self.for_outputs(out)
         cdef object arrays = self.program.run_now(self.slots, given, nominal_batch, num_threads, out)
         if arrays is None or (self.results is None and not self.kept):
             return arrays

@@ -58,7 +58,8 @@ public:
         block.x = address<T>(at[x]), block.x_row = at[x].row, block.x_time = at[x].time;
         block.mask = address<std::uint8_t>(at[mask]), block.mask_row = at[mask].row, block.mask_time = at[mask].time;
         block.zero_output_for_mask = zero_output_for_mask;
-        block.input_dropout = address<T>(at[input_dropout]), block.recurrent_dropout = address<T>(at[recurrent_dropout]);
+        block.input_dropout = address<T>(at[input_dropout]), block.input_dropout_row = at[input_dropout].row;
+        block.recurrent_dropout = address<T>(at[recurrent_dropout]), block.recurrent_dropout_row = at[recurrent_dropout].row;
         block.outputs = address<T>(at[outputs]), block.outputs_row = at[outputs].row, block.outputs_time = at[outputs].time;
         if (work.last) block.last_output = address<T>(at[last_output]), block.last_output_row = at[last_output].row;
         block.alone = work.alone;

@@ -30,7 +30,9 @@ template <class T> struct Block {
     std::ptrdiff_t mask_row, mask_time;
     bool zero_output_for_mask;
     const T *input_dropout;                 // (rows, features) factors, or null
+    std::ptrdiff_t input_dropout_row;
     const T *recurrent_dropout;             // (rows, units) factors, or null
+    std::ptrdiff_t recurrent_dropout_row;
     T *outputs;                             // (rows, timesteps, units), or null
     std::ptrdiff_t outputs_row, outputs_time;
     T *last_output;                         // (rows, units); null in every block but the last, and where it is not wanted
@@ -323,8 +325,8 @@ private:
     const T *drop_inputs(std::ptrdiff_t t) {
         T *const x = at<T>(layout.x);
         for (std::ptrdiff_t i = 0; i < picked; ++i)
-            multiply(block.x + live()[i] * block.x_row + t * block.x_time, block.input_dropout + live()[i] * features, features,
-                     x + i * features);
+            multiply(block.x + live()[i] * block.x_row + t * block.x_time,
+                     block.input_dropout + live()[i] * block.input_dropout_row, features, x + i * features);
         return x;
     }
 
@@ -332,7 +334,7 @@ private:
     const T *drop_states() {
         T *const h = at<T>(layout.h);
         for (std::ptrdiff_t i = 0; i < picked; ++i)
-            multiply(now() + i * carried, block.recurrent_dropout + live()[i] * units, units, h + i * units);
+            multiply(now() + i * carried, block.recurrent_dropout + live()[i] * block.recurrent_dropout_row, units, h + i * units);
         return h;
     }
 

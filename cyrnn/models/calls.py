@@ -27,9 +27,9 @@ _Structures = list[tuple[Layer, object]]
 class ModelOfCalls(ModelOfLayers):
     """Base of the models whose `call` is a list of calls of layers."""
 
+    _parts_at: int = -1  # the structure with which the model is not one program
     # The structure that partitions were made of: that of all layers together, the model's own, and those of the layers
     # in it; then the partitions, by what they are for.
-    _parts_at: int = -1  # the structure with which the model is not one program
     _partitions: tuple[int, object, _Structures, dict[Any, Partition]] | None = None
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
@@ -201,10 +201,7 @@ class ModelOfCalls(ModelOfLayers):
         return partition.partition(calls, places, outputs, target, masked=masked, masks_wanted=masks_wanted)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            **super().__getstate__(),
-            "_partitions": None,
-        }  # programs are made again when they are needed
+        return {**super().__getstate__(), "_partitions": None}  # programs are made again when they are needed
 
 
 def _derives(part: Layer) -> bool:

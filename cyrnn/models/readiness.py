@@ -46,7 +46,7 @@ class Readiness:
         return self._unread[place] > 0
 
     def made(self, number: int) -> list[int]:
-        """Note that the call is made. Returns the numbers of those that waited for nothing else."""
+        """Note that the call is made. Returns the numbers of the calls that waited for nothing else."""
         for place in self._needs[number]:
             self._unread[place] -= 1
         waiting = [later for place in self.calls[number].fills for later in self._readers[place]]

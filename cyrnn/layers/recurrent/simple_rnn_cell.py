@@ -130,7 +130,7 @@ class SimpleRNNCell(EngineLayer):
 
     def __call__(self, sequence: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:
         bound = self._step
-        if bound is not None and not training:
+        if bound is not None and not training and _is_state(states):
             output = bound.call(sequence, None, states)
             if output is not None:
                 return _with_state(output, isinstance(states, (list, tuple)))
@@ -296,6 +296,13 @@ class SimpleRNNCell(EngineLayer):
 
 
 _STEP = ((INPUT, 0), (STATE, 0), (ABSENT, 0), (ABSENT, 0))
+
+
+def _is_state(states: Any) -> bool:
+    """Whether a call needs no look at its states: an array, or one in a list."""
+    if type(states) in (list, tuple) and len(states) == 1:
+        (states,) = states
+    return type(states) is np.ndarray
 
 
 def _with_state(output: Array, listed: bool) -> tuple[Array, Any]:

@@ -16,6 +16,13 @@ namespace cyrnn {
 template <class T>
 using Activate = void (*)(T *z, std::ptrdiff_t stride, const T *bias, std::ptrdiff_t rows, std::ptrdiff_t units);
 
+// d := d . activation'(sums), in place: d comes in as the gradient of the outputs, and leaves as that of the sums.
+// saved: the outputs, or the sums with their bias, as activation_from_sums says.  d, saved: (rows, units), their rows
+// `stride` elements apart; they do not overlap
+template <class T>
+using Differentiate = void (*)(const T *saved, std::ptrdiff_t saved_stride, T *d, std::ptrdiff_t d_stride,
+                               std::ptrdiff_t rows, std::ptrdiff_t units);
+
 template <class T> struct Cell;
 
 template <class T> struct Weights {  // one layer's weights, made ready; they never change

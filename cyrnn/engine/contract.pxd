@@ -12,6 +12,12 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         float *z, ptrdiff_t stride, const float *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
     ctypedef void (*ActivateF64 "cyrnn::Activate<double>")(
         double *z, ptrdiff_t stride, const double *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
+    ctypedef void (*DifferentiateF32 "cyrnn::Differentiate<float>")(
+        const float *saved, ptrdiff_t saved_stride, float *d, ptrdiff_t d_stride, ptrdiff_t rows,
+        ptrdiff_t units) noexcept nogil
+    ctypedef void (*DifferentiateF64 "cyrnn::Differentiate<double>")(
+        const double *saved, ptrdiff_t saved_stride, double *d, ptrdiff_t d_stride, ptrdiff_t rows,
+        ptrdiff_t units) noexcept nogil
 
     cdef cppclass Cell[T]
 
@@ -93,11 +99,14 @@ cdef extern from "simd.hpp" namespace "cyrnn" nogil:
     int activation_count()
     const char *activation_name(int index)
     bool activation_by_row(int index)
+    bool activation_from_sums(int index)
 
     cdef cppclass Simd:
         const char *name
         const ActivateF32 *activate_f32
         const ActivateF64 *activate_f64
+        const DifferentiateF32 *differentiate_f32
+        const DifferentiateF64 *differentiate_f64
         Engine engine
         ptrdiff_t columns_f32, columns_f64
 

@@ -15,11 +15,12 @@ from cyrnn.engine.choice import choose_engine
 from cyrnn.engine.panels import checked, packed, padded_width, unpacked
 
 from cyrnn.engine.contract cimport (
-    Cell, Cells, Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_name,
-    guard_pages_exist, real, simd_best, simd_by_name,
+    Cell, Cells, Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_from_sums,
+    activation_name, guard_pages_exist, real, simd_best, simd_by_name,
 )
 
 ACTIVATIONS = {(<bytes> activation_name(index)).decode(): index for index in range(activation_count())}
+FROM_SUMS = frozenset({name for name, index in ACTIVATIONS.items() if activation_from_sums(index)})
 
 
 cdef class Packed:
@@ -119,6 +120,35 @@ def activate(str activation, z, bias=None, str isa=None):
         activate_typed[float](<uintptr_t> simd.activate_f32[index], z, bias)
     else:
         activate_typed[double](<uintptr_t> simd.activate_f64[index], z, bias)
+
+
+def differentiate(str activation, saved, d, str isa=None):
+    """d := d . activation'(sums) in place: the gradient of the outputs becomes that of the sums.
+
+    d is (rows, units), float32 or float64; saved has its shape and dtype, and holds the sums, with their bias, where
+    `activation` is in `FROM_SUMS`, or else the outputs. Each row is contiguous; rows may lie apart.
+    """
+    cdef const Simd *simd = choose_simd(isa)
+    cdef int index = activation_index(activation)
+    if numpy.ndim(d) != 2:
+        raise ValueError(f"d must have shape (rows, units), got {numpy.shape(d)}")
+    cdef bint single = d.dtype == numpy.float32
+    cdef char kind = b"f" if single else b"d"
+    cdef Shape shape = shaped(2, d.shape[0], d.shape[1])
+    cdef _Buffers buffers = _Buffers()
+    cdef Py_buffer *d_ = buffers.take(b"d", d, shape, kind, True)
+    cdef Py_buffer *saved_ = buffers.take(b"saved", saved, shape, kind)
+    check_contiguous(b"d", d_, 1)
+    check_contiguous(b"saved", saved_, 1)
+    buffers.check_apart()
+    cdef ptrdiff_t d_stride = d_.strides[0] // d_.itemsize, saved_stride = saved_.strides[0] // d_.itemsize
+    with nogil:
+        if single:
+            simd.differentiate_f32[index](
+                <const float *> saved_.buf, saved_stride, <float *> d_.buf, d_stride, shape.axes[0], shape.axes[1])
+        else:
+            simd.differentiate_f64[index](
+                <const double *> saved_.buf, saved_stride, <double *> d_.buf, d_stride, shape.axes[0], shape.axes[1])
 
 
 def isa():

@@ -11,14 +11,19 @@ extern const Simd simd_generic, simd_avx2, simd_avx512;  // each in its own file
 
 namespace {
 
-#define CYRNN_TEXT(name, walk) #name,
+#define CYRNN_TEXT(name, walk, from) #name,
 const char *const names[] = {CYRNN_ACTIVATIONS(CYRNN_TEXT)};
 #undef CYRNN_TEXT
 
 constexpr bool bias_only = false, by_element = false, by_row = true;
-#define CYRNN_WALK(name, walk) walk,
+#define CYRNN_WALK(name, walk, from) walk,
 const bool walks_by_row[] = {CYRNN_ACTIVATIONS(CYRNN_WALK)};
 #undef CYRNN_WALK
+
+constexpr bool outputs = false, sums = true;
+#define CYRNN_FROM(name, walk, from) from,
+const bool derived_from_sums[] = {CYRNN_ACTIVATIONS(CYRNN_FROM)};
+#undef CYRNN_FROM
 
 struct Choice {
     const Simd *simd;
@@ -42,6 +47,8 @@ int activation_count() { return sizeof names / sizeof *names; }
 const char *activation_name(int index) { return 0 <= index && index < activation_count() ? names[index] : nullptr; }
 
 bool activation_by_row(int index) { return walks_by_row[index]; }
+
+bool activation_from_sums(int index) { return derived_from_sums[index]; }
 
 const Simd *simd_by_name(const char *name) {
     for (const Choice &choice : choices)

@@ -24,6 +24,8 @@ extern const Simd simd_avx2;
 const Simd simd_avx2{"avx2",
                     avx2::Table<float>::entries,
                     avx2::Table<double>::entries,
+                    avx2::Table<float>::derivatives,
+                    avx2::Table<double>::derivatives,
                     {avx2::slice_rows, avx2::nothing, avx2::nothing, avx2::product<float>, avx2::product<double>},
                     avx2::Tiles<float>::columns,
                     avx2::Tiles<double>::columns};

@@ -24,6 +24,8 @@ extern const Simd simd_avx512;
 const Simd simd_avx512{"avx512",
                       avx512::Table<float>::entries,
                       avx512::Table<double>::entries,
+                      avx512::Table<float>::derivatives,
+                      avx512::Table<double>::derivatives,
                       {avx512::slice_rows, avx512::nothing, avx512::nothing, avx512::product<float>, avx512::product<double>},
                       avx512::Tiles<float>::columns,
                       avx512::Tiles<double>::columns};

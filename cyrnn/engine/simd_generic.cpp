@@ -15,6 +15,8 @@ extern const Simd simd_generic;
 const Simd simd_generic{"generic",
                        generic::Table<float>::entries,
                        generic::Table<double>::entries,
+                       generic::Table<float>::derivatives,
+                       generic::Table<double>::derivatives,
                        {generic::slice_rows, generic::nothing, generic::nothing, generic::product<float>, generic::product<double>},
                        generic::Tiles<float>::columns,
                        generic::Tiles<double>::columns};

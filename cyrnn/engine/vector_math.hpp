@@ -140,8 +140,16 @@ template <class T> struct Math {
     }
 
     // ---- the normal distribution's upper tail, for a >= 0:   1 - Phi(a) = e^(-a^2 / 2) p(a) / q(a)
+
+    static constexpr T normal_end = single ? 14 : 39;  // the exponential is 0 there
+
     CYRNN_INLINE V normal_tail(V a) {
-        a = at_most(a, single ? 14 : 39);  // the exponential is 0 there
+        a = at_most(a, normal_end);
+        return normal_decay(a) * normal_ratio(a);
+    }
+
+    CYRNN_INLINE V normal_decay(V a) { return exp_negative(a * a * T(-0.5)); }
+    CYRNN_INLINE V normal_ratio(V a) {
         V p, q;
         if constexpr (single) {  // 6e-9
             p = polynomial(a, 0.5000000027, 0.4372198208, 0.1824380663, 0.04036435062, 0.004076348954);
@@ -156,6 +164,6 @@ template <class T> struct Math {
                            0.0103475328837348507, 0.001233310461299024766, 0.00009343181118767893423,
                            3.475658474968218841e-6);
         }
-        return exp_negative(a * a * T(-0.5)) * (p / q);
+        return p / q;
     }
 };

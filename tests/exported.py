@@ -41,21 +41,40 @@ def run(*command, **options):
     return done.stdout
 
 
-class Network:
-    """The functions of an exported file, compiled into a library; arrays in, arrays out."""
+TYPES = {"float": "f4", "double": "f8", "int32_t": "i4", "unsigned char": "u1"}
 
-    def __init__(self, folder, layer, name="net"):
+
+class Network:
+    """The functions of an exported file, compiled into a library; arrays in, arrays out.
+
+    A step takes an array for each input. It returns the output, or a tuple of several.
+    """
+
+    def __init__(self, folder, layer, name="net", flags=()):
         self.name, self.path = name, folder / f"{name}.c"
-        export_c(layer, self.path, name=name)
+        if isinstance(layer, str):
+            self.path.write_text(layer)
+        else:
+            export_c(layer, self.path, name=name)
         self.text = self.path.read_text()
         library = folder / f"{name}.so"
-        run(CC, *C99, "-fPIC", "-shared", "-o", library, self.path, "-lm")
+        run(CC, *C99, *flags, "-fPIC", "-shared", "-o", library, self.path, "-lm")
         self.compiled = ctypes.CDLL(os.fspath(library))
-        self.dtype = np.dtype("float32" if "const float *x" in self.text else "float64")
-        self.features, self.units = (self.number(what) for what in ("FEATURES", "UNITS"))
-        sizes = re.findall(r"^    (?:float|double) h\d+\[(\d+)\];", self.text, re.M)
-        self.state = np.full(sum(map(int, sizes)), np.nan, self.dtype)
+        self.dtype = np.dtype("float64" if "double *output" in self.text else "float32")
+        parameters = re.search(rf"^void {name}_step\({name}_state \*state, (.*)\);$", self.text, re.M)[1].split(", ")
+        inputs = [text for text in parameters if text.startswith("const ")]
+        self.inputs = [self.port(text, "FEATURES") for text in inputs]
+        self.outputs = [self.port(text, "UNITS") for text in parameters if text not in inputs]
+        self.features, self.units = self.inputs[0][1], self.outputs[0][1]
+        struct = self.text[self.text.index("typedef struct {") : self.text.index(f"}} {name}_state;")]
+        members = re.findall(r"^    (.+) (\w+)\[(\d+)\];", struct, re.M)
+        fields = [(member, TYPES[kind], int(size)) for kind, member, size in members]
+        self.state = np.full(np.dtype(fields, align=True).itemsize, 0xFF, "u1").view(np.dtype(fields, align=True))
         self.init()
+
+    def port(self, text, size):
+        kind, name = re.fullmatch(r"(?:const )?(.*) \*\w+?(\d*)", text).groups()
+        return np.dtype(TYPES[kind]), self.number(f"{size}_{name}" if name else size)
 
     def number(self, what):
         return int(re.search(rf"^#define {self.name.upper()}_{what} (\d+)$", self.text, re.M)[1])
@@ -67,20 +86,26 @@ class Network:
     def init(self):
         self.call("init", self.state)
 
-    def step(self, x):
-        output = np.empty(self.units, self.dtype)
-        self.call("step", self.state, np.ascontiguousarray(x, self.dtype), output)
-        return output
+    def step(self, *x):
+        outputs = self.empty()
+        self.call("step", self.state, *self.taken(x), *outputs)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def forward(self, x):
-        outputs = np.empty((len(x), self.units), self.dtype)
-        self.call("forward", self.state, np.ascontiguousarray(x, self.dtype), ctypes.c_size_t(len(x)), outputs)
-        return outputs
+    def forward(self, *x):
+        outputs = self.empty(len(x[0]))
+        self.call("forward", self.state, *self.taken(x), ctypes.c_size_t(len(x[0])), *outputs)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def output(self):
-        output = np.empty(self.units, self.dtype)
-        self.call("output", self.state, output)
-        return output
+        outputs = self.empty()
+        self.call("output", self.state, *outputs)
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def taken(self, x):
+        return [np.ascontiguousarray(array, dtype) for array, (dtype, _) in zip(x, self.inputs, strict=True)]
+
+    def empty(self, *timesteps):
+        return [np.empty((*timesteps, size), dtype) for dtype, size in self.outputs]
 
 
 def sequence(network, timesteps=9, seed=1):

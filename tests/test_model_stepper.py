@@ -306,6 +306,9 @@ def test_models_that_are_not_ready():
     x = Input((4,))
     with pytest.raises(ValueError, match="it has no timesteps"):
         Model(x, layers.Dense(2)(x)).stepper()
+    x, mask = Input((None, 4)), Input((None,), dtype="bool")
+    with pytest.raises(ValueError, match="an input is the mask of a layer, and steps have none"):
+        Model([x, mask], layers.SimpleRNN(2)(x, mask=mask)).stepper()
 
 
 def test_models_are_stepped_where_the_executor_runs_alone(rng):

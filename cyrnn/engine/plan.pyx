@@ -100,9 +100,15 @@ cdef class Plan(Packed):
             if cells != NULL:
                 set_cell[double](&prepared.f64, &cells.f64)
 
+    @property
+    def made_of(self):
+        """The kernel, the recurrent kernel, the bias and the activation: new arrays, or None. Raises TypeError where
+        there is a cell."""
+        return *arrays_of(self), self.activation
+
     def __reduce__(self):
-        """On another machine it is made ready anew. Raises TypeError where it has a cell."""
-        return Plan, (*arrays_of(self), self.activation)
+        """On another machine it is made ready anew."""
+        return Plan, self.made_of
 
 
 include "slots.pxi"

@@ -13,8 +13,13 @@ class RecordedProgram(Program):
         self._calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self._depth = 0  # of calls within each other: the outermost makes the others
 
+    @property
+    def calls(self) -> tuple[tuple[str, tuple[Any, ...], dict[str, Any]], ...]:
+        """The calls that made it: name, arguments, keyword arguments."""
+        return tuple(self._calls)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made_again, (type(self), self.dtype.name, tuple(self._calls))
+        return _made_again, (type(self), self.dtype.name, self.calls)
 
     def __copy__(self) -> Self:
         return self  # it never changes once it is finished

@@ -62,12 +62,17 @@ cdef class Table(Packed):
         else:
             fill_weights[double](prepared, &prepared.f64, rows, units, rows, table, None, None, None)
 
-    def __reduce__(self):
+    @property
+    def made_of(self):
+        """The table, a new array."""
         cdef Prepared *p = self.prepared.get()
         cdef ptrdiff_t rows = p.f32.features if self.single else p.f64.features
         cdef ptrdiff_t units = p.f32.units if self.single else p.f64.units
         cdef const void *kernels = <const void *> p.f32.kernels if self.single else <const void *> p.f64.kernels
-        return Table, (copied(kernels, rows * units, self.dtype).reshape(rows, units),)
+        return (copied(kernels, rows * units, self.dtype).reshape(rows, units),)
+
+    def __reduce__(self):
+        return Table, self.made_of
 
 
 @cython.final
@@ -98,7 +103,12 @@ cdef class Vectors(Packed):
         prepared.shift = kept(prepared, checked("shift", shift, scale.shape, self.dtype))
         prepared.offset = kept(prepared, checked("offset", offset, scale.shape, self.dtype))
 
-    def __reduce__(self):
+    @property
+    def made_of(self):
+        """Scale, shift and offset: new arrays."""
         cdef Prepared *p = self.prepared.get()
-        return Vectors, (copied(p.scale, p.length, self.dtype), copied(p.shift, p.length, self.dtype),
-                         copied(p.offset, p.length, self.dtype))
+        return (copied(p.scale, p.length, self.dtype), copied(p.shift, p.length, self.dtype),
+                copied(p.offset, p.length, self.dtype))
+
+    def __reduce__(self):
+        return Vectors, self.made_of

@@ -78,6 +78,10 @@ def _steps_of(model: Stepped) -> _Steps:
         raise ValueError(f"model {model.name!r} is not built yet: call it or build(input_shape) first")
     whole = _program_of(model)
     lowered, inputs = whole.lowered, list(whole.inputs)
+    if any(isinstance(argument, Mask) and argument.is_array for argument in lowered.arguments):
+        raise ValueError(
+            f"model {model.name!r} cannot be stepped: an input is the mask of a layer, and steps have none"
+        )
     read = [_reading(model, lowered, place) for place in inputs]
     order = [index for index in read if index is not None]
     order += [index for index in range(len(lowered.arguments)) if index not in order]

@@ -99,7 +99,7 @@ _FORMULAS = {
 }
 
 # Those that need the whole row. NaN or infinity in it gives NaN everywhere; -infinity gives 0, its logarithm -infinity.
-_BY_ROW = {
+BY_ROW = {
     "softmax": """
 /* y = e^(z - max z) / sum e^(z - max z) */
 static void ${name}_softmax(const $real *z, $real *y, size_t units) {
@@ -172,7 +172,7 @@ static void ${name}_sparsemax(const $real *z, $real *y, size_t units) {
 """,
 }
 
-ACTIVATIONS = frozenset([*_FORMULAS, *_BY_ROW])
+ACTIVATIONS = frozenset([*_FORMULAS, *BY_ROW])
 
 _TYPES = {
     "float": {"f": "f", "far": "0x1p20f", "terms": "11", "infinity": "HUGE_VALF"},
@@ -183,8 +183,8 @@ _TYPES = {
 def function(activation: str, name: str, real: str) -> str:
     """The C function ``<name>_<activation>(z, y, units)``, which may work in place; `real` is "float" or "double"."""
     words = {"name": name, "real": real, "activation": activation, **_TYPES[real]}
-    if activation in _BY_ROW:
-        return Template(_BY_ROW[activation]).substitute(words)
+    if activation in BY_ROW:
+        return Template(BY_ROW[activation]).substitute(words)
     formula, body = _FORMULAS[activation]
     lines = Template(body).substitute(words).splitlines()
     words |= {"formula": formula, "body": "\n".join(" " * 8 + line for line in lines)}

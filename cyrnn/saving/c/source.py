@@ -1,193 +1,211 @@
-"""The C file of a chain of layers. Nothing is known here of Keras' classes and options: see `export_c`."""
+"""The C file of a step. Nothing is known here of Keras' classes and options: see `export_c`."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from cyrnn._version import __version__
 from cyrnn.layers.base.arguments import Array
-from cyrnn.saving.c import activations as c_activations
+from cyrnn.saving.c.buffers import Buffer, View
+from cyrnn.saving.c.function import Function, Needs, Numbered
+from cyrnn.saving.c.op import Op, block, copied, each
+from cyrnn.saving.c.ops_weighted import Recurrent
+from cyrnn.saving.c.ports import Ports, about_forward, about_step, example
 from cyrnn.saving.c.template import FILE
 
-_WIDTH = 120  # of a line of weights
 
+@dataclass
+class Step:
+    """What a step takes, computes and returns.
 
-@dataclass(frozen=True)
-class Part:
-    """activation(x . kernel + h . recurrent_kernel + bias), as far as it is there; h is the part's own last output.
-
-    The arrays of all parts are float32, or all are float64.
+    Parameters
+    ----------
+    inputs, outputs : sequence of (title, View)
+    ops : sequence of (title, Op)
+        In their order. The titles are for people; they stand in comments.
+    beginnings : sequence of arrays (units,)
+        The initial state of each recurrence.
+    single : bool
+        Whether numbers are float32, else float64.
     """
 
-    title: str  # for people; it stands in a comment
-    activation: str
-    kernel: Array | None = None  # (inputs, units); None: the activation of x alone
-    bias: Array | None = None  # (units,)
-    recurrent_kernel: Array | None = None  # (units, units)
-    initial_state: Array | None = None  # (units,); None: zeros
+    inputs: Sequence[tuple[str, View]]
+    outputs: Sequence[tuple[str, View]]
+    ops: Sequence[tuple[str, Op]]
+    beginnings: Sequence[Array]
+    single: bool
 
 
-def source(name: str, parts: Sequence[Part], file: str) -> str:
-    """The text of a file whose functions are ``<name>_step`` and so on. One part at least has a recurrent kernel."""
-    return _Source(name, parts).text(file)
+def source(name: str, step: Step, file: str) -> str:
+    """The text of a file whose functions are ``<name>_step`` and so on."""
+    return _Source(name, step).text(file)
 
 
 class _Source:
-    """Constants, activations and scratch memory are gathered while the functions are written."""
+    """The ops are divided: ``<name>_step`` does those that states depend on, and ``<name>_output`` the rest.
 
-    def __init__(self, name: str, parts: Sequence[Part]) -> None:
-        self.name, self.parts = name, list(enumerate(parts, 1))
-        kernels = [part.kernel for part in parts if part.kernel is not None]
-        self.features, self.units = len(kernels[0]), kernels[-1].shape[1]
-        self.itemsize = kernels[0].itemsize
-        self.real, self.suffix = ("float", "f") if self.itemsize == 4 else ("double", "")
-        self.constants: dict[int, tuple[str, str, Array]] = {}  # by identity: a cell may be there twice
-        self.activations: dict[str, str] = {}
-        self.stack = 0
+    What the second needs of a timestep is kept in the state, so that it may be called again.
+    """
+
+    def __init__(self, name: str, step: Step) -> None:
+        self.name = name
+        self.needs = Needs(name, "float" if step.single else "double")
+        types, prefix = self.needs.types, name.upper()
+        self.inputs = Ports(step.inputs, "x", "x", f"{prefix}_FEATURES", types)
+        self.outputs = Ports(step.outputs, "output", "outputs", f"{prefix}_UNITS", types)
+        for port in self.inputs.all:
+            port.view.buffer.place = port.name
+        early, late = _divided(step)
+        needed = [(title, op) for title, op in step.ops if op in early or op in late]
+        self.ops = [Numbered(number, title, op) for number, (title, op) in enumerate(needed, 1)]
+        self.early = [found for found in self.ops if found.op in early]
+        self.late = [found for found in self.ops if found.op in late]
+        recurrent = [found for found in self.ops if isinstance(found.op, Recurrent)]
+        self.begun = list(zip(recurrent, step.beginnings, strict=True))
+        self.kept = self._kept(step)
+        self.members = self._members(recurrent)
+
+    def _kept(self, step: Step) -> list[Buffer]:
+        """What ``<name>_output`` needs of a timestep, but for states."""
+        read = [view.buffer for found in self.late for view in found.op.reads]
+        read += [view.buffer for _, view in step.outputs]
+        own = {view.buffer for found in self.late for view in found.op.fills}
+        own |= {found.op.state for found in self.ops if isinstance(found.op, Recurrent)}
+        return [buffer for buffer in dict.fromkeys(read) if buffer not in own and not buffer.always]
+
+    def _members(self, recurrent: Sequence[Numbered]) -> list[tuple[Buffer, str, str]]:
+        """The members of the state: buffers, names, and comments."""
+        members: list[tuple[Buffer, str, str]] = []
+        for found in recurrent:
+            assert isinstance(found.op, Recurrent)
+            members.append((found.op.state, f"h{found.number}", found.title))
+        fillers = {view.buffer: found for found in self.early for view in found.op.fills}
+        for buffer in self.kept:
+            filler = fillers.get(buffer)
+            if filler is None:
+                members.append((buffer, buffer.place, "the last input"))
+            else:
+                letter = "m" if buffer.kind == "mask" else "y"
+                members.append((buffer, f"{letter}{filler.number}", f"the last output of {filler.title}"))
+        members.sort(key=lambda member: -self.needs.bytes[member[0].kind])
+        for buffer, member, _ in members:
+            buffer.place = f"state->{member}"
+        return members
+
+    # ------------------------------------------------------------ the file
 
     def text(self, file: str) -> str:
-        name, real = self.name, self.real
-        recurrent = [
-            (number, part, part.recurrent_kernel) for number, part in self.parts if part.recurrent_kernel is not None
-        ]
-        top, _, kernel = recurrent[-1]
-        init = [self.begun(number, part, len(kernel)) for number, part, kernel in recurrent]
-        step = self.function(self.parts[:top], "x", self.features)
-        output = self.function(self.parts[top:], f"state->h{top}", len(kernel), "output")
-        member = "    {} h{}[{}]; /* {} */"
-        own_beginnings = [part.initial_state is not None for _, part, _ in recurrent]
-        in_place = self.units <= self.features  # what is written never runs ahead of what is read
+        name, needs = self.name, self.needs
+        init = self._init()
+        step, output = self._step(), self._output()
+        inputs, outputs = self.inputs, self.outputs
+        ahead = ", ".join(port.at_timestep if port.view.buffer.timed else port.rows for port in inputs.all)
+        filled = ", ".join(f"{port.rows} ? {port.at_timestep} : NULL" for port in outputs.all)
+        tokens = any(port.type == "int32_t" for port in (*inputs.all, *outputs.all))
         return FILE.substitute(
             name=name,
             prefix=name.upper(),
-            real=real,
+            real=needs.real,
             file=file,
             version=__version__,
-            features=self.features,
-            units=self.units,
-            network="\n".join(f" *   {line}" for line in self.network()),
-            beginning="the initial state of its layers" if any(own_beginnings) else "zeros",
-            sharing=f"x and outputs {'may begin at the same place' if in_place else 'must not overlap'}.",
-            constant_bytes=f"{sum(array.nbytes for _, _, array in self.constants.values()):,}",
-            state_bytes=f"{sum(len(kernel) for _, _, kernel in recurrent) * self.itemsize:,}",
-            stack_bytes=f"{self.stack * self.itemsize:,}",
-            scan="%f" if real == "float" else "%lf",
-            print="%.9g" if real == "float" else "%.17g",
+            headers="<math.h> and <stdint.h>" if tokens else "<math.h>",
+            integers="#include <stdint.h>\n" if tokens else "",
+            network="\n".join(f" *   {line}" for line in self._network()),
+            beginning="the initial state of its layers" if any(np.any(h) for _, h in self.begun) else "zeros",
+            taken=inputs.parameters(const=True),
+            returned=outputs.parameters(),
+            returned_rows=outputs.parameters(rows=True),
+            about_step=_comment(about_step(inputs, outputs), 7),
+            about_forward=_comment(about_forward(inputs, outputs), 7),
+            example=_comment(example(inputs, outputs, name), 9),
+            constant_bytes=f"{needs.constant_bytes:,}",
+            state_bytes=f"{self._state_bytes():,}",
+            stack_bytes=f"{step.stack_bytes + output.stack_bytes:,}",
+            macros="\n".join(inputs.macros + outputs.macros),
             members="\n".join(
-                member.format(real, number, len(kernel), part.title) for number, part, kernel in recurrent
+                f"    {needs.types[buffer.kind]} {member}[{buffer.width}]; /* {comment} */"
+                for buffer, member, comment in self.members
             ),
-            constants="\n".join(self.constant(*entry) for entry in self.constants.values()),
-            activations="".join(self.activations.values()),
-            init="\n".join(init),
-            step=step,
-            output=output,
+            constants=needs.constants,
+            activations="".join(needs.activations.values()),
+            init=init,
+            step=step.text,
+            output=output.text,
+            wanted=" || ".join(port.name for port in outputs.all),
+            arguments=outputs.arguments,
+            ahead=ahead,
+            filled=filled,
         )
 
-    def network(self) -> list[str]:
+    def _network(self) -> list[str]:
         """The layers for people."""
-        rows = [("input", _plural(self.features, "feature"))]
-        for number, part in self.parts:
-            width = "" if part.kernel is None else f"{_plural(part.kernel.shape[1], 'unit')}, "
-            rows.append((f"{number}. {part.title}", width + part.activation))
+        rows = list(self.inputs.network_rows)
+        rows += [(f"{found.number}. {found.title}", found.op.summary) for found in self.ops]
+        rows += [] if self.outputs.alone else self.outputs.network_rows
         longest = max(len(first) for first, _ in rows)
         return [f"{first:<{longest}}  {second}" for first, second in rows]
 
-    # ------------------------------------------------------------ functions
+    def _state_bytes(self) -> int:
+        sizes = self.needs.bytes
+        all_bytes = sum(buffer.width * sizes[buffer.kind] for buffer, _, _ in self.members)
+        largest = max((sizes[buffer.kind] for buffer, _, _ in self.members), default=1)
+        return -(-all_bytes // largest) * largest
 
-    def begun(self, number: int, part: Part, units: int) -> str:
-        own = part.initial_state
-        value = "0" if own is None else f"{self.named('initial_state', number, part, own)}[j]"
-        return f"    for (size_t j = 0; j < {units}; ++j) state->h{number}[j] = {value};"
+    # ------------------------------------------------------------ the functions
 
-    def function(self, parts: Sequence[tuple[int, Part]], x: str, width: int, target: str | None = None) -> str:
-        """The body that takes the array `x` through the parts, and the last output to `target`, if one is named."""
-        lines: list[str] = []
-        scratch: dict[str, int] = {}  # arrays of this function, and their sizes
-        if target and not parts:
-            lines.append(self.activated("linear", x, target, width))
-        for number, part in parts:
-            z = x
-            lines += ["", f"    /* {number}. {part.title}: {_equation(part)} */"]
-            if part.kernel is not None:
-                z, width = "y" if x == "z" else "z", part.kernel.shape[1]
-                lines += self.products(number, part, part.kernel, x, z)
-            if part.recurrent_kernel is not None:
-                x = f"state->h{number}"
-            elif target and number == parts[-1][0]:
-                x = target
-            else:
-                x = z if z in ("y", "z") else "z"
-            scratch |= {array: max(width, scratch.get(array, 0)) for array in (x, z) if array in ("y", "z")}
-            if part.activation != "linear" or x != z:
-                lines.append(self.activated(part.activation, z, x, width))
-        self.stack += sum(scratch.values())
-        declared = ", ".join(f"{array}[{size}]" for array, size in sorted(scratch.items(), reverse=True))
-        return "\n".join([f"    {self.real} {declared};", *lines] if declared else lines).lstrip("\n")
+    def _init(self) -> str:
+        beginnings = {}
+        for found, h in self.begun:
+            assert isinstance(found.op, Recurrent)
+            if np.any(h):
+                constant = self.needs.constant("initial_state", found, h, found.number, found.title)
+                beginnings[found.op.state] = f"{constant}[j]"
+        members = [(buffer, beginnings.get(buffer, "0")) for buffer, _, _ in self.members]
+        return "\n".join(f"    {each('j', buffer.width, f'{buffer.place}[j] = {value};')}" for buffer, value in members)
 
-    def activated(self, activation: str, z: str, y: str, width: int) -> str:
-        """y = activation(z)"""
-        self.activations[activation] = c_activations.function(activation, self.name, self.real)
-        return f"    {self.name}_{activation}({z}, {y}, {width});"
+    def _step(self) -> Function:
+        function = Function(self.needs)
+        read = {view.buffer for found in self.early for view in found.op.reads}
+        for port in self.inputs.all:
+            buffer = port.view.buffer
+            if buffer in self.kept:
+                function.lines.append(each("i", buffer.width, f"{buffer.place}[i] = {port.name}[i];"))
+            elif buffer not in read:
+                function.lines.append(f"(void){port.name};")
+        function.write(self.early)
+        return function
 
-    def products(self, number: int, part: Part, kernel: Array, x: str, z: str) -> Iterator[str]:
-        """z = x . kernel + h . recurrent_kernel + bias"""
-        each_unit = f"for (size_t j = 0; j < {kernel.shape[1]}; ++j)"
-        bias = "0" if part.bias is None else f"{self.named('bias', number, part, part.bias)}[j]"
-        yield f"    {each_unit} {z}[j] = {bias};"
-        factors = [("kernel", x, kernel)]
-        if part.recurrent_kernel is not None:
-            factors.append(("recurrent_kernel", f"state->h{number}", part.recurrent_kernel))
-        for kind, left, right in factors:
-            yield f"    for (size_t i = 0; i < {len(right)}; ++i)"
-            yield f"        {each_unit} {z}[j] += {left}[i] * {self.named(kind, number, part, right)}[i][j];"
-
-    # ------------------------------------------------------------ constants
-
-    def named(self, kind: str, number: int, part: Part, array: Array) -> str:
-        """The C name of a constant."""
-        entry = (f"{self.name}_{kind}_{number}", f"{number}. {part.title}: {kind}", array)
-        return self.constants.setdefault(id(array), entry)[0]
-
-    def constant(self, name: str, comment: str, array: Array) -> str:
-        literals = [f"{self.literal(value)}," for value in array.ravel().tolist()]
-        column = max(map(len, literals))
-        literals = [f"{literal:<{column}}" for literal in literals]
-        sizes = "".join(f"[{size}]" for size in array.shape)
-        lines = [f"/* {comment} */", f"static const {self.real} {name}{sizes} = {{"]
-        if array.ndim == 1:
-            lines += _wrapped(literals, 4)
-        else:
-            units = array.shape[1]
-            for start in range(0, array.size, units):
-                lines += ["    {", *_wrapped(literals[start : start + units], 8), "    },"]
-        return "\n".join([*lines, "};", ""])
-
-    def literal(self, value: float) -> str:
-        """A number without loss, and so that points stand under points."""
-        sign = "-" if math.copysign(1, value) < 0 else " "
-        if not math.isfinite(value):
-            return " NAN" if math.isnan(value) else f"{sign}INFINITY"
-        digits = abs(value).hex()  # 13 digits; a float has 6, and 7 zeros behind them
-        return sign + (digits.replace("0000000p", "p") if self.suffix else digits) + self.suffix
+    def _output(self) -> Function:
+        function, ports = Function(self.needs), self.outputs.all
+        own = {view.buffer for found in self.late for view in found.op.fills}
+        if len(ports) == 1 and ports[0].view.is_whole and ports[0].view.buffer in own:
+            ports[0].view.buffer.place = ports[0].name
+        function.write(self.late, [port.view.buffer for port in ports])
+        copies = [port for port in ports if port.view.address() != port.name]
+        for port in copies:
+            to = View(Buffer(port.view.buffer.kind, port.view.width, timed=True, place=port.name), 0, port.view.width)
+            line = copied(port.view, to)
+            function.lines += [line] if len(ports) == 1 else ["", *block(f"if ({port.name})", [line])]
+        return function
 
 
-def _wrapped(literals: Sequence[str], indent: int) -> Iterator[str]:
-    """Lines of literals that are all of one width."""
-    count = max(1, (_WIDTH - indent) // (len(literals[0]) + 1))
-    for start in range(0, len(literals), count):
-        yield (" " * indent + " ".join(literals[start : start + count])).rstrip()
+def _comment(lines: Sequence[str], indent: int) -> str:
+    return "\n".join(f" *{' ' * indent}{line}".rstrip() for line in lines)
 
 
-def _equation(part: Part) -> str:
-    if part.kernel is None:
-        return f"y = {part.activation}(x)"
-    terms = ["x . kernel"]
-    if part.recurrent_kernel is not None:
-        terms.append("h . recurrent_kernel")
-    if part.bias is not None:
-        terms.append("bias")
-    return f"{'y' if part.recurrent_kernel is None else 'h'} = {part.activation}({' + '.join(terms)})"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def _divided(step: Step) -> tuple[set[Op], set[Op]]:
+    """The ops that states depend on, and of the others those that outputs depend on."""
+    for_states: set[Buffer] = set()
+    for_outputs = {view.buffer for _, view in step.outputs}
+    early: set[Op] = set()
+    late: set[Op] = set()
+    for _, op in reversed(step.ops):
+        fills = {view.buffer for view in op.fills}
+        if isinstance(op, Recurrent) or fills & for_states:
+            early.add(op)
+            for_states |= {view.buffer for view in op.reads}
+        elif fills & for_outputs:
+            late.add(op)
+            for_outputs |= {view.buffer for view in op.reads}
+    return early, late

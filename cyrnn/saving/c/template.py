@@ -1,26 +1,23 @@
-"""The C file that `c_source` fills in: what it says of itself, its declarations, its functions."""
+"""The C file that `source` fills in: what it says of itself, its declarations, its functions."""
 
 from string import Template
 
 FILE = Template("""\
 /* $name: a recurrent network and its weights in C99, written by cyrnn $version.
- * It needs a C compiler and <math.h>, nothing else.
+ * It needs a C compiler and $headers, nothing else.
  *
 $network
  *
  *   void ${name}_init(${name}_state *state);
  *       Begin a sequence, with $beginning.
  *
- *   void ${name}_step(${name}_state *state, const $real *x, $real *output);
- *       One timestep. x: (${prefix}_FEATURES), output: (${prefix}_UNITS), or NULL if it is not wanted.
- *       The two may be the same memory, or overlap in any way.
+ *   void ${name}_step(${name}_state *state, $taken, $returned);
+$about_step
  *
- *   void ${name}_forward(${name}_state *state, const $real *x, size_t timesteps, $real *outputs);
- *       As many steps, on from where the state is: the same bits as one by one.
- *       x: (timesteps, ${prefix}_FEATURES), outputs: (timesteps, ${prefix}_UNITS), or NULL if only the
- *       state shall move. $sharing
+ *   void ${name}_forward(${name}_state *state, $taken, size_t timesteps, $returned_rows);
+$about_forward
  *
- *   void ${name}_output(const ${name}_state *state, $real *output);
+ *   void ${name}_output(const ${name}_state *state, $returned);
  *       The output of the last timestep again. After a forward without outputs: that of the whole sequence.
  *
  * The state is all that changes: nothing is allocated, locked or kept elsewhere, and no call can fail or wait. Any
@@ -32,24 +29,14 @@ $network
  * The file is its own header: with ${prefix}_DECLARATIONS_ONLY defined it declares, and defines nothing.
  * C++ compilers take it too; the hexadecimal weights are standard from C++17 on.
  *
- * Example, from lines of $features to lines of $units:   cc -O3 main.c $file -lm
+ * Example, from a line of inputs for each timestep to a line of outputs:   cc -O3 main.c $file -lm
  *
  *     #include <stdio.h>
  *     #define ${prefix}_DECLARATIONS_ONLY
  *     #include "$file"
  *
  *     int main(void) {
- *         ${name}_state state;
- *         $real x[${prefix}_FEATURES], output[${prefix}_UNITS];
- *
- *         ${name}_init(&state);
- *         for (;;) {
- *             for (int i = 0; i < ${prefix}_FEATURES; ++i)
- *                 if (scanf("$scan", &x[i]) != 1) return 0;
- *             ${name}_step(&state, x, output);
- *             for (int i = 0; i < ${prefix}_UNITS; ++i) printf("$print ", (double)output[i]);
- *             printf("\\n");
- *         }
+$example
  *     }
  */
 
@@ -57,22 +44,21 @@ $network
 #define ${name}_DECLARED
 
 #include <stddef.h>
-
+$integers
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define ${prefix}_FEATURES $features
-#define ${prefix}_UNITS $units
+$macros
 
 typedef struct {
 $members
 } ${name}_state;
 
 void ${name}_init(${name}_state *state);
-void ${name}_step(${name}_state *state, const $real *x, $real *output);
-void ${name}_forward(${name}_state *state, const $real *x, size_t timesteps, $real *outputs);
-void ${name}_output(const ${name}_state *state, $real *output);
+void ${name}_step(${name}_state *state, $taken, $returned);
+void ${name}_forward(${name}_state *state, $taken, size_t timesteps, $returned_rows);
+void ${name}_output(const ${name}_state *state, $returned);
 
 #ifdef __cplusplus
 }
@@ -96,19 +82,19 @@ void ${name}_init(${name}_state *state) {
 $init
 }
 
-void ${name}_output(const ${name}_state *state, $real *output) {
+void ${name}_output(const ${name}_state *state, $returned) {
 $output
 }
 
-void ${name}_step(${name}_state *state, const $real *x, $real *output) {
+void ${name}_step(${name}_state *state, $taken, $returned) {
 $step
 
-    if (output) ${name}_output(state, output);
+    if ($wanted) ${name}_output(state, $arguments);
 }
 
-void ${name}_forward(${name}_state *state, const $real *x, size_t timesteps, $real *outputs) {
+void ${name}_forward(${name}_state *state, $taken, size_t timesteps, $returned_rows) {
     for (size_t t = 0; t < timesteps; ++t)
-        ${name}_step(state, x + t * ${prefix}_FEATURES, outputs ? outputs + t * ${prefix}_UNITS : NULL);
+        ${name}_step(state, $ahead, $filled);
 }
 
 #endif

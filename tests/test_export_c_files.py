@@ -23,6 +23,7 @@ from cyrnn.layers import (
 )
 from cyrnn.saving import export_c, load_model
 from cyrnn.saving.c.activations import ACTIVATIONS
+from cyrnn.saving.c.replay import Replay
 
 # ---------------------------------------------------------------- the file
 
@@ -295,6 +296,10 @@ REFUSED = {
         lambda: model(SimpleRNN(2, return_sequences=True), GlobalMaxPooling1D(name="pool")),
         "'pool'.*one result for all timesteps",
     ),
+    "final states alone": (
+        lambda: cyrnn.Model(x := cyrnn.Input((None, 3)), SimpleRNN(2, return_state=True)(x)[1]),
+        "no outputs but states",
+    ),
     "a mask as an input": (
         lambda: cyrnn.Model(
             [x := cyrnn.Input((None, 3)), mask := cyrnn.Input((None,), dtype="bool")], SimpleRNN(2)(x, mask=mask)
@@ -319,6 +324,14 @@ def test_refusals_name_the_layer_and_why(tmp_path, case):
     with pytest.raises(ValueError, match=f"(?s){words}"):
         export_c(make(), tmp_path / "net.c")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_op_without_c_code_is_refused_with_its_layer(tmp_path, monkeypatch):
+    monkeypatch.delattr(Replay, "dense")
+    with pytest.raises(
+        ValueError, match="cannot be exported to C: layer 'head': there is no C code for its op 'dense'"
+    ):
+        export_c(model(SimpleRNN(2), Dense(1, name="head")), tmp_path / "net.c")
 
 
 @pytest.mark.parametrize("what", [None, "model.keras", OwnCell()])

@@ -189,6 +189,10 @@ def test_random_models(tmp_path_factory, made, seed):
         with pytest.raises(ValueError, match="cannot be exported to C: "):
             export_c(made, folder / "net.c")
         return
+    if not stepper.outputs:
+        with pytest.raises(ValueError, match="cannot be exported to C: a step of it has no inputs, or no outputs but"):
+            export_c(made, folder / "net.c")
+        return
     event(f"{len(stepper.inputs)} inputs, {len(stepper.states)} states")
     network = Network(folder, made, flags=["-O0"])
     compare(

@@ -107,6 +107,8 @@ def _step(layer: Layer) -> Step:
     """The step of a layer or model. Raises ValueError where it has none."""
     stepper = _stepper(layer)
     owners = stepper.names[2] if isinstance(layer, ModelOfCalls) else [layer.name] * stepper.program.ops
+    if not stepper.inputs or not stepper.outputs:
+        raise _refuse(layer, "a step of it has no inputs, or no outputs but states")
     if any(0 in port.shape for port in (*stepper.inputs, *stepper.outputs)):
         raise _refuse(layer, "an input or output has no elements")
     try:

@@ -96,3 +96,11 @@ JACOBIANS = {  # of one row: dy_i / dx_j
     "log_softmax": _log_softmax_jacobian,
     "sparsemax": _sparsemax_jacobian,
 }
+
+
+def pulled_back(activation: str, sums: Array, d: Array) -> Array:
+    """The gradient of the sums (..., units) for that of the outputs."""
+    if activation in ELEMENTWISE:
+        return d * ELEMENTWISE[activation](sums)
+    rows = [g @ JACOBIANS[activation](z) for z, g in zip(sums, d, strict=True)]
+    return np.array(rows).reshape(d.shape)

@@ -85,8 +85,10 @@ cdef object made(Program self, Target *targets, const ptrdiff_t *lengths, ptrdif
     cdef list arrays = None if count == 1 else []
     for index in range(count):
         storage = &self.program.storages[self.program.outputs[index]]
-        axes[0] = batch
-        ndim = 1
+        ndim = 0
+        if not storage.once:
+            axes[0] = batch
+            ndim = 1
         if storage.timeline >= 0:
             axes[1] = lengths[storage.timeline]
             ndim = 2
@@ -98,10 +100,10 @@ cdef object made(Program self, Target *targets, const ptrdiff_t *lengths, ptrdif
         if out is None or out[index] is None:
             array = numpy.PyArray_EMPTY(ndim, axes, kind, 0)
         else:
-            array = checked_out(out[index], ndim, axes, kind, 1 if storage.timeline < 0 else 2)
+            array = checked_out(out[index], ndim, axes, kind, 0 if storage.once else 1 if storage.timeline < 0 else 2)
         item = numpy.PyArray_ITEMSIZE(array)
         targets[index].data = <char *> numpy.PyArray_DATA(array)
-        targets[index].row = numpy.PyArray_STRIDES(array)[0] // item
+        targets[index].row = 0 if storage.once else numpy.PyArray_STRIDES(array)[0] // item
         targets[index].time = numpy.PyArray_STRIDES(array)[1] // item if storage.timeline >= 0 else 0
         if self.turned[index]:
             targets[index].data += (lengths[storage.timeline] - 1) * targets[index].time * item

@@ -30,6 +30,18 @@ cdef inline void multiply_t(int m, int n, int k, const real *a, int lda, const r
         dgemm(transposed, as_is, &m, &n, &k, &one, <double *> a, &lda, <double *> b_t, &ldb, &zero, c_t, &ldc)
 
 
+cdef inline void accumulate_t(int m, int n, int k, const real *a, int lda, const real *b, int ldb,
+                              real *c, int ldc) noexcept nogil:
+    """C := C + A' . B, with A (k, m), B (k, n) and C (m, n), whose rows are lda, ldb and ldc elements apart; k > 0"""
+    cdef real one = 1
+    cdef char *as_is = b"N"
+    cdef char *transposed = b"T"
+    if real is float:
+        sgemm(as_is, transposed, &n, &m, &k, &one, <float *> b, &ldb, <float *> a, &lda, &one, c, &ldc)
+    else:
+        dgemm(as_is, transposed, &n, &m, &k, &one, <double *> b, &ldb, <double *> a, &lda, &one, c, &ldc)
+
+
 cdef inline void multiply_row(int n, int k, const real *a, const real *b, int ldb, real *c) noexcept nogil:
     """c := a . B, with a (k), B (k, n) and c (n); k > 0"""
     cdef real one = 1

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops_gradient.hpp"
 #include "ops_merge.hpp"
 #include "ops_plain.hpp"
 #include "ops_pointwise.hpp"
@@ -32,9 +33,9 @@ public:
     }
 
     void recurrent(int slot, int x, int mask, int input_dropout, int recurrent_dropout, int outputs, int last_output,
-                   const std::vector<int> &initial, const std::vector<int> &final, bool zero_output_for_mask) {
+                   const std::vector<int> &initial, const std::vector<int> &final, bool zero_output_for_mask, int sums) {
         std::vector<Operand> operands{read(x), optional(mask), optional(input_dropout), optional(recurrent_dropout), filled(outputs),
-                                      filled(last_output)};
+                                      filled(last_output), filled(sums)};
         const int anywhere = outputs >= 0 ? outputs : last_output >= 0 ? last_output : final.front();
         const std::ptrdiff_t units = width_of(anywhere);
         for (const int state : initial) operands.push_back(optional(state));
@@ -42,8 +43,8 @@ public:
         add(slot, timeline_of(x), std::move(operands), of_type<RecurrentOp>(width_of(x), units, std::ptrdiff_t(initial.size()), zero_output_for_mask));
     }
 
-    void dense(int slot, int x, int out, std::ptrdiff_t vectors) {
-        add(slot, timeline_of(x), {read(x), filled(out)}, of_type<DenseOp>(width_of(x) / vectors, width_of(out) / vectors, vectors));
+    void dense(int slot, int x, int out, std::ptrdiff_t vectors, int sums) {
+        add(slot, timeline_of(x), {read(x), filled(out), filled(sums)}, of_type<DenseOp>(width_of(x) / vectors, width_of(out) / vectors, vectors));
     }
 
     void embedding(int slot, int tokens, int out) {
@@ -179,6 +180,36 @@ public:
         add(-1, timeline_of(out), {order.front() == 0 ? read(x) : whole(read(x)), filled(out)},
             std::make_unique<PermuteOp>(first, std::move(moved), item_of(x)));
         same_elements(x, out);
+    }
+
+    // ---- the ways back
+
+    void activation_gradient(int slot, Differentiate<float> f32, Differentiate<double> f64, int saved, int d_y, int d_z, std::ptrdiff_t units) {
+        std::unique_ptr<Op> op;
+        if (program.single)
+            op = std::make_unique<ActivationGradientOp<float>>(width_of(d_z), units, f32);
+        else
+            op = std::make_unique<ActivationGradientOp<double>>(width_of(d_z), units, f64);
+        add(slot, timeline_of(d_z), {read(saved), read(d_y), filled(d_z)}, std::move(op));
+    }
+
+    void recurrent_gradient(int slot, int saved, int mask, int recurrent_dropout, int d_outputs, int d_last_output, int d_final, int d_z,
+                            int d_initial, bool zero_output_for_mask) {
+        add(slot, timeline_of(d_z), {read(saved), optional(mask), optional(recurrent_dropout), optional(d_outputs), optional(d_last_output),
+                                     optional(d_final), filled(d_z), filled(d_initial)},
+            of_type<RecurrentGradientOp>(zero_output_for_mask));
+    }
+
+    void kernel_gradient(int slot, int x, int d_z, int mask, int input_dropout, int recurrent_dropout, int outputs, int initial,
+                         int d_kernel, int d_recurrent_kernel, std::ptrdiff_t vectors) {
+        const std::ptrdiff_t sums = width_of(d_z) / vectors;
+        add(slot, timeline_of(x), {read(x), read(d_z), optional(mask), optional(input_dropout), optional(recurrent_dropout), optional(outputs),
+                                   optional(initial), filled(d_kernel), filled(d_recurrent_kernel)},
+            of_type<KernelGradientOp>(width_of(x) / vectors, outputs < 0 ? 0 : width_of(outputs), sums, vectors));
+    }
+
+    void batch_sum(int x, int out) {
+        add(-1, timeline_of(x), {read(x), filled(out)}, of_type<BatchSumOp>(width_of(x), width_of(out)));
     }
 
     int timeline_of(int view) const { return program.storage_of(view).timeline; }

@@ -37,7 +37,9 @@ template <class T> struct Weights {  // one layer's weights, made ready; they ne
     const T *panels;        // the same, in panels (see tiles.hpp)
     const T *bias;          // (gates * units), or null; as wide as the panels, where there are some
     Activate<T> activate;
+    Activate<T> add_bias;   // the same without an activation
     bool by_row;            // whether the activation needs a whole row, as softmax does
+    Differentiate<T> differentiate = nullptr;  // of the activation that a way back is for
 
     std::ptrdiff_t sums() const { return gates * units; }
 };
@@ -100,6 +102,12 @@ template <class T> struct Product {
     // has within. Null where a product of another shape has others.
     void (*project)(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
                     std::ptrdiff_t out_stride, T *workspace);
+    // c := c + a' . b, with a (count, height), b (count, width) and c (height, width); the rows of a lie side by side.
+    void (*accumulate)(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width, const T *a, const T *b,
+                       std::ptrdiff_t b_stride, T *c, std::ptrdiff_t c_stride, T *workspace);
+    // Elements of workspace that it needs.
+    std::ptrdiff_t (*accumulate_workspace)(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width);
+    std::ptrdiff_t accumulate_height;  // for which it is fast
 };
 
 struct Load {  // what a call is to be cut for

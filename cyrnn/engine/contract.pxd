@@ -29,7 +29,10 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         const T *panels
         const T *bias
         void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
+        void (*add_bias)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
         bool by_row
+        void (*differentiate)(const T *saved, ptrdiff_t saved_stride, T *d, ptrdiff_t d_stride, ptrdiff_t rows,
+                              ptrdiff_t units) noexcept nogil
         ptrdiff_t sums()
 
     cdef cppclass Step[T]:
@@ -58,6 +61,10 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
     cdef cppclass Product[T]:
         ptrdiff_t (*workspace)(const Weights[T] *weights, ptrdiff_t rows) noexcept nogil
         void (*step)(const Weights[T] *weights, const Step[T] *step, T *workspace) noexcept nogil
+        void (*accumulate)(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width, const T *a, const T *b,
+                           ptrdiff_t b_stride, T *c, ptrdiff_t c_stride, T *workspace) noexcept nogil
+        ptrdiff_t (*accumulate_workspace)(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width) noexcept nogil
+        ptrdiff_t accumulate_height
 
     cdef cppclass Load:
         ptrdiff_t batch

@@ -11,7 +11,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.string cimport memcpy, memset
 from scipy.linalg import cython_blas
 
-from cyrnn.engine.blas cimport multiply, multiply_row, multiply_t
+from cyrnn.engine.blas cimport accumulate_t, multiply, multiply_row, multiply_t
 from cyrnn.engine.contract cimport Engine, Load, Step, Weights, real
 
 cdef extern from "blas_threads.hpp" namespace "cyrnn" nogil:
@@ -108,6 +108,19 @@ cdef ptrdiff_t workspace(const Weights[real] *weights, ptrdiff_t rows) noexcept 
     return rows * (weights.depth + weights.sums())
 
 
+cdef void accumulate(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width, const real *a, const real *b,
+                     ptrdiff_t b_stride, real *c, ptrdiff_t c_stride, real *workspace) noexcept nogil:
+    """c := c + a' . b, with the rows of b side by side: a leading dimension is an int, and a stride need not be one."""
+    cdef ptrdiff_t k
+    for k in range(count):
+        memcpy(workspace + k * width, b + k * b_stride, width * sizeof(real))
+    accumulate_t(<int> height, <int> width, <int> count, a, <int> height, workspace, <int> width, c, <int> c_stride)
+
+
+cdef ptrdiff_t accumulate_workspace(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width) noexcept nogil:
+    return count * width
+
+
 cdef ptrdiff_t slice_rows(const Load *load) noexcept nogil:
     return slice_rows_from(4, load)
 
@@ -199,6 +212,10 @@ blas_engine.begin = hold_blas_threads
 blas_engine.end = release_blas_threads
 blas_engine.f32.workspace = workspace[float]
 blas_engine.f64.workspace = workspace[double]
+blas_engine.f32.accumulate = accumulate[float]
+blas_engine.f64.accumulate = accumulate[double]
+blas_engine.f32.accumulate_workspace = blas_engine.f64.accumulate_workspace = accumulate_workspace
+blas_engine.f32.accumulate_height = blas_engine.f64.accumulate_height = 128
 blas_engine.transposed = core not in ("SkylakeX", "Cooperlake", "SapphireRapids")
 blas_engine.slice_rows = slice_rows_transposed if blas_engine.transposed else slice_rows
 blas_engine.f32.step = step_transposed[float] if blas_engine.transposed else step[float]

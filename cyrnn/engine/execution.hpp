@@ -11,8 +11,8 @@
 #include <new>
 #include <vector>
 
-#include "layout.hpp"
 #include "pool.hpp"
+#include "slice.hpp"
 
 namespace cyrnn {
 
@@ -51,120 +51,6 @@ private:
     Clock::time_point asked_at{};
 };
 
-// The rows of a slice on their way through the program, in a scratch of their own.
-class Slice {
-public:
-    Slice(const Layout &layout_, std::ptrdiff_t first_, std::ptrdiff_t last, char *memory_)
-        : layout(layout_), call(layout_.call), program(layout_.program), first(first_), rows(last - first_), memory(memory_),
-          states(reinterpret_cast<State *>(memory_ + layout_.states())) {
-        for (std::size_t i = 0; i < program.ops.size(); ++i) {
-            const Layout::Record &record = layout.records[i];
-            char *const at = memory + record.offset;
-            states[i] = {at, at + record.bytes, reinterpret_cast<std::uint8_t *>(at + 2 * record.bytes)};
-        }
-    }
-
-    // All ops over all blocks. False: it was stopped.
-    bool run(Stop stop) const {
-        convert_whole();
-        for (int p = 0; p < int(program.phases.size()); ++p) {
-            const std::ptrdiff_t blocks = layout.blocks_of(p);
-            for (std::ptrdiff_t k = 0; k < blocks; ++k) {
-                if (k > 0 && stop.asked(stop.self)) return false;
-                convert_block(p, k);
-                for (const int index : program.phases[std::size_t(p)].ops)
-                    if (!run(p, index, k, k == 0, k == blocks - 1, memory + layout.places(), memory + layout.scratch(), stop)) return false;
-            }
-        }
-        return true;
-    }
-
-    // One op over one block.
-    bool run(int phase, int index, std::ptrdiff_t k, bool is_first, bool is_last, char *places_, char *scratch, Stop stop) const {
-        const Op &op = *program.ops[std::size_t(index)];
-        Place *const places = reinterpret_cast<Place *>(places_);
-        const std::ptrdiff_t at = k * layout.block_of(phase);
-        const std::ptrdiff_t timesteps = std::min(layout.block_of(phase), layout.timesteps(op.timeline) - at);
-        for (std::size_t i = 0; i < op.operands.size(); ++i) places[i] = place(op, op.operands[i], k, at, timesteps);
-        const Work work{rows, timesteps, is_first, is_last, call.nominal_batch == 1, places,
-                          op.slot < 0 ? nullptr : call.weights[op.slot], states + index, scratch, stop, at};
-        return op.run(work);
-    }
-
-    // Inputs of other types, and what stands for those that are left out, where all timesteps are needed at once.
-    void convert_whole() const {
-        for (std::size_t i = 0; i < program.inputs.size(); ++i) {
-            const Storage &storage = program.storages[std::size_t(program.inputs[i])];
-            const Layout::Spot &spot = layout.spots[program.inputs[i]];
-            if (layout.converted(storage) && spot.offset >= 0 && spot.ring == 0)
-                convert_into(storage, spot, 0, layout.timesteps(storage.timeline));
-        }
-    }
-
-private:
-    void convert_block(int phase, std::ptrdiff_t k) const {
-        for (std::size_t i = 0; i < program.inputs.size(); ++i) {
-            const Storage &storage = program.storages[std::size_t(program.inputs[i])];
-            const Layout::Spot &spot = layout.spots[program.inputs[i]];
-            if (storage.phase != phase || spot.ring == 0 || !layout.converted(storage)) continue;
-            const std::ptrdiff_t at = k * layout.block_of(phase), all = layout.timesteps(storage.timeline);
-            const bool turned = storage.readers.front().second;
-            const std::ptrdiff_t count = std::min(layout.block_of(phase), all - at);
-            Source source = call.sources[storage.input];
-            if (turned && source.data) source.data += (all - 1) * source.time, source.time = -source.time;
-            convert_into(storage, spot, at, count, source);
-        }
-    }
-
-    void convert_into(const Storage &storage, const Layout::Spot &spot, std::ptrdiff_t at, std::ptrdiff_t count) const {
-        convert_into(storage, spot, at, count, call.sources[storage.input]);
-    }
-
-    // The rows of a block that is shorter than others lie as far apart as theirs.
-    void convert_into(const Storage &storage, const Layout::Spot &spot, std::ptrdiff_t at, std::ptrdiff_t count, const Source &source) const {
-        char *const to = memory + spot.offset;
-        const std::ptrdiff_t row_bytes = spot.row * program.item(storage.kind);
-        for (std::ptrdiff_t row = 0; row < rows; ++row) {
-            char *const line = to + row * row_bytes;
-            if (!source.data)
-                std::memset(line, storage.kind == Kind::mask, std::size_t(count * storage.width * program.item(storage.kind)));
-            else if (storage.kind == Kind::token)
-                convert(source, first + row, 1, at, count, storage.width, reinterpret_cast<std::int64_t *>(line));
-            else if (storage.kind == Kind::mask)
-                convert(source, first + row, 1, at, count, storage.width, reinterpret_cast<std::uint8_t *>(line));
-            else if (program.single)
-                convert(source, first + row, 1, at, count, storage.width, reinterpret_cast<float *>(line));
-            else
-                convert(source, first + row, 1, at, count, storage.width, reinterpret_cast<double *>(line));
-        }
-    }
-
-    Place place(const Op &op, const Operand &operand, std::ptrdiff_t k, std::ptrdiff_t at, std::ptrdiff_t timesteps) const {
-        if (operand.view < 0) return {nullptr, 0, 0, 0};
-        const View &view = program.views[std::size_t(operand.view)];
-        const Storage &storage = program.storages[std::size_t(view.storage)];
-        const Layout::Spot &spot = layout.spots[view.storage];
-        if (spot.offset < 0 || (operand.optional && layout.left_out(storage))) return {nullptr, 0, 0, 0};
-        const std::ptrdiff_t item = program.item(storage.kind);
-        char *data = spot.data ? spot.data + first * spot.row * item : memory + spot.offset;
-        data += view.column * item;
-        if (spot.ring > 0) return {data + k % spot.ring * spot.ring_bytes, spot.row, spot.time, timesteps};
-        if (storage.timeline < 0) return {data, spot.row, 0, 1};
-        const std::ptrdiff_t all = call.lengths[storage.timeline];
-        const bool whole = operand.whole || storage.timeline != op.timeline;
-        const std::ptrdiff_t t = whole ? 0 : at, seen = whole ? all : timesteps;
-        if (view.reversed) return {data + (all - 1 - t) * spot.time * item, spot.row, -spot.time, seen};
-        return {data + t * spot.time * item, spot.row, spot.time, seen};
-    }
-
-    const Layout &layout;
-    const Call &call;
-    const Program &program;
-    const std::ptrdiff_t first, rows;
-    char *const memory;
-    State *const states;
-};
-
 class Execution {
 public:
     explicit Execution(const Call &call_) : call(call_), program(*call_.program), interruption(call_.interrupted) {}
@@ -180,6 +66,9 @@ public:
         const int threads = work * double(call.batch) < least_parallel_work ? 1 : call.threads;
         const std::ptrdiff_t rows = slice_rows(program, call.weights, {call.batch, threads, work, largest});
         const std::ptrdiff_t slices = (call.batch + rows - 1) / rows;
+        for (const Phase &phase : program.phases)
+            if (phase.over_batch)
+                for (const int op : phase.ops) most_parts = std::max(most_parts, parts_of(op));
         const Begun begun(call);
         const bool as_wave = slices < threads && side_by_side() > 1;
         if (!(as_wave ? in_wave(rows, slices, threads) : in_slices(rows, slices, threads))) return Outcome::forked;
@@ -223,8 +112,8 @@ private:
     bool in_slices(std::ptrdiff_t rows_, std::ptrdiff_t slices, int threads) {
         const Layout layout_(call, rows_, false, tables);
         layout = &layout_, slice_of = rows_;
-        const int workers = int(std::min<std::ptrdiff_t>(threads, slices));
-        scratch_size = std::size_t(layout_.bytes());
+        const int workers = int(std::min<std::ptrdiff_t>(threads, std::max(slices, most_parts)));
+        scratch_size = std::size_t(layout_.bytes()), places_at = std::size_t(layout_.places()), scratch_at = std::size_t(layout_.scratch());
         const std::size_t space = std::size_t(workers) * scratch_size + Layout::line;
         std::unique_ptr<char[]> far;
         memory = near;
@@ -234,8 +123,15 @@ private:
             std::size_t left = space;
             memory = static_cast<char *>(std::align(Layout::line, space - Layout::line, aligned, left));
         }
-        if (workers > 1) return parallel_for(slices, workers, run_slice, ask, this);
-        for (std::ptrdiff_t index = 0; index < slices; ++index) run_slice(this, index, 0);
+        for (stage = 0; stage < program.stages; ++stage)
+            if (!spread(slices, workers, run_slice) || !over_batch(workers)) return false;
+        return true;
+    }
+
+    // Some pieces of work among the workers. False: this process was forked meanwhile.
+    bool spread(std::ptrdiff_t count, int workers, void (*piece)(void *, std::ptrdiff_t, int)) {
+        if (workers > 1 && count > 1) return parallel_for(count, workers, piece, ask, this);
+        for (std::ptrdiff_t index = 0; index < count; ++index) piece(this, index, 0);
         return true;
     }
 
@@ -244,7 +140,40 @@ private:
         const Stop stop = self->interruption.for_worker(worker);
         if (self->interruption.happened()) return;
         const std::ptrdiff_t first = index * self->slice_of, last = std::min(first + self->slice_of, self->call.batch);
-        Slice(*self->layout, first, last, self->memory + std::size_t(worker) * self->scratch_size).run(stop);
+        Slice(*self->layout, first, last, self->memory + std::size_t(worker) * self->scratch_size).run(self->stage, stop);
+    }
+
+    // ---- the ops over the batch that end a stage
+
+    struct Part {
+        int phase, op;
+        std::ptrdiff_t part;
+    };
+
+    std::ptrdiff_t parts_of(int index) const {
+        const Op &op = *program.ops[std::size_t(index)];
+        return op.parts(op.slot < 0 ? nullptr : call.weights[op.slot]);
+    }
+
+    bool over_batch(int workers) {
+        parts.clear();
+        for (int p = 0; p < int(program.phases.size()); ++p) {
+            const Phase &phase = program.phases[std::size_t(p)];
+            if (phase.stage != stage || !phase.over_batch) continue;
+            for (const int op : phase.ops)
+                for (std::ptrdiff_t part = 0, count = parts_of(op); part < count; ++part) parts.push_back({p, op, part});
+        }
+        return spread(std::ptrdiff_t(parts.size()), workers, run_part);
+    }
+
+    static void run_part(void *self_, std::ptrdiff_t index, int worker) {
+        auto *const self = static_cast<Execution *>(self_);
+        const Stop stop = self->interruption.for_worker(worker);
+        if (stop.asked(stop.self)) return;
+        const Part part = self->parts[std::size_t(index)];
+        char *const memory = self->memory + std::size_t(worker) * self->scratch_size;
+        char *const places = memory + self->places_at, *const scratch = memory + self->scratch_at;
+        Slice(*self->layout).run(part.phase, part.op, 0, true, true, places, scratch, stop, part.part);
     }
 
     // ---- a wave through the blocks of few slices
@@ -258,7 +187,7 @@ private:
     bool in_wave(std::ptrdiff_t rows, std::ptrdiff_t count, int threads) {
         const Layout layout_(call, rows, true, tables);
         layout = &layout_;
-        scratch_size = places_bytes() + std::size_t(layout_.bytes() - layout_.scratch());
+        scratch_size = places_bytes() + std::size_t(layout_.bytes() - layout_.scratch()), places_at = 0, scratch_at = places_bytes();
         const std::size_t each = std::size_t(layout_.bytes());
         const std::size_t space = std::size_t(count) * each + std::size_t(threads) * scratch_size + Layout::line;
         const std::unique_ptr<char[]> far(new char[space]);
@@ -270,12 +199,15 @@ private:
         slices.reserve(std::size_t(count));
         for (std::ptrdiff_t i = 0; i < count; ++i) {
             slices.emplace_back(layout_, i * rows, std::min((i + 1) * rows, call.batch), slices_memory + std::size_t(i) * each);
-            slices.back().convert_whole();
+            slices.back().convert_whole(0);
         }
         const std::vector<Phase> &phases = program.phases;
         for (std::size_t p = 0, end = 0; p < phases.size(); p = end) {
+            const auto same = [&](const Phase &phase) { return phase.stage == phases[p].stage && phase.level == phases[p].level; };
             std::ptrdiff_t waves = 0;
-            for (end = p; end < phases.size() && phases[end].level == phases[p].level; ++end)
+            for (; stage < phases[p].stage; ++stage)
+                if (!over_batch(threads)) return false;
+            for (end = p; end < phases.size() && same(phases[end]) && !phases[end].over_batch; ++end)
                 waves = std::max(waves, layout_.blocks_of(int(end)) + *std::max_element(phases[end].depths.begin(), phases[end].depths.end()));
             for (std::ptrdiff_t w = 0; w < waves; ++w) {
                 tasks.clear();
@@ -284,7 +216,10 @@ private:
                 if (!parallel_for(std::ptrdiff_t(tasks.size()), threads, run_task, ask, this)) return false;
                 if (interruption.happened()) return true;
             }
+            while (end < phases.size() && phases[end].over_batch) ++end;  // they end the stage
         }
+        for (; stage < program.stages; ++stage)
+            if (!over_batch(threads)) return false;
         return true;
     }
 
@@ -324,10 +259,14 @@ private:
     Interruption interruption;
     Tables tables;
     const Layout *layout = nullptr;
+    int stage = 0;
     std::ptrdiff_t slice_of = 0;    // rows of a slice
+    std::ptrdiff_t most_parts = 0;  // of an op over the batch
     std::size_t scratch_size = 0;   // bytes of a worker
+    std::size_t places_at = 0, scratch_at = 0;  // of an op over the batch, in those bytes
     char *memory = nullptr;         // of the workers
     std::vector<Task> tasks;        // of a wave
+    std::vector<Part> parts;        // of the ops over the batch that end a stage
     alignas(Layout::line) char near[16384];  // the scratch of a small call
 };
 

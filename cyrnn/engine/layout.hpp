@@ -1,9 +1,11 @@
-// Where everything of a call lies: the scratch of one slice of the batch, and the places of operands in it.
+// Where everything of a call lies: the scratch of one slice of the batch, the places of operands in it, and what slices share.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "program.hpp"
 #include "sources.hpp"
@@ -56,7 +58,7 @@ public:
     const bool wave;
 
     struct Spot {
-        char *data;                     // of an array of the caller; null: it is in the scratch, or absent
+        char *data;                     // of an array of the caller, or what slices share; null: it is in the scratch, or absent
         std::ptrdiff_t offset;          // in the scratch; -1: absent
         std::ptrdiff_t row, time;       // strides in elements
         std::ptrdiff_t ring, ring_bytes;  // how many blocks there are, of so many bytes; 0: it is whole
@@ -95,6 +97,7 @@ private:
         const std::ptrdiff_t least = rows < 4 ? 48 : 8;
         const std::ptrdiff_t all = timesteps(phase.timeline);
         if (phase.timeline < 0) return 1;
+        if (phase.over_batch) return all;
         std::ptrdiff_t bytes = 0;
         const int number = int(&phase - program.phases.data());
         for (const Storage &storage : program.storages)
@@ -132,6 +135,7 @@ private:
         states_at = take(std::ptrdiff_t(program.ops.size() * sizeof(State)));
         places_at = take(program.most_operands * std::ptrdiff_t(sizeof(Place)));
         for (std::size_t i = 0; i < program.storages.size(); ++i) spots[i] = spot(program.storages[i]);
+        if (shared_bytes > 0) share();
         const std::ptrdiff_t item = program.item(Kind::number);
         std::ptrdiff_t most = 0;
         for (std::size_t p = 0; p < program.phases.size(); ++p)
@@ -140,7 +144,7 @@ private:
                 const std::ptrdiff_t carried = op.carried(weights_of(op));
                 const std::ptrdiff_t bytes = (rows * carried * item + line - 1) / line * line;
                 records[index] = {carried > 0 ? take(2 * bytes + rows) : 0, bytes};
-                most = std::max(most, op.scratch_bytes(weights_of(op), rows, block_of(int(p))));
+                most = std::max(most, op.scratch_bytes(weights_of(op), op.over_batch() ? call.batch : rows, block_of(int(p))));
             }
         scratch_at = take(most);
     }
@@ -157,6 +161,11 @@ private:
             if (source.data && source.direct) return {const_cast<char *>(source.data), 0, source.row / item, source.time / item, 0, 0};
         }
         if (storage.phase < 0) return {nullptr, -1, 0, 0, 0, 0};  // neither read nor filled
+        if (storage.shared) {
+            const std::ptrdiff_t row = timesteps(storage.timeline) * storage.width, at = shared_bytes;
+            shared_bytes += ((storage.once ? 1 : call.batch) * row * item + line - 1) / line * line;
+            return {nullptr, at, storage.once ? 0 : row, storage.width, 0, 0};
+        }
         const bool whole = storage.as_whole || storage.timeline < 0 || (wave && storage.input >= 0);
         const std::ptrdiff_t length = whole ? timesteps(storage.timeline) : block_of(storage.phase);
         const std::ptrdiff_t bytes = rows * length * storage.width * item;
@@ -164,8 +173,20 @@ private:
         return {nullptr, take(bytes * std::max<std::ptrdiff_t>(ring, 1)), length * storage.width, storage.width, ring, bytes};
     }
 
+    // The offsets of what is shared become addresses.
+    void share() {
+        const std::size_t space = std::size_t(shared_bytes + line);
+        shared.reset(new char[space]);
+        void *aligned = shared.get();
+        std::size_t left = space;
+        char *const begin = static_cast<char *>(std::align(line, std::size_t(shared_bytes), aligned, left));
+        for (std::size_t i = 0; i < program.storages.size(); ++i)
+            if (program.storages[i].shared && !spots[i].data && spots[i].offset >= 0) spots[i].data = begin + spots[i].offset;
+    }
+
     std::ptrdiff_t *const lengths_of_blocks;
-    std::ptrdiff_t states_at = 0, places_at = 0, scratch_at = 0, end = 0;
+    std::unique_ptr<char[]> shared;
+    std::ptrdiff_t states_at = 0, places_at = 0, scratch_at = 0, end = 0, shared_bytes = 0;
 };
 
 }  // namespace cyrnn

@@ -38,6 +38,7 @@ struct Work {
     void *scratch;
     Stop stop;
     std::ptrdiff_t at = 0;  // the first of the timesteps, counted in the whole sequence
+    std::ptrdiff_t part = 0;  // of an op over the batch
 };
 
 struct Operand {
@@ -65,6 +66,10 @@ public:
     virtual std::ptrdiff_t carried(const Prepared *) const { return 0; }
     // Whether it only moves numbers.
     virtual bool moves() const { return false; }
+    // Whether it runs over the whole batch and all timesteps at once, when all slices have come so far: it sums over them.
+    virtual bool over_batch() const { return false; }
+    // Into how many parts such an op is divided, which threads share. The bits must not depend on who computes which.
+    virtual std::ptrdiff_t parts(const Prepared *) const { return 1; }
     // Whether it computes a recurrence, which is worth a thread of its own. Blocks come in order to all ops.
     virtual bool recurrent() const { return false; }
     // Multiply-adds of a row's timestep.

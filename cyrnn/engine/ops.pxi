@@ -6,11 +6,14 @@ cdef class Ops(Structure):
     # ------------------------------------------------------------ ops with weights
 
     def recurrent(self, int slot, int x, *, outputs=None, last_output=None, mask=None, initial=(), final=(),
-                  bint zero_output_for_mask=False, input_dropout=None, recurrent_dropout=None):
-        """Run a cell over the timesteps of x, from the initial states, or zeros, to the final ones."""
+                  bint zero_output_for_mask=False, input_dropout=None, recurrent_dropout=None, sums=None):
+        """Run a cell over the timesteps of x, from the initial states, or zeros, to the final ones.
+
+        sums : what it leaves in its sums; where there is no cell, what is activated
+        """
         cdef vector[int] first, last
-        self.check_views([view for view in (x, outputs, last_output, mask, input_dropout, recurrent_dropout, *initial,
-                                            *final) if view is not None], slot)
+        self.check_views([view for view in (x, outputs, last_output, mask, input_dropout, recurrent_dropout, sums,
+                                            *initial, *final) if view is not None], slot)
         for view in initial:
             first.push_back(view)
         for view in final:
@@ -25,12 +28,15 @@ cdef class Ops(Structure):
             raise ValueError("outputs, last_output or final must be given")
         Builder(self.program[0]).recurrent(
             slot, x, or_absent(mask), or_absent(input_dropout), or_absent(recurrent_dropout), or_absent(outputs),
-            or_absent(last_output), first, last, zero_output_for_mask)
+            or_absent(last_output), first, last, zero_output_for_mask, or_absent(sums))
 
-    def dense(self, int slot, int x, int out, ptrdiff_t vectors=1):
-        """out := activation(x . kernel + bias), for each of the vectors that a row's timestep consists of."""
-        self.check_views((x, out), slot)
-        Builder(self.program[0]).dense(slot, x, out, vectors)
+    def dense(self, int slot, int x, int out, ptrdiff_t vectors=1, *, sums=None):
+        """out := activation(x . kernel + bias), for each of the vectors that a row's timestep consists of.
+
+        sums : what is activated
+        """
+        self.check_views((x, out) if sums is None else (x, out, sums), slot)
+        Builder(self.program[0]).dense(slot, x, out, vectors, or_absent(sums))
 
     def embedding(self, int slot, int tokens, int out):
         """out := rows of a table. The tokens are an input; `run` refuses those that are not in the table."""

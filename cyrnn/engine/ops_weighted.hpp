@@ -25,10 +25,22 @@ private:
     const std::ptrdiff_t features, units, depth;
 };
 
+// SimpleRNN as a cell, which leaves in its sums what it activates.
+template <class T> struct Activating {
+    static void finish(const Weights<T> *weights, const Step<T> *step) {
+        weights->add_bias(step->sums, step->sums_stride, weights->bias, step->rows, weights->units);
+        for (std::ptrdiff_t i = 0; i < step->rows; ++i)
+            std::memcpy(step->out + i * step->out_stride, step->sums + i * step->sums_stride, std::size_t(weights->units) * sizeof(T));
+        weights->activate(step->out, step->out_stride, nullptr, step->rows, weights->units);
+    }
+};
+
+template <class T> constexpr Cell<T> activating{1, 1, Activating<T>::finish};
+
 template <class T> class RecurrentOp final : public WeightedOp<T> {
 public:
     // The first operands; after them come the states that it begins with, and then those that it ends with.
-    enum : int { x, mask, input_dropout, recurrent_dropout, outputs, last_output, states };
+    enum : int { x, mask, input_dropout, recurrent_dropout, outputs, last_output, sums, states };
 
     RecurrentOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t count_, bool zero_output_for_mask_)
         : WeightedOp<T>(features_, units_, features_ + units_), count(count_), zero_output_for_mask(zero_output_for_mask_) {}
@@ -36,7 +48,7 @@ public:
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
         const auto given = [this](int operand) { return this->operands[std::size_t(operand)].view >= 0; };
         const bool picks = given(mask) || given(input_dropout) || given(recurrent_dropout);
-        return Recurrence<T>::scratch_bytes(p->product<T>(), p->weights<T>(), rows, timesteps, picks);
+        return Recurrence<T>::scratch_bytes(p->product<T>(), weights_of(p), rows, timesteps, picks);
     }
     std::ptrdiff_t carried(const Prepared *p) const override { return p->weights<T>().carried; }
     bool fits(const Prepared *p) const override {
@@ -49,7 +61,7 @@ public:
     }
 
     bool run(const Work &work) const noexcept override {
-        const Weights<T> &weights = work.weights->weights<T>();
+        const Weights<T> weights = weights_of(work.weights);
         const Place *const at = work.places;
         Record<T> record{static_cast<T *>(work.state->now), static_cast<T *>(work.state->then), work.state->seen};
         if (work.first) begin(work, weights, record);
@@ -61,6 +73,7 @@ public:
         block.input_dropout = address<T>(at[input_dropout]), block.input_dropout_row = at[input_dropout].row;
         block.recurrent_dropout = address<T>(at[recurrent_dropout]), block.recurrent_dropout_row = at[recurrent_dropout].row;
         block.outputs = address<T>(at[outputs]), block.outputs_row = at[outputs].row, block.outputs_time = at[outputs].time;
+        block.sums = address<T>(at[sums]), block.sums_row = at[sums].row, block.sums_time = at[sums].time;
         if (work.last) block.last_output = address<T>(at[last_output]), block.last_output_row = at[last_output].row;
         block.alone = work.alone;
         const bool done = Recurrence<T>::run(work.weights->product<T>(), weights, block, record, work.scratch, work.stop);
@@ -70,6 +83,12 @@ public:
     }
 
 private:
+    Weights<T> weights_of(const Prepared *p) const {
+        Weights<T> weights = p->weights<T>();
+        if (this->operands[std::size_t(sums)].view >= 0 && !weights.cell) weights.cell = &activating<T>;
+        return weights;
+    }
+
     // A record has the states one after another, each of as many elements as there are units.
     void begin(const Work &work, const Weights<T> &weights, Record<T> &record) const {
         const std::size_t bytes = std::size_t(weights.units) * sizeof(T);
@@ -103,7 +122,7 @@ private:
 // out := activation(x . kernel + bias) for each row, timestep, and what else lies before the last axis
 template <class T> class DenseOp final : public WeightedOp<T> {
 public:
-    enum : int { x, out };
+    enum : int { x, out, sums };  // sums: what is activated, if that is asked for too
 
     DenseOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t vectors_)
         : WeightedOp<T>(features_, units_, features_), vectors(vectors_) {}
@@ -117,33 +136,49 @@ public:
     }
 
     bool run(const Work &work) const noexcept override {
-        const Place from = work.places[x], to = work.places[out];
-        const std::ptrdiff_t rows = work.rows, timesteps = work.timesteps;
-        const bool any_shape = work.weights->product<T>().project;  // else the bits depend on it: it must not on the blocks
-        if (vectors > 1) {
-            const Weights<T> &weights = work.weights->weights<T>();
-            for (std::ptrdiff_t row = 0; row < rows; ++row)
-                for (std::ptrdiff_t t = 0; t < timesteps; ++t)
-                    multiply(work, vectors, address<T>(from) + row * from.row + t * from.time, weights.features,
-                             address<T>(to) + row * to.row + t * to.time, weights.units);
-        } else if (any_shape && rows == 1) {
-            multiply(work, timesteps, address<T>(from), from.time, address<T>(to), to.time);
-        } else if (any_shape && from.row == timesteps * from.time && to.row == timesteps * to.time) {
-            multiply(work, rows * timesteps, address<T>(from), from.time, address<T>(to), to.time);
-        } else if (any_shape && timesteps >= rows) {
-            for (std::ptrdiff_t row = 0; row < rows; ++row)
-                multiply(work, timesteps, address<T>(from) + row * from.row, from.time, address<T>(to) + row * to.row, to.time);
-        } else {
-            for (std::ptrdiff_t t = 0; t < timesteps; ++t)
-                multiply(work, rows, address<T>(from) + t * from.time, from.row, address<T>(to) + t * to.time, to.row);
-        }
+        if (!work.places[sums].data) return run(work, work.weights->weights<T>(), work.places[out]);
+        Weights<T> weights = work.weights->weights<T>();
+        const Activate<T> activate = std::exchange(weights.activate, weights.add_bias);
+        weights.by_row = false;
+        const Place before = work.places[sums], to = work.places[out];
+        run(work, weights, before);
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
+                T *const activated = address<T>(to, row, t);
+                std::memcpy(activated, address<T>(before, row, t), std::size_t(vectors * weights.units) * sizeof(T));
+                activate(activated, weights.units, nullptr, vectors, weights.units);
+            }
         return true;
     }
 
 private:
     static constexpr std::ptrdiff_t at_once = 96;  // rows of a product: what the workspace is for
 
-    void multiply(const Work &work, std::ptrdiff_t count, const T *from, std::ptrdiff_t from_stride, T *to, std::ptrdiff_t to_stride) const {
+    bool run(const Work &work, const Weights<T> &weights, const Place &to) const {
+        const Place from = work.places[x];
+        const std::ptrdiff_t rows = work.rows, timesteps = work.timesteps;
+        const bool any_shape = work.weights->product<T>().project;  // else the bits depend on it: it must not on the blocks
+        if (vectors > 1) {
+            for (std::ptrdiff_t row = 0; row < rows; ++row)
+                for (std::ptrdiff_t t = 0; t < timesteps; ++t)
+                    multiply(work, weights, vectors, address<T>(from) + row * from.row + t * from.time, weights.features,
+                             address<T>(to) + row * to.row + t * to.time, weights.units);
+        } else if (any_shape && rows == 1) {
+            multiply(work, weights, timesteps, address<T>(from), from.time, address<T>(to), to.time);
+        } else if (any_shape && from.row == timesteps * from.time && to.row == timesteps * to.time) {
+            multiply(work, weights, rows * timesteps, address<T>(from), from.time, address<T>(to), to.time);
+        } else if (any_shape && timesteps >= rows) {
+            for (std::ptrdiff_t row = 0; row < rows; ++row)
+                multiply(work, weights, timesteps, address<T>(from) + row * from.row, from.time, address<T>(to) + row * to.row, to.time);
+        } else {
+            for (std::ptrdiff_t t = 0; t < timesteps; ++t)
+                multiply(work, weights, rows, address<T>(from) + t * from.time, from.row, address<T>(to) + t * to.time, to.row);
+        }
+        return true;
+    }
+
+    void multiply(const Work &work, const Weights<T> &weights, std::ptrdiff_t count, const T *from, std::ptrdiff_t from_stride, T *to,
+                  std::ptrdiff_t to_stride) const {
         const Product<T> &product = work.weights->product<T>();
         for (std::ptrdiff_t first = 0; first < count; first += at_once) {
             Step<T> step;
@@ -151,7 +186,7 @@ private:
             step.x = from + first * from_stride, step.x_stride = from_stride;
             step.h = step.x, step.h_stride = from_stride;
             step.out = to + first * to_stride, step.out_stride = to_stride;
-            product.step(&work.weights->weights<T>(), &step, static_cast<T *>(work.scratch));
+            product.step(&weights, &step, static_cast<T *>(work.scratch));
         }
     }
 

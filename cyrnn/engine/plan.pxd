@@ -19,6 +19,8 @@ cdef extern from *:
 cdef class Packed:
     """Weights of one layer made ready for the engine."""
     cdef readonly object dtype          # numpy.dtype: float32 or float64
+    cdef readonly object values         # the mapping of weights that a slot has it for; or None
+    cdef dict transposes                # of these weights by name, made ready when they were asked for
     cdef bint single                    # float32
     cdef bint may_block                 # its engine takes locks
     cdef shared_ptr[Prepared] prepared  # which a runner may hold longer
@@ -52,3 +54,5 @@ cdef class Slot:
 
 cdef void *activate_f32_of(str name) except NULL
 cdef void *activate_f64_of(str name) except NULL
+cdef void *differentiate_f32_of(str name) except NULL
+cdef void *differentiate_f64_of(str name) except NULL

@@ -10,6 +10,7 @@ FROM_SUMS: frozenset[str]
 @disjoint_base
 class Packed:
     dtype: np.dtype[Any]
+    values: Any
 
 @final
 class Table(Packed):
@@ -52,9 +53,11 @@ class Plan(Packed):
         engine: str | None = None,
         *,
         cell: object = None,  # a capsule "cyrnn.engine.Cell"
+        differentiates: str | None = None,
     ) -> None: ...
     @property
     def made_of(self) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None, str]: ...
+    def transposed(self, name: str) -> Plan: ...
 
 def activate(activation: str, z: NDArray[Any], bias: NDArray[Any] | None = None, isa: str | None = None) -> None: ...
 def differentiate(activation: str, saved: NDArray[Any], d: NDArray[Any], isa: str | None = None) -> None: ...

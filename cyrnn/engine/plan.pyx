@@ -45,9 +45,11 @@ cdef class Plan(Packed):
         on every shape measured, where the instruction set is wider than the generic one, or units are few; else blas
     cell : a capsule "cyrnn.engine.Cell" (see contract.hpp), or None. With one, the kernels have `gates` times as many
         columns as units, and so has the bias; a state has `carried` elements, h first.
+    differentiates : the activation whose derivative ops of back-propagation find with these weights, or None
     """
 
-    def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None, str engine=None, *, cell=None):
+    def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None, str engine=None, *, cell=None,
+                  str differentiates=None):
         dtype = numpy.asarray(kernel).dtype
         if dtype not in (numpy.float32, numpy.float64):
             raise TypeError(f"kernel must be float32 or float64, got {dtype}")
@@ -90,12 +92,18 @@ cdef class Plan(Packed):
         if self.single:
             fill_weights[float](prepared, &prepared.f32, features, units, depth, kernels, kernels_t, panels, bias)
             prepared.f32.activate = simd.activate_f32[index]
+            prepared.f32.add_bias = simd.activate_f32[activation_index("linear")]
+            if differentiates is not None:
+                prepared.f32.differentiate = simd.differentiate_f32[activation_index(differentiates)]
             prepared.f32.by_row = activation_by_row(index)
             if cells != NULL:
                 set_cell[float](&prepared.f32, &cells.f32)
         else:
             fill_weights[double](prepared, &prepared.f64, features, units, depth, kernels, kernels_t, panels, bias)
             prepared.f64.activate = simd.activate_f64[index]
+            prepared.f64.add_bias = simd.activate_f64[activation_index("linear")]
+            if differentiates is not None:
+                prepared.f64.differentiate = simd.differentiate_f64[activation_index(differentiates)]
             prepared.f64.by_row = activation_by_row(index)
             if cells != NULL:
                 set_cell[double](&prepared.f64, &cells.f64)
@@ -105,6 +113,18 @@ cdef class Plan(Packed):
         """The kernel, the recurrent kernel, the bias and the activation: new arrays, or None. Raises TypeError where
         there is a cell."""
         return *arrays_of(self), self.activation
+
+    def transposed(self, str name):
+        """The weight of this name of those that a slot has the plan for, transposed: a plan that gradients pass
+        through. It knows the derivative of this plan's activation."""
+        if self.transposes is None:
+            self.transposes = {}
+        made = self.transposes.get(name)
+        if made is None:
+            turned = numpy.ascontiguousarray(self.values[name].T, self.dtype)
+            made = Plan(turned, None, None, "linear", self.isa, self.engine, differentiates=self.activation)
+            made = self.transposes.setdefault(name, made)
+        return made
 
     def __reduce__(self):
         """On another machine it is made ready anew."""
@@ -175,6 +195,14 @@ cdef void *activate_f32_of(str name) except NULL:
 
 cdef void *activate_f64_of(str name) except NULL:
     return <void *> choose_simd(None).activate_f64[activation_index(name)]
+
+
+cdef void *differentiate_f32_of(str name) except NULL:
+    return <void *> choose_simd(None).differentiate_f32[activation_index(name)]
+
+
+cdef void *differentiate_f64_of(str name) except NULL:
+    return <void *> choose_simd(None).differentiate_f64[activation_index(name)]
 
 
 cdef int activation_index(str name) except -1:

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -31,9 +32,11 @@ struct Storage {  // (rows, timesteps, width), or (rows, width) without a timeli
     int timeline;
     std::ptrdiff_t width;
     int input = -1, output = -1;   // whose array it is; -1: it lives in the scratch of a call
+    bool once = false;             // there is one row, of the whole batch
     // What `finish` finds:
     std::vector<std::pair<int, bool>> writers, readers;  // ops; whether they see it reversed
     bool as_whole = false;   // some op needs all of it at once, or it is passed on from one phase to a later one
+    bool shared = false;     // some op over the batch reads or fills it, or it is passed on from one stage to a later one
     int phase = -1;          // where it is written
     int ring = 1;            // blocks that are kept, where it is not whole
     bool needed = false;     // some op cannot do without it: of an input that is left out it reads what that stands for
@@ -46,7 +49,9 @@ struct View {  // columns of a storage, perhaps from its last timestep to the fi
 };
 
 struct Phase {  // ops over the same blocks: each block goes through all of them before the next one comes
+    int stage;      // what slices do without waiting for each other, and then the ops over the batch
     int level;      // phases of one level do not wait for each other, but for all of earlier levels
+    bool over_batch;
     int timeline;
     std::vector<int> ops, groups;  // of each op its group, which one thread runs
     std::vector<int> depths;       // of each group: how many others it waits for; it is so many blocks after the first
@@ -64,6 +69,7 @@ public:
     std::vector<std::pair<int, int>> tokens;  // inputs that are rows of a table, and the slot of that
     std::vector<std::unique_ptr<Op>> ops;
     std::vector<Phase> phases;         // in the order of their levels
+    int stages = 1;
     std::vector<SameElements> same;
     int slots = 0;
     std::ptrdiff_t most_operands = 1;
@@ -99,27 +105,32 @@ public:
 
     // Order the ops into phases: an op is in the phase of what it reads, where it reads that block by block; else later.
     void finish() {
-        std::vector<int> levels(ops.size());
-        std::map<std::pair<int, int>, int> number;
+        using Key = std::tuple<int, int, bool, int>;  // stage, level, over the batch, timeline
+        std::vector<int> levels(ops.size()), found_stages(ops.size());
+        std::map<Key, int> number;
+        const auto key_of = [&](std::size_t i) { return Key{found_stages[i], levels[i], ops[i]->over_batch(), ops[i]->timeline}; };
         for (std::size_t i = 0; i < ops.size(); ++i) {
             const Op &op = *ops[i];
             most_operands = std::max(most_operands, std::ptrdiff_t(op.operands.size()));
             for (const Operand &operand : op.operands) {
                 if (operand.view < 0 || operand.written) continue;
                 const Storage &storage = storage_of(operand.view);
-                for (const auto &[writer, turned] : storage.writers)
+                for (const auto &[writer, turned] : storage.writers) {
                     levels[i] = std::max(levels[i], levels[std::size_t(writer)] + !together(op, operand, writer, turned));
+                    found_stages[i] = std::max(found_stages[i], found_stages[std::size_t(writer)] + ops[std::size_t(writer)]->over_batch());
+                }
             }
             note(int(i));
-            number[{levels[i], op.timeline}];
+            number[key_of(i)];
+            stages = std::max(stages, found_stages[i] + 1);
         }
         for (auto &[key, index] : number) {
             index = int(phases.size());
-            phases.push_back({key.first, key.second, {}, {}, {}});
+            phases.push_back({std::get<0>(key), std::get<1>(key), std::get<2>(key), std::get<3>(key), {}, {}, {}});
         }
         std::vector<int> phase_of(ops.size());
         for (std::size_t i = 0; i < ops.size(); ++i) {
-            phase_of[i] = number[{levels[i], ops[i]->timeline}];
+            phase_of[i] = number[key_of(i)];
             phases[std::size_t(phase_of[i])].ops.push_back(int(i));
         }
         for (Storage &storage : storages) place(storage, phase_of);
@@ -133,7 +144,7 @@ private:
     bool together(const Op &op, const Operand &operand, int writer, bool writer_turned) const {
         const Op &other = *ops[std::size_t(writer)];
         const Storage &storage = storage_of(operand.view);
-        if (op.timeline != other.timeline) return false;
+        if (op.timeline != other.timeline || op.over_batch() || other.over_batch()) return false;
         if (storage.timeline < 0) return op.timeline < 0;
         return !operand.whole && storage.timeline == op.timeline && turned(operand) == writer_turned;
     }
@@ -152,9 +163,12 @@ private:
         bool first = true, way = false;
         for (const auto *uses : {&storage.writers, &storage.readers})
             for (const auto &[op, is_turned] : *uses) {
+                const Phase &phase = phases[std::size_t(phase_of[std::size_t(op)])];
                 if (first) storage.phase = phase_of[std::size_t(op)], way = is_turned, first = false;
                 storage.as_whole = storage.as_whole || phase_of[std::size_t(op)] != storage.phase || is_turned != way;
+                storage.shared = storage.shared || storage.once || phase.over_batch || phase.stage != phases[std::size_t(storage.phase)].stage;
             }
+        storage.as_whole = storage.as_whole || storage.shared;
     }
 
     // An op that computes a recurrence begins a group, and what reads it block by block stays with it.

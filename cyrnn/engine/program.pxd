@@ -5,7 +5,7 @@ from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.pair cimport pair
 from libcpp.vector cimport vector
 
-from cyrnn.engine.contract cimport ActivateF32, ActivateF64, Prepared
+from cyrnn.engine.contract cimport ActivateF32, ActivateF64, DifferentiateF32, DifferentiateF64, Prepared
 
 
 cdef extern from "program.hpp" namespace "cyrnn" nogil:
@@ -23,6 +23,7 @@ cdef extern from "program.hpp" namespace "cyrnn" nogil:
         int timeline
         ptrdiff_t width
         int input, output
+        bool once
 
     cdef cppclass CView "cyrnn::View":
         int storage
@@ -75,8 +76,8 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
         int view(CView made) except +
         void recurrent(int slot, int x, int mask, int input_dropout, int recurrent_dropout, int outputs,
                        int last_output, const vector[int] &initial, const vector[int] &final,
-                       bool zero_output_for_mask) except +
-        void dense(int slot, int x, int out, ptrdiff_t vectors) except +
+                       bool zero_output_for_mask, int sums) except +
+        void dense(int slot, int x, int out, ptrdiff_t vectors, int sums) except +
         void embedding(int slot, int tokens, int out) except +
         void nonzero(int tokens, int out) except +
         void masking(double value, int x, int out, int mask) except +
@@ -99,6 +100,13 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
         void total(bool mean, int x, int mask, int out) except +
         void reshape(int x, int out) except +
         void permute(int x, int out, const vector[ptrdiff_t] &lengths, const vector[int] &order) except +
+        void activation_gradient(int slot, DifferentiateF32 f32, DifferentiateF64 f64, int saved, int d_y, int d_z,
+                                 ptrdiff_t units) except +
+        void recurrent_gradient(int slot, int saved, int mask, int recurrent_dropout, int d_outputs, int d_last_output,
+                                int d_final, int d_z, int d_initial, bool zero_output_for_mask) except +
+        void kernel_gradient(int slot, int x, int d_z, int mask, int input_dropout, int recurrent_dropout, int outputs,
+                             int initial, int d_kernel, int d_recurrent_kernel, ptrdiff_t vectors) except +
+        void batch_sum(int x, int out) except +
         int timeline_of(int view)
         ptrdiff_t width_of(int view)
 
@@ -166,6 +174,7 @@ cdef class Structure:
     cdef ptrdiff_t width_of(self, int view) except -1
     cdef int check_open(self) except -1
     cdef int checked_timeline(self, int timeline) except -1
+    cdef int check_view(self, int view) except -1
     cdef int check_views(self, views, int slot=*) except -1
     cdef int check_widths(self, int x, int out) except -1
     cdef int check_alike(self, int x, int out, int slot=*) except -1
@@ -179,5 +188,9 @@ cdef class Ops(Structure):
     pass
 
 
-cdef class Program(Ops):
+cdef class WaysBack(Ops):
+    pass
+
+
+cdef class Program(WaysBack):
     cdef object run_now(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch, int num_threads, tuple out)

@@ -14,8 +14,10 @@ from libcpp.vector cimport vector
 
 from cyrnn.engine.threads import get_num_threads
 
-from cyrnn.engine.contract cimport ActivateF32, ActivateF64, Prepared
-from cyrnn.engine.plan cimport Packed, Slot, activate_f32_of, activate_f64_of
+from cyrnn.engine.contract cimport ActivateF32, ActivateF64, DifferentiateF32, DifferentiateF64, Prepared
+from cyrnn.engine.plan cimport (
+    Packed, Slot, activate_f32_of, activate_f64_of, differentiate_f32_of, differentiate_f64_of,
+)
 from cyrnn.engine.program cimport (
     Axis, Builder, CCall, CProgram, CStorage, CTimeline, CView, Element, Kind, Merge, Norm, Outcome, Source, Target,
     execute, indices_below, least_parallel_work, work_of,
@@ -60,7 +62,10 @@ include "structure.pxi"
 include "ops.pxi"
 
 
-cdef class Program(Ops):
+include "gradients.pxi"
+
+
+cdef class Program(WaysBack):
     """Ops over numbered buffers, in the order in which they are added; structure only, it has no weights.
 
     A view is an int that names columns of a buffer, forward or reversed in time. A timeline is an axis of timesteps,
@@ -82,9 +87,8 @@ cdef class Program(Ops):
         cdef CStorage *storage = self.storage_of(view)
         axes = (seen.width,) if shape is None else tuple(shape)
         if seen.column or seen.width != storage.width or storage.input >= 0 or storage.output >= 0:
-            made = self.buffer(None if storage.timeline < 0 else storage.timeline, seen.width,
-                               ["number", "token", "mask"][<int> storage.kind])
-            self.copy(view, made)
+            made = self.buffer_like(view)
+            Builder(self.program[0]).copy(view, made)
             view = made
             storage, seen = self.storage_of(view), self.program.views[view]
         storage.output = <int> self.program.outputs.size()
@@ -125,8 +129,8 @@ cdef class Program(Ops):
 
         Parameters
         ----------
-        slots : tuple of Slot
-            Where the weights are. All of them are taken at once: those of one moment.
+        slots : tuple of Slot or Packed
+            Where the weights are. All of them are taken at once: those of one moment. Or the weights themselves.
         inputs : tuple of ndarray
             (batch, [timesteps,] ...) for each input: float32, float64, integers or bools of this machine's byte order,
             with any strides before the last axes. None for an absent optional one.
@@ -234,7 +238,7 @@ cdef tuple taken(tuple slots):
     cdef bint ready = True
     with cython.critical_section(Slot):
         for index in range(len(slots)):
-            packed = (<Slot> slots[index]).packed
+            packed = (<Slot> slots[index]).packed if type(slots[index]) is Slot else <Packed?> slots[index]
             Py_INCREF(packed)
             PyTuple_SET_ITEM(held, index, packed)
             ready = ready and packed is not None

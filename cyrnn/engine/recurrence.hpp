@@ -35,6 +35,8 @@ template <class T> struct Block {
     std::ptrdiff_t recurrent_dropout_row;
     T *outputs;                             // (rows, timesteps, units), or null
     std::ptrdiff_t outputs_row, outputs_time;
+    T *sums;                                // (rows, timesteps, gates * units): what a cell leaves in its sums; or null
+    std::ptrdiff_t sums_row, sums_time;
     T *last_output;                         // (rows, units); null in every block but the last, and where it is not wanted
     std::ptrdiff_t last_output_row;
     bool alone;                             // a call of one row
@@ -175,6 +177,7 @@ private:
             step.h = step.before = now, step.out = then;
             product.step(&weights, &step, at<T>(layout.workspace));
             std::swap(now, then);
+            for (std::ptrdiff_t i = 0; block.sums && i < rows.count; ++i) keep_sums(step, i, rows.first + i * rows.apart, t);
             if (block.outputs)
                 copy_rows(rows.count, now, record_row, block.outputs + rows.first * block.outputs_row + t * block.outputs_time,
                           rows.apart * block.outputs_row);
@@ -312,6 +315,7 @@ private:
             if (block.input_dropout) step.x = drop_inputs(t), step.x_stride = features, step.beside = nullptr;
             if (block.recurrent_dropout) step.h = drop_states();
             product.step(&weights, &step, at<T>(layout.workspace));
+            for (std::ptrdiff_t i = 0; block.sums && i < picked; ++i) keep_sums(step, i, live()[i], t);
             std::swap(layout.now, layout.then);
             if (!block.input_dropout) step.x += block.x_time;
             if (step.outputs) step.outputs += block.outputs_time;
@@ -321,8 +325,11 @@ private:
         return true;
     }
 
-    // x_t after dropout, (picked, features)
-    const T *drop_inputs(std::ptrdiff_t t) {
+    void keep_sums(const Step<T> &step, std::ptrdiff_t i, std::ptrdiff_t row, std::ptrdiff_t t) const {
+        copy(step.sums + i * step.sums_stride, weights.sums(), block.sums + row * block.sums_row + t * block.sums_time);
+    }
+
+    const T *drop_inputs(std::ptrdiff_t t) {  // x_t after dropout, (picked, features)
         T *const x = at<T>(layout.x);
         for (std::ptrdiff_t i = 0; i < picked; ++i)
             multiply(block.x + live()[i] * block.x_row + t * block.x_time,

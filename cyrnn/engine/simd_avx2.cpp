@@ -18,6 +18,8 @@ namespace cyrnn {
 namespace avx2 {
 #include "activations.hpp"
 #include "tiles.hpp"
+#include "tile_sums.hpp"
+#include "simd_engine.hpp"
 }
 
 extern const Simd simd_avx2;

@@ -9,6 +9,8 @@ namespace cyrnn {
 namespace generic {
 #include "activations.hpp"
 #include "tiles.hpp"
+#include "tile_sums.hpp"
+#include "simd_engine.hpp"
 }
 
 extern const Simd simd_generic;

@@ -15,6 +15,7 @@ cdef class Slot:
         """Keep what these values are, made ready, unless others have come meanwhile."""
         with cython.critical_section(Slot):
             if self.values is values:
+                ready.values = values
                 self.packed = ready
 
     def __reduce__(self):

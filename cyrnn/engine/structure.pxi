@@ -29,8 +29,9 @@ cdef class Structure:
         self.program.timelines.push_back(made)
         return <int> self.program.timelines.size() - 1
 
-    def slot(self):
-        """One more place for weights."""
+    def slot(self, str activation="linear", trainable=()):
+        """One more place for weights. Their activation, and which of them are trainable, are told to programs that can
+        be gone back through."""
         self.check_open()
         self.program.slots += 1
         return self.program.slots - 1
@@ -63,6 +64,33 @@ cdef class Structure:
             raise ValueError(f"width must not be negative, got {width}")
         return Builder(self.program[0]).storage(
             <Kind> <int> _KINDS[kind], -1 if timeline is None else self.checked_timeline(timeline), width)
+
+    def buffer_like(self, int view):
+        """A view of a new buffer of the same timeline, width and kind."""
+        self.check_views((view,))
+        cdef int timeline = self.timeline_of(view)
+        return self.buffer(None if timeline < 0 else timeline, self.width_of(view),
+                           ["number", "token", "mask"][<int> self.storage_of(view).kind])
+
+    def place_of(self, int view):
+        """Of a view: the number of its buffer, and in that the first column, the width, and whether it is reversed."""
+        self.check_view(view)
+        cdef CView seen = self.program.views[view]
+        return seen.storage, seen.column, seen.width, True if seen.reversed else False
+
+    def form_of(self, int view):
+        """Of a view's buffer: its kind, its timeline or None, its width, and which input it is, or None."""
+        self.check_view(view)
+        cdef CStorage *storage = self.storage_of(view)
+        return (["number", "token", "mask"][<int> storage.kind], None if storage.timeline < 0 else storage.timeline,
+                storage.width, None if storage.input < 0 else storage.input)
+
+    def whole(self, int view):
+        """A view of all columns of a view's buffer, forward in time."""
+        self.check_views((view,))
+        cdef CView made = self.program.views[view]
+        made.column, made.width, made.reversed = 0, self.storage_of(view).width, False
+        return Builder(self.program[0]).view(made)
 
     def reversed(self, int view):
         """The same, from the last timestep to the first."""
@@ -111,11 +139,15 @@ cdef class Structure:
     cdef int timeline_of(self, int view) noexcept:
         return self.storage_of(view).timeline
 
+    cdef int check_view(self, int view) except -1:
+        if not 0 <= view < <int> self.program.views.size():
+            raise ValueError(f"there is no view {view}")
+        return 0
+
     cdef int check_views(self, views, int slot=-1) except -1:
         self.check_open()
         for view in views:
-            if not 0 <= view < <int> self.program.views.size():
-                raise ValueError(f"there is no view {view}")
+            self.check_view(view)
         if slot != -1 and not 0 <= slot < self.program.slots:
             raise ValueError(f"there is no slot {slot}")
         return 0

@@ -249,6 +249,36 @@ class CallableLayer(Buildable):
     def reset_state(self) -> None:
         """Set carried states to zeros; nothing to do for a layer that carries none."""
 
+    # ------------------------------------------------------------ gradients
+
+    def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
+        """What a call returns, and a function that takes its gradients back: the vector-Jacobian product.
+
+        Parameters
+        ----------
+        x, initial_state, mask, training
+            As in a call of the layer.
+
+        Returns
+        -------
+        y : array, or a structure of arrays
+            What the call returns, bit for bit. Stateful layers carry their new states.
+        pullback : callable
+            ``g = pullback(dy, inputs=True)``, where dy has the structure and the shapes of y, and None for outputs
+            without a gradient. ``g.inputs`` is like x, or None with ``inputs=False``; ``g.initial_state`` a list of
+            arrays in flat order; ``g.weights`` a list in the order of `trainable_weights`.
+
+        Raises
+        ------
+        ValueError
+            As in a call; and where the layer has no gradients. A custom layer has some if it has a method `vjp` with
+            these arguments and results.
+        """
+        raise ValueError(
+            f"layer {self.name!r} has no gradients: a {type(self).__name__} must have a method "
+            "vjp(x, initial_state=None, mask=None, training=False), which returns y and a pullback"
+        )
+
     # ------------------------------------------------------------ losses
 
     @property

@@ -17,9 +17,9 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.layers.base.programs import merges
 from cyrnn.layers.base.programs.alone import CallProgram, program_of
-from cyrnn.layers.base.programs.interface import ENGINE, Target
+from cyrnn.layers.base.programs.interface import ENGINE
 from cyrnn.layers.base.programs.lowering import Lowering
-from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
+from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Value
 from cyrnn.layers.recurrent.rnn import RNN
 from cyrnn.layers.recurrent.sequence_layer import SequenceLayer
@@ -174,12 +174,13 @@ class Bidirectional(Predicts, SequenceLayer):
             vars(self)["_known_program"] = known
         return known
 
-    def made_program(self, target: Target, shape: Shape, made_at: int) -> CallProgram:
-        reason = why_not(self)
-        if reason is not None:
-            raise NotLoweredError(reason)
-        sizes = [size for layer in (self.forward_layer, self.backward_layer) for size in nest.flatten(layer.state_size)]
-        return program_of(self, shape, target, state_sizes=sizes, made_at=made_at)
+    @property
+    def flat_state_sizes(self) -> list[int]:
+        return self.forward_layer.flat_state_sizes + self.backward_layer.flat_state_sizes
+
+    def begun_with(self, x: Array, initial_state: Any, mask: Any) -> tuple[Sequence[Array | None], Any]:
+        (forward, keep), (backward, _) = self.checked_call(x, initial_state, mask)
+        return [*_each(self.forward_layer, forward), *_each(self.backward_layer, backward)], keep
 
     @quietly
     def _merged(self, forward: Array, backward: Array) -> tuple[Array, ...]:

@@ -14,9 +14,9 @@ from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, che
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.layers.base.programs.alone import CallProgram, program_of
-from cyrnn.layers.base.programs.interface import ENGINE, Target
+from cyrnn.layers.base.programs.interface import ENGINE
 from cyrnn.layers.base.programs.lowering import Lowering
-from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
+from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Value
 from cyrnn.layers.recurrent import cell_protocol
 from cyrnn.layers.recurrent.python_loop import run_cell
@@ -172,12 +172,13 @@ class RNN(Carried, Predicts, SequenceLayer):
             vars(self)["_known_program"] = known
         return known
 
-    def made_program(self, target: Target, shape: Shape, made_at: int) -> CallProgram:
-        sizes = nest.flatten(self.state_size)
-        reason = why_not(self)
-        if reason is not None:
-            raise NotLoweredError(reason)
-        return program_of(self, shape, target, state_sizes=sizes, made_at=made_at)
+    @property
+    def flat_state_sizes(self) -> list[int]:
+        return nest.flatten(self.state_size)
+
+    def begun_with(self, x: Array, initial_state: Any, mask: Any) -> tuple[Sequence[Array | None], Any]:
+        states, keep = self.checked_call(x, initial_state, mask)
+        return [None] * len(self.flat_state_sizes) if states is None else states, keep
 
     def _walked(self, x: Array, states: list[Array] | None, keep: Array | None, training: bool) -> Any:
         """What a call returns, timestep by timestep in Python."""

@@ -217,7 +217,10 @@ class SimpleRNNCell(EngineLayer):
         """Add the op that runs the cell over all timesteps of x; see `Lowering` and the engine's `Program`."""
         dropout: list[int | None] = [None, None]
         if training and (self.dropout or self.recurrent_dropout):
-            dropout = list(lowering.dropout(Factors(self, self.kernel.shape[0]), self.units))
+            views = lowering.dropout(Factors(self, self.kernel.shape[0]), self.units)
+            dropout = [
+                view if rate else None for view, rate in zip(views, (self.dropout, self.recurrent_dropout), strict=True)
+            ]
         lowering.program.recurrent(
             lowering.slot(self),
             x.view,

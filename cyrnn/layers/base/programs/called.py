@@ -9,13 +9,14 @@ from cyrnn.engine.program import structure_now
 from cyrnn.layers.base.arguments import Shape
 from cyrnn.layers.base.programs.alone import CallProgram, program_of
 from cyrnn.layers.base.programs.bindable import Bindable
+from cyrnn.layers.base.programs.differentiable import Differentiable
 from cyrnn.layers.base.programs.interface import current_target
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
 
 _KEPT = 16  # shapes of which is known that there are no programs for them
 
 
-class ProgramLayer(Bindable):
+class ProgramLayer(Differentiable, Bindable):
     """A layer that the engine has ops for: it has a method `lower`.
 
     A call takes the program of the layer as long as that is up to date, and its arguments are arrays of the engine's
@@ -80,7 +81,7 @@ class ProgramLayer(Bindable):
         reason = why_not(self)
         if reason is not None:
             raise NotLoweredError(reason)
-        return program_of(self, shape, target, made_at=made_at)
+        return program_of(self, shape, target, state_sizes=self.flat_state_sizes, made_at=made_at)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_program": None, "_known_program": None, "_no_programs": (0, frozenset())}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn.activations import engine_name
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs import arguments
@@ -71,7 +72,9 @@ class Lowering(Forms):
     def slot(self, layer: Layer) -> int:
         """The place of the layer's weights: one, however often it is called."""
         if layer not in self._slots:
-            self._slots[layer] = self.program.slot()
+            activation = engine_name(getattr(layer, "activation", None)) or "linear"
+            trainable = [spec.name for spec in layer.own_specs if layer.trainable and spec.trainable]
+            self._slots[layer] = self.program.slot(activation, trainable)
         return self._slots[layer]
 
     # ------------------------------------------------------------ what ops read

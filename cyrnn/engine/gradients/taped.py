@@ -1,0 +1,62 @@
+"""Programs that can be gone back through: beside its outputs such a program returns what its gradients are made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cyrnn.engine.gradients.noted import Noted, NoWayBackError
+from cyrnn.engine.gradients.way_back import WayBack
+from cyrnn.engine.gradients.weighted import Weighted
+from cyrnn.engine.program import Ops, Program
+
+_WITHOUT_GRADIENTS = {"nonzero", "merge_masks"}  # masks have none
+
+
+class Taped(Weighted):
+    """A program that also returns what its gradients are made of.
+
+    After `finish` the outputs that were asked for come first, and then those on the tape.
+
+    Parameters
+    ----------
+    dtype : "float32" or "float64", which it computes in
+    """
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(dtype)
+        self.tape: dict[int, int] = {}  # of a buffer the number of the output
+        self._ways: dict[tuple[Any, ...], WayBack] = {}
+
+    def finish(self) -> None:
+        whole = WayBack(self, frozenset(range(len(self.inputs))), (True,) * len(self.returned))
+        for storage, view in whole.kept.items():
+            self.tape[storage] = len(self.returned) + len(self.tape)
+            Program.output(self, self.whole(view))  # none of those that are returned
+        super().finish()
+
+    def way_back(self, wanted: frozenset[int], given: tuple[bool, ...]) -> "WayBack":
+        """The program of the gradients.
+
+        Parameters
+        ----------
+        wanted : frozenset of int
+            The numbers of the inputs whose gradients are asked for.
+        given : tuple of bool
+            For each output whether it has a gradient.
+        """
+        known = self._ways.get((wanted, given))
+        if known is None:
+            known = self._ways[wanted, given] = WayBack(self, wanted, given)
+        return known
+
+
+def _refused(name: str) -> Callable[..., Any]:
+    def op(self: Noted, *args: Any, **kwargs: Any) -> None:
+        raise NoWayBackError(f"there is no way back through {name} yet")
+
+    op.__name__ = name
+    return op
+
+
+for _name in {"reshaped", *vars(Ops)} - _WITHOUT_GRADIENTS:
+    if not _name.startswith("_") and getattr(Taped, _name) is getattr(Program, _name):
+        setattr(Taped, _name, _refused(_name))

@@ -1,0 +1,140 @@
+"""The ways back through the ops that have weights: see ops_gradient.hpp."""
+
+from collections.abc import Sequence
+
+from cyrnn.engine.gradients.noted import Note, Noted, View, Way
+from cyrnn.engine.plan import FROM_SUMS
+
+
+class Weighted(Noted):
+    """The part of a program with notes that adds recurrences and dense layers."""
+
+    def dense(self, slot: int, x: View, out: View, vectors: int = 1, *, sums: View | None = None) -> None:
+        sums = self._sums(slot, out)
+        super().dense(slot, x, out, vectors, sums=sums)
+
+        def back(way: Way) -> None:
+            d_z = way.gradient(out)
+            if d_z is None:
+                return
+            if self.facts[slot].activation != "linear":
+                d_y, d_z = d_z, way.program.buffer_like(d_z)
+                saved = way.value(out if sums is None else sums)
+                units = self.place_of(out)[2] // vectors
+                way.program.activation_gradient(saved, d_y, d_z, units, slot=way.slot(slot, "kernel"))
+            if way.reaches(x):
+                d_x = way.like(x)
+                way.program.dense(way.slot(slot, "kernel"), d_z, d_x, vectors)
+                way.add(x, d_x)
+            features, units = self.place_of(x)[2] // vectors, self.place_of(out)[2] // vectors
+            if way.trains(slot, "kernel"):
+                d_kernel = way.weight(slot, "kernel", (features, units))
+                way.program.kernel_gradient(
+                    way.slot(slot, "kernel"), way.value(x), d_z, d_kernel=d_kernel, vectors=vectors
+                )
+            if way.trains(slot, "bias"):
+                way.program.batch_sum(d_z, way.weight(slot, "bias", (units,)))
+
+        self.notes.append(Note((x,), (out,), slot, back))
+
+    def recurrent(
+        self,
+        slot: int,
+        x: View,
+        *,
+        outputs: View | None = None,
+        last_output: View | None = None,
+        mask: View | None = None,
+        initial: Sequence[View] = (),
+        final: Sequence[View] = (),
+        zero_output_for_mask: bool = False,
+        input_dropout: View | None = None,
+        recurrent_dropout: View | None = None,
+        sums: View | None = None,
+    ) -> None:
+        anywhere = next(view for view in (outputs, last_output, *final) if view is not None)
+        units, timeline = self.place_of(anywhere)[2], self.form_of(x)[1]
+        turned = self.place_of(x)[3]
+        states = outputs
+        if states is None:  # the way back reads them all
+            states = self.buffer(timeline, units)
+            states = self.reversed(states) if turned else states
+        sums = None
+        if self.facts[slot].activation in FROM_SUMS:
+            sums = self.buffer(timeline, units)
+            sums = self.reversed(sums) if turned else sums
+        super().recurrent(
+            slot,
+            x,
+            outputs=states,
+            last_output=last_output,
+            mask=mask,
+            initial=initial,
+            final=final,
+            zero_output_for_mask=zero_output_for_mask,
+            input_dropout=input_dropout,
+            recurrent_dropout=recurrent_dropout,
+            sums=sums,
+        )
+
+        def back(way: Way) -> None:
+            d_outputs = None if outputs is None else way.gradient(outputs)
+            d_last = None if last_output is None else way.gradient(last_output)
+            d_final = way.gradient(final[0]) if final else None
+            if d_outputs is None and d_last is None and d_final is None:
+                return
+            d_z = way.like(x, units)
+            begins = bool(initial) and way.reaches(initial[0])
+            d_initial = way.like(initial[0]) if begins else None
+            keep = None if mask is None else way.value(mask)
+            factors = None if recurrent_dropout is None else way.value(recurrent_dropout)
+            turn = way.program.reversed
+            way.program.recurrent_gradient(
+                way.slot(slot, "recurrent_kernel"),
+                turn(way.value(states if sums is None else sums)),
+                turn(d_z),
+                mask=None if keep is None else turn(keep),
+                recurrent_dropout=factors,
+                d_outputs=None if d_outputs is None else turn(d_outputs),
+                d_last_output=d_last,
+                d_final=d_final,
+                d_initial=d_initial,
+                zero_output_for_mask=zero_output_for_mask,
+            )
+            if d_initial is not None:
+                way.add(initial[0], d_initial)
+            of_inputs = None if input_dropout is None else way.value(input_dropout)
+            if way.reaches(x):
+                d_x = way.like(x)
+                way.program.dense(way.slot(slot, "kernel"), d_z, d_x)
+                if of_inputs is not None:
+                    d_x, before = way.like(x), d_x
+                    way.program.merge("multiply", [before, of_inputs], d_x)
+                way.add(x, d_x)
+            if way.trains(slot, "kernel") or way.trains(slot, "recurrent_kernel"):
+                features = self.place_of(x)[2]
+                kernels = [
+                    way.weight(slot, name, shape) if way.trains(slot, name) else None
+                    for name, shape in (("kernel", (features, units)), ("recurrent_kernel", (units, units)))
+                ]
+                way.program.kernel_gradient(
+                    way.slot(slot, "recurrent_kernel"),
+                    way.value(x),
+                    d_z,
+                    mask=keep,
+                    input_dropout=of_inputs,
+                    recurrent_dropout=factors,
+                    outputs=way.value(states),
+                    initial=way.value(initial[0]) if initial else None,
+                    d_kernel=kernels[0],
+                    d_recurrent_kernel=kernels[1],
+                )
+            if way.trains(slot, "bias"):
+                way.program.batch_sum(d_z, way.weight(slot, "bias", (units,)))
+
+        fills = tuple(view for view in (outputs, last_output, *final) if view is not None)
+        self.notes.append(Note((x, *initial), fills, slot, back))
+
+    def _sums(self, slot: int, out: View) -> View | None:
+        """A buffer for what an activation is applied to, where its derivative is made of that."""
+        return self.buffer_like(out) if self.facts[slot].activation in FROM_SUMS else None

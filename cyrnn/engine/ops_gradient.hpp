@@ -1,0 +1,292 @@
+// The ways back: the gradients of what the ops of ops_weighted.hpp compute. `d_y` is the gradient of a loss with respect to y.
+//
+//   forward                                     backward
+//   z_t = (x_t o D) . W + (h_{t-1} o R) . V + b     d_x_t += (d_z_t . W') o D,   d_W += (x_t o D)' . d_z_t,   d_b += d_z_t
+//   h_t = f(z_t)                                    d_z_t = d_h_t f'(z_t),       d_V += (h_{t-1} o R)' . d_z_t
+//                                                   d_h_{t-1} += (d_z_t . V') o R
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "op.hpp"
+
+namespace cyrnn {
+
+// d_z := d_y f'(saved); the slot has the activation.
+template <class T> class ActivationGradientOp final : public Op {
+public:
+    enum : int { saved, d_y, d_z };
+
+    ActivationGradientOp(std::ptrdiff_t width_, std::ptrdiff_t units_, Differentiate<T> differentiate_)
+        : width(width_), units(units_), differentiate(differentiate_) {}
+
+    bool run(const Work &work) const noexcept override {
+        const Place from = work.places[saved], given = work.places[d_y], to = work.places[d_z];
+        const Differentiate<T> function = differentiate ? differentiate : work.weights->weights<T>().differentiate;
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
+                T *const z = address<T>(to, row, t);
+                std::memcpy(z, address<T>(given, row, t), std::size_t(width) * sizeof(T));
+                function(address<T>(from, row, t), units, z, units, width / units, units);
+            }
+        return true;
+    }
+
+private:
+    const std::ptrdiff_t width, units;  // of a row's timestep; of what is activated at once
+    const Differentiate<T> differentiate;  // null: that of the weights
+};
+
+// From the last timestep of a recurrence to its first: all views are turned, so that the block's first timestep is the last.
+// The weights are V' (gates * units, units), with the derivative of the recurrence's activation.
+template <class T> class RecurrentGradientOp final : public Op {
+public:
+    enum : int { saved, mask, recurrent_dropout, d_outputs, d_last_output, d_final, d_z, d_initial };
+
+    explicit RecurrentGradientOp(bool zero_output_for_mask_) : zero_output_for_mask(zero_output_for_mask_) {}
+
+    bool recurrent() const override { return true; }
+    std::ptrdiff_t carried(const Prepared *p) const override { return 2 * p->weights<T>().units; }
+    double multiply_adds(const Prepared *p) const override { return double(p->weights<T>().units) * double(p->weights<T>().depth); }
+    bool fits(const Prepared *p) const override {
+        const Weights<T> &w = p->weights<T>();
+        return p->single == (sizeof(T) == sizeof(float)) && p->engine && w.depth == w.features && w.differentiate;
+    }
+    std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t) const override {
+        const Weights<T> &w = p->weights<T>();
+        const std::ptrdiff_t elements = rows * (w.features + w.units) + p->product<T>().workspace(&w, rows) + 32;
+        return elements * std::ptrdiff_t(sizeof(T)) + rows * std::ptrdiff_t(sizeof(std::ptrdiff_t));
+    }
+
+    bool run(const Work &work) const noexcept override {
+        const Weights<T> &w = work.weights->weights<T>();
+        const Place *const at = work.places;
+        const std::ptrdiff_t rows = work.rows, units = w.units, sums = w.features;
+        // d_h of the state, and d_o of an output that later timesteps repeat; and room for the next d_h.
+        T *d_h = static_cast<T *>(work.state->now), *d_next = static_cast<T *>(work.state->then), *const d_o = d_h + rows * units;
+        std::ptrdiff_t *const live = static_cast<std::ptrdiff_t *>(work.scratch);
+        T *const picked_z = reinterpret_cast<T *>(live + rows), *const picked_h = picked_z + rows * sums;
+        T *const workspace = picked_h + rows * units;
+        if (work.first) {
+            for (std::ptrdiff_t row = 0; row < rows; ++row) fill(at[d_final], row, units, d_h + row * units);
+            std::memset(d_o, 0, std::size_t(rows * units) * sizeof(T));
+        }
+        T *const home = d_h;
+        for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
+            if (work.stop.asked(work.stop.self)) return false;
+            std::ptrdiff_t count = 0;
+            for (std::ptrdiff_t row = 0; row < rows; ++row) {
+                const T *const given = at[d_outputs].data ? address<T>(at[d_outputs], row, t) : nullptr;
+                const T *const last = work.first && t == 0 && at[d_last_output].data ? address<T>(at[d_last_output], row, 0) : nullptr;
+                T *const z = address<T>(at[d_z], row, t), *const o = d_o + row * units;
+                if (at[mask].data && !*address<std::uint8_t>(at[mask], row, t)) {  // a masked step repeats the output before
+                    if (zero_output_for_mask)
+                        std::memset(o, 0, std::size_t(units) * sizeof(T));
+                    else
+                        add(given, last, units, o);
+                    std::memset(z, 0, std::size_t(sums) * sizeof(T));
+                    continue;
+                }
+                std::memcpy(z, d_h + row * units, std::size_t(units) * sizeof(T));
+                add(given, last, units, z);
+                if (at[mask].data) {
+                    add(o, nullptr, units, z);
+                    std::memset(o, 0, std::size_t(units) * sizeof(T));
+                }
+                live[count++] = row;
+            }
+            if (count == 0) continue;
+            const bool all = count == rows && !at[recurrent_dropout].data;
+            if (count == rows)
+                w.differentiate(address<T>(at[saved], 0, t), at[saved].row, address<T>(at[d_z], 0, t), at[d_z].row, rows, units);
+            else
+                for (std::ptrdiff_t i = 0; i < count; ++i)
+                    w.differentiate(address<T>(at[saved], live[i], t), units, address<T>(at[d_z], live[i], t), units, 1, units);
+            if (work.last && t == work.timesteps - 1 && !at[d_initial].data) break;  // nobody asks for the gradient before
+            if (all) {
+                multiply(work, rows, address<T>(at[d_z], 0, t), at[d_z].row, d_next, workspace);
+                std::swap(d_h, d_next);
+                continue;
+            }
+            for (std::ptrdiff_t i = 0; i < count; ++i)
+                std::memcpy(picked_z + i * sums, address<T>(at[d_z], live[i], t), std::size_t(sums) * sizeof(T));
+            multiply(work, count, picked_z, sums, picked_h, workspace);
+            for (std::ptrdiff_t i = 0; i < count; ++i) {
+                const T *const from = picked_h + i * units;
+                const T *const factors = at[recurrent_dropout].data ? address<T>(at[recurrent_dropout], live[i], 0) : nullptr;
+                T *const to = d_h + live[i] * units;
+                for (std::ptrdiff_t j = 0; j < units; ++j) to[j] = factors ? from[j] * factors[j] : from[j];
+            }
+        }
+        if (d_h != home) std::memcpy(home, d_h, std::size_t(rows * units) * sizeof(T));
+        if (work.last && at[d_initial].data)
+            for (std::ptrdiff_t row = 0; row < rows; ++row)
+                std::memcpy(address<T>(at[d_initial], row, 0), home + row * units, std::size_t(units) * sizeof(T));
+        return true;
+    }
+
+private:
+    static void fill(const Place &from, std::ptrdiff_t row, std::ptrdiff_t count, T *to) {
+        if (from.data)
+            std::memcpy(to, address<T>(from, row, 0), std::size_t(count) * sizeof(T));
+        else
+            std::memset(to, 0, std::size_t(count) * sizeof(T));
+    }
+
+    static void add(const T *a, const T *b, std::ptrdiff_t count, T *to) {
+        if (a)
+            for (std::ptrdiff_t j = 0; j < count; ++j) to[j] += a[j];
+        if (b)
+            for (std::ptrdiff_t j = 0; j < count; ++j) to[j] += b[j];
+    }
+
+    // d_h := d_z . V'
+    static void multiply(const Work &work, std::ptrdiff_t rows, const T *z, std::ptrdiff_t z_stride, T *h, T *workspace) {
+        const Weights<T> &w = work.weights->weights<T>();
+        Step<T> step;
+        step.rows = rows, step.x = step.h = z, step.x_stride = step.h_stride = z_stride;
+        step.out = h, step.out_stride = w.units;
+        work.weights->product<T>().step(&w, &step, workspace);
+    }
+
+    const bool zero_output_for_mask;
+};
+
+// d_W := sum of (x_t o D)' . d_z_t over rows and timesteps, and d_V := that of (h_{t-1} o R)' . d_z_t, where h_{t-1} is the output
+// of the last timestep that was not masked. What is masked is not read: it may be NaN. Of a dense layer there is d_W alone.
+template <class T> class KernelGradientOp final : public Op {
+public:
+    enum : int { x, d_z, mask, input_dropout, recurrent_dropout, outputs, initial, d_kernel, d_recurrent_kernel };
+
+    KernelGradientOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t sums_, std::ptrdiff_t vectors_)
+        : features(features_), units(units_), sums(sums_), vectors(vectors_) {}
+
+    bool over_batch() const override { return true; }
+    std::ptrdiff_t parts(const Prepared *p) const override { return parts_of(features, height(p)) + parts_of(units, height(p)); }
+    double multiply_adds(const Prepared *) const override { return double(vectors) * double(features + units) * double(sums); }
+    bool fits(const Prepared *p) const override { return p->single == (sizeof(T) == sizeof(float)) && p->engine; }
+    std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t, std::ptrdiff_t) const override {
+        const std::ptrdiff_t space = p->product<T>().accumulate_workspace(block, height(p), sums);
+        return (block * (height(p) + sums) + space) * std::ptrdiff_t(sizeof(T));
+    }
+
+    bool run(const Work &work) const noexcept override {
+        const std::ptrdiff_t each = height(work.weights), of_inputs = parts_of(features, each);
+        const bool states = work.part >= of_inputs;
+        const std::ptrdiff_t first = (states ? work.part - of_inputs : work.part) * each;
+        const std::ptrdiff_t count = std::min(each, (states ? units : features) - first);
+        const Place to = work.places[states ? d_recurrent_kernel : d_kernel];
+        if (!to.data) return true;
+        T *const gradient = address<T>(to) + first * sums;
+        std::memset(gradient, 0, std::size_t(count * sums) * sizeof(T));
+        return Sum{*this, work, states, first, count, gradient}.run();
+    }
+
+private:
+    static constexpr std::ptrdiff_t block = 256;  // rows and timesteps of a chain of multiply-adds
+
+    static std::ptrdiff_t height(const Prepared *p) { return p->product<T>().accumulate_height; }
+    static std::ptrdiff_t parts_of(std::ptrdiff_t count, std::ptrdiff_t each) { return (count + each - 1) / each; }
+
+    struct Sum {  // for some rows of a kernel
+        const KernelGradientOp &op;
+        const Work &work;
+        const bool states;
+        const std::ptrdiff_t first, count;
+        T *const gradient;
+        T *const a = static_cast<T *>(work.scratch);                   // (block, count)
+        T *const b = a + block * height(work.weights);                 // (block, sums), where d_z is not evenly apart
+        T *const workspace = b + block * op.sums;
+
+        bool run() {
+            const Place from = work.places[x], z = work.places[d_z], keep = work.places[mask];
+            const std::ptrdiff_t each_z = op.sums, rows = work.rows, timesteps = work.timesteps;
+            const bool evenly = !keep.data && op.vectors == 1 && (rows == 1 || timesteps == 1 || z.row == timesteps * z.time);
+            const std::ptrdiff_t apart = timesteps > 1 ? z.time : z.row;
+            const T *begin = nullptr;
+            std::ptrdiff_t filled = 0;
+            for (std::ptrdiff_t row = 0; row < rows; ++row) {
+                const T *before = states && work.places[initial].data ? address<T>(work.places[initial], row, 0) : nullptr;
+                const int which = states ? recurrent_dropout : input_dropout;
+                const T *const factors = work.places[which].data ? address<T>(work.places[which], row, 0) + first : nullptr;
+                for (std::ptrdiff_t t = 0; t < timesteps; ++t) {
+                    if (keep.data && !*address<std::uint8_t>(keep, row, t)) continue;
+                    for (std::ptrdiff_t v = 0; v < op.vectors; ++v) {
+                        const T *const given = states ? before : address<T>(from, row, t) + v * op.features;
+                        put(given ? given + first : nullptr, factors, a + filled * count);
+                        const T *const at = address<T>(z, row, t) + v * each_z;
+                        if (filled == 0) begin = at;
+                        if (!evenly) std::memcpy(b + filled * each_z, at, std::size_t(each_z) * sizeof(T));
+                        if (++filled == block) {
+                            flush(filled, evenly ? begin : b, evenly ? apart : each_z);
+                            filled = 0;
+                            if (work.stop.asked(work.stop.self)) return false;
+                        }
+                    }
+                    if (states) before = address<T>(work.places[outputs], row, t);
+                }
+            }
+            if (filled > 0) flush(filled, evenly ? begin : b, evenly ? apart : each_z);
+            return true;
+        }
+
+        void put(const T *from, const T *factors, T *to) const {
+            if (!from)
+                std::memset(to, 0, std::size_t(count) * sizeof(T));
+            else if (factors)
+                for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[i] * factors[i];
+            else
+                std::memcpy(to, from, std::size_t(count) * sizeof(T));
+        }
+
+        void flush(std::ptrdiff_t filled, const T *z, std::ptrdiff_t z_stride) const {
+            work.weights->product<T>().accumulate(filled, count, op.sums, a, z, z_stride, gradient, op.sums, workspace);
+        }
+    };
+
+    const std::ptrdiff_t features, units, sums;  // units: 0 without a recurrent kernel
+    const std::ptrdiff_t vectors;                // of a row's timestep
+};
+
+// out := the sum over rows and timesteps, and over what lies before the last axis
+template <class T> class BatchSumOp final : public Op {
+public:
+    enum : int { x, out };
+
+    BatchSumOp(std::ptrdiff_t width_, std::ptrdiff_t units_) : width(width_), units(units_) {}
+
+    bool over_batch() const override { return true; }
+    double multiply_adds(const Prepared *) const override { return double(width); }
+    std::ptrdiff_t scratch_bytes(const Prepared *, std::ptrdiff_t, std::ptrdiff_t) const override {
+        return units * std::ptrdiff_t(sizeof(T));
+    }
+
+    bool run(const Work &work) const noexcept override {
+        constexpr std::ptrdiff_t block = 64;  // terms of a sum, of which then the sum is taken: so few that little is rounded away
+        T *const total = address<T>(work.places[out]), *const sum = static_cast<T *>(work.scratch);
+        std::fill_n(total, units, T(0));
+        std::fill_n(sum, units, T(0));
+        std::ptrdiff_t filled = 0;
+        const auto flush = [&] {
+            for (std::ptrdiff_t i = 0; i < units; ++i) total[i] += sum[i], sum[i] = 0;
+            filled = 0;
+        };
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
+                for (std::ptrdiff_t v = 0; v < width; v += units) {
+                    const T *const from = address<T>(work.places[x], row, t) + v;
+                    for (std::ptrdiff_t i = 0; i < units; ++i) sum[i] += from[i];
+                    if (++filled == block) flush();
+                }
+        flush();
+        return true;
+    }
+
+private:
+    const std::ptrdiff_t width, units;
+};
+
+}  // namespace cyrnn

@@ -1,0 +1,74 @@
+// Sums of products over rows and timesteps, which the gradients of weights are.
+//
+// Included inside a namespace per instruction set, after tiles.hpp.
+
+template <class T> struct TileSums {
+    static constexpr std::ptrdiff_t lanes = Tiles<T>::lanes, columns = Tiles<T>::columns, narrowest = Tiles<T>::narrowest;
+    static constexpr int few = 4;  // rows of a tile of one vector
+
+    // c := c + a' . b for `rows` columns of a and a panel of b. An element is one chain of multiply-adds, added to c.
+    template <int rows, int vectors, std::ptrdiff_t width> struct Outer {
+        using W = typename Tiles<T>::template Vector<width>;
+        using V = typename W::V;
+
+        CYRNN_INLINE void run(std::ptrdiff_t count, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride, T *c,
+                              std::ptrdiff_t c_stride) {
+            V sums[rows][vectors] = {};
+            for (std::ptrdiff_t k = 0; k < count; ++k, a += a_stride, b += b_stride) {
+                V line[vectors];
+                for (int j = 0; j < vectors; ++j) line[j] = W::load(b + j * width);
+                for (int i = 0; i < rows; ++i)
+                    for (int j = 0; j < vectors; ++j) sums[i][j] += line[j] * a[i];
+            }
+            for (int i = 0; i < rows; ++i)
+                for (int j = 0; j < vectors; ++j) {
+                    T *const at = c + i * c_stride + j * width;
+                    W::store(at, W::load(at) + sums[i][j]);
+                }
+        }
+    };
+
+    struct Sum {
+        std::ptrdiff_t count, height;
+        const T *a, *b;
+        std::ptrdiff_t b_stride;
+        T *c;
+        std::ptrdiff_t c_stride;
+    };
+
+    // All rows of c, in tiles of `rows`, and what is left in tiles of half as many: few sizes, since each takes code.
+    template <int rows, int vectors, std::ptrdiff_t width> static void panel(const Sum &s, std::ptrdiff_t first = 0) {
+        for (; first + rows <= s.height; first += rows)
+            Outer<rows, vectors, width>::run(s.count, s.a + first, s.height, s.b, s.b_stride, s.c + first * s.c_stride, s.c_stride);
+        if constexpr (rows > 1)
+            if (first < s.height) panel<rows / 2, vectors, width>(s, first);
+    }
+
+    // The columns that fill no vector, side by side with zeros after them.
+    template <std::ptrdiff_t width> static void narrow_panel(const Sum &s, std::ptrdiff_t rest, T *workspace) {
+        if constexpr (width > narrowest)
+            if (rest <= width / 2) return narrow_panel<width / 2>(s, rest, workspace);
+        T *const b = workspace, *const c = workspace + s.count * width;
+        const auto spread = [&](std::ptrdiff_t rows, const T *from, std::ptrdiff_t stride, T *to) {
+            for (std::ptrdiff_t i = 0; i < rows; ++i)
+                for (std::ptrdiff_t j = 0; j < width; ++j) to[i * width + j] = j < rest ? from[i * stride + j] : 0;
+        };
+        spread(s.count, s.b, s.b_stride, b);
+        spread(s.height, s.c, s.c_stride, c);
+        panel<few, 1, width>({s.count, s.height, s.a, b, width, c, width});
+        for (std::ptrdiff_t i = 0; i < s.height; ++i)
+            for (std::ptrdiff_t j = 0; j < rest; ++j) s.c[i * s.c_stride + j] = c[i * width + j];
+    }
+
+    static std::ptrdiff_t accumulate_workspace(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t) {
+        return (count + height) * lanes;
+    }
+
+    static void accumulate(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width, const T *a, const T *b,
+                           std::ptrdiff_t b_stride, T *c, std::ptrdiff_t c_stride, T *workspace) {
+        Sum s{count, height, a, b, b_stride, c, c_stride};
+        for (; width >= columns; width -= columns, s.b += columns, s.c += columns) panel<CYRNN_TILE_ROWS, 2, lanes>(s);
+        if (width >= lanes) panel<few, 1, lanes>(s), width -= lanes, s.b += lanes, s.c += lanes;
+        if (width > 0) narrow_panel<lanes>(s, width, workspace);
+    }
+};

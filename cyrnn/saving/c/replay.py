@@ -87,7 +87,7 @@ class Replay:
     def timeline(self, *args: Any, **kwargs: Any) -> None:
         pass
 
-    def slot(self) -> None:
+    def slot(self, *facts: Any) -> None:
         pass
 
     def take_exactly(self, view: int) -> None:

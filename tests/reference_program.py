@@ -67,7 +67,8 @@ class Program(Ops):
         self._timelines: list[Timeline] = []
         self._storages: list[Storage] = []
         self._views: list[View] = []
-        self._inputs: list[tuple[int, bool]] = []  # the storage of each, and whether it is optional
+        # Of each the storage, whether it is optional, and the axes after batch and time.
+        self._inputs: list[tuple[int, bool, tuple[int, ...]]] = []
         self._exact: set[int] = set()  # storages of inputs that must come in the dtype of the program
         self._reshaped: list[tuple[View, View]] = []  # of each row as many elements
         self._outputs: list[tuple[View, tuple[int, ...]]] = []
@@ -97,13 +98,24 @@ class Program(Ops):
         self.slots += 1
         return self.slots - 1
 
-    def input(self, kind: str, timeline: int | None, width: int, *, optional: bool = False) -> int:
+    def input(
+        self,
+        kind: str,
+        timeline: int | None,
+        width: int,
+        *,
+        optional: bool = False,
+        shape: Sequence[int] | None = None,
+    ) -> int:
         view = self._storage(kind, timeline, width, filled=True)
-        self._inputs.append((self._views[view].storage, optional))
+        if shape is None:
+            shape = () if kind != "number" and width == 1 else (width,)
+        assert np.prod(shape, dtype=int) == width
+        self._inputs.append((self._views[view].storage, optional, tuple(shape)))
         return view
 
     def take_exactly(self, view: int) -> None:
-        assert any(storage == self._views[view].storage for storage, _ in self._inputs)
+        assert any(storage == self._views[view].storage for storage, _, _ in self._inputs)
         self._exact.add(self._views[view].storage)
 
     def buffer(self, timeline: int | None, width: int, kind: str = "number") -> int:
@@ -342,7 +354,7 @@ class Program(Ops):
             dtype = {"number": np.float64, "token": np.int64, "mask": np.bool_}[storage.kind]
             timesteps = () if storage.timeline is None else (lengths[storage.timeline],)
             arrays.append(np.full((batch, *timesteps, storage.width), fill, dtype))
-        for (storage, _), given in zip(self._inputs, inputs, strict=True):
+        for (storage, _, _), given in zip(self._inputs, inputs, strict=True):
             arrays[storage] = None if given is None else self._converted(given, arrays[storage])
         for slot, view in self._tables:
             tokens, rows = view.of(arrays, lengths), len(slots[slot]["embeddings"])
@@ -364,14 +376,14 @@ class Program(Ops):
     def _sizes(self, inputs: Sequence[Any]) -> tuple[int, list[int]] | None:
         """The batch, and the length of each timeline; None where inputs do not fit."""
         batch, found = None, dict[int, int]()
-        for (index, optional), given in zip(self._inputs, inputs, strict=True):
+        for (index, optional, shape), given in zip(self._inputs, inputs, strict=True):
             storage = self._storages[index]
             if given is None:
                 if not optional:
                     return None
                 continue
             axes = 1 if storage.timeline is None else 2
-            if given.ndim < axes or np.prod(given.shape[axes:], dtype=int) != storage.width:
+            if given.ndim < axes or given.shape[axes:] != shape:
                 return None
             if index in self._exact and given.dtype != self.dtype:
                 return None

@@ -598,7 +598,8 @@ def test_a_long_product():
     """Of vectors longer than the parts that are added up side by side."""
     for dtype in DTYPES:
         program, rng = Program(dtype), np.random.default_rng(0)
-        x, y, out = program.input("number", None, 3 * 21), program.input("number", None, 21), program.buffer(None, 3)
+        x, y = program.input("number", None, 3 * 21, shape=(3, 21)), program.input("number", None, 21)
+        out = program.buffer(None, 3)
         program.dot(x, y, out, 21)
         program.output(out)
         program.finish()

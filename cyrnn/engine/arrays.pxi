@@ -3,6 +3,7 @@
 cdef bint take(Program self, int index, object array, Source *source, ptrdiff_t *lengths, ptrdiff_t *batch) except -1:
     """Whether an array is plain, and fits an input; then `source` is where it lies."""
     cdef CStorage *storage = &self.program.storages[self.program.inputs[index]]
+    cdef const vector[ptrdiff_t] *axes = &self.axes[index]
     source.data = NULL
     if array is None:
         return self.optional[index]
@@ -13,7 +14,7 @@ cdef bint take(Program self, int index, object array, Source *source, ptrdiff_t 
     cdef numpy.npy_intp *shape = numpy.PyArray_DIMS(a)
     cdef numpy.npy_intp *strides = numpy.PyArray_STRIDES(a)
     cdef ptrdiff_t width = 1, item = numpy.PyArray_ITEMSIZE(a), step = item
-    if ndim < before or not element_of(a, &source.element) or not PyArray_ISNOTSWAPPED(a):
+    if ndim != before + <int> axes.size() or not element_of(a, &source.element) or not PyArray_ISNOTSWAPPED(a):
         return False
     if batch[0] < 0:
         batch[0] = shape[0]
@@ -25,6 +26,8 @@ cdef bint take(Program self, int index, object array, Source *source, ptrdiff_t 
         if lengths[storage.timeline] != shape[1]:
             return False
     for axis in range(ndim - 1, before - 1, -1):  # the last axes must be like one
+        if shape[axis] != axes[0][axis - before]:
+            return False
         if shape[axis] == 1:
             continue
         if width == 1:
@@ -32,8 +35,6 @@ cdef bint take(Program self, int index, object array, Source *source, ptrdiff_t 
         elif strides[axis] != step * width:
             return False
         width *= shape[axis]
-    if width != storage.width:
-        return False
     source.data = <const char *> numpy.PyArray_DATA(a)
     source.row = strides[0]
     source.time = strides[1] if before == 2 else 0

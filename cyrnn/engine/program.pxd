@@ -166,6 +166,7 @@ cdef class Structure:
     cdef readonly object dtype         # numpy.dtype: float32 or float64
     cdef bint single, finished
     cdef list shapes                   # of each output: its axes after batch and time
+    cdef vector[vector[ptrdiff_t]] axes  # of each input: its axes after batch and time
     cdef vector[bint] optional         # of each input: whether it may be absent
     cdef vector[bint] exact            # of each input: whether only arrays of the program's dtype are taken
     cdef vector[bint] turned           # of each output: whether it is filled from its last timestep on

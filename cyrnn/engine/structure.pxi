@@ -36,16 +36,27 @@ cdef class Structure:
         self.program.slots += 1
         return self.program.slots - 1
 
-    def input(self, str kind, timeline, ptrdiff_t width, *, bint optional=False):
+    def input(self, str kind, timeline, ptrdiff_t width, *, bint optional=False, shape=None):
         """A view of the next input: of "number", "token" (integers) or "mask" (bools).
+
+        A call brings an array (batch, [timesteps,] *shape), whose last axes are the width. Default: (width,) for
+        numbers, and for tokens and masks () if that is 1.
 
         Where a call leaves out an `optional` one, a mask is true everywhere, and numbers and tokens are zeros. But
         dropout factors are ones.
         """
+        cdef vector[ptrdiff_t] axes
+        if shape is None:
+            shape = () if kind != "number" and width == 1 else (width,)
+        if prod(shape) != width:
+            raise ValueError(f"shape must have {width} elements, got {shape}")
+        for length in shape:
+            axes.push_back(length)
         cdef int view = self.buffer(timeline, width, kind)
         cdef CStorage *storage = self.storage_of(view)
         storage.input = <int> self.program.inputs.size()
         self.program.inputs.push_back(self.program.views[view].storage)
+        self.axes.push_back(axes)
         self.optional.push_back(optional)
         self.exact.push_back(False)
         return view

@@ -61,8 +61,16 @@ class Noted(Program):
         self.facts.append(SlotFacts(activation, tuple(trainable)))
         return super().slot()
 
-    def input(self, kind: str, timeline: int | None, width: int, *, optional: bool = False) -> View:
-        view = super().input(kind, timeline, width, optional=optional)
+    def input(
+        self,
+        kind: str,
+        timeline: int | None,
+        width: int,
+        *,
+        optional: bool = False,
+        shape: Sequence[int] | None = None,
+    ) -> View:
+        view = super().input(kind, timeline, width, optional=optional, shape=shape)
         self.inputs.append(view)
         return view
 

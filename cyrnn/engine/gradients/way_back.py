@@ -61,16 +61,19 @@ class WayBack:
 
     def _take(self, given: tuple[bool, ...]) -> None:
         """Make inputs of the gradients of the outputs. They come before all others, as these are known later."""
-        for number, (has, (view, _)) in enumerate(zip(given, self.taped.returned, strict=True)):
+        for number, (has, (view, shape)) in enumerate(zip(given, self.taped.returned, strict=True)):
             if has:
                 d_y = self._input(
-                    ("gradient", number), "number", self.taped.form_of(view)[1], self.taped.place_of(view)[2]
+                    ("gradient", number), "number", self.taped.form_of(view)[1], self.taped.place_of(view)[2], shape
                 )
                 self.add(view, d_y)
 
-    def _input(self, what: tuple[str, int], kind: str, timeline: int | None, width: int) -> View:
+    def _input(
+        self, what: tuple[str, int], kind: str, timeline: int | None, width: int, shape: tuple[int, ...] | None = None
+    ) -> View:
         self.inputs.append(what)
-        return self.program.input(kind, self._timeline(timeline), width, optional=True)
+        shape = (width,) if shape is None else shape
+        return self.program.input(kind, self._timeline(timeline), width, optional=True, shape=shape)
 
     def _return(self, wanted: frozenset[int]) -> None:
         for number in sorted(wanted):

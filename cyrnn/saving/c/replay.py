@@ -96,7 +96,7 @@ class Replay:
     def finish(self) -> None:
         pass
 
-    def input(self, kind: str, timeline: int | None, width: int, *, optional: bool = False) -> None:
+    def input(self, kind: str, timeline: int | None, width: int, *, optional: bool = False, shape: Any = None) -> None:
         timed = timeline is not None
         always = kind == "mask" and optional and timed and width == 1  # a step has no such input
         self.inputs.append(self._new(Buffer(kind, width, timed, always)))

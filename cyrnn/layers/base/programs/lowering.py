@@ -183,7 +183,8 @@ class Lowering(Forms):
             width = width_of(shape, timed)
             timeline = self._timeline(outside.place) if timed else None
             optional = outside.optional or kind == MASK
-            view = self.program.input(kind, timeline, width, optional=optional)
+            axes: Any = shape[2 if timed else 1 :]  # whose lengths are known; see `width_of`
+            view = self.program.input(kind, timeline, width, optional=optional, shape=axes)
             self._arguments.append(argument)
             self._inputs[key] = Value(shape, view, timeline, kind, (outside.place,) if kind == NUMBER else ())
         return self._inputs[key]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cyrnn.engine.plan import Plan, Slot, Table, replace
-from cyrnn.engine.program import INPUT, MASK, STATE, Bound, Program, structure_changed, structure_now
+from cyrnn.engine.program import INPUT, MASK, MOST_AXES, STATE, Bound, Program, structure_changed, structure_now
 
 FEATURES, UNITS = 5, 7
 ENGINES = ["simd", "blas"]
@@ -450,3 +450,17 @@ def test_a_finished_program_does_not_change():
     for change in (program.timeline, program.slot, program.finish, lambda: program.buffer(None, 1)):
         with pytest.raises(ValueError, match="finished"):
             change()
+
+
+def test_an_output_has_as_many_axes_as_the_engine_makes():
+    for timed in (False, True):
+        program = Program("float32")
+        timeline = program.timeline() if timed else None
+        x = program.input("number", timeline, 1)
+        most = MOST_AXES - (2 if timed else 1)
+        with pytest.raises(ValueError, match=f"at most {MOST_AXES} axes"):
+            program.output(x, (1,) * (most + 1))
+        program.output(x, (1,) * most)
+        program.finish()
+        array = np.ones((2, 3, 1) if timed else (2, 1), np.float32)
+        assert program.run((), (array,)).shape == (*array.shape[:-1], *(1,) * most)

@@ -845,3 +845,15 @@ def test_operations_that_are_no_ops(name):
     model = cyrnn.Model(x, layers.Dense(2)(NO_OPERATIONS[name](layers.Rescaling(1.0)(x))))
     assert divided(model, None).cuts
     assert_programs_compute(with_weights(model), numbers(SEQUENCE))
+
+
+@pytest.mark.parametrize("axes", [31, 32, 33, 60])
+def test_arrays_of_more_axes_than_programs_have_are_computed_by_python(axes):
+    model = cyrnn.Sequential([cyrnn.Input((4,)), layers.Dense(4), layers.Reshape((*[1] * (axes - 2), 4))])
+    x = RNG.standard_normal((2, 4)).astype("f4")
+    expected = model.layers[0](x)
+    for _ in range(3):
+        found = model(x)
+        assert found.ndim == axes
+        np.testing.assert_array_equal(found.reshape(2, 4), expected)
+    assert (divided(model, None).cuts == []) == (axes <= 32)

@@ -345,3 +345,35 @@ def test_c_gets_models_by_capsule(rng):
     assert C["forward_tokens_f32"](made, 30, tokens.ctypes.data, outputs.ctypes.data) == 0
     np.testing.assert_array_equal(outputs, expected)
     assert C["runner_destroy"](made) == 0
+
+
+def with_inputs_and_outputs(rng, inputs, outputs):
+    """A model of so many inputs, of which all but one are the same for all timesteps, and so many outputs."""
+    x, rows = Input((None, 3)), [Input((2,)) for _ in range(inputs - 1)]
+    last = layers.Concatenate()([layers.SimpleRNN(4)(x), *rows]) if rows else layers.SimpleRNN(4)(x)
+    return filled(Model([x, *rows], [layers.Dense(2)(last) for _ in range(outputs)]), rng)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(64, 1), (1, 64), (64, 64)])
+def test_steps_of_many_inputs_and_outputs(inputs, outputs, rng):
+    model = with_inputs_and_outputs(rng, inputs, outputs)
+    stepper, x = model.stepper(2), rng.standard_normal((2, 5, 3)).astype("f")
+    rows = [rng.standard_normal((2, 2)).astype("f") for _ in range(inputs - 1)]
+    for t in range(5):
+        step = stepper.step([x[:, t], *rows] if rows else x[:, t])
+    np.testing.assert_array_equal(step, model([x, *rows] if rows else x))
+    memory = np.zeros((outputs, 2, 2), "f")  # which inputs share: they are copied
+    given = [x[:, 0].copy(), *[memory[0]] * len(rows)]
+    memory[0] = 1
+    expected = stepper.reset() or stepper.step([given[0], *[np.ones((2, 2), "f")] * len(rows)] if rows else given[0])
+    stepper.reset()
+    stepper.step(given if rows else given[0], out=list(memory) if outputs > 1 else memory[0])
+    np.testing.assert_array_equal(memory, expected if outputs > 1 else [expected])
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(65, 1), (1, 65), (70, 70)])
+def test_models_of_too_many_inputs_or_outputs_have_no_stepper(inputs, outputs, rng):
+    model = with_inputs_and_outputs(rng, inputs, outputs)
+    for use in (model.stepper, lambda: model.__cyrnn_model__):
+        with pytest.raises(ValueError, match=r"cannot be stepped: it has more than 64 inputs or outputs"):
+            use()

@@ -176,7 +176,7 @@ Status step(cyrnn_runner *runner, const void *const *inputs, void *const *output
     const Taken taken(*runner);
     if (!taken.was_free) return CYRNN_BUSY;
     if (!arrays.tokens_fit()) return CYRNN_WRONG_TOKEN;
-    const void *copied[64];
+    const void *copied[most_ports];
     if (arrays.outputs_share_inputs()) arrays.inputs = Run(*runner).copy(inputs, copied);
     Run(*runner).step(arrays.inputs, outputs, arrays.wanted());
     return CYRNN_OK;

@@ -8,6 +8,10 @@ from libcpp.vector cimport vector
 from cyrnn.engine.contract cimport ActivateF32, ActivateF64, DifferentiateF32, DifferentiateF64, Prepared
 
 
+cdef enum:
+    most_axes = 32  # of an array that the engine makes, or takes in a step
+
+
 cdef extern from "program.hpp" namespace "cyrnn" nogil:
     enum class Kind(uint8_t):
         number

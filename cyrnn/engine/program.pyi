@@ -7,7 +7,7 @@ from typing_extensions import disjoint_base
 
 from cyrnn.engine.plan import Packed, Slot
 
-MOST: int
+MOST_AXES: int
 INPUT: int
 MASK: int
 STATE: int

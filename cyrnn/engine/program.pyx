@@ -20,7 +20,7 @@ from cyrnn.engine.plan cimport (
 )
 from cyrnn.engine.program cimport (
     Axis, Builder, CCall, CProgram, CStorage, CTimeline, CView, Element, Kind, Merge, Norm, Outcome, Source, Target,
-    execute, indices_below, least_parallel_work, work_of,
+    execute, indices_below, least_parallel_work, most_axes, work_of,
 )
 
 numpy.import_array()
@@ -42,12 +42,11 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISWRITEABLE(numpy.ndarray array)
 
 cdef enum:
-    most = 1024      # inputs, outputs, slots or timelines of a program
-    most_axes = 32   # of an array
+    most = 1024  # inputs, outputs, slots or timelines of a program
 
 cdef ptrdiff_t most_timesteps = 1 << 40  # by which timelines may differ
 
-MOST = most
+MOST_AXES = most_axes
 
 # From so many multiply-adds on a call takes microseconds. Other Python threads may run meanwhile.
 cdef double long_call = 1e5
@@ -86,6 +85,8 @@ cdef class Program(WaysBack):
         cdef CView seen = self.program.views[view]
         cdef CStorage *storage = self.storage_of(view)
         axes = (seen.width,) if shape is None else tuple(shape)
+        if (1 if storage.timeline < 0 else 2) + len(axes) > most_axes:
+            raise ValueError(f"an output has at most {most_axes} axes, got shape {axes} after batch and time")
         if seen.column or seen.width != storage.width or storage.input >= 0 or storage.output >= 0:
             made = self.buffer_like(view)
             Builder(self.program[0]).copy(view, made)

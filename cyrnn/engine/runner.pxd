@@ -8,10 +8,13 @@ cimport numpy
 
 from cyrnn.engine.capi cimport cyrnn_api, cyrnn_model, cyrnn_runner
 from cyrnn.engine.contract cimport Prepared
-from cyrnn.engine.program cimport CProgram, Kind, Program
+from cyrnn.engine.program cimport CProgram, Kind, Program, most_axes
 
 
 cdef extern from "steps.hpp" namespace "cyrnn" nogil:
+    enum:
+        most_ports
+
     cdef cppclass CNames "cyrnn::Names":
         vector[string] inputs, outputs, ops
 
@@ -44,10 +47,6 @@ cdef extern from "capi.hpp" namespace "cyrnn" nogil:
     const Steps &steps_of(const cyrnn_model *model)
     void take_seen(cyrnn_runner *runner, uint8_t *seen)
     void put_seen(cyrnn_runner *runner, const uint8_t *seen)
-
-
-cdef enum:
-    most_axes = 32
 
 
 cdef struct Expected:  # the array of a step for an input or output

@@ -13,8 +13,8 @@ from cyrnn.engine.capi cimport (
     cyrnn_model, cyrnn_status,
 )
 from cyrnn.engine.plan cimport Packed
-from cyrnn.engine.program cimport Kind, Program
-from cyrnn.engine.runner cimport CPort, Expected, Making, c_api, make_model, most_axes, put_seen, steps_of, take_seen
+from cyrnn.engine.program cimport Kind, Program, most_axes
+from cyrnn.engine.runner cimport CPort, Expected, Making, c_api, make_model, most_ports, put_seen, steps_of, take_seen
 
 numpy.import_array()
 
@@ -27,9 +27,6 @@ api_address = <uintptr_t> c
 
 # From so many multiply-adds on a step takes microseconds. Other Python threads may run meanwhile.
 cdef double long_step = 2e5
-
-cdef enum:
-    most_ports = 64
 
 Port = namedtuple("Port", ("name", "kind", "shape", "number"))
 Port.__doc__ = """An input, output or state of a runner.

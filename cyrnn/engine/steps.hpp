@@ -1,6 +1,7 @@
 // A program as steps: one timestep after another through all of its ops. Found once, when a model of it is made.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,6 +14,8 @@
 #include "program.hpp"
 
 namespace cyrnn {
+
+constexpr std::size_t most_ports = 64;  // inputs, or outputs: each output has a bit in a number
 
 struct Refused {  // thrown: why a program has no steps
     int op;       // that is to blame; -1: none
@@ -68,6 +71,7 @@ public:
         find_inputs(names, optional, order);
         find_outputs(names, turned);
         if (!timed) throw Refused{-1, "has no timesteps"};
+        if (std::max(inputs.size(), outputs.size()) > most_ports) throw Refused{-1, "has more than 64 inputs or outputs"};
         for (int i = 0; i < int(program.ops.size()); ++i) add(i, *program.ops[std::size_t(i)], names);
         find_uses();
         find_buffers();
@@ -300,9 +304,9 @@ private:
         for (const StepOp &step : ops)
             each_operand(step, [&](const Operand &operand, const Binding &binding) {
                 const bool output = binding.where == Binding::in_output;
-                const bool for_others = !operand.written || step.feeds_states || step.feeds != std::uint64_t(1) << binding.index;
                 const bool may_be_absent = operand.written && step.op->recurrent();
-                if (binding.where == Binding::in_buffer || (output && for_others && !may_be_absent))
+                const auto for_others = [&] { return !operand.written || step.feeds_states || step.feeds != std::uint64_t(1) << binding.index; };
+                if (binding.where == Binding::in_buffer || (output && !may_be_absent && for_others()))
                     buffered[std::size_t(number_of(operand))] = true;
             });
     }

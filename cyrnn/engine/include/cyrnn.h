@@ -65,8 +65,8 @@ typedef struct cyrnn_info {
     int64_t features;   /* the width of the first input */
     int64_t units;      /* the width of the first output */
     int32_t dtype;
-    int32_t inputs;     /* how many; and so on */
-    int32_t outputs;
+    int32_t inputs;     /* how many, at most 64; */
+    int32_t outputs;    /* the same */
     int32_t states;
     int32_t takes_lengths; /* 1: forward takes them */
     int32_t real_time;  /* 1: neither locks nor allocations in a step; 0: a BLAS is called, which may do either */

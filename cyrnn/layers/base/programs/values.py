@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
+from cyrnn.engine.program import MOST_AXES
 from cyrnn.layers.base.arguments import Shape
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 
@@ -33,6 +34,10 @@ class Value:
     timeline: int | None = None
     kind: str = NUMBER
     moved: tuple[Hashable, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.shape) > MOST_AXES:
+            raise NotLoweredError(f"an array has more axes than programs count: {len(self.shape)}")
 
     @property
     def width(self) -> int:

@@ -1,97 +1,25 @@
-"""Back-propagation through the program of a layer or model: `vjp` runs it with a tape, and makes a pullback of that."""
+"""Back-propagation through the program of a layer or model: a call leaves a tape, and a pullback goes back along it."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
 from cyrnn.engine.gradients.taped import NoWayBackError, Taped
+from cyrnn.engine.gradients.way_back import WayBack
 from cyrnn.engine.plan import Packed, Plan
 from cyrnn.engine.program import packed_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
-from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.alone import CallProgram
 from cyrnn.layers.base.programs.arguments import Numbers, Values, gathered
 from cyrnn.layers.base.programs.gradients import Gradients, Like, checked_gradients
 from cyrnn.layers.base.programs.interface import Target, slot_of
-from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.refusals import UnfitError
 
-__all__ = ["TAPE", "Input", "NoWayBackError", "Pullback", "Tape"]
+__all__ = ["TAPE", "Input", "NoWayBackError", "Pullback", "TapedCall"]
 
 TAPE = Target(Taped, slot_of)
-
-
-class Tape:
-    """What a call has left for the way back: it never changes.
-
-    Parameters
-    ----------
-    program : CallProgram
-        It was made for `TAPE`.
-    values : mapping of places to (array, mask)
-        What the call got.
-    """
-
-    def __init__(self, program: CallProgram, values: Values) -> None:
-        lowered = program.lowered
-        taped: Any = lowered.program
-        self.program, self._taped = program, taped
-        inputs = gathered(lowered.arguments, values)
-        self.packed, arrays = _run(lowered, inputs)
-        lowered.carry(arrays)
-        absent = {taped.place_of(view)[0] for view, array in zip(taped.inputs, inputs, strict=True) if array is None}
-        self._values = {
-            storage: None if storage in absent else arrays[number] for storage, number in taped.tape.items()
-        }
-        self.outputs = arrays[: lowered.outputs]
-        self._likes = [Like(array) for array in self.outputs]
-
-    def gradients(
-        self, outputs: Sequence[Array | None], wanted: Sequence[int]
-    ) -> tuple[dict[int, Array], dict[tuple[Layer, str], Array]]:
-        """The gradients of the inputs with the `wanted` numbers, and of weights; those that are missing are zeros."""
-        given = tuple(gradient is not None for gradient in outputs)
-        way = self._taped.way_back(frozenset(wanted), given)
-        if not way.program.ops:
-            return {}, {}
-        inputs = tuple(
-            outputs[number] if kind == "gradient" else self._values[number] if kind == "value" else None
-            for kind, number in way.inputs
-        )
-        packed = tuple(_transposed(self.packed[slot], name) for slot, name in way.slots)
-        found = way.program.run(packed, inputs)
-        if found is None:  # the gradients of the outputs may lie in any way
-            inputs = tuple(None if array is None else np.ascontiguousarray(array) for array in inputs)
-            found = way.program.run(packed, inputs)
-        assert found is not None  # the tape fits the program that it was made for
-        arrays = list(found) if isinstance(found, tuple) else [found]
-        of_inputs = dict(zip(way.reached, arrays, strict=False))
-        of_weights: dict[tuple[Layer, str], Array] = {}
-        for (slot, name), array in zip(way.weights, arrays[len(way.reached) :], strict=True):
-            key = self.program.lowered.slots[slot], name
-            of_weights[key] = of_weights[key] + array if key in of_weights else array
-        return of_inputs, of_weights
-
-    def likes(self) -> Any:
-        """The shapes and dtypes of what the call returned, in its structure."""
-        return nest.mapped(self._likes.__getitem__, self.program.results)
-
-    def by_output(self, leaves: Sequence[Array | None]) -> list[Array | None]:
-        """For each output of the program the sum of the gradients of what was returned of it."""
-        found: list[Array | None] = [None] * len(self.outputs)
-        for number, gradient in zip(nest.leaves(self.program.results), leaves, strict=True):
-            if gradient is not None:
-                before = found[number]
-                found[number] = gradient if before is None else before + gradient
-        return found
-
-    def numbers_of(self, place: Hashable) -> int | None:
-        """The number of the input that is the array of a place, as numbers; None where nothing reads it so."""
-        arguments = self.program.lowered.arguments
-        found = (n for n, argument in enumerate(arguments) if isinstance(argument, Numbers) and argument.place == place)
-        return next(found, None)
 
 
 class Input:
@@ -110,6 +38,69 @@ class Input:
         self.has_gradient = array.dtype.kind in "fV"
 
 
+class TapedCall:
+    """A call with a tape: its program, made for `TAPE`, and whose gradients a pullback returns.
+
+    Parameters
+    ----------
+    program : CallProgram
+    weights : sequence of (Layer, str)
+        The trainable weights, with their names.
+    state_sizes : sequence of int
+        Those of the initial states.
+    """
+
+    def __init__(self, program: CallProgram, weights: Sequence[tuple[Any, str]], state_sizes: Sequence[int]) -> None:
+        lowered = program.lowered
+        taped: Any = lowered.program
+        self.program, self.lowered, self.taped = program, lowered, taped
+        self.made_at = program.made_at
+        self.weights = list(weights)
+        self.states = list(zip(program.states, state_sizes, strict=True))
+        arguments = enumerate(lowered.arguments)
+        # By place, the number of the input that is its array as numbers.
+        self.numbers = {argument.place: number for number, argument in arguments if isinstance(argument, Numbers)}
+        inputs = {taped.place_of(view)[0]: number for number, view in enumerate(taped.inputs)}
+        # What is on the tape: of each buffer the number of the output, and of the input that it is, or None.
+        self.tape = [(storage, number, inputs.get(storage)) for storage, number in taped.tape.items()]
+
+    def run(self, values: Values, inputs: Any) -> tuple[Any, "Pullback"]:
+        """The outputs of a call, and their pullback. Layers that carry states have new ones then.
+
+        Parameters
+        ----------
+        values : mapping of places to (array, mask)
+        inputs : Input, or a structure of Input
+
+        Raises
+        ------
+        UnfitError
+            If the arrays do not fit, whatever is wrong with them. Nothing has changed then.
+        """
+        given = gathered(self.lowered.arguments, values)
+        packed, arrays = self._computed(given)
+        if self.lowered.carried:
+            self.lowered.carry(arrays)
+        batch = next((len(array) for array in given if array is not None), 0)
+        kept = {
+            storage: None if number is not None and given[number] is None else arrays[output]
+            for storage, output, number in self.tape
+        }
+        outputs = arrays[: self.lowered.outputs]
+        pullback = Pullback(self, packed, kept, [Like(array) for array in outputs], inputs, batch)
+        return structured(outputs.__getitem__, self.program.results), pullback
+
+    def _computed(self, inputs: tuple[Array | None, ...]) -> tuple[tuple[Packed, ...], list[Array]]:
+        """The weights of one moment, and what the program returns with them."""
+        slots = tuple([slot_of(layer) for layer in self.lowered.slots])
+        while (packed := packed_now(slots)) is None:  # they were replaced meanwhile
+            slots = tuple([slot_of(layer) for layer in self.lowered.slots])
+        results = _run(self.taped, packed, inputs)
+        if results is None:
+            raise UnfitError("the inputs do not fit the program")
+        return packed, results
+
+
 class Pullback:
     """What `vjp` returns beside the outputs: call it with their gradients.
 
@@ -119,25 +110,29 @@ class Pullback:
 
     Parameters
     ----------
-    tape : Tape
-    weights : list of (Layer, str)
-        The weights whose gradients are returned, with their names.
+    call : TapedCall
+    packed : tuple of Packed
+        The weights of the call.
+    kept : dict of int to array
+        The tape: what buffers held.
+    likes : list of Like
+        Of the outputs.
     inputs : Input, or a structure of Input
-    states : sequence of (place, shape)
-        The initial states.
+    batch : int
     """
 
     def __init__(
         self,
-        tape: Tape,
-        weights: Sequence[tuple[Any, str]],
+        call: TapedCall,
+        packed: tuple[Packed, ...],
+        kept: dict[int, Array | None],
+        likes: list[Like],
         inputs: Any,
-        states: Sequence[tuple[Hashable, tuple[int, ...]]],
+        batch: int,
     ) -> None:
-        self._tape = tape
-        self._weights = [(layer, name, layer._values[name].shape) for layer, name in weights]
-        self._inputs = inputs
-        self._states = states
+        self._call, self._packed, self._kept, self._likes = call, packed, kept, likes
+        self._inputs, self._batch = inputs, batch
+        self._shapes = [layer._values[name].shape for layer, name in call.weights]
 
     def __call__(self, dy: Any, inputs: bool = True) -> Gradients:
         """The gradients of a loss with respect to inputs, initial states and weights.
@@ -159,46 +154,77 @@ class Pullback:
         ValueError
             For a `dy` of another structure or shape, or that is no array of real numbers.
         """
-        tape = self._tape
-        outputs = tape.by_output(checked_gradients("dy", dy, tape.likes()))
+        call = self._call
+        outputs = self._of_outputs(dy)
+        numbers = [call.numbers.get(place) for place, _ in call.states]
         leaves = [leaf for leaf in nest.leaves(self._inputs) if leaf.has_gradient] if inputs else []
-        numbers = {leaf.place: tape.numbers_of(leaf.place) for leaf in leaves}
-        numbers |= {place: tape.numbers_of(place) for place, _ in self._states}
-        wanted = [number for number in numbers.values() if number is not None]
-        of_inputs, of_weights = tape.gradients(outputs, wanted)
-        dtype = self._tape.program.lowered.dtype
+        numbers += [call.numbers.get(leaf.place) for leaf in leaves]
+        wanted = frozenset(number for number in numbers if number is not None)
+        way = call.taped.way_back(wanted, tuple([gradient is not None for gradient in outputs]))
+        arrays = self._gone_back(way, outputs)
+        of_inputs = dict(zip(way.reached, arrays, strict=False))
+        of_weights: dict[Any, Array] = {}
+        for (slot, name), array in zip(way.weights, arrays[len(way.reached) :], strict=True):
+            key = call.lowered.slots[slot], name
+            of_weights[key] = of_weights[key] + array if key in of_weights else array
+        dtype = call.lowered.dtype
 
         def found(place: Hashable, shape: tuple[int, ...]) -> Array:
-            gradient = of_inputs.get(numbers[place])  # type: ignore[arg-type]
+            gradient = of_inputs.get(call.numbers.get(place))
             return np.zeros(shape, dtype) if gradient is None else gradient.reshape(shape)
 
         def of_input(leaf: Input) -> Array | None:
             return found(leaf.place, leaf.shape).astype(leaf.dtype, copy=False) if leaf.has_gradient else None
 
-        def of_weight(layer: Layer, name: str, shape: tuple[int, ...]) -> Array:
-            gradient = of_weights.get((layer, name))
+        def of_weight(key: tuple[Any, str], shape: tuple[int, ...]) -> Array:
+            gradient = of_weights.get(key)
             return np.zeros(shape, dtype) if gradient is None else gradient
 
         return Gradients(
-            nest.mapped(of_input, self._inputs) if inputs else None,
-            [found(*state) for state in self._states],
-            [of_weight(*weight) for weight in self._weights],
+            structured(of_input, self._inputs) if inputs else None,
+            [found(place, (self._batch, size)) for place, size in call.states],
+            [of_weight(*weight) for weight in zip(call.weights, self._shapes, strict=True)],
         )
 
+    def _of_outputs(self, dy: Any) -> list[Array | None]:
+        """The gradients of the program's outputs. One may be returned several times: then it is their sum."""
+        results = self._call.program.results
+        leaves = checked_gradients("dy", dy, structured(self._likes.__getitem__, results))
+        found: list[Array | None] = [None] * len(self._likes)
+        for number, gradient in zip(nest.leaves(results), leaves, strict=True):
+            if gradient is not None:
+                before = found[number]
+                found[number] = gradient if before is None else before + gradient
+        return found
 
-def _run(lowered: Lowered, inputs: tuple[Array | None, ...]) -> tuple[tuple[Packed, ...], list[Array]]:
-    """The weights of one moment, and what the program returns with them."""
-    while True:
-        packed = packed_now(tuple(slot_of(layer) for layer in lowered.slots))
-        if packed is None:  # others were put there meanwhile
-            continue
-        results: Any = lowered.program.run(packed, inputs)
-        if results is None:
-            inputs = tuple(None if array is None else np.ascontiguousarray(array) for array in inputs)
-            results = lowered.program.run(packed, inputs)
-        if results is None:
-            raise UnfitError("the inputs do not fit the program")
-        return packed, list(results) if isinstance(results, tuple) else [results]
+    def _gone_back(self, way: WayBack, outputs: Sequence[Array | None]) -> list[Array]:
+        """What the program of gradients returns."""
+        if not way.program.ops:  # nothing is reached
+            return []
+        inputs = tuple(
+            [
+                outputs[number] if kind == "gradient" else self._kept[number] if kind == "value" else None
+                for kind, number in way.inputs
+            ]
+        )
+        packed = tuple([_transposed(self._packed[slot], name) for slot, name in way.slots])
+        found = _run(way.program, packed, inputs)
+        assert found is not None  # the tape fits the program that it was made for
+        return found
+
+
+def structured(function: Callable[[Any], Any], structure: Any) -> Any:
+    """As `nest.mapped`, which takes longer for one leaf."""
+    return nest.mapped(function, structure) if nest.is_structure(structure) else function(structure)
+
+
+def _run(program: Any, packed: tuple[Packed, ...], inputs: tuple[Array | None, ...]) -> list[Array] | None:
+    """What a program returns; None where the inputs do not fit."""
+    results = program.run(packed, inputs)
+    if results is None:  # the engine reads axes that lie like one
+        inputs = tuple(None if array is None else np.ascontiguousarray(array) for array in inputs)
+        results = program.run(packed, inputs)
+    return list(results) if isinstance(results, tuple) else None if results is None else [results]
 
 
 def _transposed(packed: Packed, name: str) -> Packed:

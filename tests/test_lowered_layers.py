@@ -14,7 +14,7 @@ from cyrnn import layers
 from cyrnn.layers.base import nest, operations
 from cyrnn.layers.base.programs.interface import ENGINE
 from cyrnn.models import executor
-from cyrnn.models.parts import ProgramPart
+from cyrnn.models.programs.parts import ProgramPart
 
 RNG = np.random.default_rng(0)
 SEQUENCE, ROW, IMAGES = (5, 3), (6,), (4, 2, 3)  # shapes without the batch

@@ -8,7 +8,7 @@ import cyrnn
 from cyrnn import layers
 from cyrnn.models import executor
 from cyrnn.models.executor import Call
-from cyrnn.models.parts import ProgramPart
+from cyrnn.models.programs.parts import ProgramPart
 
 
 def sequences(batch=2, timesteps=3, features=3):

@@ -24,7 +24,7 @@ from cyrnn.layers.base.programs.interface import ENGINE
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
 from cyrnn.models import executor
 from cyrnn.models.executor import Place
-from cyrnn.models.parts import ProgramPart
+from cyrnn.models.programs.parts import ProgramPart
 
 REFERENCE = reference_program.TARGET
 RNG = np.random.default_rng(0)

@@ -257,7 +257,7 @@ def test_a_pullback_lasts_and_does_not_change():
 def test_memory_is_freed_with_the_pullback():
     layer = built(layers.SimpleRNN(6), (2, 3, 3))
     _, pullback = layer.vjp(np.zeros((2, 3, 3), "f4"))
-    kept = weakref.ref(next(array for array in pullback._kept.values() if array is not None))
+    kept = weakref.ref(next(array for array in pullback._tape._kept.values() if array is not None))
     del pullback
     gc.collect()
     assert kept() is None

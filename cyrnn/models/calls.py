@@ -1,5 +1,6 @@
 """Models that are calls of layers, one after the other or in a graph: how these are run, and what is kept for it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,13 +8,16 @@ import numpy as np
 from cyrnn import objects
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowered import InputForm
-from cyrnn.models import executor, partition
+from cyrnn.models import executor
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.model import ModelOfLayers
-from cyrnn.models.parts import Partition
+from cyrnn.models.programs import partition
+from cyrnn.models.programs.parts import Partition
 
 if TYPE_CHECKING:
     from cyrnn.layers.recurrent.stepper import Stepper  # imported where a model is stepped
@@ -101,6 +105,26 @@ class ModelOfCalls(ModelOfLayers):
         finally:
             put_back(before)
 
+    # ------------------------------------------------------------ gradients
+
+    def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
+        from cyrnn.models.programs import gradients
+
+        return gradients.vjp(self, x, initial_state, mask, training)
+
+    def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:
+        """The arrays for the inputs, in their order; and the structure of x with a `Leaf` for each array."""
+        raise NotImplementedError(f"{type(self).__name__} has no `inputs_of_vjp`")
+
+    def partition_for(self, masks: Sequence[Any], training: bool, target: Target) -> Partition:
+        """The partition for a call with these masks, of which some are None."""
+        open_training = None if self.keeps_training_open and not training else bool(training)
+        places, _ = self.known_inputs()
+        masked = tuple(mask is not None for mask in masks)
+        if len(masked) == 1 and not isinstance(places, (list, tuple, dict)):
+            return self.partition(places, open_training, masked=masked[0], target=target)
+        return self.partition(places, open_training, masked=masked, target=target)
+
     # ------------------------------------------------------------ streaming
 
     def stepper(self, batch_size: int = 1, initial_state: Any = None) -> "Stepper":
@@ -147,6 +171,7 @@ class ModelOfCalls(ModelOfLayers):
         masked: bool | tuple[bool, ...] = False,
         masks_wanted: bool = False,
         programs: bool = True,
+        target: Target | None = None,
     ) -> Partition:
         """The model's calls, as programs where they can be; it is kept until something changes that it depends on.
 
@@ -158,9 +183,11 @@ class ModelOfCalls(ModelOfLayers):
             See `partition.partition`.
         programs : bool
             Whether there may be programs.
+        target : Target, optional
+            What makes them; default: `current_target`.
         """
         structure = structure_now()  # before anything is read that depends on it
-        target = executor.current_target() if programs else None
+        target = (target or executor.current_target()) if programs else None
         places = executor.places_of(inputs)
         key: tuple[Any, ...] = (target, training)
         if target is not None:

@@ -80,6 +80,13 @@ class Step:
         known.update(zip(self.node.outputs, outputs, strict=True))
 
 
+def run_specs(steps: Iterable[Step], known: dict[KerasTensor, KerasTensor]) -> dict[KerasTensor, KerasTensor]:
+    """The symbolic tensors of all calls, where those of the inputs are known: they are added to these."""
+    for step in steps:
+        step.run_specs(known)
+    return known
+
+
 class Call:
     """A call of a layer or operation, which the executor makes.
 

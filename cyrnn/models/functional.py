@@ -20,7 +20,7 @@ from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models.calls import ModelOfCalls
-from cyrnn.models.executor import Call, Place, Step
+from cyrnn.models.executor import Call, Place, Step, run_specs
 from cyrnn.models.graph import Graph, begun_with, branches, checked_tensors, connections, new_input, output_shapes
 from cyrnn.models.inputs import Feed
 from cyrnn.models.model import ModelOfLayers
@@ -218,7 +218,7 @@ class Functional(ModelOfCalls, Model):
 
     @property
     def input_names(self) -> list[str]:
-        """The names of the inputs, in the order of `inputs`."""
+        """The names of the inputs, in their order."""
         return [_layer_of(tensor).name for tensor in self.inputs]
 
     @property
@@ -246,8 +246,7 @@ class Functional(ModelOfCalls, Model):
         return {"parameters": self.count_params()} if self.built else {"built": False}
 
     def output_shapes_of_layers(self) -> list[Any]:
-        shapes = output_shapes(self._calls)
-        return [shapes[layer] for layer in self.layers]
+        return list(map(output_shapes(self._calls).__getitem__, self.layers))
 
     @property
     def branches(self) -> bool:
@@ -300,6 +299,9 @@ class Functional(ModelOfCalls, Model):
         made = self.partition(inputs, training, masked=masked, masks_wanted=masks_wanted, programs=self.built)
         return made.run(list(zip(arrays, masks, strict=True)))
 
+    def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:
+        return self._feed.arrays(x), self._feed.numbered(x)
+
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
         places, calls = self._feed.places(inputs, {part.dtype_policy.name for part in self.layers_within()}), []
         if places is None:
@@ -323,9 +325,8 @@ class Functional(ModelOfCalls, Model):
         return [np.dtype(tensor.dtype) for tensor in self.outputs]
 
     def largest_shapes(self, shapes: Any) -> list[Any]:
-        known = dict(zip(self.inputs, self._feed.specs(nest.mapped_shapes(KerasTensor, shapes)), strict=True))
-        for step in self._steps:
-            step.run_specs(known)
+        inputs = self._feed.specs(nest.mapped_shapes(KerasTensor, shapes))
+        known = run_specs(self._steps, dict(zip(self.inputs, inputs, strict=True)))
         return [tensor.shape for tensor in known.values()]
 
     def in_structure(self, parts: list[Any], like: Any = None) -> Any:
@@ -335,11 +336,11 @@ class Functional(ModelOfCalls, Model):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The shapes of the outputs, in their structure, for shapes in that of the inputs."""
-        shapes = [tensor.shape for tensor in self._output_specs(nest.mapped_shapes(KerasTensor, input_shape))]
-        return self._unpacked(nest.filled(self._outputs_struct, shapes))
+        specs = self._output_specs(nest.mapped_shapes(KerasTensor, input_shape))
+        return self._unpacked(nest.filled(self._outputs_struct, [tensor.shape for tensor in specs]))
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        specs = [KerasTensor(tensor.shape, tensor.dtype) for tensor in self._output_specs(inputs)]
+        specs = (KerasTensor(tensor.shape, tensor.dtype) for tensor in self._output_specs(inputs))
         return self._unpacked(nest.filled(self._outputs_struct, specs))
 
     def _output_specs(self, inputs: Any) -> list[KerasTensor]:
@@ -350,9 +351,7 @@ class Functional(ModelOfCalls, Model):
         found = self._specs_found.get(key := tuple(shapes))
         if found is None:
             specs = [KerasTensor(shape, tensor.dtype) for shape, tensor in zip(shapes, self.inputs, strict=True)]
-            known = dict(zip(self.inputs, specs, strict=True))
-            for step in self._steps:
-                step.run_specs(known)
+            known = run_specs(self._steps, dict(zip(self.inputs, specs, strict=True)))
             found = [known[tensor] for tensor in self.outputs]
             self._specs_found = {**dict(list(self._specs_found.items())[-_KEPT_SPECS:]), key: found}
         return found

@@ -12,6 +12,14 @@ from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.executor import Place
 
 
+class Leaf:
+    """An array of a call, and which input of the model it is; None for one that it does not take."""
+
+    def __init__(self, array: Any, number: int | None = None) -> None:
+        self.shape, self.dtype = np.shape(array), getattr(array, "dtype", np.dtype(object))
+        self.number = number
+
+
 class Feed:
     """The inputs of a model, symbolic tensors in a structure; `optional` says for each whether it may be None."""
 
@@ -37,6 +45,13 @@ class Feed:
         """As `views`, in the dtypes of the inputs."""
         pairs = zip(self.tensors, self.views(given), strict=True)
         return [None if array is None else _converted(tensor, array) for tensor, array in pairs]
+
+    def numbered(self, given: Any) -> Any:
+        """The structure with a `Leaf` for each array."""
+        leaves = nest.mapped(Leaf, given)
+        for number, leaf in enumerate(self.matched(leaves)):
+            leaf.number = number
+        return leaves
 
     def specs(self, given: Any) -> list[Any]:
         """What of `given`, shapes or symbolic tensors, is for which input. Raises ValueError where axes differ."""

@@ -9,7 +9,7 @@ from cyrnn.layers.base.predict import Predicts
 from cyrnn.models.files import InFiles
 
 if TYPE_CHECKING:
-    from cyrnn.models.parts import Partition
+    from cyrnn.models.programs.parts import Partition
     from cyrnn.models.summary import Row  # imported where a summary is asked for
 
 

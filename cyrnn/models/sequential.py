@@ -9,13 +9,14 @@ from numpy.typing import ArrayLike
 from cyrnn import budget, objects
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import Array, Shape, check_possible
+from cyrnn.layers.base.arguments import Array, Shape, as_array, check_possible
 from cyrnn.layers.base.layer import Layer, required_arguments
 from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.functional import Model
+from cyrnn.models.inputs import Leaf
 
 
 @objects.register("keras")
@@ -193,6 +194,12 @@ class Sequential(ModelOfCalls, Model):
         masked = mask is not None
         made = self.partition(place, training, masked=masked, masks_wanted=masks_wanted, programs=known)
         return made.run([(x, mask)])
+
+    def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:
+        given, array = as_array("inputs", x), self.checked_inputs(x)
+        if not self.built:
+            self.build(array.shape)
+        return [array], Leaf(given, 0)
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
         if type(inputs) is not Place:

@@ -14,7 +14,7 @@ from cyrnn.layers.base.programs.interface import ENGINE, lowering_to
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.recurrent.stepper import Names, Stepper, checked_batch
 from cyrnn.models.executor import Place
-from cyrnn.models.parts import Partition
+from cyrnn.models.programs.parts import Partition
 
 
 class Stepped(Protocol):

@@ -14,7 +14,7 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.operations import Operation
 from cyrnn.models.executor import Call
-from cyrnn.models.parts import Partition, ProgramPart
+from cyrnn.models.programs.parts import Partition, ProgramPart
 
 _LEAST_LENGTH = 40  # of lines in a terminal that is narrower
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")

@@ -21,8 +21,8 @@ from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import Compared, Deferred, Outside, Value
 from cyrnn.layers.base.symbolic import Operation
 from cyrnn.models.executor import Call, Place, Runnable, filled, masks_of, places_of
-from cyrnn.models.parts import Partition, ProgramPart
-from cyrnn.models.readiness import Readiness
+from cyrnn.models.programs.parts import Partition, ProgramPart
+from cyrnn.models.programs.readiness import Readiness
 
 _MOST_CALLS = 200  # of a program
 _MOST_INNER_CALLS = 2000  # that take the place of calls of models

@@ -52,6 +52,7 @@ class ProgramPart:
         self.results = results
         self.needs = needs
         self.done: list[Place] = []
+        self.taped: Any = None  # the same, as one that can be gone back through, once that was asked for
 
     @property
     def fills(self) -> list[Place]:
@@ -61,11 +62,19 @@ class ProgramPart:
     def run(self, values: Values, losses: Losses) -> None:
         """Run the program, and put its outputs and their masks in their places."""
         try:
-            passed = {leaf: leaf.array(values) for leaf in nest.leaves(list(self.results.values())) if _is_passed(leaf)}
+            passed = self.passed(values)
             outputs = self.lowered.run(values, self.target)
         except UnfitError:
             self._run_calls(values, losses)
             return
+        self.fill(values, outputs, passed)
+
+    def passed(self, values: Values) -> dict[Passed, Any]:
+        """The arrays that it returns as they come. Raises UnfitError where one is none."""
+        return {leaf: leaf.array(values) for leaf in nest.leaves(list(self.results.values())) if _is_passed(leaf)}
+
+    def fill(self, values: Values, outputs: Sequence[Any], passed: Mapping[Passed, Any]) -> None:
+        """Put the outputs of the program, and what it returns as it comes, in their places."""
 
         def array(leaf: Any) -> Any:
             if isinstance(leaf, Passed):

@@ -1,0 +1,128 @@
+"""Programs with a tape: a run leaves what the way back is made of."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cyrnn.engine.gradients.taped import NoWayBackError, Taped
+from cyrnn.engine.plan import Packed, Plan
+from cyrnn.engine.program import packed_now
+from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.programs.arguments import Numbers, Values, gathered
+from cyrnn.layers.base.programs.interface import Target, slot_of
+from cyrnn.layers.base.programs.lowered import Lowered
+from cyrnn.layers.base.programs.refusals import UnfitError
+
+__all__ = ["TAPE", "NoWayBackError", "Tape", "TapedProgram"]
+
+TAPE = Target(Taped, slot_of)
+
+OfWeights = dict[tuple[Any, str], Array]  # by layer and name
+
+
+class TapedProgram:
+    """A program of layers that was made for `TAPE`.
+
+    Parameters
+    ----------
+    lowered : Lowered
+    """
+
+    def __init__(self, lowered: Lowered) -> None:
+        taped: Any = lowered.program
+        self.lowered, self.taped = lowered, taped
+        arguments = enumerate(lowered.arguments)
+        # By place, the number of the input that is its array as numbers.
+        self.numbers = {argument.place: number for number, argument in arguments if isinstance(argument, Numbers)}
+        inputs = {taped.place_of(view)[0]: number for number, view in enumerate(taped.inputs)}
+        # What is on the tape: of each buffer the number of the output, and of the input that it is, or None.
+        self._kept = [(storage, number, inputs.get(storage)) for storage, number in taped.tape.items()]
+
+    def run(self, values: Values) -> tuple[list[Array], "Tape"]:
+        """The outputs for what a call has at its places, and the tape. Layers that carry states have new ones then.
+
+        Raises
+        ------
+        UnfitError
+            If the arrays do not fit, whatever is wrong with them. Nothing has changed then.
+        """
+        inputs = gathered(self.lowered.arguments, values)
+        slots = tuple([slot_of(layer) for layer in self.lowered.slots])
+        while (packed := packed_now(slots)) is None:  # they were replaced meanwhile
+            slots = tuple([slot_of(layer) for layer in self.lowered.slots])
+        arrays = _run(self.taped, packed, inputs)
+        if arrays is None:
+            raise UnfitError("the inputs do not fit the program")
+        if self.lowered.carried:
+            self.lowered.carry(arrays)
+        kept = {
+            storage: None if number is not None and inputs[number] is None else arrays[output]
+            for storage, output, number in self._kept
+        }
+        return arrays[: self.lowered.outputs], Tape(self, packed, kept)
+
+
+class Tape:
+    """What a call has left for the way back. It never changes.
+
+    Parameters
+    ----------
+    program : TapedProgram
+    packed : tuple of Packed
+        The weights of the call.
+    kept : dict of int to array
+        What buffers held.
+    """
+
+    def __init__(self, program: TapedProgram, packed: tuple[Packed, ...], kept: dict[int, Array | None]) -> None:
+        self.program = program
+        self._packed, self._kept = packed, kept
+
+    def back(
+        self, outputs: Sequence[Array | None], wanted: Iterable[Hashable]
+    ) -> tuple[dict[Hashable, Array], OfWeights]:
+        """The gradients of the arrays at the `wanted` places, and of weights. Where one is missing it is zero.
+
+        Parameters
+        ----------
+        outputs : sequence of array or None
+            The gradients of the outputs.
+        wanted : iterable of places
+        """
+        program = self.program
+        places = {number: place for place in wanted if (number := program.numbers.get(place)) is not None}
+        way = program.taped.way_back(frozenset(places), tuple([gradient is not None for gradient in outputs]))
+        if not way.program.ops:  # nothing is reached
+            return {}, {}
+        inputs = tuple(
+            [
+                outputs[number] if kind == "gradient" else self._kept[number] if kind == "value" else None
+                for kind, number in way.inputs
+            ]
+        )
+        packed = tuple([_transposed(self._packed[slot], name) for slot, name in way.slots])
+        arrays = _run(way.program, packed, inputs)
+        assert arrays is not None  # the tape fits the program that it was made for
+        of_weights: OfWeights = {}
+        for (slot, name), array in zip(way.weights, arrays[len(way.reached) :], strict=True):
+            add_to(of_weights, (program.lowered.slots[slot], name), array)
+        return {places[number]: array for number, array in zip(way.reached, arrays, strict=False)}, of_weights
+
+
+def add_to(gradients: dict[Any, Array], key: Any, gradient: Array) -> None:
+    """Add a gradient to the one that is known."""
+    gradients[key] = gradients[key] + gradient if key in gradients else gradient
+
+
+def _run(program: Any, packed: tuple[Packed, ...], inputs: tuple[Array | None, ...]) -> list[Array] | None:
+    """What a program returns; None where the inputs do not fit."""
+    results = program.run(packed, inputs)
+    if results is None:  # the engine reads axes that lie like one
+        inputs = tuple([None if array is None else np.ascontiguousarray(array) for array in inputs])
+        results = program.run(packed, inputs)
+    return list(results) if isinstance(results, tuple) else None if results is None else [results]
+
+
+def _transposed(packed: Packed, name: str) -> Packed:
+    return packed.transposed(name) if isinstance(packed, Plan) else packed

@@ -1,0 +1,193 @@
+"""Back-propagation through models: along the tapes of their programs, and the pullbacks of the layers between them."""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol
+
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.memory import owned
+from cyrnn.layers.base.programs.arguments import Passed
+from cyrnn.layers.base.programs.pullback import Input, Pullback
+from cyrnn.layers.base.programs.refusals import UnfitError
+from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, OfWeights, TapedProgram, add_to
+from cyrnn.layers.base.programs.values import Outside
+from cyrnn.models.executor import Call, Place, Values, filled, masks_of, places_of
+from cyrnn.models.inputs import Leaf
+from cyrnn.models.programs.parts import Partition, ProgramPart
+
+OfPlaces = dict[Hashable, Any]  # the gradients of what places have held: of arrays, or of structures of them
+Way = Callable[[OfPlaces, OfWeights], None]  # goes back through a part: from the gradients of its outputs to the others
+
+
+class Model(Protocol):
+    """What `vjp` needs of a model."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def has_its_own_call(self) -> bool: ...
+
+    def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]: ...
+
+    def partition_for(self, masks: Sequence[Any], training: bool, target: Any) -> Partition: ...
+
+    def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
+
+
+def vjp(model: Model, x: Any, initial_state: Any, mask: Any, training: bool) -> tuple[Any, Pullback]:
+    """What a call of the model returns, and its pullback; see `Layer.vjp`."""
+    if initial_state is not None:
+        raise ValueError(
+            f"model {model.name!r} takes no initial_state: its layers carry states, or have inputs for them"
+        )
+    if model.has_its_own_call:
+        raise ValueError(
+            f"model {model.name!r} has no gradients: its `call` is its own, and must have a `vjp` beside it"
+        )
+    arrays, leaves = model.inputs_of_vjp(x)
+    masks = [None] * len(arrays) if mask is None else nest.leaves(mask)
+    if len(masks) != len(arrays):
+        raise ValueError(f"mask must hold a mask or None for each of {len(arrays)} inputs, got {len(masks)}")
+    try:
+        made = model.partition_for(masks, training, TAPE)
+    except NoWayBackError as error:
+        raise ValueError(f"model {model.name!r} has no gradients: {error}") from None
+    values: Values = dict(zip(made.inputs, zip(arrays, masks, strict=True), strict=True))
+    ways = [_gone_through(model, part, values) for part in made.parts]
+    outputs = filled(made.outputs, values)
+    structure = nest.mapped(lambda leaf: _input_of(leaf, made.inputs), leaves)
+    dtype = next((part.lowered.dtype for part in made.programs), "float32")
+    ends = [(place, values[place][0]) for place in places_of(made.outputs)]
+    outputs = owned(outputs, arrays, copied=False)
+    return outputs, _PullbackOfModel(ways, ends, outputs, structure, (), model._weight_slots(trainable=True), dtype)
+
+
+def _input_of(leaf: Leaf, places: Sequence[Place]) -> Input:
+    place = None if leaf.number is None else places[leaf.number]
+    return Input(place, leaf.shape, leaf.dtype)
+
+
+class _PullbackOfModel(Pullback):
+    def __init__(self, ways: Sequence[Way], ends: Sequence[tuple[Place, Any]], *args: Any) -> None:
+        super().__init__(*args)
+        self._ways = ways
+        self._ends = [(place, nest.mapped(lambda _: None, value)) for place, value in ends]
+
+    def _back(self, outputs: list[Array | None], wanted: Sequence[Hashable]) -> tuple[dict[Hashable, Array], OfWeights]:
+        of_places: OfPlaces = {}
+        of_weights: OfWeights = {}
+        flat = iter(outputs)
+        for place, structure in self._ends:
+            gradient = nest.mapped(lambda _: next(flat), structure)
+            if any(leaf is not None for leaf in nest.leaves(gradient)):
+                _add(of_places, place, gradient)
+        for way in reversed(self._ways):
+            way(of_places, of_weights)
+        return of_places, of_weights
+
+
+def _gone_through(model: Model, part: Any, values: Values) -> Way:
+    """Run a part of the model forward. Returns the way back."""
+    return _through_program(model, part, values) if isinstance(part, ProgramPart) else _through_call(part, values)
+
+
+# ---------------------------------------------------------------- a program
+
+
+def _through_program(model: Model, part: ProgramPart, values: Values) -> Way:
+    if part.taped is None:
+        part.taped = TapedProgram(part.lowered)
+    try:
+        passed = part.passed(values)
+        outputs, tape = part.taped.run(values)
+    except UnfitError as error:
+        for call in part.calls:  # one of them raises what is wrong
+            call.run(values, {})
+        raise ValueError(f"model {model.name!r} has no gradients for such inputs: {error}") from None
+    part.fill(values, outputs, passed)
+
+    def back(of_places: OfPlaces, of_weights: OfWeights) -> None:
+        found: list[Array | None] = [None] * len(outputs_of)
+        for place, (numbers, _) in part.results.items():
+            gradients = of_places.pop(place, None)
+            for leaf, gradient in _pairs(numbers, gradients):
+                if gradient is None or leaf is None:
+                    continue
+                if isinstance(leaf, (Passed, Outside)):
+                    _add(of_places, leaf.place, gradient)
+                else:
+                    before = found[leaf]
+                    found[leaf] = gradient if before is None else before + gradient
+        if all(gradient is None for gradient in found):
+            return
+        of_inputs, weights = tape.back(found, part.needs)
+        for place, gradient in of_inputs.items():
+            _add(of_places, place, gradient)
+        for key, gradient in weights.items():
+            add_to(of_weights, key, gradient)
+
+    outputs_of = range(part.lowered.outputs)
+    return back
+
+
+# ---------------------------------------------------------------- a layer that Python calls
+
+
+def _through_call(call: Call, values: Values) -> Way:
+    layer, first = call.layer, call.args[0]
+    options = dict(call.options)
+    states = options.pop("initial_state", None)
+    if not isinstance(layer, Layer) or len(call.args) > 1 or options:
+        raise ValueError(f"{type(layer).__name__} {layer.name!r} has no gradients: it is called with more than inputs")
+    given = filled(first, values)
+    mask = masks_of(first, values) if call.mask is None else filled(call.mask, values)
+    begun = None if states is None else filled(states, values)
+    output, pullback = layer.vjp(given, initial_state=begun, mask=mask, training=bool(call.training))
+    flat, masks = nest.leaves(output), nest.leaves(layer.next_mask(given, mask))
+    if isinstance(call.outputs, list):
+        masks += [None] * (len(flat) - len(masks))
+        values.update(zip(call.outputs, zip(flat, masks, strict=False), strict=True))
+    else:
+        values[call.outputs] = (output, layer.next_mask(given, mask))
+    weights = layer._weight_slots(trainable=True)
+
+    def back(of_places: OfPlaces, of_weights: OfWeights) -> None:
+        if isinstance(call.outputs, list):
+            dy = nest.filled(output, [of_places.pop(place, None) for place in call.outputs])
+        else:
+            dy = of_places.pop(call.outputs, None)
+        if all(gradient is None for gradient in nest.leaves(dy)):
+            return
+        found = pullback(dy)
+        for place, gradient in _pairs(first, found.inputs):
+            if type(place) is Place and gradient is not None:
+                _add(of_places, place, gradient)
+        for place, gradient in zip(nest.leaves(states), found.initial_state, strict=False):
+            if type(place) is Place:
+                _add(of_places, place, gradient)
+        for key, gradient in zip(weights, found.weights, strict=True):
+            add_to(of_weights, key, gradient)
+
+    return back
+
+
+# ---------------------------------------------------------------- gradients at places
+
+
+def _pairs(structure: Any, gradients: Any) -> list[tuple[Any, Any]]:
+    """The leaves of a structure with their gradients; None where there are none."""
+    leaves = nest.leaves(structure)
+    return list(zip(leaves, [None] * len(leaves) if gradients is None else nest.leaves(gradients), strict=True))
+
+
+def _add(of_places: OfPlaces, place: Hashable, gradient: Any) -> None:
+    before = of_places.get(place)
+    if before is None:
+        of_places[place] = gradient
+    elif not nest.is_structure(before):
+        of_places[place] = before + gradient
+    else:
+        pairs = zip(nest.leaves(before), nest.leaves(gradient), strict=True)
+        of_places[place] = nest.filled(before, [b if a is None else a if b is None else a + b for a, b in pairs])

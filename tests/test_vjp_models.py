@@ -1,0 +1,175 @@
+"""`vjp` of models: of one program, and of programs with layers of Python between them; layers that are shared."""
+
+import numpy as np
+import pytest
+
+import cyrnn
+from cyrnn import layers
+from cyrnn.layers.base import nest
+
+RNG = np.random.default_rng(0)
+DTYPE = {"dtype": "float64"}
+
+
+def rnn(units=4, **options):
+    return layers.SimpleRNN(units, **DTYPE, **options)
+
+
+def sequences(batch=3, timesteps=5, features=2):
+    return RNG.standard_normal((batch, timesteps, features))
+
+
+def chain():
+    return cyrnn.Sequential(
+        [rnn(return_sequences=True), rnn(3), layers.Dense(2, activation="gelu", **DTYPE)]
+    ), sequences()
+
+
+def encoder_decoder():
+    source, target = cyrnn.Input((None, 2), **DTYPE), cyrnn.Input((None, 3), **DTYPE)
+    _, state = rnn(return_state=True)(source)
+    decoded = rnn(return_sequences=True)(target, initial_state=state)
+    return cyrnn.Model([source, target], layers.Dense(2, **DTYPE)(decoded)), [sequences(), sequences(3, 6, 3)]
+
+
+def shared_layer():
+    a, b = cyrnn.Input((None, 2), **DTYPE), cyrnn.Input((None, 2), **DTYPE)
+    layer, dense = rnn(), layers.Dense(3, **DTYPE)
+    return cyrnn.Model({"a": a, "b": b}, [dense(layer(a)), dense(layer(b))]), {"a": sequences(), "b": sequences(3, 4)}
+
+
+def called_twice():
+    x = cyrnn.Input((None, 2), **DTYPE)
+    first = rnn(return_sequences=True)(x)
+    return cyrnn.Model(x, [rnn(3)(first), layers.Dense(2, **DTYPE)(first)]), sequences()
+
+
+def nested():
+    inner = cyrnn.Sequential([cyrnn.Input((5, 2), **DTYPE), rnn(return_sequences=True), rnn(3)])
+    return cyrnn.Sequential([inner, layers.Dense(2, activation="softmax", **DTYPE)]), sequences()
+
+
+class Doubled(layers.Layer):
+    """A layer of the user's own, with gradients."""
+
+    def build(self, input_shape):
+        self.factor = self.add_weight((input_shape[-1],), "ones", name="factor")
+
+    def call(self, x):
+        return x * self.factor
+
+    def vjp(self, x, initial_state=None, mask=None, training=False):
+        factor = self.factor
+
+        def pullback(dy, inputs=True):
+            axes = tuple(range(dy.ndim - 1))
+            return Gradients(dy * factor if inputs else None, [], [(dy * x).sum(axis=axes)])
+
+        return self.call(x), pullback
+
+
+class Gradients:
+    def __init__(self, inputs, initial_state, weights):
+        self.inputs, self.initial_state, self.weights = inputs, initial_state, weights
+
+
+def with_a_cut():
+    return cyrnn.Sequential(
+        [rnn(return_sequences=True), Doubled(**DTYPE), rnn(3), layers.Dense(2, **DTYPE)]
+    ), sequences()
+
+
+MODELS = {f.__name__: f for f in (chain, encoder_decoder, shared_layer, called_twice, nested, with_a_cut)}
+
+
+def built(name):
+    model, x = MODELS[name]()
+    model(x)
+    model.set_weights(
+        [RNG.standard_normal(weight.shape) / max(1, weight.shape[0]) ** 0.5 for weight in model.get_weights()]
+    )
+    return model, x
+
+
+def assert_derivative(function, at, gradient, dy, step=1e-6):
+    """The gradient of sum(dy * function(at)) along a random direction."""
+    direction = RNG.standard_normal(at.shape)
+    ends = [function(at + sign * step * direction) for sign in (1, -1)]
+    values = [sum(np.sum(a * b) for a, b in zip(nest.leaves(dy), nest.leaves(end), strict=True)) for end in ends]
+    assert abs((values[0] - values[1]) / (2 * step) - np.sum(direction * gradient)) < 1e-6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_are_derivatives(name):
+    model, x = built(name)
+    y, pullback = model.vjp(x)
+    for a, b in zip(nest.leaves(y), nest.leaves(model(x)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    dy = nest.mapped(lambda part: RNG.standard_normal(part.shape), y)
+    found = pullback(dy)
+    assert type(found.inputs) is type(x) and found.initial_state == []
+    given = nest.leaves(x)
+    for number, gradient in enumerate(nest.leaves(found.inputs)):
+
+        def of_input(moved, number=number):
+            return model(nest.filled(x, [*given[:number], moved, *given[number + 1 :]]))
+
+        assert_derivative(of_input, given[number], gradient, dy)
+    weights = model.get_weights()
+    assert len(found.weights) == len(model.trainable_weights) == len(weights)
+    for number, gradient in enumerate(found.weights):
+
+        def of_weight(moved, number=number):
+            model.set_weights([*weights[:number], moved, *weights[number + 1 :]])
+            return model(x)
+
+        assert_derivative(of_weight, weights[number], gradient, dy)
+    without = pullback(dy, inputs=False)
+    assert without.inputs is None
+    for a, b in zip(without.weights, found.weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_an_output_without_a_gradient():
+    model, x = built("called_twice")
+    y, pullback = model.vjp(x)
+    first, second = np.ones_like(y[0]), np.ones_like(y[1])
+    both, one, other = pullback([first, second]), pullback([first, None]), pullback([None, second])
+    for a, b, c in zip(both.weights, one.weights, other.weights, strict=True):
+        np.testing.assert_allclose(a, b + c, rtol=1e-9, atol=1e-12)
+    assert not one.weights[-1].any()
+    with pytest.raises(ValueError, match="dy must be a list of 2, as the outputs are"):
+        pullback(first)
+
+
+def test_masks_of_the_caller():
+    model, x = built("chain")
+    mask = RNG.random((3, 5)) < 0.6
+    y, pullback = model.vjp(x, mask=mask)
+    np.testing.assert_array_equal(y, model(x, mask=mask))
+    dy = RNG.standard_normal(y.shape)
+    assert_derivative(lambda moved: model(moved, mask=mask), x, pullback(dy).inputs, dy)
+    assert not pullback(dy).inputs[~mask].any()
+
+
+def test_a_layer_without_gradients_is_named():
+    class Plain(layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    model, x = cyrnn.Sequential([rnn(), Plain(name="mine", **DTYPE)]), sequences()
+    model(x)
+    with pytest.raises(ValueError, match=r"layer 'mine' has no gradients: a Plain must have a method vjp\(x,"):
+        model.vjp(x)
+
+
+def test_wrong_inputs_raise_what_a_call_raises():
+    model, x = built("encoder_decoder")
+    for wrong in (x[0], [x[0], x[1][..., :2]], [x[0][0], x[1]], [*x, x[0]]):
+        with pytest.raises(ValueError) as called:
+            model(wrong)
+        with pytest.raises(ValueError) as derived:
+            model.vjp(wrong)
+        assert str(derived.value) == str(called.value)
+    with pytest.raises(ValueError, match="takes no initial_state"):
+        model.vjp(x, initial_state=[x[0]])

@@ -178,3 +178,25 @@ def test_ctrl_c(layer, shape, batch_size):
             assert run.communicate(timeout=20)[0] == "stopped\n"  # the work itself takes minutes
         finally:
             run.kill()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64])
+@pytest.mark.parametrize("factors", [(31, 2), (2**10,), (2**10, 2**8)], ids=str)
+@pytest.mark.parametrize("ends", ["pooling", "both ways"])
+def test_what_no_memory_holds_is_a_memory_error(rows, factors, ends):
+    """Also where the bytes are more than an address can count."""
+    width = 2**20
+    x = np.broadcast_to(np.ones((1, width), np.float32), (rows, width))
+    growing = [cyrnn.layers.RepeatVector(2**31), *map(cyrnn.layers.UpSampling1D, factors)]
+    last = cyrnn.layers.GlobalMaxPooling1D()
+    if ends == "both ways":
+        last = cyrnn.layers.Bidirectional(cyrnn.layers.SimpleRNN(1, kernel_initializer="zeros"))
+    model = cyrnn.Sequential([cyrnn.Input((width,)), *growing, last])
+    before = cyrnn.get_num_threads()
+    try:
+        for threads in (1, 4):
+            cyrnn.set_num_threads(threads)
+            with pytest.raises(MemoryError):
+                model(x)
+    finally:
+        cyrnn.set_num_threads(before)

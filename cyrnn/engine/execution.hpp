@@ -114,14 +114,14 @@ private:
         layout = &layout_, slice_of = rows_;
         const int workers = int(std::min<std::ptrdiff_t>(threads, std::max(slices, most_parts)));
         scratch_size = std::size_t(layout_.bytes()), places_at = std::size_t(layout_.places()), scratch_at = std::size_t(layout_.scratch());
-        const std::size_t space = std::size_t(workers) * scratch_size + Layout::line;
+        const std::size_t space = std::size_t(sum_of(product_of(workers, scratch_size), cache_line));
         std::unique_ptr<char[]> far;
         memory = near;
         if (space > sizeof near) {
             far.reset(new char[space]);
             void *aligned = far.get();
             std::size_t left = space;
-            memory = static_cast<char *>(std::align(Layout::line, space - Layout::line, aligned, left));
+            memory = static_cast<char *>(std::align(cache_line, space - cache_line, aligned, left));
         }
         for (stage = 0; stage < program.stages; ++stage)
             if (!spread(slices, workers, run_slice) || !over_batch(workers)) return false;
@@ -189,11 +189,11 @@ private:
         layout = &layout_;
         scratch_size = places_bytes() + std::size_t(layout_.bytes() - layout_.scratch()), places_at = 0, scratch_at = places_bytes();
         const std::size_t each = std::size_t(layout_.bytes());
-        const std::size_t space = std::size_t(count) * each + std::size_t(threads) * scratch_size + Layout::line;
+        const std::size_t space = std::size_t(sum_of(product_of(count, each), product_of(threads, scratch_size), cache_line));
         const std::unique_ptr<char[]> far(new char[space]);
         void *aligned = far.get();
         std::size_t left = space;
-        char *const slices_memory = static_cast<char *>(std::align(Layout::line, space - Layout::line, aligned, left));
+        char *const slices_memory = static_cast<char *>(std::align(cache_line, space - cache_line, aligned, left));
         memory = slices_memory + std::size_t(count) * each;
         std::vector<Slice> slices;
         slices.reserve(std::size_t(count));
@@ -246,7 +246,7 @@ private:
     }
 
     std::size_t places_bytes() const {
-        return (std::size_t(program.most_operands) * sizeof(Place) + Layout::line - 1) / Layout::line * Layout::line;
+        return std::size_t(in_lines(product_of(program.most_operands, sizeof(Place))));
     }
 
     static void ask(void *self_) {
@@ -267,7 +267,7 @@ private:
     char *memory = nullptr;         // of the workers
     std::vector<Task> tasks;        // of a wave
     std::vector<Part> parts;        // of the ops over the batch that end a stage
-    alignas(Layout::line) char near[16384];  // the scratch of a small call
+    alignas(cache_line) char near[16384];  // the scratch of a small call
 };
 
 // Multiply-adds of a call.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "program.hpp"
+#include "sizes.hpp"
 #include "sources.hpp"
 
 namespace cyrnn {
@@ -42,8 +43,6 @@ private:
 
 class Layout {
 public:
-    static constexpr std::ptrdiff_t line = 64;  // bytes: where vectors and threads keep apart
-
     // For slices of so many rows. In a wave, groups of a phase work on different blocks at the same time.
     Layout(const Call &call_, std::ptrdiff_t rows_, bool wave_, Tables &tables)
         : call(call_), program(*call_.program), rows(rows_), wave(wave_), spots(tables.take<Spot>(program.storages.size())),
@@ -98,12 +97,12 @@ private:
         const std::ptrdiff_t all = timesteps(phase.timeline);
         if (phase.timeline < 0) return 1;
         if (phase.over_batch) return all;
-        std::ptrdiff_t bytes = 0;
+        double bytes = 0;
         const int number = int(&phase - program.phases.data());
         for (const Storage &storage : program.storages)
             if (storage.phase == number && !storage.as_whole && (converted(storage) || (storage.input < 0 && storage.output < 0)))
-                bytes += storage.width * program.item(storage.kind) * rows;
-        std::ptrdiff_t length = bytes == 0 ? all : std::max<std::ptrdiff_t>(cached / bytes / least, 1) * least;
+                bytes += double(storage.width) * double(program.item(storage.kind)) * double(rows);
+        std::ptrdiff_t length = bytes == 0 ? all : std::max(std::ptrdiff_t(double(cached) / bytes) / least, std::ptrdiff_t(1)) * least;
         if (wave) length = std::min(length, wave_block(phase, all));
         return std::min(length, all);
     }
@@ -127,7 +126,7 @@ private:
 
     std::ptrdiff_t take(std::ptrdiff_t bytes) {
         const std::ptrdiff_t at = end;
-        end += (bytes + line - 1) / line * line;
+        end = sum_of(end, in_lines(bytes));
         return at;
     }
 
@@ -142,8 +141,8 @@ private:
             for (const int index : program.phases[p].ops) {
                 const Op &op = *program.ops[std::size_t(index)];
                 const std::ptrdiff_t carried = op.carried(weights_of(op));
-                const std::ptrdiff_t bytes = (rows * carried * item + line - 1) / line * line;
-                records[index] = {carried > 0 ? take(2 * bytes + rows) : 0, bytes};
+                const std::ptrdiff_t bytes = in_lines(product_of(rows, carried, item));
+                records[index] = {carried > 0 ? take(sum_of(bytes, bytes, rows)) : 0, bytes};
                 most = std::max(most, op.scratch_bytes(weights_of(op), op.over_batch() ? call.batch : rows, block_of(int(p))));
             }
         scratch_at = take(most);
@@ -162,24 +161,24 @@ private:
         }
         if (storage.phase < 0) return {nullptr, -1, 0, 0, 0, 0};  // neither read nor filled
         if (storage.shared) {
-            const std::ptrdiff_t row = timesteps(storage.timeline) * storage.width, at = shared_bytes;
-            shared_bytes += ((storage.once ? 1 : call.batch) * row * item + line - 1) / line * line;
+            const std::ptrdiff_t row = product_of(timesteps(storage.timeline), storage.width), at = shared_bytes;
+            shared_bytes = sum_of(at, in_lines(product_of(storage.once ? 1 : call.batch, row, item)));
             return {nullptr, at, storage.once ? 0 : row, storage.width, 0, 0};
         }
         const bool whole = storage.as_whole || storage.timeline < 0 || (wave && storage.input >= 0);
         const std::ptrdiff_t length = whole ? timesteps(storage.timeline) : block_of(storage.phase);
-        const std::ptrdiff_t bytes = rows * length * storage.width * item;
+        const std::ptrdiff_t row = product_of(length, storage.width), bytes = product_of(rows, row, item);
         const std::ptrdiff_t ring = whole ? 0 : wave ? storage.ring : 1;
-        return {nullptr, take(bytes * std::max<std::ptrdiff_t>(ring, 1)), length * storage.width, storage.width, ring, bytes};
+        return {nullptr, take(product_of(bytes, std::max<std::ptrdiff_t>(ring, 1))), row, storage.width, ring, bytes};
     }
 
     // The offsets of what is shared become addresses.
     void share() {
-        const std::size_t space = std::size_t(shared_bytes + line);
+        const std::size_t space = std::size_t(sum_of(shared_bytes, cache_line));
         shared.reset(new char[space]);
         void *aligned = shared.get();
         std::size_t left = space;
-        char *const begin = static_cast<char *>(std::align(line, std::size_t(shared_bytes), aligned, left));
+        char *const begin = static_cast<char *>(std::align(cache_line, std::size_t(shared_bytes), aligned, left));
         for (std::size_t i = 0; i < program.storages.size(); ++i)
             if (program.storages[i].shared && !spots[i].data && spots[i].offset >= 0) spots[i].data = begin + spots[i].offset;
     }

@@ -128,8 +128,8 @@ public:
         : WeightedOp<T>(features_, units_, features_), vectors(vectors_) {}
 
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
-        const std::ptrdiff_t most = rows * timesteps * vectors;
-        return p->product<T>().workspace(&p->weights<T>(), most < at_once ? most : at_once) * std::ptrdiff_t(sizeof(T));
+        const double most = double(rows) * double(timesteps) * double(vectors);
+        return p->product<T>().workspace(&p->weights<T>(), most < double(at_once) ? std::ptrdiff_t(most) : at_once) * std::ptrdiff_t(sizeof(T));
     }
     double multiply_adds(const Prepared *p) const override {
         return double(vectors) * double(p->weights<T>().units) * double(p->weights<T>().depth);

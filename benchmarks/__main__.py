@@ -1,6 +1,7 @@
 """`python -m benchmarks`: measure cyrnn and its peers in one run, and print tables of times.
 
-The layer alone; with `--models` whole models; with `--calls` kinds of calls of cyrnn, without peers.
+The layer alone; with `--models` whole models; with `--training` the layer with its gradients; with `--calls` kinds of
+calls of cyrnn, without peers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,16 @@ SHAPES: list[runner.Shape] = [
 QUICK: list[runner.Shape] = [(32, 10, 8, 4), (1, 100, 32, 64), (32, 100, 64, 128)]
 OF_MODELS: list[runner.Shape] = [(1, 10, 8, 32), (1, 100, 32, 64), (32, 100, 64, 128)]
 OF_THE_FIRST_MODEL: list[runner.Shape] = [(1, 1, 8, 32), *OF_MODELS[:2], (32, 10, 8, 4), *OF_MODELS[2:]]
-OF_THE_LAYER_ALONE = ("numpy",)  # contenders
+OF_TRAINING: list[runner.Shape] = [
+    (8, 20, 4, 16),
+    (32, 10, 8, 32),
+    (1, 200, 32, 64),
+    (32, 100, 64, 128),
+    (128, 50, 64, 128),
+    (64, 50, 128, 256),
+]
+WITH_GRADIENTS = ("cyrnn", "torch", "tensorflow-xla", "jax", "jax-unrolled")  # contenders
+OF_THE_LAYER_ALONE = ("numpy",)
 OF_MODELS_ALONE = ("cyrnn-predict", "torch-traced", "keras", "keras-predict", "onnxruntime-bound", "jax-unrolled")
 
 
@@ -55,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--models", action="store_true", help="whole models in the place of the layer")
+    what.add_argument("--training", action="store_true", help="the layer, and the layer with its gradients")
     what.add_argument("--calls", action="store_true", help="kinds of calls of cyrnn: `calls.py`, see there")
     parser.add_argument("--shapes", type=_shape, nargs="+", metavar="B,T,F,U", help="batch,timesteps,features,units")
     parser.add_argument("--threads", type=_positive, nargs="+", metavar="N", help="default: 1 2; of models 1")
@@ -88,12 +99,15 @@ def _tell(line: str) -> None:
 
 
 def _questions(arguments: argparse.Namespace) -> list[runner.Question]:
+    if arguments.training:
+        shapes = arguments.shapes or (OF_TRAINING[:1] if arguments.quick else OF_TRAINING)
+        return [runner.Question(model, shape) for model in (cases.LAYER, cases.GRADIENTS) for shape in shapes]
     if not arguments.models:
         shapes = arguments.shapes or (QUICK if arguments.quick else SHAPES)
         return [runner.Question(cases.LAYER, shape) for shape in shapes]
     questions = []
     for model in cases.MODELS:
-        if model != cases.LAYER:
+        if model not in (cases.LAYER, cases.GRADIENTS):
             default = OF_THE_FIRST_MODEL if not questions else OF_MODELS
             shapes = arguments.shapes or (OF_MODELS[:1] if arguments.quick else default)
             questions += [runner.Question(model, shape) for shape in shapes]
@@ -101,6 +115,8 @@ def _questions(arguments: argparse.Namespace) -> list[runner.Question]:
 
 
 def _contenders(arguments: argparse.Namespace) -> list[str]:
+    if arguments.training:
+        return arguments.contenders or list(WITH_GRADIENTS)
     others = OF_THE_LAYER_ALONE if arguments.models else OF_MODELS_ALONE
     return arguments.contenders or [name for name in runner.CONTENDERS if name not in others]
 
@@ -117,6 +133,7 @@ def main() -> int:
     arguments = _arguments()
     if arguments.calls:
         return _calls(arguments)
+    of_models = arguments.models or arguments.training
     wanted = arguments.threads or ([1] if arguments.models else [1, 2])
     thread_counts = [n for n in wanted if n <= runner.processors()]
     for skipped in sorted(set(wanted) - set(thread_counts)):
@@ -125,10 +142,10 @@ def main() -> int:
         _questions(arguments),
         thread_counts,
         _contenders(arguments),
-        rounds=arguments.rounds or (2 if arguments.quick else 3 if arguments.models else 5),
-        seconds=0.05 if arguments.quick else 0.1 if arguments.models else 0.25,
+        rounds=arguments.rounds or (2 if arguments.quick else 3 if of_models else 5),
+        seconds=0.05 if arguments.quick else 0.1 if of_models else 0.25,
         blas_core=arguments.blas_core,
-        peak=not arguments.models,
+        peak=not of_models,
         verbose=arguments.verbose,
         tell=_tell,
     )

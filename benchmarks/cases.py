@@ -14,9 +14,11 @@ import numpy as np
 VOCABULARY = 1000  # tokens of an embedding; 0 is padding
 CLASSES = 10  # of a tagger
 LAYER = "SimpleRNN"  # alone
+GRADIENTS = "SimpleRNN and its gradients"  # forward and back: the answer is the gradients of its weights
 
 MODELS: dict[str, list[tuple[str, dict[str, bool]]]] = {  # by name: kinds and options of their parts
     LAYER: [("recurrent", {"whole": True})],
+    GRADIENTS: [("recurrent", {"whole": True})],
     "SimpleRNN, Dense": [("recurrent", {}), ("dense", {})],
     "Embedding with mask, SimpleRNN, Dense": [("embedding", {"mask_zero": True}), ("recurrent", {}), ("dense", {})],
     "SimpleRNN, SimpleRNN, Dense": [("recurrent", {"whole": True}), ("recurrent", {}), ("dense", {})],
@@ -64,7 +66,7 @@ class Case:
     def in_keras(self, keras: Any) -> Any:
         """The layer, or a Sequential, of Keras or of cyrnn, with the weights."""
         layers = [part.in_keras(keras.layers) for part in self.parts]
-        if self.model == LAYER:
+        if self.model in (LAYER, GRADIENTS):
             (model,) = layers
             model.build(self.x.shape)
         else:
@@ -72,8 +74,22 @@ class Case:
         model.set_weights([array for part in self.parts for array in part.weights])
         return model
 
+    @property
+    def gradients(self) -> bool:
+        """Whether the answer is gradients."""
+        return self.model == GRADIENTS
+
+    @property
+    def dy(self) -> np.ndarray:
+        """The gradient of the outputs (batch, timesteps, units), of a size with which the answer is about 1."""
+        batch, timesteps, _, units = self.shape
+        rng = np.random.default_rng(batch + timesteps + units)
+        return (rng.normal(0.0, 1.0, (batch, timesteps, units)) / (batch * timesteps) ** 0.5).astype(np.float32)
+
     def expected(self) -> np.ndarray:
         """The answer, in float64."""
+        if self.gradients:
+            return _gradients(self.x, [array.astype(np.float64) for array in self.parts[0].weights], self.dy)
         answer, mask = self.x, None
         for part in self.parts:
             weights = [array.astype(np.float64) for array in part.weights]
@@ -136,3 +152,18 @@ def _recurrence(x: np.ndarray, weights: list[np.ndarray], mask: np.ndarray | Non
         state = new if mask is None else np.where(mask[:, t, None], new, state)
         answer[:, t] = state
     return answer
+
+
+def _gradients(x: np.ndarray, weights: list[np.ndarray], dy: np.ndarray) -> np.ndarray:
+    """Those of the kernel, the recurrent kernel and the bias, one after the other, flat."""
+    _, recurrent_kernel, _ = weights
+    states = _recurrence(x, weights, None)
+    found = [np.zeros_like(array) for array in weights]
+    d_state = np.zeros_like(states[:, 0])
+    for t in reversed(range(x.shape[1])):
+        d_sums = (dy[:, t] + d_state) * (1 - states[:, t] ** 2)
+        before = states[:, t - 1] if t else np.zeros_like(states[:, 0])
+        for total, part in zip(found, (x[:, t].T @ d_sums, before.T @ d_sums, d_sums.sum(axis=0)), strict=True):
+            total += part
+        d_state = d_sums @ recurrent_kernel.T
+    return np.concatenate([array.ravel() for array in found])

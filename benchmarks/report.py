@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .cases import LAYER
+from .cases import GRADIENTS, LAYER
 from .runner import Question, Result, Run
 
 OURS = "cyrnn"
@@ -17,7 +17,14 @@ WANTED = {  # how many times faster than the best peer cyrnn is meant to be, at 
     Question("SimpleRNN, Dense", (1, 100, 32, 64)): 2.5,
     Question("SimpleRNN, Dense", (32, 10, 8, 4)): 1.2,
     Question("SimpleRNN, Dense", (32, 100, 64, 128)): 1.15,
+    Question(GRADIENTS, (8, 20, 4, 16)): 4,
+    Question(GRADIENTS, (32, 10, 8, 32)): 3.5,
+    Question(GRADIENTS, (1, 200, 32, 64)): 3.5,
+    Question(GRADIENTS, (32, 100, 64, 128)): 1.8,
+    Question(GRADIENTS, (128, 50, 64, 128)): 1.55,
+    Question(GRADIENTS, (64, 50, 128, 256)): 1.35,
 }
+MOST_OF_FORWARD = 3.3  # times of the forward pass that forward and gradients may take, from 64 units and 8 rows on
 
 
 def _axes(run: Run) -> tuple[list[Question], list[str], list[int]]:
@@ -90,6 +97,21 @@ def _best_peers(run: Run, questions: Sequence[Question], contenders: Sequence[st
     return _table(title, questions, ["best peer", "its time", ours[0], "wanted", *ours[1:]], cell)
 
 
+def _over_forward(run: Run, questions: Sequence[Question], contenders: Sequence[str], threads: int) -> str:
+    """Forward and gradients over forward alone."""
+
+    def cell(question: Question, column: str) -> str:
+        batch, _, _, units = question.shape
+        if column == "wanted of cyrnn":
+            return f"{MOST_OF_FORWARD:g}" if batch >= 8 and units >= 64 else "-"
+        forward = run.find(column, threads, Question(LAYER, question.shape))
+        return _number(_quotient(run.find(column, threads, question), forward))
+
+    of_gradients = [question for question in questions if question.model == GRADIENTS]
+    title = f"Time of forward and gradients / time of forward alone, {_threads(threads)}:"
+    return _table(title, of_gradients, ["wanted of cyrnn", *contenders], cell)
+
+
 def _shares(run: Run, questions: Sequence[Question]) -> str:
     """How much of one core cyrnn uses: for its products, and to read the recurrent kernel."""
 
@@ -145,6 +167,8 @@ def as_text(run: Run) -> str:
             parts.append(_table(title, questions, peers, ratio))
         if OURS in contenders and peers and of_models:
             parts.append(_best_peers(run, questions, contenders, threads))
+        if any(question.model == GRADIENTS for question in questions):
+            parts.append(_over_forward(run, questions, contenders, threads))
     more = [str(threads) for threads in counts if threads != 1]
     if OURS in contenders and 1 in counts and more:
         title = f"Time of {OURS} at 1 thread / its time at as many threads:"

@@ -33,12 +33,22 @@ def left_out(case: Any, form: str) -> str:
     return ""
 
 
-def bind(case: Any, form: str) -> Callable[[], np.ndarray]:
+def bind(case: Any, form: str) -> Callable[[], Any]:
     """A call without arguments, which returns the answer."""
     model, x = case.in_keras(cyrnn), case.x
+    if case.gradients:
+        return _gradients(model, x, case.dy)
     if form == "predict":
         return lambda: model.predict(x)
     return _step(model, case) if form == "stepper" else lambda: model(x)
+
+
+def _gradients(model: Any, x: np.ndarray, dy: np.ndarray) -> Callable[[], tuple[np.ndarray, ...]]:
+    def call() -> tuple[np.ndarray, ...]:
+        _, pullback = model.vjp(x)
+        return tuple(pullback(dy, inputs=False).weights)
+
+    return call
 
 
 def _step(model: Any, case: Any) -> Callable[[], np.ndarray]:

@@ -18,10 +18,12 @@ def hold(threads: int) -> dict[str, str]:
     return {"jax": jax.__version__}
 
 
-def bind(case: Any, form: str) -> Callable[[], jax.Array]:
+def bind(case: Any, form: str) -> Callable[[], Any]:
     """A call without arguments, which returns the answer."""
     weights = [[jnp.asarray(array) for array in part.weights] for part in case.parts]
     unroll = min(10, case.shape[1]) if form == "unrolled" else 1
+    if case.gradients:
+        return _gradients(jnp.asarray(case.x), jnp.swapaxes(jnp.asarray(case.dy), 0, 1), weights[0], unroll)
 
     @jax.jit
     def model(x: jax.Array) -> jax.Array:
@@ -46,6 +48,16 @@ def bind(case: Any, form: str) -> Callable[[], jax.Array]:
 
     array = jnp.asarray(case.x)
     return lambda: model(array).block_until_ready()
+
+
+def _gradients(
+    x: jax.Array, dy: jax.Array, weights: list[jax.Array], unroll: int
+) -> Callable[[], tuple[jax.Array, ...]]:
+    @jax.jit
+    def gradients(x: jax.Array, dy: jax.Array, weights: list[jax.Array]) -> tuple[jax.Array, ...]:
+        return tuple(jax.vjp(lambda *w: _sequence(x, *w, unroll, False), *weights)[1](dy))
+
+    return lambda: jax.block_until_ready(gradients(x, dy, weights))
 
 
 def _sequence(

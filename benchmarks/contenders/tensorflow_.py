@@ -28,7 +28,19 @@ def bind(case: Any, form: str) -> Callable[[], Any]:
     if form == "predict":
         return lambda: model.predict(x, batch_size=len(x), verbose=0)
     tensor = tf.constant(x)
+    if case.gradients:
+        return _gradients(model, tensor, tf.constant(case.dy), form == "xla")
     if form == "call":
         return lambda: model(tensor)
     graph = tf.function(model, jit_compile=form == "xla")
     return lambda: graph(tensor)
+
+
+def _gradients(model: Any, x: Any, dy: Any, compiled: bool) -> Callable[[], Any]:
+    @tf.function(jit_compile=compiled)
+    def gradients(x: Any, dy: Any) -> Any:
+        with tf.GradientTape() as tape:
+            y = model(x)
+        return tuple(tape.gradient(y, model.trainable_variables, output_gradients=dy))
+
+    return lambda: gradients(x, dy)

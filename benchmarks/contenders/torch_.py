@@ -1,4 +1,4 @@
-"""torch: `nn.RNN`, batch first, without gradients; eager, or traced and frozen (form "traced")."""
+"""torch: `nn.RNN`, batch first; eager, or traced and frozen (form "traced"). Gradients are those of autograd."""
 
 from __future__ import annotations
 
@@ -59,10 +59,12 @@ def _layer(part: Any) -> torch.nn.Module:
         return rnn
 
 
-def bind(case: Any, form: str) -> Callable[[], torch.Tensor]:
+def bind(case: Any, form: str) -> Callable[[], Any]:
     """A call without arguments, which returns the answer."""
     model: Any = Model(case.parts).eval()
     tensor = torch.from_numpy(case.x)
+    if case.gradients:
+        return _gradients(model.layers[0], tensor, torch.from_numpy(case.dy))
     if form == "traced":
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
@@ -71,5 +73,16 @@ def bind(case: Any, form: str) -> Callable[[], torch.Tensor]:
     def call() -> torch.Tensor:
         with torch.inference_mode():
             return model(tensor)
+
+    return call
+
+
+def _gradients(rnn: torch.nn.Module, x: torch.Tensor, dy: torch.Tensor) -> Callable[[], tuple[torch.Tensor, ...]]:
+    weights = [rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0]
+
+    def call() -> tuple[torch.Tensor, ...]:
+        outputs, _ = rnn(x)
+        of_inputs, of_states, of_bias = torch.autograd.grad(outputs, weights, dy)
+        return of_inputs.T, of_states.T, of_bias
 
     return call

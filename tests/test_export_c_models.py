@@ -145,6 +145,9 @@ CASES = {
     "minimum": merged(layers.Minimum),
     "masked product": merged(layers.Multiply),
     "concatenate": lambda: graph(lambda x: layers.Concatenate()([rnn()(x), x])),
+    "concatenate with and without a mask": lambda: graph(
+        lambda x: rnn()(layers.Concatenate()([layers.Masking()(x), x * 2.0]))
+    ),
     "several axes": lambda: graph(
         lambda x: layers.Concatenate(axis=-1)([layers.Dense(4, "softmax")(x), layers.Permute((1, 3, 2))(x)]),
         (None, 3, 3),

@@ -630,6 +630,65 @@ def test_masks_are_passed_on():
     assert_programs_compute(model, padded())
 
 
+ARGUMENTS = {
+    "Activation": ("tanh",),
+    "AveragePooling1D": (2,),
+    "Bidirectional": (layers.SimpleRNN(2, return_sequences=True),),
+    "Dense": (2,),
+    "Dot": (-1,),
+    "Embedding": (7, 3),
+    "Permute": ((2, 1),),
+    "RNN": (layers.SimpleRNNCell(2),),
+    "Rescaling": (2.0,),
+    "Reshape": ((3, 5),),
+    "SimpleRNN": (2,),
+    "TimeDistributed": (layers.Dense(2),),
+    **dict.fromkeys(("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout"), (0.5,)),
+}
+LOWERED = [
+    pytest.param(found, options, id=f"{name} {options}")
+    for name in layers.__all__
+    if hasattr(found := getattr(layers, name), "lower")
+    and name not in ("RepeatVector", "Softmax")  # they take no sequences, and masks over elements
+    for options in (
+        [{"mask_zero": False}, {"mask_zero": True}]
+        if name == "Embedding"
+        else [{}, {"return_sequences": True}, {"return_state": True, "return_sequences": True}]
+        if name in ("RNN", "SimpleRNN")
+        else [{}]
+    )
+]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not pass the mask on")
+@pytest.mark.parametrize("cls, options", LOWERED)
+def test_the_mask_that_each_layer_passes_on(cls, options):
+    """`lower_mask` says what `compute_mask` does, also where a subclass has one of them alone."""
+    x = numbers(SEQUENCE)
+    x[RNG.random((4, 5)) < 0.5] = 0
+    inputs = cyrnn.Input((None,), dtype="int32") if cls is layers.Embedding else cyrnn.Input(SEQUENCE)
+    masked = inputs if cls is layers.Embedding else layers.Masking()(inputs)
+    given = (x[:, :, 0] > 0).astype("int32") if cls is layers.Embedding else x
+    several = not cls(*ARGUMENTS.get(cls.__name__, ()), **options).takes_one_input
+    for beside in [masked, layers.Masking(0.5)(inputs), inputs] if several else [None]:
+        layer = cls(*copy.deepcopy(ARGUMENTS.get(cls.__name__, ())), **options)
+        model = cyrnn.Model(inputs, layer([masked, beside] if several else masked))
+        assert divided(model, None).cuts == []
+        assert_programs_compute(model, given)
+
+
+def test_a_product_of_masked_inputs_has_no_mask():
+    tokens = cyrnn.Input((4,), dtype="int32")
+    words = layers.Embedding(7, 3, mask_zero=True)(tokens)
+    after = [layers.SimpleRNN(2)(layers.Dot(axes=-1)([words, words]))]
+    row = layers.Dot(axes=1)([words, words])
+    after.append(layers.Concatenate()([row, layers.Rescaling(2.0)(row)]))
+    for output in after:
+        model = with_weights(cyrnn.Model(tokens, output))
+        assert divided(model, None).cuts == []
+        assert_programs_compute(model, np.array([[1, 2, 0, 0], [0, 0, 0, 0]]))
+
+
 def test_a_mask_of_another_shape_raises():
     model = built(cyrnn.Sequential([layers.BatchNormalization()]))
     for target in (None, ENGINE):

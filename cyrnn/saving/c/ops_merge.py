@@ -108,6 +108,8 @@ class Dot(Op):
 
 @dataclass(eq=False)
 class MaskMerge(Op):
+    """Whether all, or some, of the masks are true; of none all are."""
+
     all: bool
 
     @property
@@ -115,4 +117,5 @@ class MaskMerge(Op):
         return f"whether {'all' if self.all else 'some'} of the masks are true"
 
     def lines(self, c: Writing) -> list[str]:
-        return [f"{self.out.at('0')} = {(' && ' if self.all else ' || ').join(mask.at('0') for mask in self.reads)};"]
+        known = (" && " if self.all else " || ").join(mask.at("0") for mask in self.reads)
+        return [f"{self.out.at('0')} = {known or int(self.all)};"]

@@ -3,7 +3,7 @@
 A layer class that the engine has ops for has a method ``lower(lowering, inputs, mask, training, ...)``, which takes
 what `call` takes, as values that the program knows, and returns what `call` returns. It refuses before it adds the
 first op. Which mask comes out says `compute_mask`, or, where that computes with arrays, ``lower_mask(lowering, inputs,
-mask)``.
+mask)``; of the two the one of the lower class.
 """
 
 from collections.abc import Hashable, Sequence
@@ -21,6 +21,7 @@ from cyrnn.layers.base.programs.interface import Program
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import MASK, NUMBER, TOKEN, Deferred, Outside, Symbolic, Value, width_of
+from cyrnn.objects import owner
 
 
 class Lowering(Forms):
@@ -219,8 +220,8 @@ class Lowering(Forms):
     def mask_after(self, layer: Layer, inputs: Any, mask: Any) -> Any:
         """The mask for the next layer, as `Layer.next_mask` has it with arrays."""
         if layer.supports_masking:
-            lower_mask = getattr(layer, "lower_mask", None)
-            return layer.compute_mask(inputs, mask) if lower_mask is None else lower_mask(self, inputs, mask)
+            lower_mask = _lower_mask_of(type(layer))
+            return layer.compute_mask(inputs, mask) if lower_mask is None else lower_mask(layer, self, inputs, mask)
         for part in nest.leaves(mask):
             if part is not None:
                 place = part.place if isinstance(part, Outside) else None
@@ -292,6 +293,13 @@ class Lowering(Forms):
             self._warnings,
             self._owners,
         )
+
+
+def _lower_mask_of(cls: type[Layer]) -> Any:
+    """The class's `lower_mask`; None if it has none, or has a `compute_mask` of a class below, which overrides it."""
+    found = getattr(cls, "lower_mask", None)
+    is_newer = found is None or issubclass(owner(cls, "lower_mask"), owner(cls, "compute_mask"))
+    return found if is_newer else None
 
 
 def _is_mask(value: Symbolic) -> bool:

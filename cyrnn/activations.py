@@ -111,7 +111,7 @@ _BY_NAME = {name: Activation(name) for name in plan.ACTIVATIONS}
 _BY_NAME |= {alias: _BY_NAME[name] for alias, name in _ALIASES.items()}
 globals().update(_BY_NAME)
 _NOT_OF_A_LAYER = {"glu": glu, "threshold": threshold}
-__all__ = ["get", "serialize", "deserialize", *_BY_NAME, *_NOT_OF_A_LAYER]
+__all__ = ["get", "serialize", "deserialize", "set_derivative", *_BY_NAME, *_NOT_OF_A_LAYER]
 
 
 def __getattr__(name: str) -> Activation:  # so that type checkers know of the functions above
@@ -210,3 +210,39 @@ def engine_name(activation: Callable[..., Any] | None) -> str | None:
     if activation is None:  # as an attribute may be set; a constructor makes it linear
         return "linear"
     return activation.name if isinstance(activation, Activation) else None
+
+
+_derivatives: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
+def set_derivative(activation: Callable[..., Any], derivative: Callable[..., Any]) -> None:
+    """Say what the derivative of a custom activation is, for gradients.
+
+    Parameters
+    ----------
+    activation : callable
+        A function of your own, or of NumPy, that works element by element.
+    derivative : callable
+        Takes the array that `activation` is applied to, and returns the derivative at each element.
+
+    Raises
+    ------
+    ValueError
+        For one of Keras' activations, whose derivatives are known; and if `derivative` cannot be called.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cyrnn.activations.set_derivative(np.sin, np.cos)
+    """
+    if engine_name(activation) is not None:
+        raise ValueError(f"activation must be a custom one, got {activation!r}, whose derivative is known")
+    if not callable(activation) or not callable(derivative):
+        raise ValueError(f"activation and derivative must be callables, got {activation!r} and {derivative!r}")
+    _derivatives[activation] = derivative
+
+
+def derivative_of(activation: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The derivative of a custom activation: its attribute `derivative`, or what `set_derivative` was told; or None."""
+    found = getattr(activation, "derivative", None)
+    return found if callable(found) else _derivatives.get(activation)

@@ -208,6 +208,13 @@ class Dense(ProgramLayer, EngineLayer):
         outputs = self.run_program(program, rows).reshape(*inputs.shape[:-1], units)
         return self.returned(self.activated(outputs))
 
+    def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
+        if activations.engine_name(self.activation) is not None or type(self)._override is not None:
+            return super().vjp(x, initial_state, mask, training)
+        from cyrnn.layers.around.python_gradients import of_dense
+
+        return of_dense(self, x, mask, training)
+
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
         """Add the op; where a timestep has several axes, it takes the rows of features one after the other."""
         if activations.engine_name(self.activation) is None:

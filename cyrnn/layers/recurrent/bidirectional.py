@@ -174,6 +174,21 @@ class Bidirectional(Predicts, SequenceLayer):
             vars(self)["_known_program"] = known
         return known
 
+    def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
+        layers = (self.forward_layer, self.backward_layer)
+        if all(layer.engine_cells is not None for layer in layers) or type(self)._override is not None:
+            return super().vjp(x, initial_state, mask, training)
+        from cyrnn.layers.recurrent.python_gradients import of_both_directions
+
+        halves = [None, None] if initial_state is None else self._halves(initial_state)
+        return of_both_directions(self, layers, x, halves, mask, training)
+
+    def joined(self, outputs: Sequence[Array], states: Sequence[Array]) -> Any:
+        """What a call returns, of what each direction has returned."""
+        parts = outputs[0], outputs[1][:, ::-1] if self.return_sequences else outputs[1]
+        combined = (*self._merged(*parts), *(states if self.return_state else ()))
+        return combined if len(combined) > 1 else combined[0]
+
     @property
     def flat_state_sizes(self) -> list[int]:
         return self.forward_layer.flat_state_sizes + self.backward_layer.flat_state_sizes

@@ -172,6 +172,37 @@ class RNN(Carried, Predicts, SequenceLayer):
             vars(self)["_known_program"] = known
         return known
 
+    def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
+        if self.engine_cells is not None or type(self)._override is not None:
+            return super().vjp(x, initial_state, mask, training)
+        given, array = as_array("inputs", x), self.checked_inputs(x)
+        states, keep = self.checked_call(array, initial_state, mask)
+        if not self.built:
+            self.build(array.shape)
+        from cyrnn.layers.base.programs.pullback import Input, PullbackThrough
+        from cyrnn.layers.recurrent.python_gradients import walked
+
+        begun = nest.flatten(self.get_initial_state(len(array))) if states is None else states
+        output, after, back = walked(
+            self.cell,
+            array,
+            nest.pack(self.get_initial_state(1), begun),
+            keep,
+            bool(training),
+            go_backwards=self.go_backwards,
+            return_sequences=self.return_sequences,
+            zero_output_for_mask=self.zero_output_for_mask,
+        )
+        if self.stateful:
+            self.carry(after)
+        y = (output, *after) if self.return_state else output
+        of_states = [None] * (0 if self.return_state else len(begun))
+        inputs = [Input(number, state.shape, state.dtype) for number, state in enumerate(begun)]
+        weights = self._weight_slots(trainable=True)
+        dtype = self.dtype_policy.engine_dtype.name
+        pullback = PullbackThrough(lambda d: back([*d, *of_states]), y, Input.of("x", given), inputs, weights, dtype)
+        return y, pullback
+
     @property
     def flat_state_sizes(self) -> list[int]:
         return nest.flatten(self.state_size)

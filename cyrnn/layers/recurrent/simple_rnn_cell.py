@@ -179,6 +179,12 @@ class SimpleRNNCell(EngineLayer):
         output = self.run_program(self._program, sequence, state, *factors)
         return _with_state(self.returned(self.activated(output)), listed)
 
+    def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
+        """One step and its pullback: as `Layer.vjp`, where y is (output, new_states); `mask` is not used."""
+        from cyrnn.layers.recurrent.python_gradients import of_simple_rnn_cell
+
+        return of_simple_rnn_cell(self, x, initial_state, training)
+
     def checked_state(self, state: ArrayLike, batch: int) -> Array:
         """A state as a contiguous (batch, units) array in the engine's dtype; (1, units) and (units,) are repeated."""
         array = as_array("states", state)

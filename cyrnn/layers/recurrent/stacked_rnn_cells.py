@@ -87,6 +87,12 @@ class StackedRNNCells(Layer):
             new_states.append(nest.pack(given, nest.flatten(new)))
         return inputs, new_states
 
+    def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
+        """One step and its pullback: as `Layer.vjp`, where y is (output, new_states); `mask` is not used."""
+        from cyrnn.layers.recurrent.python_gradients import of_stack
+
+        return of_stack(self, x, initial_state, training)
+
     def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
         """For each cell what its `get_initial_state` gives, else zeros. Raises TypeError without a batch size."""
         if batch_size is None:

@@ -10,6 +10,8 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.programs.gradients import Gradients, Like, checked_gradients
 from cyrnn.layers.base.programs.tape import OfWeights, Tape
 
+Back = Callable[[list[Array | None]], tuple[dict[Hashable, Array], OfWeights]]
+
 
 class Input:
     """An input of a call: its place, and what its gradient is like. Integers and bools have none.
@@ -55,7 +57,8 @@ class Pullback:
         self, outputs: Any, inputs: Any, states: Sequence[Input], weights: Sequence[tuple[Any, str]], dtype: str
     ) -> None:
         self._likes = structured(Like, outputs)
-        self._inputs, self._states, self._weights, self._dtype = inputs, states, weights, dtype
+        self.states, self.dtype = states, dtype
+        self._inputs, self._weights = inputs, weights
         self._shapes = [layer._values[name].shape for layer, name in weights]
 
     def __call__(self, dy: Any, inputs: bool = True) -> Gradients:
@@ -79,7 +82,7 @@ class Pullback:
             For a `dy` of another structure or shape, or that is no array of real numbers.
         """
         leaves = [leaf for leaf in nest.leaves(self._inputs) if leaf.has_gradient] if inputs else []
-        wanted = [leaf.place for leaf in [*leaves, *self._states]]
+        wanted = [leaf.place for leaf in [*leaves, *self.states]]
         of_places, of_weights = self._back(checked_gradients("dy", dy, self._likes), wanted)
 
         def found(leaf: Input) -> Array | None:
@@ -92,17 +95,36 @@ class Pullback:
 
         def of_weight(key: tuple[Any, str], shape: tuple[int, ...]) -> Array:
             gradient = of_weights.get(key)
-            return np.zeros(shape, self._dtype) if gradient is None else gradient
+            return np.zeros(shape, self.dtype) if gradient is None else gradient
 
         return Gradients(
             structured(found, self._inputs) if inputs else None,
-            [found(state) for state in self._states],  # type: ignore[misc]  # states are no integers
+            [found(state) for state in self.states],  # type: ignore[misc]  # states are no integers
             [of_weight(*weight) for weight in zip(self._weights, self._shapes, strict=True)],
         )
 
     def _back(self, outputs: list[Array | None], wanted: Sequence[Hashable]) -> tuple[dict[Hashable, Array], OfWeights]:
         """The gradients at places, and of weights, for those of the leaves of the outputs."""
         raise NotImplementedError
+
+
+class PullbackThrough(Pullback):
+    """The pullback of what Python computes.
+
+    Parameters
+    ----------
+    back : callable
+        Takes the gradients of the leaves of the outputs, and returns those at places, and of weights by layer and name.
+    *args
+        See `Pullback`.
+    """
+
+    def __init__(self, back: Back, *args: Any) -> None:
+        super().__init__(*args)
+        self._back_through = back
+
+    def _back(self, outputs: list[Array | None], wanted: Sequence[Hashable]) -> tuple[dict[Hashable, Array], OfWeights]:
+        return self._back_through(outputs)
 
 
 class PullbackOfTape(Pullback):

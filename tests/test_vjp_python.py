@@ -1,0 +1,184 @@
+"""`vjp` of what Python computes: custom activations and cells, cells alone, stacks, and both directions of them."""
+
+import numpy as np
+import pytest
+from helpers import run_python
+
+from cyrnn import activations, layers
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.programs.gradients import Gradients
+
+RNG = np.random.default_rng(0)
+DTYPE = {"dtype": "float64"}
+
+
+def sine(z):
+    return np.sin(z)
+
+
+sine.derivative = np.cos
+
+
+class OwnCell:
+    """h_t = tanh(x_t + a h_{t-1}): a cell that is no layer, of two outputs and no weights."""
+
+    state_size = 2
+
+    def call(self, x, states):
+        h = np.tanh(x + 0.5 * states[0])
+        return h, [h]
+
+    def vjp(self, x, initial_state=None, mask=None, training=False):
+        h = np.tanh(x + 0.5 * initial_state[0])
+
+        def pullback(dy, inputs=True):
+            d = (dy[0] + dy[1][0]) * (1 - h**2)
+            return Gradients(d, [0.5 * d], [])
+
+        return (h, [h]), pullback
+
+
+def rnn(**options):
+    return layers.SimpleRNN(3, activation=sine, **DTYPE, **options)
+
+
+LAYERS = {
+    "last output": lambda: rnn(),
+    "sequences and state": lambda: rnn(return_sequences=True, return_state=True),
+    "backwards": lambda: rnn(return_sequences=True, go_backwards=True),
+    "zeros for masked": lambda: rnn(return_sequences=True, zero_output_for_mask=True),
+    "an activation of NumPy": lambda: layers.SimpleRNN(3, activation=np.arctan, **DTYPE),
+    "a cell of one's own": lambda: layers.RNN(OwnCell(), return_sequences=True, **DTYPE),
+    "a stack": lambda: layers.RNN([layers.SimpleRNNCell(4, activation=sine, **DTYPE), OwnCellOfFour()], **DTYPE),
+    "a stack with a cell of the engine": lambda: layers.RNN(
+        [layers.SimpleRNNCell(4, **DTYPE), layers.SimpleRNNCell(2, activation=sine, **DTYPE)], **DTYPE
+    ),
+    **{
+        f"both directions, {mode}, {'sequences' if sequences else 'last'}": lambda mode=mode, sequences=sequences: (
+            layers.Bidirectional(rnn(return_sequences=sequences, return_state=True), merge_mode=mode, **DTYPE)
+        )
+        for mode in ("concat", "sum", "mul", "ave", None)
+        for sequences in (False, True)
+    },
+    "dense": lambda: layers.Dense(3, activation=sine, **DTYPE),
+    "dense without bias": lambda: layers.Dense(3, activation=sine, use_bias=False, **DTYPE),
+}
+
+
+class OwnCellOfFour(OwnCell):
+    state_size = 4
+
+
+def built(make):
+    activations.set_derivative(np.arctan, lambda z: 1 / (1 + z * z))
+    layer, x = make(), RNG.standard_normal((3, 5, 2))
+    layer(x)
+    layer.set_weights([RNG.standard_normal(weight.shape) / 2 for weight in layer.get_weights()])
+    return layer, x
+
+
+def assert_derivative(function, at, gradient, dy, step=1e-6):
+    direction = RNG.standard_normal(at.shape)
+    ends = [function(at + sign * step * direction) for sign in (1, -1)]
+    values = [sum(np.sum(a * b) for a, b in zip(nest.leaves(dy), nest.leaves(end), strict=True)) for end in ends]
+    assert abs((values[0] - values[1]) / (2 * step) - np.sum(direction * gradient)) < 1e-6
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients_are_derivatives(name, masked):
+    layer, x = built(LAYERS[name])
+    mask = RNG.random((3, 5)) < 0.6 if masked and not isinstance(layer, layers.Dense) else None
+    y, pullback = layer.vjp(x, mask=mask)
+    for a, b in zip(nest.leaves(y), nest.leaves(layer(x, mask=mask)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    dy = nest.mapped(lambda part: RNG.standard_normal(part.shape), y)
+    found = pullback(dy)
+    assert_derivative(lambda moved: layer(moved, mask=mask), x, found.inputs, dy)
+    weights = layer.get_weights()
+    assert len(found.weights) == len(weights)
+    for number, gradient in enumerate(found.weights):
+
+        def of_weight(moved, number=number):
+            layer.set_weights([*weights[:number], moved, *weights[number + 1 :]])
+            return layer(x, mask=mask)
+
+        assert_derivative(of_weight, weights[number], gradient, dy)
+
+
+@pytest.mark.parametrize("name", ["sequences and state", "a stack", "both directions, concat, last"])
+def test_gradients_of_initial_states(name):
+    layer, x = built(LAYERS[name])
+    states = [RNG.standard_normal((3, size)) for size in layer.flat_state_sizes]
+    y, pullback = layer.vjp(x, initial_state=states)
+    dy = nest.mapped(lambda part: RNG.standard_normal(part.shape), y)
+    for number, gradient in enumerate(pullback(dy).initial_state):
+
+        def of_state(moved, number=number):
+            return layer(x, initial_state=[*states[:number], moved, *states[number + 1 :]])
+
+        assert_derivative(of_state, states[number], gradient, dy)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "softmax", sine])
+def test_a_step_of_a_cell(activation):
+    cell = layers.SimpleRNNCell(4, activation=activation, **DTYPE)
+    cell.build((3, 2))
+    x, state = RNG.standard_normal((3, 2)), RNG.standard_normal((3, 4))
+    (output, (new,)), pullback = cell.vjp(x, [state])
+    expected, _ = cell(x, [state])
+    np.testing.assert_array_equal(output, expected)
+    np.testing.assert_array_equal(new, expected)
+    d_output, d_state = RNG.standard_normal((2, 3, 4))
+    found = pullback((d_output, [d_state]))
+    assert_derivative(lambda moved: cell(moved, [state])[0], x, found.inputs, d_output + d_state)
+    assert_derivative(lambda moved: cell(x, [moved])[0], state, found.initial_state[0], d_output + d_state)
+    assert [gradient.shape for gradient in found.weights] == [(2, 4), (4, 4), (4,)]
+
+
+def test_nan_in_masked_steps_reaches_no_gradient():
+    layer, x = built(LAYERS["sequences and state"])
+    mask = RNG.random((3, 5)) < 0.5
+    dirty = np.where(mask[..., None], x, np.nan)
+    y, pullback = layer.vjp(dirty, mask=mask)
+    found = pullback(nest.mapped(np.ones_like, y))
+    assert all(np.isfinite(gradient).all() for gradient in [found.inputs, *found.initial_state, *found.weights])
+
+
+def test_what_has_no_derivative_says_what_to_write():
+    def plain(z):
+        return np.sin(z)
+
+    x = RNG.standard_normal((3, 5, 2))
+    for layer in (layers.SimpleRNN(3, activation=plain), layers.Dense(3, activation=plain)):
+        layer.build(x.shape)
+        with pytest.raises(ValueError, match=r"has no gradients: its activation .* set its attribute `derivative`"):
+            layer.vjp(x)
+
+    class NoGradients:
+        state_size = 2
+
+        def call(self, x, states):
+            return x, [x]
+
+    with pytest.raises(ValueError, match=r"has no gradients: it must have a method vjp\(x, initial_state=None"):
+        layers.RNN(NoGradients(), **DTYPE).vjp(x)
+
+
+def test_derivatives_of_custom_activations_alone_can_be_set():
+    with pytest.raises(ValueError, match="activation must be a custom one"):
+        activations.set_derivative(activations.get("tanh"), np.cos)
+    with pytest.raises(ValueError, match="must be callables"):
+        activations.set_derivative(np.sin, 3)
+
+
+def test_gradients_are_imported_when_they_are_asked_for():
+    code = """
+import sys, numpy as np, cyrnn
+layer = cyrnn.layers.SimpleRNN(2)
+layer(np.zeros((1, 2, 3)))
+late = [name for name in sys.modules if "gradients" in name or name.endswith((".tape", ".pullback"))]
+assert late == [], late
+layer.vjp(np.zeros((1, 2, 3)))
+"""
+    assert run_python(code).returncode == 0

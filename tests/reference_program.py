@@ -93,7 +93,7 @@ class Program(Ops):
         self._timelines.append(Timeline(of, constant, times, add, size, stride))
         return len(self._timelines) - 1
 
-    def slot(self, activation: str = "linear", trainable: Sequence[str] = ()) -> int:
+    def slot(self, activation: str = "linear", trainable: Any = ()) -> int:
         self._open()
         self.slots += 1
         return self.slots - 1

@@ -208,8 +208,45 @@ public:
             of_type<KernelGradientOp>(width_of(x) / vectors, outputs < 0 ? 0 : width_of(outputs), sums, vectors));
     }
 
-    void batch_sum(int x, int out) {
-        add(-1, timeline_of(x), {read(x), filled(out)}, of_type<BatchSumOp>(width_of(x), width_of(out)));
+    void batch_sum(int x, int out, std::ptrdiff_t inner) {
+        add(-1, timeline_of(x), {read(x), filled(out)}, of_type<BatchSumOp>(width_of(x), Axis{width_of(out), inner}));
+    }
+
+    // ---- the ways back through ops that compute each timestep alone
+
+    void relu_gradient(int saved, int d_y, int d_x, double slope, double threshold, double most) {
+        std::unique_ptr<Op> op;
+        if (program.single)
+            op = std::make_unique<ReluGradientOp<float>>(width_of(d_y), float(slope), float(threshold), float(most));
+        else
+            op = std::make_unique<ReluGradientOp<double>>(width_of(d_y), slope, threshold, most);
+        add(-1, timeline_of(d_y), {read(saved), read(d_y), filled(d_x), filled(-1)}, std::move(op));
+    }
+
+    void affine_gradient(int slot, int x, int d_y, int d_x, int terms, Axis axis) {
+        add(slot, timeline_of(d_y), {read(x), read(d_y), filled(d_x), filled(terms)}, of_type<AffineGradientOp>(width_of(d_y), axis));
+    }
+
+    void prelu_gradient(int slot, int x, int d_y, int d_x, int terms, Axis axis) {
+        add(slot, timeline_of(d_y), {read(x), read(d_y), filled(d_x), filled(terms)}, of_type<PReluGradientOp>(width_of(d_y), axis));
+    }
+
+    void norm_gradient(int slot, int x, int d_y, int d_x, int terms, std::ptrdiff_t length, Norm norm, double parameter) {
+        std::unique_ptr<Op> op;
+        if (program.single)
+            op = std::make_unique<NormGradientOp<float>>(width_of(d_y), length, norm, float(parameter));
+        else
+            op = std::make_unique<NormGradientOp<double>>(width_of(d_y), length, norm, parameter);
+        add(slot, timeline_of(d_y), {read(x), read(d_y), filled(d_x), filled(terms)}, std::move(op));
+    }
+
+    void masking_gradient(int mask, int d_y, int d_x) {
+        add(-1, timeline_of(d_y), {read(mask), read(d_y), filled(d_x)}, of_type<MaskingGradientOp>(width_of(d_y)));
+    }
+
+    void embedding_gradient(int tokens, int d_y, int d_table, std::ptrdiff_t units) {
+        add(-1, timeline_of(d_y), {read(tokens), read(d_y), filled(d_table)},
+            of_type<EmbeddingGradientOp>(width_of(d_table) / units, units, width_of(tokens)));
     }
 
     int timeline_of(int view) const { return program.storage_of(view).timeline; }

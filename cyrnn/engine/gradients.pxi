@@ -59,10 +59,65 @@ cdef class WaysBack(Ops):
             slot, x, d_z, or_absent(mask), or_absent(input_dropout), or_absent(recurrent_dropout), or_absent(outputs),
             or_absent(initial), or_absent(d_kernel), or_absent(d_recurrent_kernel), vectors)
 
-    def batch_sum(self, int x, int out):
-        """out := the sum of x over rows and timesteps, and over all axes but the last, which is as long as out."""
+    def batch_sum(self, int x, int out, ptrdiff_t inner=1):
+        """out := the sum of x over rows and timesteps, and over all axes but one, which is as long as out: a row's
+        timestep is (..., length, inner)."""
         self.check_views((x, out))
-        self.check_parts(x, self.width_of(out))
+        self.check_parts(x, self.width_of(out) * inner)
         if not self.storage_of(out).once:
             raise ValueError("out must be a buffer of one row")
-        Builder(self.program[0]).batch_sum(x, out)
+        Builder(self.program[0]).batch_sum(x, out, inner)
+
+    # ------------------------------------------------------------ through ops that compute each timestep alone
+
+    # d_x := the gradient of x; terms := what the gradient of the slot's `scale` is the sum of, over all axes but its
+    # own. One of them may be None. Where d_y is zero in a whole timestep, both are: x may be NaN there.
+
+    def relu_gradient(self, int saved, int d_y, int d_x, *, double slope=0, double threshold=0,
+                      double most=float("inf")):
+        """The way back through `relu`. `saved` is x, or what came out, if that tells the same: see `Taped`."""
+        self.check_back(saved, d_y, d_x, None)
+        Builder(self.program[0]).relu_gradient(saved, d_y, d_x, slope, threshold, most)
+
+    def affine_gradient(self, int slot, int x, int d_y, d_x, terms, ptrdiff_t length, ptrdiff_t inner=1):
+        """The way back through `affine`."""
+        self.check_back(x, d_y, d_x, terms, slot)
+        self.check_parts(d_y, length * inner)
+        Builder(self.program[0]).affine_gradient(slot, x, d_y, or_absent(d_x), or_absent(terms), Axis(length, inner))
+
+    def prelu_gradient(self, int slot, int x, int d_y, d_x, terms, ptrdiff_t length, ptrdiff_t inner=1):
+        """The way back through `prelu`."""
+        self.check_back(x, d_y, d_x, terms, slot)
+        self.check_parts(d_y, length * inner)
+        Builder(self.program[0]).prelu_gradient(slot, x, d_y, or_absent(d_x), or_absent(terms), Axis(length, inner))
+
+    def layer_norm_gradient(self, int x, int d_y, d_x, terms, ptrdiff_t length, double epsilon, *, slot=None,
+                            bint centered=True):
+        """The way back through `layer_norm`."""
+        self.check_back(x, d_y, d_x, terms, or_absent(slot))
+        self.check_parts(d_y, length)
+        Builder(self.program[0]).norm_gradient(or_absent(slot), x, d_y, or_absent(d_x), or_absent(terms), length,
+                                               Norm.layer if centered else Norm.rms, epsilon)
+
+    def unit_norm_gradient(self, int x, int d_y, int d_x, ptrdiff_t length, double limit):
+        """The way back through `unit_norm`."""
+        self.check_back(x, d_y, d_x, None)
+        self.check_parts(d_y, length)
+        Builder(self.program[0]).norm_gradient(-1, x, d_y, d_x, -1, length, Norm.unit, limit)
+
+    def masking_gradient(self, int mask, int d_y, int d_x):
+        """d_x := d_y where the mask is true, else zeros."""
+        self.check_alike(d_y, d_x)
+        self.check_mask(mask, d_x)
+        Builder(self.program[0]).masking_gradient(mask, d_y, d_x)
+
+    def embedding_gradient(self, int tokens, int d_y, int d_table, ptrdiff_t units):
+        """d_table := the gradient of the table, (rows, units): for each row the sum of d_y where it was looked up."""
+        self.check_beside(tokens, d_y, Kind.token)
+        self.check_views((d_table,))
+        if units < 1 or self.width_of(d_y) != self.width_of(tokens) * units or self.width_of(d_table) % units:
+            raise ValueError(f"d_y and d_table must have rows of {units} elements, got widths {self.width_of(d_y)} "
+                             f"and {self.width_of(d_table)}")
+        if not self.storage_of(d_table).once:
+            raise ValueError("d_table must be a buffer of one row")
+        Builder(self.program[0]).embedding_gradient(tokens, d_y, d_table, units)

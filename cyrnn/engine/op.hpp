@@ -23,6 +23,14 @@ template <class T> T *address(const Place &place, std::ptrdiff_t row, std::ptrdi
     return address<T>(place) + row * place.row + t * place.time;
 }
 
+// Whether nothing comes back to a row's timestep, as to those that are masked. A way back computes nothing there: what it would
+// multiply the zeros by may be NaN.
+template <class T> bool all_zeros(const T *elements, std::ptrdiff_t count) {
+    bool other = false;
+    for (std::ptrdiff_t i = 0; i < count; ++i) other |= elements[i] != 0;
+    return !other;
+}
+
 struct State {  // what an op carries from block to block
     void *now, *then;    // (rows, carried) each; the op may swap them
     std::uint8_t *seen;  // (rows): has there been an unmasked step?

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "op.hpp"
+#include "ops_pointwise.hpp"
 
 namespace cyrnn {
 
@@ -30,6 +31,7 @@ public:
             for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
                 T *const z = address<T>(to, row, t);
                 std::memcpy(z, address<T>(given, row, t), std::size_t(width) * sizeof(T));
+                if (all_zeros(z, width)) continue;
                 function(address<T>(from, row, t), units, z, units, width / units, units);
             }
         return true;
@@ -156,7 +158,8 @@ private:
 };
 
 // d_W := sum of (x_t o D)' . d_z_t over rows and timesteps, and d_V := that of (h_{t-1} o R)' . d_z_t, where h_{t-1} is the output
-// of the last timestep that was not masked. What is masked is not read: it may be NaN. Of a dense layer there is d_W alone.
+// of the last timestep that was not masked. What is masked may be NaN: it is not read, nor what meets zeros alone, as before a mask of
+// a later layer. Of a dense layer there is d_W alone.
 template <class T> class KernelGradientOp final : public Op {
 public:
     enum : int { x, d_z, mask, input_dropout, recurrent_dropout, outputs, initial, d_kernel, d_recurrent_kernel };
@@ -233,6 +236,12 @@ private:
             return true;
         }
 
+        bool all_finite(std::ptrdiff_t filled) const {
+            bool other = false;
+            for (std::ptrdiff_t i = 0; i < filled * count; ++i) other |= a[i] - a[i] != 0;
+            return !other;
+        }
+
         void put(const T *from, const T *factors, T *to) const {
             if (!from)
                 std::memset(to, 0, std::size_t(count) * sizeof(T));
@@ -243,6 +252,9 @@ private:
         }
 
         void flush(std::ptrdiff_t filled, const T *z, std::ptrdiff_t z_stride) const {
+            if (!all_finite(filled))  // which times 0 is NaN
+                for (std::ptrdiff_t i = 0; i < filled; ++i)
+                    if (all_zeros(z + i * z_stride, op.sums)) put(nullptr, nullptr, a + i * count);
             work.weights->product<T>().accumulate(filled, count, op.sums, a, z, z_stride, gradient, op.sums, workspace);
         }
     };
@@ -251,42 +263,55 @@ private:
     const std::ptrdiff_t vectors;                // of a row's timestep
 };
 
-// out := the sum over rows and timesteps, and over what lies before the last axis
+// out := the sum over rows and timesteps, and over all axes of a timestep but one. Each part has some places of that.
 template <class T> class BatchSumOp final : public Op {
 public:
     enum : int { x, out };
 
-    BatchSumOp(std::ptrdiff_t width_, std::ptrdiff_t units_) : width(width_), units(units_) {}
+    BatchSumOp(std::ptrdiff_t width_, Axis axis_) : width(width_), axis(axis_) {}
 
     bool over_batch() const override { return true; }
+    std::ptrdiff_t parts(const Prepared *) const override { return (axis.length + places - 1) / places; }
     double multiply_adds(const Prepared *) const override { return double(width); }
-    std::ptrdiff_t scratch_bytes(const Prepared *, std::ptrdiff_t, std::ptrdiff_t) const override {
-        return units * std::ptrdiff_t(sizeof(T));
-    }
 
     bool run(const Work &work) const noexcept override {
         constexpr std::ptrdiff_t block = 64;  // terms of a sum, of which then the sum is taken: so few that little is rounded away
-        T *const total = address<T>(work.places[out]), *const sum = static_cast<T *>(work.scratch);
-        std::fill_n(total, units, T(0));
-        std::fill_n(sum, units, T(0));
+        const std::ptrdiff_t first = work.part * places, count = std::min(places, axis.length - first), inner = axis.inner;
+        T *const total = address<T>(work.places[out]) + first;
+        T sum[places]{};
+        std::fill_n(total, count, T(0));
         std::ptrdiff_t filled = 0;
         const auto flush = [&] {
-            for (std::ptrdiff_t i = 0; i < units; ++i) total[i] += sum[i], sum[i] = 0;
+            for (std::ptrdiff_t i = 0; i < count; ++i) total[i] += sum[i], sum[i] = 0;
             filled = 0;
         };
-        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
+            if (work.stop.asked(work.stop.self)) return false;
             for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
-                for (std::ptrdiff_t v = 0; v < width; v += units) {
-                    const T *const from = address<T>(work.places[x], row, t) + v;
-                    for (std::ptrdiff_t i = 0; i < units; ++i) sum[i] += from[i];
+                for (std::ptrdiff_t v = 0; v < width; v += axis.length * inner) {
+                    const T *const from = address<T>(work.places[x], row, t) + v + first * inner;
+                    if (inner == 1)
+                        for (std::ptrdiff_t i = 0; i < count; ++i) sum[i] += from[i];
+                    else
+                        for (std::ptrdiff_t i = 0; i < count; ++i) sum[i] += along_inner(from + i * inner);
                     if (++filled == block) flush();
                 }
+        }
         flush();
         return true;
     }
 
 private:
-    const std::ptrdiff_t width, units;
+    static constexpr std::ptrdiff_t places = 128;  // of a part
+
+    T along_inner(const T *from) const {
+        T sum{};
+        for (std::ptrdiff_t i = 0; i < axis.inner; ++i) sum += from[i];
+        return sum;
+    }
+
+    const std::ptrdiff_t width;
+    const Axis axis;
 };
 
 }  // namespace cyrnn

@@ -49,6 +49,28 @@ private:
     const std::ptrdiff_t width;
 };
 
+// d_x := d_y where the mask is true, else zeros
+template <class T> class MaskingGradientOp final : public Op {
+public:
+    enum : int { mask, d_y, d_x };
+
+    explicit MaskingGradientOp(std::ptrdiff_t width_) : width(width_) {}
+
+    bool run(const Work &work) const noexcept override {
+        const Place keep = work.places[mask], from = work.places[d_y], to = work.places[d_x];
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
+                if (*address<std::uint8_t>(keep, row, t))
+                    std::memcpy(address<T>(to, row, t), address<T>(from, row, t), std::size_t(width) * sizeof(T));
+                else
+                    std::memset(address<T>(to, row, t), 0, std::size_t(width) * sizeof(T));
+        return true;
+    }
+
+private:
+    const std::ptrdiff_t width;
+};
+
 // out := activation(x); those that need a row get the last axis, of `units` elements
 template <class T> class ActivationOp final : public Op {
 public:

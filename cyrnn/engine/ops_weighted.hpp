@@ -221,4 +221,41 @@ private:
     const std::ptrdiff_t each;  // tokens of a row's timestep
 };
 
+// d_table := for each row the sum of d_y where it was looked up. Each part has some columns, and goes through all tokens in order.
+template <class T> class EmbeddingGradientOp final : public Op {
+public:
+    enum : int { tokens, d_y, d_table };
+
+    EmbeddingGradientOp(std::ptrdiff_t table_, std::ptrdiff_t units_, std::ptrdiff_t each_) : table(table_), units(units_), each(each_) {}
+
+    bool over_batch() const override { return true; }
+    std::ptrdiff_t parts(const Prepared *) const override { return (units + columns - 1) / columns; }
+    double multiply_adds(const Prepared *) const override { return double(each) * double(units); }
+
+    bool run(const Work &work) const noexcept override {
+        const Place from = work.places[tokens], given = work.places[d_y];
+        const std::ptrdiff_t first = work.part * columns, count = columns < units - first ? columns : units - first;
+        T *const gradient = address<T>(work.places[d_table]) + first;
+        for (std::ptrdiff_t i = 0; i < table; ++i) std::memset(gradient + i * units, 0, std::size_t(count) * sizeof(T));
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
+            if (work.stop.asked(work.stop.self)) return false;
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
+                for (std::ptrdiff_t i = 0; i < each; ++i) {
+                    const std::int64_t token = address<std::int64_t>(from, row, t)[i];
+                    if (token < 0 || token >= table) continue;  // never of a table that they were looked up in
+                    const T *const d = address<T>(given, row, t) + i * units + first;
+                    T *const to = gradient + token * units;
+                    for (std::ptrdiff_t k = 0; k < count; ++k) to[k] += d[k];
+                }
+        }
+        return true;
+    }
+
+private:
+    static constexpr std::ptrdiff_t columns = 32;  // of a part
+
+    const std::ptrdiff_t table, units;  // rows of the table, and elements of each
+    const std::ptrdiff_t each;          // tokens of a row's timestep
+};
+
 }  // namespace cyrnn

@@ -110,7 +110,14 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
                                 int d_final, int d_z, int d_initial, bool zero_output_for_mask) except +
         void kernel_gradient(int slot, int x, int d_z, int mask, int input_dropout, int recurrent_dropout, int outputs,
                              int initial, int d_kernel, int d_recurrent_kernel, ptrdiff_t vectors) except +
-        void batch_sum(int x, int out) except +
+        void batch_sum(int x, int out, ptrdiff_t inner) except +
+        void relu_gradient(int saved, int d_y, int d_x, double slope, double threshold, double most) except +
+        void affine_gradient(int slot, int x, int d_y, int d_x, int terms, Axis axis) except +
+        void prelu_gradient(int slot, int x, int d_y, int d_x, int terms, Axis axis) except +
+        void norm_gradient(int slot, int x, int d_y, int d_x, int terms, ptrdiff_t length, Norm norm,
+                           double parameter) except +
+        void masking_gradient(int mask, int d_y, int d_x) except +
+        void embedding_gradient(int tokens, int d_y, int d_table, ptrdiff_t units) except +
         int timeline_of(int view)
         ptrdiff_t width_of(int view)
 
@@ -187,6 +194,7 @@ cdef class Structure:
     cdef int check_mask(self, mask, int out) except -1
     cdef int check_timelines(self, int x, int out, bint of_x, bint of_out) except -1
     cdef int check_parts(self, int view, ptrdiff_t each) except -1
+    cdef int check_back(self, int saved, int d_y, d_x, terms, int slot=*) except -1
 
 
 cdef class Ops(Structure):

@@ -30,8 +30,8 @@ cdef class Structure:
         return <int> self.program.timelines.size() - 1
 
     def slot(self, str activation="linear", trainable=()):
-        """One more place for weights. Their activation, and which of them are trainable, are told to programs that can
-        be gone back through."""
+        """One more place for weights. Their activation, and the shapes by name of those that are trainable, are told to
+        programs that can be gone back through."""
         self.check_open()
         self.program.slots += 1
         return self.program.slots - 1
@@ -198,6 +198,15 @@ cdef class Structure:
         if (self.timeline_of(x) >= 0) != of_x or (self.timeline_of(out) >= 0) != of_out:
             raise ValueError(f"x must{'' if of_x else ' not'} have timesteps, and out must{'' if of_out else ' not'}, "
                              f"got timelines {self.timeline_of(x)} and {self.timeline_of(out)}")
+        return 0
+
+    cdef int check_back(self, int saved, int d_y, d_x, terms, int slot=-1) except -1:
+        """Check a way back through an op that computes each timestep of numbers alone."""
+        if d_x is None and terms is None:
+            raise ValueError("there must be something to fill")
+        for view in (saved, d_x, terms):
+            if view is not None:
+                self.check_alike(d_y, view, slot)
         return 0
 
     cdef int check_parts(self, int view, ptrdiff_t each) except -1:

@@ -1,11 +1,14 @@
 """Programs that note, for each op that is added, how to go back through it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from cyrnn.engine.program import Program
 
 View = int
+
+_NONE: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
 
 class Way(Protocol):
@@ -36,7 +39,8 @@ class SlotFacts(NamedTuple):
     """What the ways back must know of a slot's weights."""
 
     activation: str = "linear"
-    trainable: tuple[str, ...] = ()  # the names of those whose gradients are asked for
+    # The shapes of those whose gradients are asked for, by name. Vectors along an axis are called by the vector.
+    trainable: Mapping[str, tuple[int, ...]] = _NONE
 
 
 class NoWayBackError(Exception):
@@ -57,8 +61,8 @@ class Noted(Program):
         self.returned: list[tuple[View, tuple[int, ...]]] = []  # the outputs, and their axes after batch and time
         self.inputs: list[View] = []
 
-    def slot(self, activation: str = "linear", trainable: Sequence[str] = ()) -> int:
-        self.facts.append(SlotFacts(activation, tuple(trainable)))
+    def slot(self, activation: str = "linear", trainable: Mapping[str, tuple[int, ...]] = _NONE) -> int:
+        self.facts.append(SlotFacts(activation, dict(trainable)))
         return super().slot()
 
     def input(

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from cyrnn.engine.gradients.along_vectors import AlongVectors
 from cyrnn.engine.gradients.noted import Noted, NoWayBackError
+from cyrnn.engine.gradients.pointwise import Pointwise
+from cyrnn.engine.gradients.tables import Tables
 from cyrnn.engine.gradients.way_back import WayBack
 from cyrnn.engine.gradients.weighted import Weighted
 from cyrnn.engine.program import Ops, Program
@@ -11,7 +14,7 @@ from cyrnn.engine.program import Ops, Program
 _WITHOUT_GRADIENTS = {"nonzero", "merge_masks"}  # masks have none
 
 
-class Taped(Weighted):
+class Taped(Weighted, Pointwise, AlongVectors, Tables):
     """A program that also returns what its gradients are made of.
 
     After `finish` the outputs that were asked for come first, and then those on the tape.

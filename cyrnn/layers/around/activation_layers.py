@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -199,6 +200,7 @@ class PReLU(VectorLayer):
 
     supports_masking = True
     lowers_timesteps = True
+    vector_of = MappingProxyType({"alpha": "scale"})
     alpha = Weight()
 
     def __init__(

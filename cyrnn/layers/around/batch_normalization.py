@@ -152,6 +152,11 @@ class BatchNormalization(Affine):
             **({} if beta is None else {"offset": beta}),
         }
 
+    @quietly
+    def slopes(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        dtype = self.dtype_policy.engine_dtype
+        return {"scale": 1 / np.sqrt(values["moving_variance"].astype(dtype) + dtype.type(self.epsilon))}
+
     def _check_shape(self, shape: Shape) -> None:
         axis, length = checked_axis(self.name, shape, self.axis), len(self.moving_mean)
         if len(shape) != len(self._build_shape or shape) or shape[axis] != length:

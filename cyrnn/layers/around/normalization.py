@@ -1,6 +1,7 @@
 """Normalization within each sample: LayerNormalization and UnitNormalization. Reference: Keras 3."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Affine(VectorLayer):
 
     supports_masking = True
     lowers_timesteps = True
+    vector_of = MappingProxyType({"gamma": "scale", "beta": "offset"})
     gamma = Weight()
     beta = Weight()
 

@@ -1,7 +1,8 @@
 """Layers whose ops scale and shift by vectors along an axis."""
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from cyrnn.engine.plan import Vectors
 from cyrnn.layers.base.arguments import Array
@@ -11,11 +12,16 @@ from cyrnn.layers.base.programs.called import ProgramLayer
 class VectorLayer(ProgramLayer):
     """A layer whose op scales and shifts by vectors that follow from its weights and some attributes."""
 
+    vector_of: ClassVar[Mapping[str, str]] = MappingProxyType({})  # by the name of a weight the vector that it is for
     _packed_with: tuple[Any, ...] = ()  # the attributes that are part of what the slot has made ready
 
     def vectors(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """`scale`, and perhaps `shift` and `offset`, each (length,), for these weights."""
         raise NotImplementedError(f"{type(self).__name__} has no `vectors`")
+
+    def slopes(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """By how much vectors grow with the weights that they are for, (length,), where that is not 1."""
+        return {}
 
     @property
     def vectors_follow_from(self) -> tuple[Any, ...]:

@@ -86,7 +86,9 @@ def program_of(
     dtype: np.dtype[Any] | None = None,
     state_sizes: Sequence[int] = (),
     training: bool = False,
+    masked: bool = True,
     within_its_call: bool = False,
+    complete: bool = False,
     made_at: int = 0,
 ) -> CallProgram:
     """The program of a layer that is called alone.
@@ -106,9 +108,13 @@ def program_of(
         layer that carries states begins with those that it carries unless they are given here.
     training : bool
         Whether the layer is in training.
+    masked : bool
+        Whether a call may bring a mask.
     within_its_call : bool
         Whether the layer's own `call` runs the program. That does what the engine does not: it rounds, and applies what
         a custom subclass has.
+    complete : bool
+        Whether ops do all that there is: see `Lowering`.
     made_at : int
         `structure_now`, before anything was read that the program depends on.
 
@@ -118,14 +124,14 @@ def program_of(
         If the layer cannot be ops, with the reason.
     """
     dtype = layer.dtype_policy.engine_dtype if dtype is None else dtype
-    lowering = Lowering(target.program(dtype.name), dtype, within_its_call)
+    lowering = Lowering(target.program(dtype.name), dtype, within_its_call, complete)
     lowering.check(layer)
-    inputs, mask = Outside(INPUTS, shape), Outside(INPUTS, shape, is_mask=True, optional=True)
+    inputs, mask = Outside(INPUTS, shape), Outside(INPUTS, shape, is_mask=True, optional=True) if masked else None
     places = list(range(len(state_sizes)))
     states = [Outside(place, (None, size), optional=True) for place, size in zip(places, state_sizes, strict=True)]
     options = {"initial_state": states} if states else {}
     outputs = layer.lower(lowering, inputs, mask, training, **options)  # type: ignore[attr-defined]
-    if isinstance(outputs, Outside):
+    if isinstance(outputs, Outside) and not complete:
         raise NotLoweredError("it returns its input")
     results = nest.mapped(lowering.result, outputs)
     if isinstance(results, Passed):

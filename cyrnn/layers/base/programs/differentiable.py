@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # imported where gradients are asked for
     from cyrnn.layers.base.programs.pullback import Pullback
     from cyrnn.layers.base.programs.tape import TapedProgram
 
+_Key = tuple[tuple[int | None, ...], bool, bool]  # the shape of inputs; whether they have a mask, and in training
 _KEPT = 8  # programs of a layer: for inputs of other shapes, in training or not
 
 
@@ -40,17 +41,21 @@ class Differentiable(Layer):
         begun, mask = self.begun_with(array, initial_state, mask)
         if not self.built:
             self.build(array.shape)
-        program, results, places, weights = self._taped_call(array.shape, bool(training))
+        program, results, places, weights = self._taped_call(array.shape, mask is not None, bool(training))
         values: dict[Any, Any] = {INPUTS: (array, mask)}
         for (place, _), state in zip(places, begun, strict=True):
             values[place] = (state, None)
+        called = None
         try:
             arrays, tape = program.run(values)
         except UnfitError as error:
-            if mask is None:
-                self(x)  # raises what is wrong
-            raise ValueError(f"layer {self.name!r} has no gradients for such inputs: {error}") from None
-        outputs = structured(arrays.__getitem__, results)
+            called = self(x) if mask is None else self(x, mask=mask)  # raises what is wrong
+            own = self.dtype_policy.engine_dtype
+            if array.dtype.kind != "f" or array.dtype == own:
+                raise ValueError(f"layer {self.name!r} has no gradients for such inputs: {error}") from None
+            # It computes in more digits than its own, and rounds what comes out. The gradients are those of its own.
+            arrays, tape = program.run({**values, INPUTS: (array.astype(own), mask)})
+        outputs = structured(arrays.__getitem__, results) if called is None else called
         dtype = program.lowered.dtype
         states = [Input(place, (len(array), size), dtype) for place, size in places]
         return outputs, PullbackOfTape(tape, results, outputs, Input.of(INPUTS, given), states, weights, dtype)
@@ -72,30 +77,37 @@ class Differentiable(Layer):
             raise ValueError(f"layer {self.name!r} has no states, got initial_state")
         return [], mask
 
-    def _taped_call(self, shape: tuple[int, ...], training: bool) -> TapedCall:
+    def _taped_call(self, shape: tuple[int, ...], masked: bool, training: bool) -> TapedCall:
         made_at, (known_at, known) = structure_now(), self._taped
         if known_at != made_at:
             known = {}
-        generic = (None, None, *shape[2:]) if len(shape) > 2 else (None, *shape[1:])
-        key = (generic, training)
-        found = known.get(key)
-        if found is None:
-            found = self._made_taped(generic, training, made_at)
-            vars(self)["_taped"] = (made_at, {**dict(list(known.items())[1 - _KEPT :]), key: found})
+        fixed = (None, *shape[1:])  # some ops must know the timesteps
+        forms = [(None, None, *shape[2:]), fixed] if len(shape) > 2 else [fixed]
+        keys = [(form, masked, training) for form in forms]
+        for key in keys:
+            found = known.get(key)
+            if found is not None:
+                return found
+        key, found = self._made_taped(keys, made_at)
+        vars(self)["_taped"] = (made_at, {**dict(list(known.items())[1 - _KEPT :]), key: found})
         return found
 
-    def _made_taped(self, shape: tuple[int | None, ...], training: bool, made_at: int) -> TapedCall:
+    def _made_taped(self, keys: Sequence[_Key], made_at: int) -> tuple[_Key, TapedCall]:
+        """The call for the first of the keys that there are ops for, and that key."""
         from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram
 
         reason, sizes = why_not(self), self.flat_state_sizes
-        try:
-            if reason is not None:
-                raise NotLoweredError(reason)
-            program = program_of(self, shape, TAPE, state_sizes=sizes, training=training, made_at=made_at)
-        except (NotLoweredError, NoWayBackError) as error:
-            raise ValueError(f"layer {self.name!r} has no gradients: {error}") from None
-        states = list(zip(program.states, sizes, strict=True))
-        return TapedCall(TapedProgram(program.lowered), program.results, states, self._weight_slots(trainable=True))
+        for shape, masked, training in keys if reason is None else ():
+            options: Any = {"masked": masked, "training": training, "complete": True, "made_at": made_at}
+            try:
+                program = program_of(self, shape, TAPE, state_sizes=sizes, **options)
+            except (NotLoweredError, NoWayBackError) as error:
+                reason = str(error)
+                continue
+            states, weights = list(zip(program.states, sizes, strict=True)), self._weight_slots(trainable=True)
+            call = TapedCall(TapedProgram(program.lowered), program.results, states, weights)
+            return (shape, masked, training), call
+        raise ValueError(f"layer {self.name!r} has no gradients: {reason}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_taped": (-1, {})}

@@ -1,10 +1,10 @@
 """What the layers need of the engine: a builder of programs, and the weights of a slot made ready for it."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from cyrnn.engine.plan import Slot
 from cyrnn.engine.program import structure_changed
@@ -28,7 +28,7 @@ class Program(Protocol):
         size: int = 1,
         stride: int = 1,
     ) -> int: ...
-    def slot(self, activation: str = "linear", trainable: Sequence[str] = ()) -> int: ...
+    def slot(self, activation: str = "linear", trainable: Mapping[str, tuple[int, ...]] = ...) -> int: ...
     def input(
         self,
         kind: str,
@@ -102,6 +102,15 @@ class Program(Protocol):
         num_threads: int = 0,
         out: tuple[Array, ...] | None = None,
     ) -> Any: ...
+
+
+@runtime_checkable
+class OfVectors(Protocol):
+    """A layer, as far as its slot has vectors along an axis that are made of weights: see `VectorLayer`."""
+
+    @property
+    def vector_of(self) -> Mapping[str, str]: ...
+    def slopes(self, values: Mapping[str, Array]) -> dict[str, Array]: ...
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs import arguments
 from cyrnn.layers.base.programs.arguments import Argument, Passed, TakesTokens
 from cyrnn.layers.base.programs.forms import Forms
-from cyrnn.layers.base.programs.interface import Program
+from cyrnn.layers.base.programs.interface import OfVectors, Program
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import MASK, NUMBER, TOKEN, Deferred, Outside, Symbolic, Value, width_of
@@ -35,11 +35,17 @@ class Lowering(Forms):
         What it computes in.
     within_a_call : bool
         Whether the `call` of a layer runs the program, and does itself what the engine does not: see `program_of`.
+    complete : bool
+        Whether ops do all that there is, as gradients need it: also what is left to Python otherwise, because there
+        is nothing to compute, or because NumPy takes less time.
     """
 
-    def __init__(self, program: Program, dtype: np.dtype[Any], within_a_call: bool = False) -> None:
+    def __init__(
+        self, program: Program, dtype: np.dtype[Any], within_a_call: bool = False, complete: bool = False
+    ) -> None:
         super().__init__(program, dtype)
         self.within_a_call = within_a_call
+        self.complete = complete
         self.layers: list[Layer] = []  # that became ops
         self._slots: dict[Layer, int] = {}
         self._arguments: list[Argument] = []
@@ -74,7 +80,9 @@ class Lowering(Forms):
         """The place of the layer's weights: one, however often it is called."""
         if layer not in self._slots:
             activation = engine_name(getattr(layer, "activation", None)) or "linear"
-            trainable = [spec.name for spec in layer.own_specs if layer.trainable and spec.trainable]
+            vectors = layer.vector_of if isinstance(layer, OfVectors) else {}
+            specs = [spec for spec in layer.own_specs if layer.trainable and spec.trainable]
+            trainable = {vectors.get(spec.name, spec.name): spec.shape for spec in specs}
             self._slots[layer] = self.program.slot(activation, trainable)
         return self._slots[layer]
 
@@ -265,10 +273,11 @@ class Lowering(Forms):
     # ------------------------------------------------------------ the end
 
     def result(self, value: Symbolic) -> int | Passed:
-        """The number of the output that returns the value; for an input of the program, which place it comes from."""
+        """The number of the output that returns the value; for an input of the program, which place it comes from,
+        unless ops do all that there is."""
         known = self.mask_alone(value) if _is_mask(value) else self.numbers(value)
         for (place, kind), read in self._inputs.items():
-            if read is known and kind == NUMBER:
+            if read is known and kind == NUMBER and not self.complete:
                 return Passed(place, len(known.shape), self.dtype)
         rest = () if known.kind == MASK else known.shape[1 if known.timeline is None else 2 :]
         key = known.view, rest

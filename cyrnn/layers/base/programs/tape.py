@@ -10,7 +10,7 @@ from cyrnn.engine.plan import Packed, Plan
 from cyrnn.engine.program import packed_now
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.programs.arguments import Numbers, Values, gathered
-from cyrnn.layers.base.programs.interface import Target, slot_of
+from cyrnn.layers.base.programs.interface import OfVectors, Target, slot_of
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.refusals import UnfitError
 
@@ -32,6 +32,7 @@ class TapedProgram:
     def __init__(self, lowered: Lowered) -> None:
         taped: Any = lowered.program
         self.lowered, self.taped = lowered, taped
+        self.of_vectors = [(slot, layer) for slot, layer in enumerate(lowered.slots) if isinstance(layer, OfVectors)]
         arguments = enumerate(lowered.arguments)
         # By place, the number of the input that is its array as numbers.
         self.numbers = {argument.place: number for number, argument in arguments if isinstance(argument, Numbers)}
@@ -78,6 +79,7 @@ class Tape:
     def __init__(self, program: TapedProgram, packed: tuple[Packed, ...], kept: dict[int, Array | None]) -> None:
         self.program = program
         self._packed, self._kept = packed, kept
+        self._slopes = {slot: layer.slopes(packed[slot].values) for slot, layer in program.of_vectors}
 
     def back(
         self, outputs: Sequence[Array | None], wanted: Iterable[Hashable]
@@ -106,8 +108,17 @@ class Tape:
         assert arrays is not None  # the tape fits the program that it was made for
         of_weights: OfWeights = {}
         for (slot, name), array in zip(way.weights, arrays[len(way.reached) :], strict=True):
+            if slot in self._slopes:
+                name, array = self._of_weight(slot, name, array)
             add_to(of_weights, (program.lowered.slots[slot], name), array)
         return {places[number]: array for number, array in zip(way.reached, arrays, strict=False)}, of_weights
+
+    def _of_weight(self, slot: int, vector: str, gradient: Array) -> tuple[str, Array]:
+        """The name of the weight that a vector is made of, and its gradient for that of the vector."""
+        weights = dict(self.program.of_vectors)[slot].vector_of
+        slope = self._slopes[slot].get(vector)
+        name = next(weight for weight, made in weights.items() if made == vector)
+        return name, gradient if slope is None else gradient * slope.reshape(gradient.shape)
 
 
 def add_to(gradients: dict[Any, Array], key: Any, gradient: Array) -> None:

@@ -1,0 +1,351 @@
+"""`vjp` of the layers around recurrent ones: against central differences, in closed form at kinks, and with masks."""
+
+import numpy as np
+import pytest
+from helpers import ISAS
+from reference import ACTIVATIONS as FORWARD
+from reference_derivatives import ELEMENTWISE, KINKS
+
+import cyrnn
+from cyrnn import activations, layers
+from cyrnn.engine.plan import ACTIVATIONS
+from cyrnn.layers.base import nest
+
+INF, NAN = np.inf, np.nan
+PLAIN = [(3, 4), (2, 5, 3), (2, 3, 2, 5), (1, 1, 1), (3, 33)]
+TIMED = [shape for shape in PLAIN if len(shape) == 3]
+
+CASES = {
+    "activation": (lambda **k: layers.Activation("tanh", **k), PLAIN),
+    "activation_of_sums": (lambda **k: layers.Activation("gelu", **k), PLAIN),
+    "activation_of_rows": (lambda **k: layers.Activation("softmax", **k), PLAIN),
+    "linear": (lambda **k: layers.Activation("linear", **k), PLAIN),
+    "relu": (lambda **k: layers.ReLU(**k), PLAIN),
+    "relu_of_all": (lambda **k: layers.ReLU(1.0, 0.2, 0.3, **k), PLAIN),
+    "relu_at_most": (lambda **k: layers.ReLU(0.7, **k), PLAIN),
+    "relu6_leaky": (lambda **k: layers.ReLU(6, 0.2, **k), PLAIN),
+    "leaky_relu": (lambda **k: layers.LeakyReLU(**k), PLAIN),
+    "thresholded_relu": (lambda **k: layers.ThresholdedReLU(0.3, **k), PLAIN),
+    "elu": (lambda **k: layers.ELU(**k), PLAIN),
+    "elu_scaled": (lambda **k: layers.ELU(0.6, **k), PLAIN),
+    "elu_turned": (lambda **k: layers.ELU(-0.6, **k), PLAIN),
+    "softmax": (lambda **k: layers.Softmax(**k), PLAIN),
+    "prelu": (lambda **k: layers.PReLU(**k), [(3, 4), (3, 33)]),
+    "prelu_shared": (lambda **k: layers.PReLU(shared_axes=[1], **k), [(2, 5, 3), (2, 3, 2, 5), (3, 4)]),
+    "prelu_along_the_middle": (lambda **k: layers.PReLU(shared_axes=[1, 3], **k), [(2, 3, 4, 5)]),
+    "layer_normalization": (lambda **k: layers.LayerNormalization(**k), PLAIN),
+    "layer_normalization_of_two": (lambda **k: layers.LayerNormalization(axis=[2, 3], **k), [(2, 3, 2, 5)]),
+    "layer_normalization_without": (lambda **k: layers.LayerNormalization(center=False, scale=False, **k), PLAIN),
+    "layer_normalization_centered": (lambda **k: layers.LayerNormalization(scale=False, **k), PLAIN),
+    "rms": (lambda **k: layers.LayerNormalization(rms_scaling=True, **k), PLAIN),
+    "batch_normalization": (lambda **k: layers.BatchNormalization(**k), PLAIN),
+    "batch_normalization_scaled": (lambda **k: layers.BatchNormalization(center=False, **k), PLAIN),
+    "batch_normalization_of_2": (lambda **k: layers.BatchNormalization(axis=2, **k), [(2, 3, 2, 5)]),
+    "unit_normalization": (lambda **k: layers.UnitNormalization(**k), PLAIN),
+    "unit_normalization_of_two": (lambda **k: layers.UnitNormalization(axis=[2, 3], **k), [(2, 3, 2, 5)]),
+    "normalization": (lambda **k: layers.Normalization(**k), PLAIN),
+    "normalization_inverted": (
+        lambda **k: layers.Normalization(mean=[1, 2, 3], variance=[4, 5, 6], invert=True, **k),
+        [(2, 5, 3), (4, 3)],
+    ),
+    "rescaling": (lambda **k: layers.Rescaling([2, 3, 4], 1, **k), [(2, 5, 3), (4, 3)]),
+    "masking": (lambda **k: layers.Masking(0.5, **k), TIMED),
+    "dense": (lambda **k: layers.Dense(4, "softplus", **k), PLAIN),
+    "time_distributed_dense": (lambda **k: layers.TimeDistributed(layers.Dense(4, **k), **k), [(2, 3, 5), (1, 1, 3)]),
+    "time_distributed_norm": (lambda **k: layers.TimeDistributed(layers.LayerNormalization(**k), **k), [(2, 3, 5)]),
+    "time_distributed_prelu": (lambda **k: layers.TimeDistributed(layers.PReLU(**k), **k), [(2, 3, 5), (2, 3, 2, 5)]),
+    "time_distributed_batch": (lambda **k: layers.TimeDistributed(layers.BatchNormalization(**k), **k), [(2, 3, 5)]),
+    "time_distributed_elu": (lambda **k: layers.TimeDistributed(layers.ELU(0.6, **k), **k), [(2, 3, 5)]),
+}  # fmt: skip
+EACH = [(name, shape) for name, (_, shapes) in CASES.items() for shape in shapes]
+
+
+def made(name, shape, rng, dtype="float64"):
+    return filled(CASES[name][0](dtype=dtype), shape, rng)
+
+
+def filled(layer, shape, rng):
+    """The layer with weights around 1, of which none is negative: among them are variances."""
+    layer.build(shape)
+    layer.set_weights([rng.uniform(0.3, 1.7, weight.shape).astype(weight.dtype) for weight in layer.get_weights()])
+    return layer
+
+
+def sample(rng, shape, name=""):
+    """Numbers that are not near a kink; some timesteps of masking are masked."""
+    x = rng.standard_normal(shape)
+    for kink in (0, 0.3, 0.7, 1, 6):
+        x = np.where(np.abs(x - kink) < 1e-3, kink + 1e-2, x)
+    if name == "masking":
+        x[rng.random(shape[:2]) < 0.5] = 0.5
+    return x
+
+
+def slopes(function, x, step=1e-6):
+    """Central differences of a function of an array with one number, at each element of it."""
+    found = np.zeros(x.shape)
+    for index in range(x.size):
+        for sign in (1, -1):
+            moved = x.copy()
+            moved.flat[index] += sign * step
+            found.flat[index] += sign * function(moved) / (2 * step)
+    return found
+
+
+def weight_slopes(layer, function):
+    """The same for each trainable weight."""
+    found = []
+    for part, name in layer._weight_slots(trainable=True):
+        weight = part._values[name]
+
+        def moved(value, part=part, name=name):
+            part.assign({name: value})
+            return function()
+
+        found.append(slopes(moved, weight))
+        part.assign({name: weight})
+    return found
+
+
+def same(a, b):
+    for one, other in zip(nest.leaves(a), nest.leaves(b), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("name", "shape"), EACH)
+def test_gradients_are_those_of_central_differences(name, shape):
+    rng = np.random.default_rng(0)
+    layer, x = made(name, shape, rng), sample(rng, shape, name)
+    y, pullback = layer.vjp(x)
+    np.testing.assert_array_equal(y, layer(x))
+    dy = rng.standard_normal(y.shape)
+    found = pullback(dy)
+    if name == "masking":
+        np.testing.assert_array_equal(found.inputs, np.where((x == 0.5).all(axis=-1, keepdims=True), 0, dy))
+    else:
+        np.testing.assert_allclose(found.inputs, slopes(lambda x: np.sum(layer(x) * dy), x), atol=2e-8)
+    expected = weight_slopes(layer, lambda: np.sum(layer(x) * dy))
+    assert len(found.weights) == len(expected)
+    for got, wanted in zip(found.weights, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=2e-8)
+    alone = pullback(dy, inputs=False)
+    assert alone.inputs is None
+    same(alone.weights, found.weights)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("name", "shape"), EACH)
+def test_gradients_in_float32_are_near_those_in_float64(name, shape, isa, monkeypatch):
+    monkeypatch.setenv("CYRNN_ISA", isa)
+    rng = np.random.default_rng(1)
+    wide = made(name, shape, rng)
+    narrow = CASES[name][0](dtype="float32")
+    narrow.build(shape)
+    narrow.set_weights(wide.get_weights())
+    wide.set_weights(narrow.get_weights())
+    x = sample(rng, shape, name).astype("f4")
+    y, pullback = narrow.vjp(x)
+    np.testing.assert_array_equal(y, narrow(x))
+    dy = rng.standard_normal(y.shape).astype("f4")
+    found, expected = pullback(dy), wide.vjp(x.astype(float))[1](dy)
+    for got, wanted in zip(nest.leaves(list(found)), nest.leaves(list(expected)), strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * max(1, np.abs(wanted).max(initial=0)))
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 4), (2, 3, 2, 4)])
+def test_every_activation_as_a_layer(activation, shape):
+    rng = np.random.default_rng(2)
+    named = activations.get(activation) if activation != "hard_sigmoid_keras2" else activations.Activation(activation)
+    layer, x, dy = layers.Activation(named, dtype="float64"), rng.standard_normal(shape), rng.standard_normal(shape)
+    for kink in KINKS.get(activation, ()):
+        x = np.where(np.abs(x - kink) < 1e-3, kink + 1e-2, x)
+    y, pullback = layer.vjp(x)
+    np.testing.assert_array_equal(y, layer(x))
+    flat = FORWARD[activation](x.reshape(-1, shape[-1])).reshape(shape)
+    np.testing.assert_allclose(y, flat, atol=1e-12)
+    np.testing.assert_allclose(pullback(dy).inputs, slopes(lambda x: np.sum(layer(x) * dy), x), atol=1e-7)
+
+
+@pytest.mark.parametrize("activation", sorted(KINKS))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_activations_at_their_kinks(activation, dtype):
+    named = activations.get(activation) if activation != "hard_sigmoid_keras2" else activations.Activation(activation)
+    x = np.array([KINKS[activation]], dtype)
+    _, pullback = layers.Activation(named, dtype=dtype).vjp(x)
+    np.testing.assert_allclose(pullback(np.ones_like(x)).inputs[0], ELEMENTWISE[activation](x[0]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "expected"),
+    [
+        (layers.ReLU(), [-INF, -1, 0, 1, INF, NAN], [0, 0, 0, 1, 1, 0]),
+        (layers.ReLU(2), [-1, 0, 1, 2, 3, INF, NAN], [0, 0, 1, 1, 0, 0, 0]),
+        (layers.ReLU(6), [-1, 0, 1, 6, 7, NAN], [0, 0, 1, 0, 0, 0]),  # which is relu6
+        (layers.ReLU(6, threshold=1), [0, 1, 2, 6, 7], [0, 0, 1, 1, 0]),  # which is not
+        (layers.ReLU(negative_slope=0.25), [-INF, -1, 0, 1, NAN], [0.25, 0.25, 0.25, 1, 0.25]),
+        (layers.ReLU(2, negative_slope=0.25), [-1, 0, 1, 2, 3, NAN], [0.25, 0, 1, 1, 0, 0]),
+        (layers.ReLU(6, negative_slope=0.25), [-1, 0, 1, 6, 7], [0.25, 0, 1, 0, 0]),
+        (layers.ReLU(threshold=1), [-1, 0, 0.5, 1, 2, NAN], [0, 0, 0, 0, 1, 0]),
+        (layers.ReLU(threshold=1, negative_slope=0.25), [-1, 0, 1, 2, NAN], [0.25, 0.25, 0, 1, 0]),
+        (layers.ThresholdedReLU(1), [0, 1, 2], [0, 0, 1]),
+        (layers.LeakyReLU(0.25), [-1, 0, 1, NAN], [0.25, 0.25, 1, 0.25]),
+        (layers.ELU(), [0, 1, NAN], [1, 1, 1]),
+        (layers.ELU(0.25), [0, 1, NAN], [0.25, 1, 0.25]),
+    ],
+)
+def test_kinks_are_those_of_tensorflow(layer, x, expected):
+    x = np.array([x], "f4")
+    np.testing.assert_array_equal(layer.vjp(x)[1](np.full_like(x, 3)).inputs[0], np.array(expected) * 3)
+
+
+def test_prelu_at_its_kink():
+    layer = layers.PReLU("ones")
+    x = np.array([[-2, 0, 2]], "f4")
+    found = layer.vjp(x)[1](np.full_like(x, 3))
+    np.testing.assert_array_equal(found.inputs, [[3, 0, 3]])
+    np.testing.assert_array_equal(found.weights[0], [-6, 0, 0])
+
+
+def test_a_unit_vector_of_zeros():
+    x, dy = np.array([[0, 0, 0], [3, 0, 4]], "f4"), np.ones((2, 3), "f4")
+    found = layers.UnitNormalization().vjp(x)[1](dy).inputs
+    np.testing.assert_allclose(found, [[1e12] * 3, [0.032, 0.2, -0.024]], rtol=1e-5)
+
+
+# ---------------------------------------------------------------- tables
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 7), (2, 3, 4)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("units", [1, 5, 33, 70])
+def test_tokens_that_come_again_are_summed(shape, dtype, units):
+    rng = np.random.default_rng(3)
+    layer = filled(layers.Embedding(6, units, dtype=dtype), (None,), rng)
+    x = rng.integers(0, 5, shape)
+    y, pullback = layer.vjp(x)
+    np.testing.assert_array_equal(y, layer(x))
+    dy = rng.standard_normal(y.shape).astype(dtype)
+    found = pullback(dy)
+    expected = np.zeros((6, units), dtype)
+    np.add.at(expected, x.reshape(-1), dy.reshape(-1, units))  # in the same order
+    assert found.inputs is None
+    np.testing.assert_array_equal(found.weights[0], expected)
+    assert pullback(dy, inputs=False).inputs is None
+    if len(shape) == 3:
+        again = layers.TimeDistributed(layer, dtype=dtype)
+        y, pullback = again.vjp(x)
+        np.testing.assert_array_equal(y, again(x))
+        np.testing.assert_array_equal(pullback(dy).weights[0], expected)
+
+
+def test_tokens_outside_of_a_table_are_refused():
+    with pytest.raises(ValueError, match="must be indices from 0 to 3, got 0 to 4"):
+        layers.Embedding(4, 3).vjp(np.array([[0, 4]]))
+
+
+# ---------------------------------------------------------------- threads, masks, frozen weights
+
+LARGE = {
+    "embedding": lambda: layers.Embedding(1000, 300),
+    "layer_normalization": lambda: layers.LayerNormalization(),
+    "batch_normalization": lambda: layers.BatchNormalization(),
+    "prelu": lambda: layers.PReLU(shared_axes=[1]),
+    "activation": lambda: layers.Activation("gelu"),
+    "dense": lambda: layers.Dense(40, "softmax"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(LARGE))
+@pytest.mark.parametrize("shape", [(130, 40, 300), (2, 3000, 300)])
+def test_gradients_have_the_same_bits_for_any_number_of_threads(name, shape):
+    rng = np.random.default_rng(4)
+    x = rng.integers(0, 1000, shape[:2]) if name == "embedding" else rng.standard_normal(shape).astype("f4")
+    layer = filled(LARGE[name](), x.shape, rng)
+    dy = rng.standard_normal(layer(x).shape).astype("f4")
+    found = []
+    for threads in (1, 2, 3):
+        cyrnn.set_num_threads(threads)
+        try:
+            found.append(list(layer.vjp(x)[1](dy)))
+        finally:
+            cyrnn.set_num_threads(None)
+    for other in found[1:]:
+        same(other, found[0])
+
+
+@pytest.mark.parametrize("name", sorted({name for name, shape in EACH if len(shape) == 3} - {"masking"}))
+def test_nan_in_timesteps_that_nothing_comes_back_to_reaches_no_gradient(name):
+    """What comes after them was masked: the loss, or a recurrent layer, gives zeros for these timesteps."""
+    rng = np.random.default_rng(5)
+    shape = next(shape for shape in CASES[name][1] if len(shape) == 3)
+    layer, x, mask = made(name, shape, rng), sample(rng, shape), rng.random(shape[:2]) < 0.5
+    mask[0, 0], mask[-1, -1] = True, shape[0] * shape[1] == 1
+    dirty, clean = (np.where(mask[..., None], x, value) for value in (NAN, 0.125))
+    y, pullback = layer.vjp(dirty)
+    dy = np.where(mask[..., None], rng.standard_normal(y.shape), 0)
+    same(list(pullback(dy)), list(layer.vjp(clean)[1](dy)))
+
+
+def test_masking_passes_nothing_back_to_what_it_masks():
+    x = np.ones((2, 3, 2), "f4")
+    x[0, 1], x[1, 2, 0] = 7, 7
+    masked = (x == 7).all(axis=-1, keepdims=True)
+    found = layers.Masking(7).vjp(x)[1](np.where(masked, np.full_like(x, NAN), 2)).inputs
+    np.testing.assert_array_equal(found, np.where(masked, np.zeros_like(x), 2))
+
+
+@pytest.mark.parametrize("name", ["prelu", "layer_normalization", "batch_normalization", "dense"])
+def test_frozen_layers_have_gradients_of_inputs_alone(name):
+    rng = np.random.default_rng(6)
+    layer, x = made(name, (3, 4), rng), sample(rng, (3, 4))
+    dy = rng.standard_normal(layer(x).shape)
+    expected = layer.vjp(x)[1](dy)
+    layer.trainable = False
+    found = layer.vjp(x)[1](dy)
+    assert found.weights == [] and expected.weights
+    same(found.inputs, expected.inputs)
+
+
+def test_a_frozen_table_has_no_gradient():
+    layer = layers.Embedding(4, 3, trainable=False)
+    found = layer.vjp(np.array([[1, 2]]))[1](np.ones((1, 2, 3)))
+    assert found.inputs is None and found.weights == []
+
+
+def test_gradients_of_float64_inputs_of_a_normalization_in_float32():
+    rng = np.random.default_rng(7)
+    layer, x, dy = layers.LayerNormalization(), rng.standard_normal((4, 5)), rng.standard_normal((4, 5))
+    y, pullback = layer.vjp(x)
+    np.testing.assert_array_equal(y, layer(x))
+    assert y.dtype == np.float32
+    found, expected = pullback(dy), layer.vjp(x.astype("f4"))[1](dy)
+    assert found.inputs.dtype == np.float64
+    same(found.inputs, expected.inputs.astype(float))
+    same(found.weights, expected.weights)
+
+
+def test_a_pullback_of_vectors_does_not_depend_on_what_becomes_of_the_layer():
+    rng = np.random.default_rng(8)
+    layer, x, dy = made("batch_normalization", (3, 4), rng), sample(rng, (3, 4)), rng.standard_normal((3, 4))
+    expected = list(layer.vjp(x)[1](dy))
+    _, pullback = layer.vjp(x)
+    layer.set_weights([weight + 1 for weight in layer.get_weights()])
+    layer.epsilon = 5.0
+    same(list(pullback(dy)), expected)
+
+
+def test_arrays_that_lie_in_any_way():
+    rng = np.random.default_rng(9)
+    for name in ("layer_normalization", "relu_of_all", "prelu_shared", "activation"):
+        layer, wide = made(name, (2, 5, 3), rng), rng.standard_normal((6, 2, 10))
+        x, dy = wide[::-2, :, ::2].transpose(1, 2, 0), rng.standard_normal((3, 5, 2)).T
+        found = layer.vjp(x)[1](dy)
+        same(list(found), list(layer.vjp(x.copy())[1](dy.copy())))
+
+
+def test_a_softmax_with_a_mask_has_no_gradients_yet():
+    x = np.ones((2, 3, 4), "f4")
+    with pytest.raises(ValueError, match="has no gradients: it has a mask"):
+        layers.Softmax().vjp(x, mask=np.ones((2, 3, 4), bool))

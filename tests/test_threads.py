@@ -13,6 +13,7 @@ from helpers import run_python
 
 import cyrnn
 from cyrnn.engine import threads
+from cyrnn.engine.program import Program
 from cyrnn.layers import RNN, SimpleRNN, SimpleRNNCell
 from cyrnn.saving.atomic import written_at_once
 
@@ -255,6 +256,8 @@ def test_the_interpreter_may_end_during_a_call_of_a_daemon_thread():
 import threading, time
 import numpy as np
 import cyrnn
+from cyrnn import layers
+from cyrnn.engine.program import Program
 cyrnn.set_num_threads(2)
 layer = cyrnn.layers.SimpleRNN(256)
 x = np.zeros((64, 1, 64), "f4")
@@ -286,6 +289,36 @@ def test_other_threads_run_python_during_a_call():
     assert len(counted) > 1000
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
+@pytest.mark.parametrize("timesteps", [1, 200_000])
+def test_a_long_call_of_activations_answers_an_interrupt(timesteps):
+    class Interrupted(Exception):
+        pass
+
+    def handler(*_):
+        raise Interrupted
+
+    program = Program("float32")
+    view = program.input("number", program.timeline(), 256)
+    for _ in range(40):
+        before, view = view, program.buffer_like(view)
+        program.activation("softmax", before, view, 256)
+    program.output(view)
+    program.finish()
+    rows = 200_000 // timesteps
+    x, out = np.broadcast_to(np.float32(1), (rows, timesteps, 256)), np.zeros((rows, timesteps, 256), "f4")
+    previous = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Interrupted):
+            program.run((), (x,), 0, 1, (out,))
+            time.sleep(1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert not out[-1, -1].any()  # so far it has not come
+
+
 def test_blas_keeps_its_own_number_of_threads():
     """BLAS is held to one thread during a call, and gets back what it had."""
     code = """
@@ -294,6 +327,8 @@ import numpy as np
 import os
 os.environ["CYRNN_ENGINE"] = "blas"
 import cyrnn
+from cyrnn import layers
+from cyrnn.engine.program import Program
 from scipy.linalg import cython_blas
 layer = cyrnn.layers.SimpleRNN(16)
 x = np.ones((64, 5, 8), "float32")
@@ -368,6 +403,8 @@ def test_importing_starts_no_thread_and_no_scipy():
     code = """
 import sys, threading
 import cyrnn
+from cyrnn import layers
+from cyrnn.engine.program import Program
 if cyrnn.engine.plan.engine() == "simd":  # it needs no BLAS, so neither does a layer
     import numpy as np
     cyrnn.layers.SimpleRNN(3)(np.zeros((2, 4, 5), "f4"))
@@ -379,3 +416,31 @@ if os.path.isdir("/proc/self/task"):
 """
     count = "import os, numpy; print(len(os.listdir('/proc/self/task')) if os.path.isdir('/proc/self/task') else 0)"
     run_python(code, run_python(count).stdout.strip())
+
+
+def test_tokens_that_another_thread_writes_during_a_call_are_not_looked_up():
+    """They are checked before: where the call finds others then, it reads nothing outside the table."""
+    code = """
+import threading
+import numpy as np
+import cyrnn
+from cyrnn import layers
+model = cyrnn.Sequential([layers.Embedding(10, 64), layers.SimpleRNN(64)])
+tokens = np.zeros((64, 400), np.int64)
+model(tokens)
+done = threading.Event()
+def write():
+    while not done.is_set():
+        tokens[...] = 1 << 40
+        tokens[...] = 0
+writer = threading.Thread(target=write)
+writer.start()
+for _ in range(200):
+    try:
+        model(tokens)
+    except (ValueError, IndexError):  # they were checked at such a moment
+        pass
+done.set()
+writer.join()
+"""
+    run_python(code)

@@ -68,6 +68,7 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
 
     cdef cppclass Load:
         ptrdiff_t batch
+        double row_work
 
     cdef cppclass Engine:
         ptrdiff_t (*slice_rows)(const Load *load) noexcept nogil

@@ -56,15 +56,10 @@ public:
     explicit Execution(const Call &call_) : call(call_), program(*call_.program), interruption(call_.interrupted) {}
 
     Outcome run() {
-        double work = 0, largest = 0;
-        for (const auto &op : program.ops) {
-            const Prepared *const weights = op->slot < 0 ? nullptr : call.weights[op->slot];
-            const double each = op->multiply_adds(weights);
-            work += each * double(op->timeline < 0 ? 1 : call.lengths[op->timeline]);
-            largest = std::max(largest, each * double(program.item(Kind::number)));
-        }
-        const int threads = work * double(call.batch) < least_parallel_work ? 1 : call.threads;
-        const std::ptrdiff_t rows = slice_rows(program, call.weights, {call.batch, threads, work, largest});
+        Load load = load_of(call);
+        if (load.row_work * double(call.batch) < least_parallel_work) load.threads = 1;
+        const int threads = load.threads;
+        const std::ptrdiff_t rows = slice_rows(program, call.weights, load);
         const std::ptrdiff_t slices = (call.batch + rows - 1) / rows;
         for (const Phase &phase : program.phases)
             if (phase.over_batch)
@@ -138,7 +133,7 @@ private:
     static void run_slice(void *self_, std::ptrdiff_t index, int worker) {
         auto *const self = static_cast<Execution *>(self_);
         const Stop stop = self->interruption.for_worker(worker);
-        if (self->interruption.happened()) return;
+        if (stop.asked(stop.self)) return;
         const std::ptrdiff_t first = index * self->slice_of, last = std::min(first + self->slice_of, self->call.batch);
         Slice(*self->layout, first, last, self->memory + std::size_t(worker) * self->scratch_size).run(self->stage, stop);
     }
@@ -269,15 +264,6 @@ private:
     std::vector<Part> parts;        // of the ops over the batch that end a stage
     alignas(cache_line) char near[16384];  // the scratch of a small call
 };
-
-// Multiply-adds of a call.
-inline double work_of(const Call &call) {
-    double work = 0;
-    for (const auto &op : call.program->ops)
-        work += op->multiply_adds(op->slot < 0 ? nullptr : call.weights[op->slot]) *
-                double(op->timeline < 0 ? 1 : call.lengths[op->timeline]);
-    return work * double(call.batch);
-}
 
 inline Outcome execute(const Call &call) noexcept {
     try {

@@ -66,12 +66,7 @@ public:
     static constexpr std::size_t line = 64;
 
     Frame(const cyrnn_model &model, std::ptrdiff_t batch) : steps(*model.steps) {
-        double work = 0, largest = 0;
-        for (const StepOp &step : steps.ops) {
-            const double each = step.op->multiply_adds(step.weights);
-            work += each, largest = std::max(largest, each * double(steps.item(Kind::number)));
-        }
-        slice = slice_rows(steps.program, steps.weights.data(), {batch, 1, work, largest});  // as in a call on one thread
+        slice = slice_rows(steps.program, steps.weights.data(), steps.load(batch));
         slices = (batch + slice - 1) / slice;
         const std::ptrdiff_t row = buffer_bytes();
         timesteps = row == 0 ? 256 : std::min<std::ptrdiff_t>(std::max<std::ptrdiff_t>(cached / (row * slice), 16), 48);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "load.hpp"
 #include "program.hpp"
 #include "sizes.hpp"
 #include "sources.hpp"
@@ -23,6 +24,16 @@ struct Call {  // of a program; nothing here is owned
     int threads;                      // that may share it
     bool (*interrupted)();            // asked now and then, from the calling thread; or null
 };
+
+inline Load load_of(const Call &call) {
+    Load load{call.batch, call.threads, 0, 0};
+    for (const auto &op : call.program->ops)
+        add_work(load, *op, op->slot < 0 ? nullptr : call.weights[op->slot], op->timeline < 0 ? 1 : call.lengths[op->timeline]);
+    return load;
+}
+
+// Multiply-adds of a call.
+inline double work_of(const Call &call) { return load_of(call).row_work * double(call.batch); }
 
 // Memory for small tables: a place on the stack, or, where that is too small, on the heap.
 class Tables {
@@ -104,7 +115,19 @@ private:
                 bytes += double(storage.width) * double(program.item(storage.kind)) * double(rows);
         std::ptrdiff_t length = bytes == 0 ? all : std::max(std::ptrdiff_t(double(cached) / bytes) / least, std::ptrdiff_t(1)) * least;
         if (wave) length = std::min(length, wave_block(phase, all));
-        return std::min(length, all);
+        return std::min({length, all, interruptible(phase)});
+    }
+
+    // Timesteps after which Ctrl-C is asked for. A recurrence asks for it itself.
+    std::ptrdiff_t interruptible(const Phase &phase) const {
+        constexpr double most_work = 1e8;
+        double work = 1;
+        for (const int index : phase.ops) {
+            const Op &op = *program.ops[std::size_t(index)];
+            if (op.recurrent()) return PTRDIFF_MAX;
+            work += op.multiply_adds(weights_of(op)) * double(rows);
+        }
+        return std::ptrdiff_t(most_work / work) + 1;
     }
 
     // Timesteps of about a millisecond in the smallest of the groups, so that waiting for each other takes little of it.

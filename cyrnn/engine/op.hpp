@@ -58,6 +58,9 @@ struct Operand {
     bool optional = false;
 };
 
+// Of elements that are only moved.
+constexpr double multiply_adds_of_moving(double elements) { return elements / 4; }
+
 class Op {
 public:
     virtual ~Op() = default;
@@ -80,8 +83,8 @@ public:
     virtual std::ptrdiff_t parts(const Prepared *) const { return 1; }
     // Whether it computes a recurrence, which is worth a thread of its own. Blocks come in order to all ops.
     virtual bool recurrent() const { return false; }
-    // Multiply-adds of a row's timestep.
-    virtual double multiply_adds(const Prepared *) const { return 0; }
+    // What a row's timestep takes, in the time of a multiply-add: it decides about threads, and whether the GIL is let go of.
+    virtual double multiply_adds(const Prepared *weights) const = 0;
     // Whether these weights are of the widths of the operands.
     virtual bool fits(const Prepared *) const { return true; }
     // Whether its result, which has no timesteps, is what x is at the last one: so it is known if the sequence ends anywhere.

@@ -24,6 +24,8 @@ public:
     ActivationGradientOp(std::ptrdiff_t width_, std::ptrdiff_t units_, Differentiate<T> differentiate_)
         : width(width_), units(units_), differentiate(differentiate_) {}
 
+    double multiply_adds(const Prepared *) const override { return 4 * double(width); }
+
     bool run(const Work &work) const noexcept override {
         const Place from = work.places[saved], given = work.places[d_y], to = work.places[d_z];
         const Differentiate<T> function = differentiate ? differentiate : work.weights->weights<T>().differentiate;

@@ -93,6 +93,8 @@ public:
 
     explicit MaskMergeOp(bool all_) : all(all_) {}
 
+    double multiply_adds(const Prepared *) const override { return multiply_adds_of_moving(double(operands.size())); }
+
     bool run(const Work &work) const noexcept override {
         const std::size_t count = operands.size() - first;
         for (std::ptrdiff_t row = 0; row < work.rows; ++row)

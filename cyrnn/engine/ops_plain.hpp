@@ -14,6 +14,8 @@ class NonzeroOp final : public Op {
 public:
     enum : int { tokens, out };
 
+    double multiply_adds(const Prepared *) const override { return multiply_adds_of_moving(1); }
+
     bool run(const Work &work) const noexcept override {
         const Place from = work.places[tokens], to = work.places[out];
         for (std::ptrdiff_t row = 0; row < work.rows; ++row)
@@ -29,6 +31,8 @@ public:
     enum : int { x, out, mask };
 
     MaskingOp(T value_, std::ptrdiff_t width_) : value(value_), width(width_) {}
+
+    double multiply_adds(const Prepared *) const override { return double(width); }
 
     bool run(const Work &work) const noexcept override {
         const Place from = work.places[x], to = work.places[out], keep = work.places[mask];
@@ -56,6 +60,8 @@ public:
 
     explicit MaskingGradientOp(std::ptrdiff_t width_) : width(width_) {}
 
+    double multiply_adds(const Prepared *) const override { return multiply_adds_of_moving(double(width)); }
+
     bool run(const Work &work) const noexcept override {
         const Place keep = work.places[mask], from = work.places[d_y], to = work.places[d_x];
         for (std::ptrdiff_t row = 0; row < work.rows; ++row)
@@ -78,6 +84,8 @@ public:
 
     ActivationOp(Activate<T> activate_, std::ptrdiff_t width_, std::ptrdiff_t units_)
         : activate(activate_), width(width_), units(units_) {}
+
+    double multiply_adds(const Prepared *) const override { return 4 * double(width); }
 
     bool run(const Work &work) const noexcept override {
         const Place from = work.places[x], to = work.places[out];
@@ -105,6 +113,7 @@ public:
 
     explicit CopyOp(std::ptrdiff_t bytes_, std::ptrdiff_t item_) : bytes(bytes_), item(item_) {}
 
+    double multiply_adds(const Prepared *) const override { return multiply_adds_of_moving(double(bytes / item)); }
     bool moves() const override { return true; }
 
     bool run(const Work &work) const noexcept override {

@@ -1,9 +1,11 @@
 // The ops that have weights: recurrences, dense layers, embeddings.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "op.hpp"
@@ -193,7 +195,8 @@ private:
     const std::ptrdiff_t vectors;
 };
 
-// Rows of a table, `features` of `units` elements each. The caller has checked the tokens.
+// Rows of a table, `features` of `units` elements each. The caller has checked the tokens; of those that another thread has
+// written since then the rows are NaN.
 template <class T> class EmbeddingOp final : public Op {
 public:
     enum : int { tokens, out };
@@ -204,15 +207,21 @@ public:
 
     EmbeddingOp(std::ptrdiff_t units_, std::ptrdiff_t each_) : units(units_), each(each_) {}
 
+    double multiply_adds(const Prepared *) const override { return multiply_adds_of_moving(double(each) * double(units)); }
+
     bool run(const Work &work) const noexcept override {
         const Weights<T> &weights = work.weights->weights<T>();
         const Place from = work.places[tokens], to = work.places[out];
         for (std::ptrdiff_t row = 0; row < work.rows; ++row)
             for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
-                for (std::ptrdiff_t i = 0; i < each; ++i)
-                    std::memcpy(address<T>(to) + row * to.row + t * to.time + i * units,
-                                weights.kernels + address<std::int64_t>(from)[row * from.row + t * from.time + i] * units,
-                                std::size_t(units) * sizeof(T));
+                for (std::ptrdiff_t i = 0; i < each; ++i) {
+                    const std::uint64_t token = std::uint64_t(address<std::int64_t>(from, row, t)[i]);
+                    T *const line = address<T>(to, row, t) + i * units;
+                    if (token < std::uint64_t(weights.features))
+                        std::memcpy(line, weights.kernels + std::ptrdiff_t(token) * units, std::size_t(units) * sizeof(T));
+                    else
+                        std::fill_n(line, units, std::numeric_limits<T>::quiet_NaN());
+                }
         return true;
     }
 

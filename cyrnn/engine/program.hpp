@@ -209,19 +209,4 @@ private:
     }
 };
 
-// Rows of a slice of the batch, which goes through all ops: as few as the engine of some weights asks for.
-inline std::ptrdiff_t slice_rows(const Program &program, const Prepared *const *weights, const Load &load) {
-    constexpr std::ptrdiff_t most = 96;
-    std::ptrdiff_t rows = std::min(most, std::max<std::ptrdiff_t>((load.batch + load.threads - 1) / load.threads, 4));
-    bool found = false;
-    for (int i = 0; i < program.slots; ++i) {
-        const Engine *const engine = weights[i]->engine;
-        if (!engine) continue;
-        const std::ptrdiff_t wanted = engine->slice_rows(&load);
-        rows = found ? std::min(rows, wanted) : wanted;
-        found = true;
-    }
-    return std::min(rows, load.batch);
-}
-
 }  // namespace cyrnn

@@ -158,6 +158,8 @@ cdef extern from "layout.hpp" namespace "cyrnn" nogil:
         int threads
         bool (*interrupted)() noexcept nogil
 
+    double work_of(const CCall &call)
+
 
 cdef extern from "execution.hpp" namespace "cyrnn" nogil:
     enum class Outcome(int):
@@ -167,7 +169,6 @@ cdef extern from "execution.hpp" namespace "cyrnn" nogil:
         forked
 
     const double least_parallel_work
-    double work_of(const CCall &call)
     Outcome execute(const CCall &call) noexcept
 
 

@@ -7,7 +7,7 @@ from libcpp.vector cimport vector
 cimport numpy
 
 from cyrnn.engine.capi cimport cyrnn_api, cyrnn_model, cyrnn_runner
-from cyrnn.engine.contract cimport Prepared
+from cyrnn.engine.contract cimport Load, Prepared
 from cyrnn.engine.program cimport CProgram, Kind, Program, most_axes
 
 
@@ -28,7 +28,7 @@ cdef extern from "steps.hpp" namespace "cyrnn" nogil:
     cdef cppclass Steps:
         vector[CPort] inputs, outputs, states
         vector[ptrdiff_t] carried
-        double multiply_adds()
+        Load load(ptrdiff_t batch)
 
 
 cdef extern from "capi.hpp" namespace "cyrnn" nogil:

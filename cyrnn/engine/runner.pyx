@@ -127,7 +127,7 @@ cdef class Runner:
                        and self.outputs[0].kind == "number")
         # No thread waits for the locks of a BLAS with the GIL.
         self.long_steps = (any([(<Packed> weights).may_block for weights in self.packed])
-                           or batch_size * steps_of(self.model).multiply_adds() >= long_step)
+                           or batch_size * steps_of(self.model).load(batch_size).row_work >= long_step)
 
     def __dealloc__(self):
         c.runner_destroy(self.runner)

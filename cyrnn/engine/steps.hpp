@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "load.hpp"
 #include "ops_plain.hpp"
 #include "ops_weighted.hpp"
 #include "program.hpp"
@@ -88,11 +89,11 @@ public:
     std::vector<std::ptrdiff_t> carried;  // elements of a row's record, for each op that has one
     bool takes_lengths = false;      // there are masks that may be absent
 
-    // Of a step of one row.
-    double multiply_adds() const {
-        double all = 0;
-        for (const StepOp &step : ops) all += step.op->multiply_adds(step.weights);
-        return all;
+    // Of a step of so many rows. It is cut as a call on one thread.
+    Load load(std::ptrdiff_t batch) const {
+        Load load{batch, 1, 0, 0};
+        for (const StepOp &step : ops) add_work(load, *step.op, step.weights, 1);
+        return load;
     }
 
     std::ptrdiff_t item(Kind kind) const { return program.item(kind); }

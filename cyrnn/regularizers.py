@@ -24,10 +24,17 @@ __all__ = [
 
 @register(MODULE)
 class Regularizer(Configurable):
-    """Base class: a subclass defines ``__call__(x)`` and, to be saved, `get_config`."""
+    """Base class: a subclass defines ``__call__(x)``, for gradients ``gradient(x)``, and, to be saved, `get_config`."""
 
     def __call__(self, x: ArrayLike) -> Any:
         return 0.0
+
+    def gradient(self, x: ArrayLike) -> Any:
+        """The gradient of the penalty: an array like x. Raises ValueError where a subclass does not define it."""
+        raise ValueError(
+            f"the regularizer {type(self).__name__} has no gradient: it must have a method gradient(x), which returns "
+            "the derivative of its penalty by each element of x"
+        )
 
     def get_config(self) -> dict[str, Any]:
         raise NotImplementedError(f"{type(self).__name__} must define get_config() to be saved")
@@ -44,6 +51,11 @@ class L1(Regularizer):
     def __call__(self, x: ArrayLike) -> Any:
         return self.l1 * np.sum(np.abs(weight_array(x)))
 
+    @quietly
+    def gradient(self, x: ArrayLike) -> Any:
+        """``l1 * sign(w)``, which is 0 where w is."""
+        return self.l1 * np.sign(weight_array(x))
+
     def get_config(self) -> dict[str, Any]:
         return {"l1": self.l1}
 
@@ -58,6 +70,11 @@ class L2(Regularizer):
     @quietly
     def __call__(self, x: ArrayLike) -> Any:
         return self.l2 * np.sum(np.square(weight_array(x)))
+
+    @quietly
+    def gradient(self, x: ArrayLike) -> Any:
+        """``2 l2 * w``"""
+        return 2 * self.l2 * weight_array(x)
 
     def get_config(self) -> dict[str, Any]:
         return {"l2": self.l2}
@@ -81,6 +98,17 @@ class L1L2(Regularizer):
             penalty += self.l2 * np.sum(np.square(x))
         return penalty
 
+    @quietly
+    def gradient(self, x: ArrayLike) -> Any:
+        """``l1 * sign(w) + 2 l2 * w``"""
+        x = weight_array(x)
+        gradient = np.zeros_like(x)
+        if self.l1:
+            gradient += self.l1 * np.sign(x)
+        if self.l2:
+            gradient += 2 * self.l2 * x
+        return gradient
+
     def get_config(self) -> dict[str, Any]:
         return {"l1": self.l1, "l2": self.l2}
 
@@ -102,15 +130,29 @@ class OrthogonalRegularizer(Regularizer):
     @quietly
     def __call__(self, x: ArrayLike) -> Any:
         x = weight_array(x)
+        _, _, cosines, pairs = self._cosines(x)
+        return x.dtype.type(self.factor * 0.5 * np.sum(np.abs(cosines)) / pairs)
+
+    @quietly
+    def gradient(self, x: ArrayLike) -> Any:
+        """With u the rows, each divided by its norm n:  s = factor / pairs * sign(u u') u,  and  (s - (s.u) u) / n."""
+        x = weight_array(x)
+        unit, scales, cosines, pairs = self._cosines(x)
+        of_unit = self.factor / pairs * (np.sign(cosines) @ unit)
+        along = np.where(scales < 1 / 1e-7, np.sum(of_unit * unit, axis=1, keepdims=True), 0)
+        gradient = (of_unit - along * unit) * scales
+        return (gradient if self.mode == "rows" else gradient.T).astype(x.dtype, copy=False)
+
+    def _cosines(self, x: Any) -> tuple[Any, Any, Any, float]:
+        """The rows, each of norm 1; what they were multiplied with for that; the cosines of pairs, and how many."""
         if x.ndim != 2:
             raise ValueError(f"OrthogonalRegularizer needs a weight of two axes, got shape {x.shape}")
         rows = (x if self.mode == "rows" else x.T).astype(np.promote_types(x.dtype, np.float32), copy=False)
         count = len(rows)
-        inverse_norms = 1.0 / np.sqrt(np.sum(np.square(rows), axis=1, keepdims=True))
-        unit = rows * np.minimum(inverse_norms, 1.0 / 1e-7)  # (count, n), each of norm 1
+        scales = np.minimum(1.0 / np.sqrt(np.sum(np.square(rows), axis=1, keepdims=True)), 1.0 / 1e-7)
+        unit = rows * scales
         cosines = (unit @ unit.T) * (1.0 - np.eye(count, dtype=rows.dtype))  # (count, count)
-        pairs = count * (count - 1.0) / 2.0
-        return x.dtype.type(self.factor * 0.5 * np.sum(np.abs(cosines)) / pairs)
+        return unit, scales, cosines, count * (count - 1.0) / 2.0
 
     def get_config(self) -> dict[str, Any]:
         return {"factor": self.factor, "mode": self.mode}

@@ -32,7 +32,7 @@ def of_dense(layer: Denser, x: Any, mask: Any, training: bool) -> tuple[Array, P
     sums = array @ kernel if bias is None else array @ kernel + bias
     slots, kept = layer._weight_slots(trainable=True), y.copy()
 
-    def back(gradients: list[Array | None]) -> tuple[dict[Any, Array], OfWeights]:
+    def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Any, Array], OfWeights]:
         if gradients[0] is None:
             return {}, {}
         d_sums = through_activation(layer, sums, kept, np.asarray(gradients[0], sums.dtype))

@@ -236,14 +236,14 @@ def of_both_directions(
         }[layer.merge_mode]()
         return [each[0], turned(each[1])]
 
-    def back(gradients: list[Array | None]) -> tuple[dict[Hashable, Array], OfWeights]:
+    def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Hashable, Array], OfWeights]:
         of_states = gradients[2 if layer.merge_mode is None else 1 :]
         halves = of_states[: len(of_states) // 2], of_states[len(of_states) // 2 :]
         of_places: dict[Hashable, Array] = {}
         of_weights: OfWeights = {}
         count = 0
         for way, pullback, d_output, rest in zip(ways, pullbacks, of_outputs(gradients), halves, strict=True):
-            one = pullback((d_output, *rest) if layer.return_state else d_output)
+            one = pullback.of_call((d_output, *rest) if layer.return_state else d_output, True, losses)
             if one.inputs is not None:
                 add_to(of_places, "x", one.inputs)
             for gradient in one.initial_state:

@@ -200,8 +200,8 @@ class RNN(Carried, Predicts, SequenceLayer):
         inputs = [Input(number, state.shape, state.dtype) for number, state in enumerate(begun)]
         weights = self._weight_slots(trainable=True)
         dtype = self.dtype_policy.engine_dtype.name
-        pullback = PullbackThrough(lambda d: back([*d, *of_states]), y, Input.of("x", given), inputs, weights, dtype)
-        return y, pullback
+        whole = Input.of("x", given)
+        return y, PullbackThrough(lambda d, _: back([*d, *of_states]), y, whole, inputs, weights, dtype)
 
     @property
     def flat_state_sizes(self) -> list[int]:

@@ -17,7 +17,9 @@ from cyrnn.models.inputs import Leaf
 from cyrnn.models.programs.parts import Partition, ProgramPart
 
 OfPlaces = dict[Hashable, Any]  # the gradients of what places have held: of arrays, or of structures of them
-Way = Callable[[OfPlaces, OfWeights], None]  # goes back through a part: from the gradients of its outputs to the others
+Way = Callable[
+    [OfPlaces, OfWeights, bool], None
+]  # goes back through a part: from the gradients of its outputs to the others
 
 
 class Model(Protocol):
@@ -75,7 +77,9 @@ class _PullbackOfModel(Pullback):
         self._ways = ways
         self._ends = [(place, nest.mapped(lambda _: None, value)) for place, value in ends]
 
-    def _back(self, outputs: list[Array | None], wanted: Sequence[Hashable]) -> tuple[dict[Hashable, Array], OfWeights]:
+    def _back(
+        self, outputs: list[Array | None], wanted: Sequence[Hashable], losses: bool
+    ) -> tuple[dict[Hashable, Array], OfWeights]:
         of_places: OfPlaces = {}
         of_weights: OfWeights = {}
         flat = iter(outputs)
@@ -84,7 +88,7 @@ class _PullbackOfModel(Pullback):
             if any(leaf is not None for leaf in nest.leaves(gradient)):
                 _add(of_places, place, gradient)
         for way in reversed(self._ways):
-            way(of_places, of_weights)
+            way(of_places, of_weights, losses)
         return of_places, of_weights
 
 
@@ -108,7 +112,7 @@ def _through_program(model: Model, part: ProgramPart, values: Values) -> Way:
         raise ValueError(f"model {model.name!r} has no gradients for such inputs: {error}") from None
     part.fill(values, outputs, passed)
 
-    def back(of_places: OfPlaces, of_weights: OfWeights) -> None:
+    def back(of_places: OfPlaces, of_weights: OfWeights, losses: bool) -> None:
         found: list[Array | None] = [None] * len(outputs_of)
         for place, (numbers, _) in part.results.items():
             gradients = of_places.pop(place, None)
@@ -153,14 +157,15 @@ def _through_call(call: Call, values: Values) -> Way:
         values[call.outputs] = (output, layer.next_mask(given, mask))
     weights = layer._weight_slots(trainable=True)
 
-    def back(of_places: OfPlaces, of_weights: OfWeights) -> None:
+    def back(of_places: OfPlaces, of_weights: OfWeights, losses: bool) -> None:
         if isinstance(call.outputs, list):
             dy = nest.filled(output, [of_places.pop(place, None) for place in call.outputs])
         else:
             dy = of_places.pop(call.outputs, None)
-        if all(gradient is None for gradient in nest.leaves(dy)):
+        penalized = losses and isinstance(pullback, Pullback)
+        if not penalized and all(gradient is None for gradient in nest.leaves(dy)):
             return
-        found = pullback(dy)
+        found = pullback.of_call(dy, True, True) if penalized else pullback(dy)
         for place, gradient in _pairs(first, found.inputs):
             if type(place) is Place and gradient is not None:
                 _add(of_places, place, gradient)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cyrnn.engine.program import structure_now
+from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.alone import INPUTS, program_of
@@ -56,9 +57,13 @@ class Differentiable(Layer):
             # It computes in more digits than its own, and rounds what comes out. The gradients are those of its own.
             arrays, tape = program.run({**values, INPUTS: (array.astype(own), mask)})
         outputs = structured(arrays.__getitem__, results) if called is None else called
+        self._record_activity(outputs)
         dtype = program.lowered.dtype
         states = [Input(place, (len(array), size), dtype) for place, size in places]
-        return outputs, PullbackOfTape(tape, results, outputs, Input.of(INPUTS, given), states, weights, dtype)
+        pullback = PullbackOfTape(tape, results, outputs, Input.of(INPUTS, given), states, weights, dtype)
+        if self.activity_regularizer is not None:
+            pullback.activity = self.activity_regularizer, [output.copy() for output in nest.leaves(outputs)]
+        return outputs, pullback
 
     @property
     def flat_state_sizes(self) -> list[int]:
@@ -96,11 +101,12 @@ class Differentiable(Layer):
         """The call for the first of the keys that there are ops for, and that key."""
         from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram
 
-        reason, sizes = why_not(self), self.flat_state_sizes
+        penalized, sizes = self.activity_regularizer is not None, self.flat_state_sizes
+        reason = why_not(self, penalized=penalized)
         for shape, masked, training in keys if reason is None else ():
             options: Any = {"masked": masked, "training": training, "complete": True, "made_at": made_at}
             try:
-                program = program_of(self, shape, TAPE, state_sizes=sizes, **options)
+                program = program_of(self, shape, TAPE, state_sizes=sizes, within_its_call=penalized, **options)
             except (NotLoweredError, NoWayBackError) as error:
                 reason = str(error)
                 continue

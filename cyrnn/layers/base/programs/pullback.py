@@ -10,7 +10,7 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.programs.gradients import Gradients, Like, checked_gradients
 from cyrnn.layers.base.programs.tape import OfWeights, Tape
 
-Back = Callable[[list[Array | None]], tuple[dict[Hashable, Array], OfWeights]]
+Back = Callable[[list[Array | None], bool], tuple[dict[Hashable, Array], OfWeights]]
 
 
 class Input:
@@ -59,9 +59,10 @@ class Pullback:
         self._likes = structured(Like, outputs)
         self.states, self.dtype = states, dtype
         self._inputs, self._weights = inputs, weights
-        self._shapes = [layer._values[name].shape for layer, name in weights]
+        self._values = [layer._values[name] for layer, name in weights]
+        self.activity: Any = None  # the regularizer of the outputs, and these
 
-    def __call__(self, dy: Any, inputs: bool = True) -> Gradients:
+    def __call__(self, dy: Any, inputs: bool = True, losses: bool = False) -> Gradients:
         """The gradients of a loss with respect to inputs, initial states and weights.
 
         Parameters
@@ -71,6 +72,8 @@ class Pullback:
             outputs that it does not depend on.
         inputs : bool, default True
             Whether the gradients of the inputs are asked for; without them it takes less time.
+        losses : bool, default False
+            Whether the penalties on weights and activities, which are in `losses` of the layer, are added to the loss.
 
         Returns
         -------
@@ -79,11 +82,25 @@ class Pullback:
         Raises
         ------
         ValueError
-            For a `dy` of another structure or shape, or that is no array of real numbers.
+            For a `dy` of another structure or shape, or that is no array of real numbers; with `losses` for a
+            regularizer without a gradient.
         """
+        found = self.of_call(dy, inputs, losses)
+        if not losses:
+            return found
+        regularizers = [layer._specs[name].regularizer for layer, name in self._weights]
+        triples = zip(found.weights, regularizers, self._values, strict=True)
+        weights = [d if penalty is None else d + gradient_of(penalty, value) for d, penalty, value in triples]
+        return found._replace(weights=weights)
+
+    def of_call(self, dy: Any, inputs: bool, losses: bool) -> Gradients:
+        """As a call, without the penalties on weights."""
         leaves = [leaf for leaf in nest.leaves(self._inputs) if leaf.has_gradient] if inputs else []
         wanted = [leaf.place for leaf in [*leaves, *self.states]]
-        of_places, of_weights = self._back(checked_gradients("dy", dy, self._likes), wanted)
+        outputs = checked_gradients("dy", dy, self._likes)
+        if losses and self.activity is not None:
+            outputs = self._with_activity(outputs)
+        of_places, of_weights = self._back(outputs, wanted, losses)
 
         def found(leaf: Input) -> Array | None:
             if not leaf.has_gradient:
@@ -100,11 +117,20 @@ class Pullback:
         return Gradients(
             structured(found, self._inputs) if inputs else None,
             [found(state) for state in self.states],  # type: ignore[misc]  # states are no integers
-            [of_weight(*weight) for weight in zip(self._weights, self._shapes, strict=True)],
+            [of_weight(key, value.shape) for key, value in zip(self._weights, self._values, strict=True)],
         )
 
-    def _back(self, outputs: list[Array | None], wanted: Sequence[Hashable]) -> tuple[dict[Hashable, Array], OfWeights]:
-        """The gradients at places, and of weights, for those of the leaves of the outputs."""
+    def _with_activity(self, outputs: list[Array | None]) -> list[Array | None]:
+        """The gradients of the outputs with those of the penalty on them, which is divided by the rows."""
+        regularizer, values = self.activity
+        penalties = [gradient_of(regularizer, value) / max(1, len(value)) for value in values]
+        return [new if old is None else old + new for old, new in zip(outputs, penalties, strict=True)]
+
+    def _back(
+        self, outputs: list[Array | None], wanted: Sequence[Hashable], losses: bool
+    ) -> tuple[dict[Hashable, Array], OfWeights]:
+        """The gradients at places, and of weights, for those of the leaves of the outputs; with `losses` also those of
+        the penalties on activities within."""
         raise NotImplementedError
 
 
@@ -114,7 +140,8 @@ class PullbackThrough(Pullback):
     Parameters
     ----------
     back : callable
-        Takes the gradients of the leaves of the outputs, and returns those at places, and of weights by layer and name.
+        Takes the gradients of the leaves of the outputs, and whether penalties on activities count; returns the
+        gradients at places, and of weights by layer and name.
     *args
         See `Pullback`.
     """
@@ -123,8 +150,10 @@ class PullbackThrough(Pullback):
         super().__init__(*args)
         self._back_through = back
 
-    def _back(self, outputs: list[Array | None], wanted: Sequence[Hashable]) -> tuple[dict[Hashable, Array], OfWeights]:
-        return self._back_through(outputs)
+    def _back(
+        self, outputs: list[Array | None], wanted: Sequence[Hashable], losses: bool
+    ) -> tuple[dict[Hashable, Array], OfWeights]:
+        return self._back_through(outputs, losses)
 
 
 class PullbackOfTape(Pullback):
@@ -143,7 +172,9 @@ class PullbackOfTape(Pullback):
         super().__init__(*args)
         self._tape, self._results = tape, results
 
-    def _back(self, outputs: list[Array | None], wanted: Sequence[Hashable]) -> tuple[dict[Hashable, Array], OfWeights]:
+    def _back(
+        self, outputs: list[Array | None], wanted: Sequence[Hashable], losses: bool
+    ) -> tuple[dict[Hashable, Array], OfWeights]:
         found: list[Array | None] = [None] * self._tape.program.lowered.outputs
         for number, gradient in zip(nest.leaves(self._results), outputs, strict=True):
             if gradient is not None:  # an output may be returned several times
@@ -155,3 +186,10 @@ class PullbackOfTape(Pullback):
 def structured(function: Callable[[Any], Any], structure: Any) -> Any:
     """As `nest.mapped`, which takes longer for one leaf."""
     return nest.mapped(function, structure) if nest.is_structure(structure) else function(structure)
+
+
+def gradient_of(regularizer: Any, value: Array) -> Array:
+    """The gradient of a penalty. Raises ValueError for a regularizer that has none."""
+    if not callable(getattr(regularizer, "gradient", None)):
+        raise ValueError(f"the regularizer {regularizer!r:.100} has no gradient: it must have a method `gradient(x)`")
+    return np.asarray(regularizer.gradient(value))

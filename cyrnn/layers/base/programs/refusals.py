@@ -12,12 +12,12 @@ class UnfitError(Exception):
     """The arrays of a call are not such as the program takes: the executor makes its calls, and may raise an error."""
 
 
-def why_not(layer: Layer, method: str = "lower") -> str | None:
+def why_not(layer: Layer, method: str = "lower", penalized: bool = False) -> str | None:
     """The reason why the layer's calls are run by Python, as a text; None for a layer that can be ops of a program.
 
     A layer is lowered by its exact class: that of a user is, if all it changes is how the layer is made and its config.
     What depends on the inputs of a call is found when the call is lowered. `method` is what a class that the engine
-    has ops for has.
+    has ops for has. With `penalized` an activity regularizer is no reason.
     """
     cls = type(layer)
     known = next((base for base in cls.__mro__ if objects.is_builtin(base)), None)
@@ -28,7 +28,7 @@ def why_not(layer: Layer, method: str = "lower") -> str | None:
     own = cls._override or next((name for name in vars(layer).copy() if callable(getattr(known, name, None))), None)
     if own is not None:
         return f"it has its own {own!r}"
-    if layer.activity_regularizer is not None:
+    if layer.activity_regularizer is not None and not penalized:
         return "it has an activity regularizer"
     policy = layer.dtype_policy
     if policy.compute_dtype != policy.engine_dtype:

@@ -1,0 +1,111 @@
+"""`pullback(dy, losses=True)`: gradients of what is in `losses` too, penalties on weights and on activities."""
+
+import numpy as np
+import pytest
+
+import cyrnn
+from cyrnn import layers, regularizers
+from cyrnn.layers.base import nest
+
+RNG = np.random.default_rng(0)
+DTYPE = {"dtype": "float64"}
+PENALTIES = {
+    "l1": regularizers.L1(0.3),
+    "l2": regularizers.L2(0.2),
+    "l1 and l2": regularizers.L1L2(0.3, 0.2),
+    "l2 alone": regularizers.L1L2(0, 0.2),
+    "rows": regularizers.OrthogonalRegularizer(0.4),
+    "columns": regularizers.OrthogonalRegularizer(0.4, mode="columns"),
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_gradient_of_a_penalty_is_its_derivative(name, dtype):
+    penalty, w = PENALTIES[name], RNG.standard_normal((3, 4)).astype(dtype)
+    gradient = penalty.gradient(w)
+    assert gradient.shape == w.shape and gradient.dtype == dtype
+    for index in np.ndindex(w.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = w.astype(float)
+            moved[index] += sign * 1e-6
+            ends.append(float(penalty(moved)))
+        assert abs((ends[0] - ends[1]) / 2e-6 - gradient[index]) < (1e-5 if dtype == "float32" else 1e-8)
+
+
+def test_a_weight_of_zero_has_no_l1_gradient():
+    assert np.array_equal(regularizers.L1(0.5).gradient(np.array([0.0, -2, 3])), [0, -0.5, 0.5])
+
+
+def test_a_row_of_zeros_has_a_finite_gradient():
+    w = np.array([[0.0, 0.0], [3.0, 4.0]])
+    assert np.isfinite(regularizers.OrthogonalRegularizer().gradient(w)).all()
+
+
+def layer():
+    return layers.SimpleRNN(
+        3, kernel_regularizer="l1", recurrent_regularizer=PENALTIES["rows"], bias_regularizer="l2", **DTYPE
+    )
+
+
+def model():
+    active = layers.Dense(4, activation="tanh", activity_regularizer="l2", kernel_regularizer="l2", **DTYPE)
+    return cyrnn.Sequential([active, layer(), layers.Dense(2, activity_regularizer="l1", **DTYPE)])
+
+
+def both_directions():
+    return layers.Bidirectional(layer(), **DTYPE)
+
+
+def active_rnn():
+    return layers.SimpleRNN(3, return_sequences=True, activity_regularizer="l2", **DTYPE)
+
+
+@pytest.mark.parametrize("make", [layer, model, both_directions, active_rnn])
+def test_penalties_enter_where_they_are_asked_for(make):
+    made, x = make(), RNG.standard_normal((4, 5, 2))
+    made(x)
+    made.set_weights([RNG.standard_normal(weight.shape) / 2 for weight in made.get_weights()])
+    y, pullback = made.vjp(x)
+    dy = nest.mapped(lambda part: RNG.standard_normal(part.shape), y)
+
+    def loss(x):
+        y = made(x)
+        return sum(np.sum(a * b) for a, b in zip(nest.leaves(dy), nest.leaves(y), strict=True)) + sum(made.losses)
+
+    found, step = pullback(dy, losses=True), 1e-6
+    direction = RNG.standard_normal(x.shape)
+    derivative = (loss(x + step * direction) - loss(x - step * direction)) / (2 * step)
+    assert abs(derivative - np.sum(direction * found.inputs)) < 1e-6
+    weights = made.get_weights()
+    for number, gradient in enumerate(found.weights):
+        direction, ends = RNG.standard_normal(gradient.shape), []
+        for sign in (1, -1):
+            moved = weights[number] + sign * step * direction
+            made.set_weights([*weights[:number], moved, *weights[number + 1 :]])
+            ends.append(loss(x))
+        made.set_weights(weights)
+        assert abs((ends[0] - ends[1]) / (2 * step) - np.sum(direction * gradient)) < 1e-6
+    plain = pullback(dy)
+    assert any(not np.array_equal(a, b) for a, b in zip(plain.weights, found.weights, strict=True))
+
+
+def test_frozen_weights_have_no_penalty():
+    frozen = model()
+    frozen(RNG.standard_normal((4, 5, 2)))
+    frozen.layers[1].trainable = False
+    y, pullback = frozen.vjp(RNG.standard_normal((4, 5, 2)))
+    assert len(pullback(np.ones_like(y), losses=True).weights) == 4
+
+
+def test_a_regularizer_without_a_gradient_says_what_to_write():
+    class Own(regularizers.Regularizer):
+        def __call__(self, x):
+            return np.sum(x)
+
+    made = layers.Dense(2, kernel_regularizer=Own(), bias_regularizer=lambda x: np.sum(x))
+    y, pullback = made.vjp(np.ones((2, 3)))
+    pullback(np.ones_like(y))
+    with pytest.raises(ValueError, match=r"Own has no gradient: it must have a method gradient\(x\)"):
+        pullback(np.ones_like(y), losses=True)

@@ -77,7 +77,7 @@ def test_programs(tmp_path, make, dtype, rng):
     compare(Network(tmp_path, text), runner, [drawn(runner, rng) for _ in range(12)])
 
 
-@pytest.mark.parametrize("name", ["classifier", "tagger", "two_inputs", "with_attributes"])
+@pytest.mark.parametrize("name", ["classifier", "tagger", "two_inputs", "with_attributes", "joined_inputs"])
 def test_models_of_steppers(tmp_path, name, rng):
     made = test_model_stepper.classifier(rng, True) if name == "tagger" else getattr(test_model_stepper, name)(rng)
     stepper = made.stepper()

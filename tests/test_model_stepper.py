@@ -72,6 +72,40 @@ def with_attributes(rng):
     return filled(Model(x, [layers.SimpleRNN(3, return_sequences=True)(h)[:, -1]]), rng)
 
 
+def joined_inputs(rng):
+    """Inputs with as many timesteps, which are joined and added before recurrences; some are masked."""
+    numbers, more, words = Input((None, 5)), Input((None, 3)), Input((None,), dtype="int32")
+    embedded = layers.Embedding(ROWS, 3, mask_zero=True)(words)
+    added = layers.Add()([layers.Masking()(more), embedded])
+    h = layers.SimpleRNN(4, return_sequences=True)(layers.Concatenate()([numbers, added]))
+    h = layers.Maximum()([layers.SimpleRNN(3, return_sequences=True)(h), added])
+    return filled(Model([numbers, more, words], [layers.Dense(2)(h), layers.SimpleRNN(3)(added)]), rng)
+
+
+def test_steps_of_joined_inputs_are_their_calls(rng):
+    model = joined_inputs(rng)
+    stepper = model.stepper(3)
+    x = [rng.standard_normal((3, 6, width)).astype("f") for width in (5, 3)]
+    x[1][rng.random((3, 6)) < 0.3] = 0
+    x.append(drawn_tokens(rng, 3, 6))
+    for t in range(6):
+        got, called = stepper.step([array[:, t] for array in x]), model([array[:, : t + 1] for array in x])
+        np.testing.assert_array_equal(got[0], called[0][:, t])
+        np.testing.assert_array_equal(got[1], called[1])
+    outputs = [np.empty((3, 6, width), "f") for width in (2, 3)]
+    runner, arrays = model.stepper(3), [np.ascontiguousarray(array, "i8" if array.ndim == 2 else "f") for array in x]
+    assert call_from_c("forward", runner, 6, None, arrays, outputs) == "ok"
+    np.testing.assert_array_equal(outputs[0], called[0])
+    np.testing.assert_array_equal(outputs[1][:, -1], called[1])
+
+
+def test_joined_inputs_that_are_turned_are_not_stepped(rng):
+    pair = Input((None, 3)), Input((None, 3))
+    turned = layers.Add()([pair[0], pair[1][:, ::-1]])
+    with pytest.raises(ValueError, match="goes from the last timestep to the first"):
+        Model(pair, layers.SimpleRNN(4)(turned)).stepper()
+
+
 @pytest.mark.parametrize("batch", [1, 3, 130])
 @pytest.mark.parametrize("sequences", [False, True])
 def test_steps_of_a_model_are_its_calls(batch, sequences, rng):

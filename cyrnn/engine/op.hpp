@@ -89,6 +89,8 @@ public:
     virtual bool fits(const Prepared *) const { return true; }
     // Whether its result, which has no timesteps, is what x is at the last one: so it is known if the sequence ends anywhere.
     virtual bool takes_last() const { return false; }
+    // Whether each timestep of its result is that timestep of x, though on another timeline.
+    virtual bool keeps_timesteps() const { return false; }
     // False: it was stopped. It cannot fail.
     virtual bool run(const Work &work) const noexcept = 0;
 };

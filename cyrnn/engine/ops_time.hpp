@@ -188,6 +188,7 @@ public:
         : from_width(from_width_), to_width(to_width_), item(item_) {}
 
     double multiply_adds(const Prepared *) const override { return double(to_width); }
+    bool keeps_timesteps() const override { return from_width == to_width; }
 
     bool moves() const override { return true; }
     bool run(const Work &work) const noexcept override {

@@ -119,8 +119,7 @@ private:
     void check(int index, const Op &op, const std::vector<bool> &optional) {
         bool after = false;  // it comes after the last timestep
         if (op.timeline >= 0) {
-            const Timeline &timeline = program.timelines[std::size_t(op.timeline)];
-            if (timeline.of >= 0 || timeline.constant >= 0) throw Refused{index, "has other timesteps than the inputs"};
+            check_timeline(index, op.timeline);
             timed = true;
         } else if (op.recurrent()) {
             throw Refused{index, "has no timesteps"};
@@ -144,9 +143,20 @@ private:
         mark_late(index, op, after);
     }
 
+    void check_timeline(int index, int number) const {
+        const Timeline &timeline = program.timelines[std::size_t(number)];
+        if (timeline.of >= 0 || timeline.constant >= 0) throw Refused{index, "has other timesteps than the inputs"};
+    }
+
+    // Whether the op puts what comes with one input on the timeline of another one, which has as many timesteps.
+    bool joins(const Op &op) const {
+        return op.keeps_timesteps() && op.timeline >= 0 && storage_of(op.operands[0]).timeline >= 0;
+    }
+
     void check_timesteps(int index, const Op &op, const Operand &operand, const Storage &storage) const {
         if (storage.timeline < 0) return;
         if (program.views[std::size_t(operand.view)].reversed) throw Refused{index, "goes from the last timestep to the first"};
+        if (joins(op)) return check_timeline(index, storage.timeline);
         if (operand.whole || op.timeline < 0) throw Refused{index, "needs all timesteps at once"};
         if (storage.timeline != op.timeline) throw Refused{index, "takes the timesteps of several inputs"};
     }
@@ -215,7 +225,7 @@ private:
     }
 
     void add(int index, const Op &op, const Names &names) {
-        if (op.takes_last()) return add_copy(op.operands[0], op.operands[1], bound(op.operands[1]));
+        if (op.takes_last() || joins(op)) return add_copy(op.operands[0], op.operands[1], bound(op.operands[1]));
         const Prepared *const own = op.slot < 0 ? nullptr : weights[std::size_t(op.slot)];
         StepOp step{&op, own, bindings.size(), -1, false, false, 0};
         const bool recurrent = op.recurrent();

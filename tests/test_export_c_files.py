@@ -296,10 +296,6 @@ REFUSED = {
         lambda: model(SimpleRNN(2, return_sequences=True), GlobalMaxPooling1D(name="pool")),
         "'pool'.*one result for all timesteps",
     ),
-    "final states alone": (
-        lambda: cyrnn.Model(x := cyrnn.Input((None, 3)), SimpleRNN(2, return_state=True)(x)[1]),
-        "no outputs but states",
-    ),
     "a mask as an input": (
         lambda: cyrnn.Model(
             [x := cyrnn.Input((None, 3)), mask := cyrnn.Input((None,), dtype="bool")], SimpleRNN(2)(x, mask=mask)

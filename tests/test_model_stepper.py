@@ -155,16 +155,12 @@ def test_steps_of_random_models_are_their_calls(model, seed):
         event(str(error).partition("cannot be stepped: ")[2])
         return
     event(f"{len(stepper.inputs)} inputs, {len(stepper.states)} states")
-    taken = [
-        next(a for a in given_x if a.dtype.kind == ("i" if port.kind == "token" else "f")) for port in stepper.inputs
-    ]
     for t in range(5):
-        got = stepper.step(taken[0][:, t] if len(taken) == 1 else [a[:, t] for a in taken])
+        got = stepper.step(given_x[0][:, t] if len(given_x) == 1 else [a[:, t] for a in given_x])
         model.reset_states()
         parts = [a[:, : t + 1] for a in given_x]
         called = nest.leaves(model(parts if len(parts) > 1 else parts[0]))
-        for port, one in zip(stepper.outputs, nest.leaves(got), strict=True):
-            expected = called[port.number]
+        for expected, one in zip(called, nest.leaves(got), strict=True):
             np.testing.assert_array_equal(one, expected if expected.ndim == one.ndim else expected[:, t])
 
 
@@ -207,14 +203,93 @@ def test_states_begin_with_zeros_or_as_they_are_given(rng):
         model.stepper(2, initial_state=[np.zeros((3, 5)), states[1]])
 
 
-def test_final_states_that_a_model_returns_are_states_of_the_stepper(rng):
-    x = Input((None, 3))
-    model = filled(Model(x, layers.SimpleRNN(4, return_sequences=True, return_state=True)(x)), rng)
-    given = rng.standard_normal((2, 5, 3)).astype("f")
-    (outputs, state), stepper = model(given), model.stepper(2)
+def stateful_outputs():
+    x = Input((None, 3), name="x")
+    outputs, state = layers.SimpleRNN(4, return_sequences=True, return_state=True)(layers.Masking()(x))
+    return x, outputs, state
+
+
+def stacked(x):
+    return layers.RNN([layers.SimpleRNNCell(4), layers.SimpleRNNCell(2)], return_state=True)(x)
+
+
+FORMS = {
+    "states between outputs": lambda x, y, h: (x, [y, h, layers.Dense(1)(y)]),
+    "a state alone": lambda x, y, h: (x, h),
+    "a state first": lambda x, y, h: (x, [h, y]),
+    "two states": lambda x, y, h: (x, stacked(x)),
+    "states of several layers": lambda x, y, h: (x, [*stacked(y), h]),
+    "a dict": lambda x, y, h: (x, {"outputs": y, "final": h}),
+    "a dict of one": lambda x, y, h: ({"input": x}, {"output": y}),
+    "lists in a dict": lambda x, y, h: (x, {"all": [y, h], "again": layers.Dense(2)(y)}),
+    "inputs in a dict": lambda x, y, h: ({"b": x, "a": Input((4,))}, y),
+    "an input that no output reads": lambda x, y, h: ([Input((4,)), x], y),
+    "an input that no output reads, and a state": lambda x, y, h: ([x, Input((4,))], [h, y]),
+}
+
+
+def at(x, t):
+    """The timestep, or the timesteps up to it, of what has timesteps."""
+    return nest.mapped(lambda array: array if array.ndim == 2 else array[:, t], x)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", FORMS)
+def test_a_step_takes_and_returns_what_the_model_does(name, batch, rng):
+    model = filled(Model(*FORMS[name](*stateful_outputs())), rng)
+    x = nest.mapped(
+        lambda tensor: rng.standard_normal((batch, 5, 3) if tensor.ndim == 3 else (batch, 4)).astype("f"), model.input
+    )
+    for array in nest.leaves(x):
+        if array.ndim == 3:
+            array[0, :2] = array[-1, 3] = 0  # masked
+    stepper = model.stepper(batch)
     for t in range(5):
-        np.testing.assert_array_equal(stepper.step(given[:, t]), outputs[:, t])
-    np.testing.assert_array_equal(stepper.state[0], state)
+        got, called = stepper.step(at(x, t)), model(at(x, slice(0, t + 1)))
+        assert type(got) is (tuple if isinstance(called, list) else type(called))
+        flat = nest.leaves(called)
+        expected = nest.filled(called, [array if array.ndim == 2 else array[:, t] for array in flat])
+        np.testing.assert_equal(got, tuple(expected) if isinstance(called, list) else expected)
+    for way in (copy.copy, lambda one: pickle.loads(pickle.dumps(one))):
+        other = way(stepper)
+        np.testing.assert_equal(other.step(at(x, 0)), way(stepper).step(at(x, 0)))
+    stepper.reset()
+    first, out = stepper.step(at(x, 0)), nest.mapped(np.zeros_like, got)
+    stepper.reset()
+    assert stepper.step(at(x, 0), out) is out
+    np.testing.assert_equal(out, first)
+
+
+def test_steps_that_do_not_fit_say_how_arrays_must_come(rng):
+    x, y, h = stateful_outputs()
+    model = filled(Model({"b": x, "a": Input((4,), name="unread")}, {"y": y, "h": h}), rng)
+    stepper, given = model.stepper(2), np.ones((2, 3), "f")
+    expected = stepper.step({"b": given, "a": None})
+    stepper.reset()
+    wrong = [
+        ([given], None, r"x_t must come as {'a': 'unread', 'b': 'x'}, got \['ndarray"),
+        ({"b": given}, None, "x_t must come as"),
+        ({"b": given[:1], "a": None}, None, r"x_t\['b'\] must have shape \(2, 3\), got \(1, 3\)"),
+        ({"b": given, "a": None}, [given], "out must come as {'h': 'simple_rnn"),
+        ({"b": given, "a": None}, {"y": given, "h": np.ones((2, 4), "f")}, r"out\['y'\] must be a writeable"),
+        ({"b": given, "a": None}, {"y": np.ones((2, 4), "f"), "h": given}, r"out must be an array of shape \(2, 4\)"),
+    ]
+    for x_t, out, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            stepper.step(x_t, out)
+    memory = np.ones((3, 4), "f")
+    with pytest.raises(ValueError, match="out must hold arrays that share no memory"):
+        stepper.step({"b": given, "a": None}, {"y": memory[:2], "h": memory[1:]})
+    np.testing.assert_equal(stepper.step({"b": given, "a": None}), expected)  # no state has moved
+
+
+def test_inputs_that_states_begin_with_are_no_inputs_of_a_step(rng):
+    x, begin = Input((None, 3)), Input((4,))
+    model = filled(Model({"x": x, "begin": begin}, layers.SimpleRNN(4)(x, initial_state=begin)), rng)
+    given, state = rng.standard_normal((2, 5, 3)).astype("f"), rng.standard_normal((2, 4)).astype("f")
+    stepper = model.stepper(2, initial_state=[state])
+    for t in range(5):
+        np.testing.assert_array_equal(stepper.step({"x": given[:, t]}), model({"x": given[:, : t + 1], "begin": state}))
 
 
 def test_one_recurrent_layer_is_a_list_of_one_state(rng):
@@ -337,6 +412,18 @@ def test_models_that_are_not_ready():
     for size in (0, 2.5, 2**62):
         with pytest.raises(ValueError, match="batch_size must be"):
             model.stepper(size)
+    x, integers = Input((None, 4), name="x"), Input((None, 4), dtype="int32", name="integers")
+    h = layers.SimpleRNN(2, return_sequences=True, name="rnn")(x)
+    flat = layers.Permute((1, 2), name="permute")(layers.Masking()(x))
+    for model, message in [
+        (Model(x, [h, x]), "it returns its input 'x' as it is"),
+        (Model(x, [h, h]), "it returns the output of layer 'rnn' twice"),
+        (Model(integers, layers.SimpleRNN(2)(integers)), "its input 'integers' is int32, and is converted to float32"),
+        (Model(x, layers.Dense(2, dtype="float64")(h)), "its layers compute in float32 and float64"),
+        (Model(x, layers.SimpleRNN(2)(flat)), "layer 'permute' does not pass the mask on"),
+    ]:
+        with pytest.raises(ValueError, match=f"cannot be stepped: {message}"):
+            model.stepper()
     x = Input((4,))
     with pytest.raises(ValueError, match="it has no timesteps"):
         Model(x, layers.Dense(2)(x)).stepper()

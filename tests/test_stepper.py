@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cyrnn.engine.runner import Runner
-from cyrnn.layers import RNN, Bidirectional, SimpleRNN, SimpleRNNCell, StackedRNNCells
+from cyrnn.layers import RNN, Bidirectional, Dense, SimpleRNN, SimpleRNNCell, StackedRNNCells
 
 rng = np.random.default_rng(7)
 
@@ -239,7 +239,10 @@ def test_what_cannot_be_stepped():
         built(SimpleRNN(4)).stepper(2**62)
     with pytest.raises(ValueError, match=r"initial_state must have shape \(2, 4\), got \(3, 4\)"):
         built(SimpleRNN(4)).stepper(2, initial_state=np.zeros((3, 4)))
-    assert not hasattr(Bidirectional(SimpleRNN(4)), "stepper")
+    for layer in (Bidirectional(SimpleRNN(4), name="it"), Dense(2, name="it"), SimpleRNNCell(2, name="it")):
+        for use in (layer.stepper, lambda layer=layer: layer.__cyrnn_model__):
+            with pytest.raises(ValueError, match="layer 'it' has no stepper: an RNN has one, and a Sequential or"):
+                use()
 
     class Doubled(SimpleRNN):
         def call(self, *args, **kwargs):

@@ -130,8 +130,9 @@ class ModelOfCalls(ModelOfLayers):
     def stepper(self, batch_size: int = 1, initial_state: Any = None) -> "Stepper":
         """A `Stepper` for `batch_size` streams side by side, which takes one timestep at a time.
 
-        Where the model returns one result for a sequence, each step returns what that would be if the sequence ended
-        there. Final states that the model returns are not among the outputs of a step: see `Stepper.state`.
+        A step takes and returns what the model does, a timestep of it. Where the model returns one result for a
+        sequence, each step returns what that would be if the sequence ended there; so are final states. Inputs that
+        states begin with are no inputs of a step: they are `initial_state`.
 
         Parameters
         ----------
@@ -156,7 +157,10 @@ class ModelOfCalls(ModelOfLayers):
 
     @property
     def __cyrnn_model__(self) -> Any:
-        """The model as it is now for C: a capsule of a ``cyrnn_model``, see cyrnn.h. Raises ValueError as `stepper`."""
+        """The model as it is now for C: a capsule of a ``cyrnn_model``, see cyrnn.h. Raises ValueError as `stepper`.
+
+        Final states that the model returns are among its states, not its outputs; inputs that no output reads are none.
+        """
         from cyrnn.models import stepping
 
         return stepping.capsule_of(self)

@@ -75,44 +75,48 @@ class Feed:
             return None
         return found if all(_feeds(place, tensor, dtypes) for tensor, place in found.items()) else None
 
-    def matched(self, given: Any) -> list[Any]:
+    def matched(self, given: Any, argument: str = "inputs") -> list[Any]:
         """The leaves of `given`, in the order of the inputs.
 
         It has their structure; or it is a dict by their names, or a list in their order. What else a dict holds is
-        left alone.
+        left alone. Raises ValueError, which calls it `argument`.
         """
         ours = self.structure
         if len(self.tensors) == 1 and not isinstance(ours, dict):
             given = given[0] if isinstance(given, (list, tuple)) and len(given) == 1 else given
             given = given[self.names[0]] if isinstance(given, dict) and self.names[0] in given else given
-            return [self._refuse(given)] if nest.is_structure(given) else [given]
+            return [self._refuse(given, argument)] if nest.is_structure(given) else [given]
         if isinstance(given, dict) and not isinstance(ours, dict):
-            return [given[name] for name in self.names] if given.keys() >= set(self.names) else self._refuse(given)
+            return (
+                [given[name] for name in self.names]
+                if given.keys() >= set(self.names)
+                else self._refuse(given, argument)
+            )
         if isinstance(ours, dict) and isinstance(given, (list, tuple)) and list(ours) == sorted(ours):
             ours = [ours[key] for key in sorted(ours)]  # a list in the order of the names
         found: list[Any] = []
-        self._match(ours, given, found, given)
+        self._match(ours, given, found, given, argument)
         return found
 
-    def _match(self, ours: Any, given: Any, found: list[Any], whole: Any) -> None:
+    def _match(self, ours: Any, given: Any, found: list[Any], whole: Any, argument: str) -> None:
         if isinstance(ours, dict):
             if not isinstance(given, dict) or not given.keys() >= ours.keys():
-                self._refuse(whole)
+                self._refuse(whole, argument)
             pairs = [(ours[key], given[key]) for key in sorted(ours)]
         elif isinstance(ours, (list, tuple)):
             if not isinstance(given, (list, tuple)) or len(given) != len(ours):
-                self._refuse(whole)
+                self._refuse(whole, argument)
             pairs = list(zip(ours, given, strict=True))
         else:
-            found.append(self._refuse(whole) if nest.is_structure(given) else given)
+            found.append(self._refuse(whole, argument) if nest.is_structure(given) else given)
             return
         for part, value in pairs:
-            self._match(part, value, found, whole)
+            self._match(part, value, found, whole, argument)
 
-    def _refuse(self, given: Any) -> NoReturn:
+    def _refuse(self, given: Any, argument: str) -> NoReturn:
         wanted = nest.mapped(lambda tensor: tensor.name, self.structure)
         got = nest.mapped(lambda value: f"{type(value).__name__} {getattr(value, 'shape', '')}".strip(), given)
-        raise ValueError(f"inputs must come as {wanted!r:.300}, got {got!r:.300}")
+        raise ValueError(f"{argument} must come as {wanted!r:.300}, got {got!r:.300}")
 
 
 def _feeds(place: Any, tensor: KerasTensor, dtypes: Set[str]) -> bool:

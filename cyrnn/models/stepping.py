@@ -14,6 +14,7 @@ from cyrnn.layers.base.programs.interface import ENGINE, lowering_to
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.recurrent.stepper import Names, Stepper, checked_batch
 from cyrnn.models.executor import Place
+from cyrnn.models.model_stepper import ModelStepper, StepForm
 from cyrnn.models.programs.parts import Partition
 
 
@@ -44,6 +45,7 @@ class _Steps(NamedTuple):
     names: Names
     shapes: list[tuple[int, ...]]
     order: list[int]
+    form: StepForm
 
 
 def stepper_of(model: Stepped, batch_size: int, initial_state: Any) -> Stepper:
@@ -51,7 +53,8 @@ def stepper_of(model: Stepped, batch_size: int, initial_state: Any) -> Stepper:
     rows = checked_batch(batch_size)
     steps = _steps_of(model)
     try:
-        stepper = Stepper(steps.program, steps.packed, rows, steps.names, steps.shapes, steps.order, listed=True)
+        facts = (steps.program, steps.packed, rows, steps.names, steps.shapes, steps.order, None, None, True)
+        stepper = Stepper(*facts) if steps.form.is_that_of(steps.program) else ModelStepper(*facts, steps.form)
     except NotSteppableError as error:
         raise _refused(model, error, steps) from None
     if initial_state is not None:
@@ -82,21 +85,26 @@ def _steps_of(model: Stepped) -> _Steps:
         raise ValueError(
             f"model {model.name!r} cannot be stepped: an input is the mask of a layer, and steps have none"
         )
-    read = [_reading(model, lowered, place) for place in inputs]
+    input_names = getattr(model, "input_names", ["inputs"])
+    read = [_reading(model, lowered, *pair) for pair in zip(inputs, input_names, strict=True)]
     order = [index for index in read if index is not None]
     order += [index for index in range(len(lowered.arguments)) if index not in order]
-    input_names = getattr(model, "input_names", ["inputs"])
     names = [""] * len(lowered.arguments)
     for index, name in zip(read, input_names, strict=True):
         if index is not None:
             names[index] = name
-    output_names = getattr(model, "output_names", [model.layers[-1].name])
-    output_names = [
-        *output_names,
-        *[""] * (lowered.outputs - len(output_names)),
-    ]  # the rest are states that are carried
+    returned = _output_names(model, len(nest.leaves(whole.results)))
+    output_names = [*returned, *[""] * (lowered.outputs - len(returned))]  # the rest are states that are carried
     shapes = [_shape_of(argument) for argument in lowered.arguments]
-    return _Steps(lowered.program, _packed(whole), (names, output_names, lowered.owners), shapes, order)
+    numbers = tuple(-1 if index is None else index for index in read)
+    form = StepForm(nest.filled(model.known_inputs()[0], input_names), numbers, whole.results)
+    return _Steps(lowered.program, _packed(whole), (names, output_names, lowered.owners), shapes, order, form)
+
+
+def _output_names(model: Stepped, count: int) -> list[str]:
+    """For each of the outputs the name of the layer that returns it."""
+    names: list[str] = getattr(model, "output_names", [model.layers[-1].name] * count)
+    return names
 
 
 def _program_of(model: Stepped) -> CallProgram:
@@ -114,12 +122,35 @@ def _program_of(model: Stepped) -> CallProgram:
             whole = partition.whole(now)
             if whole is not None and nest.leaves(whole.results) == list(range(len(nest.leaves(whole.results)))):
                 return whole
+    raise ValueError(f"{what}: {_why_not_one(model, partition)}")
+
+
+def _why_not_one(model: Stepped, partition: Partition) -> str:
+    """Why the calls are not one program, as a call with arrays takes it."""
     for layer, reason in partition.cuts:
-        raise ValueError(f"{what}: the engine does not compute layer {layer!r}: {reason}")
-    raise ValueError(f"{what}: its inputs are converted, or returned as they are, or it returns an array twice")
+        return f"the engine does not compute layer {layer!r}: {reason}"
+    names = dict(zip(partition.inputs, getattr(model, "input_names", ["inputs"]), strict=True))
+    programs = partition.programs
+    if len(programs) != 1:
+        dtypes = sorted({part.lowered.dtype for part in programs})
+        return f"its layers compute in {' and '.join(dtypes)}" if len(dtypes) > 1 else f"it is {len(programs)} programs"
+    (part,) = programs
+    for text, _ in part.lowered.warnings:
+        return text
+    for place in partition.inputs:
+        if not part.lowered.takes_as_they_are({place: place.dtype}):
+            return f"its input {names[place]!r} is {place.dtype}, and is converted to {part.lowered.dtype}"
+    flat = nest.leaves(nest.mapped(lambda place: part.results.get(place, (place, None))[0], partition.outputs))
+    for number, leaf in enumerate(flat):
+        source = getattr(leaf, "place", leaf)
+        if source in names:
+            return f"it returns its input {names[source]!r} as it is"
+        if leaf in flat[:number]:
+            return f"it returns the output of layer {_output_names(model, len(flat))[number]!r} twice"
+    return "a call of it takes more than one program"
 
 
-def _reading(model: Stepped, lowered: Lowered, place: Any) -> int | None:
+def _reading(model: Stepped, lowered: Lowered, place: Any, name: str) -> int | None:
     """The number of the input of the program that is the array of a place; None where nothing reads it."""
     found = [
         index
@@ -127,7 +158,7 @@ def _reading(model: Stepped, lowered: Lowered, place: Any) -> int | None:
         if isinstance(argument, (Numbers, Tokens)) and argument.place is place
     ]
     if len(found) > 1:
-        raise ValueError(f"model {model.name!r} cannot be stepped: it takes an input as numbers and as tokens")
+        raise ValueError(f"model {model.name!r} cannot be stepped: it takes input {name!r} as numbers and as tokens")
     return found[0] if found else None
 
 

@@ -279,6 +279,23 @@ class CallableLayer(Buildable):
             "vjp(x, initial_state=None, mask=None, training=False), which returns y and a pullback"
         )
 
+    # ------------------------------------------------------------ streaming
+
+    def stepper(self, batch_size: int = 1, initial_state: Any = None) -> Any:
+        """What takes one timestep at a time: recurrent layers and models have it. Raises ValueError."""
+        raise self._without_steps()
+
+    @property
+    def __cyrnn_model__(self) -> Any:
+        """What `stepper` steps, for C. Raises ValueError as `stepper` does."""
+        raise self._without_steps()
+
+    def _without_steps(self) -> ValueError:
+        return ValueError(
+            f"layer {self.name!r} has no stepper: an RNN has one, and a Sequential or Functional model, "
+            f"but no {type(self).__name__} alone"
+        )
+
     # ------------------------------------------------------------ losses
 
     @property

@@ -13,6 +13,7 @@ from cyrnn.layers import RNN, Embedding, InputLayer, Layer, SimpleRNNCell, Stack
 from cyrnn.layers.base import nest
 from cyrnn.layers.recurrent.stepper import Stepper
 from cyrnn.models.calls import ModelOfCalls
+from cyrnn.models.model_stepper import ModelStepper
 from cyrnn.models.sequential import Sequential
 from cyrnn.saving.atomic import written_at_once
 from cyrnn.saving.c.replay import NotWrittenError, Replay
@@ -41,7 +42,8 @@ def export_c(layer: Layer, path: str | os.PathLike[str], *, name: str | None = N
     sequence has which ends there: what ``stepper().step`` returns. Nothing is allocated or locked, and only the
     caller's state changes.
 
-    Several inputs are parameters ``x1, x2, ...`` in the model's order, several outputs ``output1, output2, ...``.
+    Several inputs are parameters ``x1, x2, ...`` in the model's order, several outputs ``output1, output2, ...``; those
+    of a dict in the order of its sorted keys. Inputs that no output reads are left out.
     Integer inputs, as an Embedding takes them, are arrays of ``int32_t``. A token that the table does not have gives
     NaN in its row.
 
@@ -107,8 +109,8 @@ def _step(layer: Layer) -> Step:
     """The step of a layer or model. Raises ValueError where it has none."""
     stepper = _stepper(layer)
     owners = stepper.names[2] if isinstance(layer, ModelOfCalls) else [layer.name] * stepper.program.ops
-    if not stepper.inputs or not stepper.outputs:
-        raise _refuse(layer, "a step of it has no inputs, or no outputs but states")
+    if not stepper.inputs:
+        raise _refuse(layer, "a step of it has no inputs")
     if any(0 in port.shape for port in (*stepper.inputs, *stepper.outputs)):
         raise _refuse(layer, "an input or output has no elements")
     try:
@@ -124,9 +126,12 @@ def step_of(runner: Runner, owners: Sequence[str]) -> Step:
     """
     assert isinstance(runner.program, RecordedProgram)
     replay = Replay(runner.program, runner.packed)
+    returned = [(port.name, port.number) for port in runner.outputs]
+    if isinstance(runner, ModelStepper):
+        returned = runner.returned
     return Step(
         [(_printable(port.name), replay.inputs[port.number]) for port in runner.inputs],
-        [(_printable(port.name), replay.outputs[port.number]) for port in runner.outputs],
+        [(_printable(name), replay.outputs[number]) for name, number in returned],
         [(_printable(owners[number]), op) for number, op in replay.ops],
         [runner.get_state(index)[0] for index in range(len(runner.states))],
         runner.dtype.name == "float32",

@@ -128,6 +128,7 @@ class Replay:
         last_output: int | None = None,
         mask: int | None = None,
         zero_output_for_mask: bool = False,
+        final: Sequence[int] = (),
         **of_whole_sequences: Any,
     ) -> None:
         plan = self._weights(slot, Plan)
@@ -141,6 +142,7 @@ class Replay:
         reads = [self._read(x), *([] if keep is None else [keep])]
         op = ops_weighted.Recurrent(reads, [shown] if zeros else [], plan, state, keep, shown if zeros else None)
         self._add(op)
+        self._same.update((self._views[view].buffer, op.h) for view in final)
         for out in (outputs, last_output):
             copy = None if out is None else self._copied(shown if zeros else op.h, self._views[out])
             if copy is not None:

@@ -163,7 +163,7 @@ def test_nan_in_masked_steps_reaches_no_gradient():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("merge_mode", ["concat", None])
+@pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
 @pytest.mark.parametrize("sequences", [False, True])
 def test_gradients_of_both_directions_are_those_of_each(merge_mode, sequences):
     layer = layers.Bidirectional(

@@ -10,6 +10,7 @@
 #include "ops_merge.hpp"
 #include "ops_plain.hpp"
 #include "ops_pointwise.hpp"
+#include "ops_pool.hpp"
 #include "ops_time.hpp"
 #include "ops_weighted.hpp"
 #include "program.hpp"
@@ -247,6 +248,47 @@ public:
     void embedding_gradient(int tokens, int d_y, int d_table, std::ptrdiff_t units) {
         add(-1, timeline_of(d_y), {read(tokens), read(d_y), filled(d_table)},
             of_type<EmbeddingGradientOp>(width_of(d_table) / units, units, width_of(tokens)));
+    }
+
+    // ---- the ways back of the ops of several values, and over timesteps
+
+    // `xs`: -1 where they do not matter
+    void merge_gradient(Merge kind, int of, const std::vector<int> &xs, const std::vector<Axis> &axes, const std::vector<int> &masks, int d_out, int d_x) {
+        std::vector<Operand> operands{read(d_out), filled(d_x)};
+        for (const int x : xs) operands.push_back(read(x));
+        for (const int mask : masks) operands.push_back(optional(mask));
+        const bool over_time = timeline_of(d_x) != timeline_of(d_out);
+        add(-1, timeline_of(d_out), std::move(operands), of_type<MergeGradientOp>(kind, std::size_t(of), width_of(d_out), axes, !masks.empty(), over_time));
+    }
+
+    void split(int x, int out, std::ptrdiff_t first, std::ptrdiff_t pieces) {
+        const std::ptrdiff_t item = item_of(x);
+        add(-1, timeline_of(out), {read(x), filled(out)},
+            std::make_unique<SplitOp>(pieces, width_of(x) / pieces * item, width_of(out) / pieces * item, first * item, item));
+    }
+
+    void dot_gradient(int d, int y, int d_x, std::ptrdiff_t length, std::ptrdiff_t x_inner, std::ptrdiff_t y_inner, bool of_first) {
+        const Axis a{length, x_inner}, b{length, y_inner};
+        add(-1, timeline_of(d_x), {read(d), read(y), filled(d_x)}, of_type<DotGradientOp>(a, width_of(d_x), b, width_of(y), of_first));
+    }
+
+    void take_gradient(int d, int d_x, std::ptrdiff_t before, std::ptrdiff_t stride, std::ptrdiff_t repeats) {
+        add(-1, timeline_of(d_x), {whole(read(d)), filled(d_x)}, of_type<TakeGradientOp>(before, stride, repeats, width_of(d_x)));
+    }
+
+    void pool_gradient(bool mean, int x, int d, int d_x, std::ptrdiff_t size, std::ptrdiff_t stride, bool padded) {
+        add(-1, timeline_of(d_x), {whole(read(x)), whole(read(d)), whole(filled(d_x))},
+            of_type<PoolGradientOp>(mean, size, stride, padded, width_of(d_x)));
+    }
+
+    void largest_gradient(int x, int out, int d, int d_x) {
+        add(-1, timeline_of(d_x), {whole(read(x)), read(out), read(d), filled(d_x)}, of_type<LargestGradientOp>(width_of(d_x)));
+    }
+
+    void total_gradient(bool mean, int d, int mask, int d_x) {
+        Operand keep = optional(mask);
+        keep.whole = true;
+        add(-1, timeline_of(d_x), {read(d), keep, whole(filled(d_x))}, of_type<TotalGradientOp>(mean, width_of(d_x)));
     }
 
     int timeline_of(int view) const { return program.storage_of(view).timeline; }

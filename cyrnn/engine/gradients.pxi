@@ -121,3 +121,94 @@ cdef class WaysBack(Ops):
         if not self.storage_of(d_table).once:
             raise ValueError("d_table must be a buffer of one row")
         Builder(self.program[0]).embedding_gradient(tokens, d_y, d_table, units)
+
+    # ------------------------------------------------------------ of several values, and over timesteps
+
+    def merge_gradient(self, str name, int of, xs, int d_out, int d_x, *, axes, masks=()):
+        """d_x := the gradient of number `of` of xs, that were merged; see `merge`. It is summed over all that this x is
+        repeated for. What does not depend on their values needs none: then xs may be None."""
+        cdef vector[int] views, keeps
+        cdef vector[Axis] along
+        self.check_views([view for view in (d_out, d_x, *xs, *masks) if view is not None])
+        self.check_beside(d_x, d_out)
+        if not 0 <= of < len(xs) or len(axes) != len(xs) or len(masks) not in (0, len(xs)):
+            raise ValueError(f"axes and masks must be as many as xs, and of below that, got {len(axes)}, {len(masks)} "
+                             f"and {of} for {len(xs)}")
+        for number, (x, (length, inner)) in enumerate(zip(xs, axes)):
+            self.check_parts(d_out, length * inner)
+            for view in (x, d_x if number == of else None):
+                if view is not None:
+                    self.check_beside(view, d_out)
+                    if self.width_of(view) != length:
+                        raise ValueError(f"view {view} must be as wide as its axis, {length}, got "
+                                         f"{self.width_of(view)}")
+            if x is None and not (name in ("add", "subtract", "average") or (name == "multiply" and number == of)):
+                raise ValueError(f"the gradient of {name} depends on all xs")
+            views.push_back(or_absent(x))
+            along.push_back(Axis(length, inner))
+        for mask in masks:
+            self.check_mask(mask, d_out)
+            keeps.push_back(or_absent(mask))
+        Builder(self.program[0]).merge_gradient(<Merge> <int> _MERGES[name], of, views, along, keeps, d_out, d_x)
+
+    def split(self, int x, int out, ptrdiff_t first, ptrdiff_t pieces=1):
+        """out := elements of x from `first` on. A row's timestep is (pieces, elements)."""
+        self.check_beside(x, out, self.storage_of(out).kind)
+        self.check_parts(x, pieces)
+        self.check_parts(out, pieces)
+        if not 0 <= first <= (self.width_of(x) - self.width_of(out)) // pieces:
+            raise ValueError(f"x must have so many elements, got {first} and {self.width_of(out) // pieces} of "
+                             f"{self.width_of(x) // pieces}")
+        Builder(self.program[0]).split(x, out, first, pieces)
+
+    def dot_gradient(self, int d, int y, int d_x, ptrdiff_t length, ptrdiff_t x_inner=1, ptrdiff_t y_inner=1, *,
+                     bint of_first=True):
+        """d_x := the gradient of x, where `dot` has multiplied it by y; of_first: x was its first argument."""
+        for view, inner in ((d_x, x_inner), (y, y_inner)):
+            self.check_beside(view, d_x)
+            self.check_parts(view, length * inner)
+        self.check_beside(d, d_x)
+        if self.width_of(d_x) // length * (self.width_of(y) // length) != self.width_of(d):
+            raise ValueError(f"d must have the other axes of x and y, got width {self.width_of(d)}")
+        Builder(self.program[0]).dot_gradient(d, y, d_x, length, x_inner, y_inner, of_first)
+
+    def take_gradient(self, int d, int d_x, *, ptrdiff_t before=0, ptrdiff_t stride=1, ptrdiff_t repeats=1):
+        """d_x, at each timestep, := the sum of d at those that `take` has filled from it."""
+        self.check_views((d, d_x))
+        self.check_widths(d, d_x)
+        self.check_timelines(d, d_x, True, True)
+        if min(stride, repeats) < 1 or max(abs(before), stride, repeats) > most_timesteps:
+            raise ValueError(f"before, stride and repeats must be numbers of timesteps, got {before}, {stride} and "
+                             f"{repeats}")
+        Builder(self.program[0]).take_gradient(d, d_x, before, stride, repeats)
+
+    def pool_gradient(self, str name, x, int d, int d_x, ptrdiff_t size, ptrdiff_t stride, *, bint padded=False):
+        """d_x := the gradient of `pool`, which "max" needs x for. Of equal ones the first is the largest."""
+        self.check_views([view for view in (x, d, d_x) if view is not None])
+        for view in (d, d if x is None else x):
+            self.check_widths(view, d_x)
+            self.check_timelines(view, d_x, True, True)
+        if name not in ("average", "max") or (x is None) != (name == "average") or min(size, stride) < 1:
+            raise ValueError(f"name must be 'average', or 'max' with x, and size and stride numbers of timesteps, got "
+                             f"{name!r}, {size} and {stride}")
+        if x is not None and self.timeline_of(x) != self.timeline_of(d_x):
+            raise ValueError("x and d_x must have one timeline")
+        Builder(self.program[0]).pool_gradient(name == "average", or_absent(x), d, d_x, size, stride, padded)
+
+    def global_pool_gradient(self, str name, int d, int d_x, *, x=None, out=None, mask=None):
+        """d_x := the gradient of `global_pool`, which "max" needs x and out for: equal ones share it."""
+        self.check_views([view for view in (d, d_x, x, out) if view is not None])
+        self.check_widths(d, d_x)
+        self.check_timelines(d, d_x, False, True)
+        if name == "max":
+            if x is None or out is None or mask is not None or self.timeline_of(x) != self.timeline_of(d_x):
+                raise ValueError("'max' needs x and out, and has no mask")
+            self.check_widths(x, d_x)
+            self.check_widths(out, d)
+            self.check_timelines(out, d_x, False, True)
+            Builder(self.program[0]).largest_gradient(x, out, d, d_x)
+        elif name in ("average", "sum"):
+            self.check_mask(mask, d_x)
+            Builder(self.program[0]).total_gradient(name == "average", d, or_absent(mask), d_x)
+        else:
+            raise ValueError(f"name must be 'average', 'sum' or 'max', got {name!r}")

@@ -234,7 +234,9 @@ cdef class Ops(Structure):
         if order[0] == 0:
             fits = fits and self.timeline_of(x) == self.timeline_of(out)
         else:
-            fits = fits and self.program.timelines[self.timeline_of(out)].constant == lengths[order[0]]
+            # `run` compares the numbers of elements: it is enough that one of both numbers of timesteps is known here.
+            fits = fits and (self.program.timelines[self.timeline_of(out)].constant == lengths[order[0]]
+                             or self.program.timelines[self.timeline_of(x)].constant == lengths[0])
         if not fits:
             raise ValueError(f"out must have the axes of x in the order {order}, got width {self.width_of(out)} and "
                              f"timeline {self.timeline_of(out)}")

@@ -1,4 +1,4 @@
-// The ops over timesteps: taking and repeating them, pooling, and other forms of a row's elements.
+// The ops that move timesteps: taking and repeating them, and other forms of a row's elements.
 #pragma once
 
 #include <algorithm>
@@ -66,117 +66,39 @@ private:
     const std::ptrdiff_t before, stride, repeats, width, item;
 };
 
-// NaN stays: of NaN and a number the larger one is NaN.
-template <class T> inline void keep_larger(T *most, const T *values, std::ptrdiff_t width) {
-    for (std::ptrdiff_t i = 0; i < width; ++i) most[i] = most[i] > values[i] || most[i] != most[i] ? most[i] : values[i];
-}
-
-// out := the mean, or the largest, of each window of timesteps. Windows begin `stride` timesteps after each other; with
-// `padded` the first begins before the first timestep, and the last ends after the last one: of windows the part counts
-// that is in x.
-template <class T> class PoolOp final : public Op {
+// d_x, at timestep s, := the sum of d at the timesteps t with  t * stride / repeats - before = s
+template <class T> class TakeGradientOp final : public Op {
 public:
-    enum : int { x, out };
+    enum : int { d, d_x };
 
-    PoolOp(bool mean_, std::ptrdiff_t size_, std::ptrdiff_t stride_, bool padded_, std::ptrdiff_t width_)
-        : mean(mean_), size(size_), stride(stride_), padded(padded_), width(width_) {}
+    TakeGradientOp(std::ptrdiff_t before_, std::ptrdiff_t stride_, std::ptrdiff_t repeats_, std::ptrdiff_t width_)
+        : before(before_), stride(stride_), repeats(repeats_), width(width_) {}
 
-    double multiply_adds(const Prepared *) const override { return double(width) * double(size); }
-    std::ptrdiff_t scratch_bytes(const Prepared *, std::ptrdiff_t, std::ptrdiff_t) const override {
-        return mean ? width * std::ptrdiff_t(sizeof(double)) : 0;
-    }
+    double multiply_adds(const Prepared *) const override { return double(width) * (1 + double(repeats) / double(stride)); }
+    std::ptrdiff_t scratch_bytes(const Prepared *, std::ptrdiff_t, std::ptrdiff_t) const override { return width * std::ptrdiff_t(sizeof(double)); }
 
     bool run(const Work &work) const noexcept override {
-        const std::ptrdiff_t all = work.places[x].timesteps;
-        const std::ptrdiff_t covered = (all - 1) / stride * stride + size, before = padded && covered > all ? (covered - all) / 2 : 0;
-        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
-            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
-                const std::ptrdiff_t begin = (work.at + t) * stride - before;
-                const std::ptrdiff_t first = std::min(std::max<std::ptrdiff_t>(begin, 0), all - 1);
-                const std::ptrdiff_t last = std::max(std::min(begin + size, all), first + 1);
-                mean ? average(work, row, t, first, last) : largest(work, row, t, first, last);
-            }
-        return true;
-    }
-
-private:
-    void largest(const Work &work, std::ptrdiff_t row, std::ptrdiff_t t, std::ptrdiff_t first, std::ptrdiff_t last) const {
-        T *const to = address<T>(work.places[out], row, t);
-        std::memcpy(to, address<T>(work.places[x], row, first), std::size_t(width) * sizeof(T));
-        while (++first < last) keep_larger(to, address<T>(work.places[x], row, first), width);
-    }
-
-    void average(const Work &work, std::ptrdiff_t row, std::ptrdiff_t t, std::ptrdiff_t first, std::ptrdiff_t last) const {
+        const Place from = work.places[d];
         double *const sums = static_cast<double *>(work.scratch);
-        T *const to = address<T>(work.places[out], row, t);
-        const T count = T(last - first);
-        std::fill(sums, sums + width, 0.0);
-        for (; first < last; ++first) {
-            const T *const from = address<T>(work.places[x], row, first);
-            for (std::ptrdiff_t i = 0; i < width; ++i) sums[i] += double(from[i]);
-        }
-        for (std::ptrdiff_t i = 0; i < width; ++i) to[i] = T(sums[i]) / count;
-    }
-
-    const bool mean;
-    const std::ptrdiff_t size, stride;
-    const bool padded;
-    const std::ptrdiff_t width;
-};
-
-// out := the largest of all timesteps. It holds those of the blocks so far.
-template <class T> class LargestOp final : public Op {
-public:
-    enum : int { x, out };
-
-    explicit LargestOp(std::ptrdiff_t width_) : width(width_) {}
-
-    double multiply_adds(const Prepared *) const override { return double(width); }
-
-    bool run(const Work &work) const noexcept override {
-        for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
-            T *const to = address<T>(work.places[out], row, 0);
-            if (work.first) std::memcpy(to, address<T>(work.places[x], row, 0), std::size_t(width) * sizeof(T));
-            for (std::ptrdiff_t t = work.first; t < work.timesteps; ++t) keep_larger(to, address<T>(work.places[x], row, t), width);
-        }
-        return true;
-    }
-
-private:
-    const std::ptrdiff_t width;
-};
-
-// out := the sum of the timesteps that the mask keeps, or their mean, which is NaN where there is none. The record has the
-// sums of the blocks so far in double precision, and the number of timesteps.
-template <class T> class TotalOp final : public Op {
-public:
-    enum : int { x, mask, out };
-
-    TotalOp(bool mean_, std::ptrdiff_t width_) : mean(mean_), width(width_) {}
-
-    std::ptrdiff_t carried(const Prepared *) const override { return (width + 1) * std::ptrdiff_t(sizeof(double) / sizeof(T)); }
-    double multiply_adds(const Prepared *) const override { return double(width); }
-
-    bool run(const Work &work) const noexcept override {
-        double *sums = static_cast<double *>(work.state->now);
-        for (std::ptrdiff_t row = 0; row < work.rows; ++row, sums += width + 1) {
-            if (work.first) std::fill(sums, sums + width + 1, 0.0);
-            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
-                if (work.places[mask].data && !*address<std::uint8_t>(work.places[mask], row, t)) continue;
-                const T *const from = address<T>(work.places[x], row, t);
-                for (std::ptrdiff_t i = 0; i < width; ++i) sums[i] += double(from[i]);
-                ++sums[width];
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+            for (std::ptrdiff_t s = 0; s < work.timesteps; ++s) {
+                const std::ptrdiff_t end = std::min(first_of(work.at + s + 1), from.timesteps);
+                std::fill_n(sums, width, 0.0);
+                for (std::ptrdiff_t t = first_of(work.at + s); t < end; ++t) {
+                    const T *const a = address<T>(from, row, t);
+                    for (std::ptrdiff_t i = 0; i < width; ++i) sums[i] += double(a[i]);
+                }
+                T *const to = address<T>(work.places[d_x], row, s);
+                for (std::ptrdiff_t i = 0; i < width; ++i) to[i] = T(sums[i]);
             }
-            T *const to = address<T>(work.places[out], row, 0);
-            if (work.last)
-                for (std::ptrdiff_t i = 0; i < width; ++i) to[i] = mean ? T(sums[i]) / T(sums[width]) : T(sums[i]);
-        }
         return true;
     }
 
 private:
-    const bool mean;
-    const std::ptrdiff_t width;
+    // The first timestep of d that was taken from timestep s or a later one.
+    std::ptrdiff_t first_of(std::ptrdiff_t s) const { return s + before <= 0 ? 0 : ((s + before) * repeats + stride - 1) / stride; }
+
+    const std::ptrdiff_t before, stride, repeats, width;
 };
 
 // out := the elements of each row of x, in the same order, in other timesteps

@@ -118,6 +118,15 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
                            double parameter) except +
         void masking_gradient(int mask, int d_y, int d_x) except +
         void embedding_gradient(int tokens, int d_y, int d_table, ptrdiff_t units) except +
+        void merge_gradient(Merge kind, int of, const vector[int] &xs, const vector[Axis] &axes,
+                            const vector[int] &masks, int d_out, int d_x) except +
+        void split(int x, int out, ptrdiff_t first, ptrdiff_t pieces) except +
+        void dot_gradient(int d, int y, int d_x, ptrdiff_t length, ptrdiff_t x_inner, ptrdiff_t y_inner,
+                          bool of_first) except +
+        void take_gradient(int d, int d_x, ptrdiff_t before, ptrdiff_t stride, ptrdiff_t repeats) except +
+        void pool_gradient(bool mean, int x, int d, int d_x, ptrdiff_t size, ptrdiff_t stride, bool padded) except +
+        void largest_gradient(int x, int out, int d, int d_x) except +
+        void total_gradient(bool mean, int d, int mask, int d_x) except +
         int timeline_of(int view)
         ptrdiff_t width_of(int view)
 

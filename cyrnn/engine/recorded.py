@@ -51,7 +51,7 @@ _BUILDING = {
     name: method
     for part in (Structure, Ops, Program)
     for name, method in vars(part).items()
-    if callable(method) and not name.startswith("_") and name not in ("run", "place_of", "form_of")
+    if callable(method) and not name.startswith("_") and name not in ("run", "place_of", "form_of", "length_of")
 }
 for _name, _method in _BUILDING.items():
     setattr(RecordedProgram, _name, _recorded(_name, _method))

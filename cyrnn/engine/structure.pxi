@@ -96,6 +96,11 @@ cdef class Structure:
         return (["number", "token", "mask"][<int> storage.kind], None if storage.timeline < 0 else storage.timeline,
                 storage.width, None if storage.input < 0 else storage.input)
 
+    def length_of(self, int timeline):
+        """The length of a timeline where it is constant, else None."""
+        cdef ptrdiff_t length = self.program.timelines[self.checked_timeline(timeline)].constant
+        return None if length < 0 else length
+
     def whole(self, int view):
         """A view of all columns of a view's buffer, forward in time."""
         self.check_views((view,))

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from cyrnn.engine.gradients.along_vectors import AlongVectors
+from cyrnn.engine.gradients.merged import Merged
 from cyrnn.engine.gradients.noted import Noted, NoWayBackError
+from cyrnn.engine.gradients.over_time import OverTime
 from cyrnn.engine.gradients.pointwise import Pointwise
 from cyrnn.engine.gradients.tables import Tables
 from cyrnn.engine.gradients.way_back import WayBack
@@ -14,7 +16,7 @@ from cyrnn.engine.program import Ops, Program
 _WITHOUT_GRADIENTS = {"nonzero", "merge_masks"}  # masks have none
 
 
-class Taped(Weighted, Pointwise, AlongVectors, Tables):
+class Taped(Weighted, Pointwise, AlongVectors, Tables, Merged, OverTime):
     """A program that also returns what its gradients are made of.
 
     After `finish` the outputs that were asked for come first, and then those on the tape.
@@ -27,6 +29,7 @@ class Taped(Weighted, Pointwise, AlongVectors, Tables):
     def __init__(self, dtype: str) -> None:
         super().__init__(dtype)
         self.tape: dict[int, int] = {}  # of a buffer the number of the output
+        self.lengths: dict[int, int] = {}  # of a timeline the number of an output that has it, without elements
         self._ways: dict[tuple[Any, ...], WayBack] = {}
 
     def finish(self) -> None:
@@ -34,6 +37,9 @@ class Taped(Weighted, Pointwise, AlongVectors, Tables):
         for storage, view in whole.kept.items():
             self.tape[storage] = len(self.returned) + len(self.tape)
             Program.output(self, self.whole(view))  # none of those that are returned
+        for timeline in whole.lengths:
+            self.lengths[timeline] = len(self.returned) + len(self.tape) + len(self.lengths)
+            Program.output(self, self.buffer(timeline, 0))
         super().finish()
 
     def way_back(self, wanted: frozenset[int], given: tuple[bool, ...]) -> "WayBack":

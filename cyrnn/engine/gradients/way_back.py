@@ -24,13 +24,14 @@ class WayBack:
     def __init__(self, taped: Noted, wanted: frozenset[int], given: tuple[bool, ...]) -> None:
         self.taped = taped
         self.program = Program(taped.dtype.name)
-        self.inputs: list[tuple[str, int]] = []  # "gradient" of an output, "value" of a buffer, or "zeros"
+        # "gradient" of an output, "value" of a buffer, "length" of a timeline of the taped program, or "zeros"
+        self.inputs: list[tuple[str, int]] = []
         self.kept: dict[int, View] = {}  # the taped program's buffers among them, with a view of each
         self.slots: list[tuple[int, str]] = []  # the taped program's slots, and which of their weights are transposed
         self.weights: list[tuple[int, str]] = []  # whose gradients are outputs, after those of the inputs
         self.reached: list[int] = []  # the inputs of which that is so
         self._values: dict[int, View] = {}
-        self._timelines: dict[int, int] = {}
+        self._timelines: dict[int, int] = {}  # those of the taped program, and what they are here
         self._parts: dict[int, list[tuple[int, int, View]]] = {}  # of a buffer: first column, width, gradient
         self._totals: dict[int, View | None] = {}
         self._weights: list[tuple[View, tuple[int, ...]]] = []
@@ -71,9 +72,10 @@ class WayBack:
     def _input(
         self, what: tuple[str, int], kind: str, timeline: int | None, width: int, shape: tuple[int, ...] | None = None
     ) -> View:
+        here = self._timeline(timeline)
         self.inputs.append(what)
         shape = (width,) if shape is None else shape
-        return self.program.input(kind, self._timeline(timeline), width, optional=True, shape=shape)
+        return self.program.input(kind, here, width, optional=True, shape=shape)
 
     def _return(self, wanted: frozenset[int]) -> None:
         for number in sorted(wanted):
@@ -131,8 +133,14 @@ class WayBack:
         return self.program.reversed(view) if turned else view
 
     def add(self, view: View, gradient: View) -> None:
-        """Add to the gradient of a view of the taped program."""
+        """Add to the gradient of a view of the taped program.
+
+        Where that has no timesteps, and what is added has, the sum over them: the view was repeated.
+        """
         storage, column, width, turned = self.taped.place_of(view)
+        if self.taped.form_of(view)[1] is None and self.program.form_of(gradient)[1] is not None:
+            each, gradient = gradient, self.program.buffer(None, width)
+            self.program.global_pool("sum", each, gradient)
         self._parts.setdefault(storage, []).append(
             (column, width, self.program.reversed(gradient) if turned else gradient)
         )
@@ -172,9 +180,22 @@ class WayBack:
     def _zeros(self, timeline: int | None, width: int) -> View:
         return self._input(("zeros", 0), "number", timeline, width)
 
+    def timeline(self, view: View) -> int | None:
+        """The timeline of a view of the taped program."""
+        return self._timeline(self.taped.form_of(view)[1])
+
+    @property
+    def lengths(self) -> list[int]:
+        """The taped program's timelines of whose lengths there is an input."""
+        return [timeline for kind, timeline in self.inputs if kind == "length"]
+
     def _timeline(self, timeline: int | None) -> int | None:
         if timeline is None:
             return None
         if timeline not in self._timelines:
-            self._timelines[timeline] = self.program.timeline()
+            length = self.taped.length_of(timeline)
+            made = self._timelines[timeline] = self.program.timeline(constant=length)
+            if length is None:  # an array without elements tells it: perhaps there is no other one of so many timesteps
+                self.inputs.append(("length", timeline))
+                self.program.input("number", made, 0, optional=True)
         return self._timelines[timeline]

@@ -13,12 +13,13 @@ from cyrnn import objects, random, regularizers
 from cyrnn.arrays import quietly, shown
 from cyrnn.layers.base.arguments import MOST_AXES, Array, checked_axes, checked_rate, is_size
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.differentiable import Differentiable
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
 
 
-class Disturbing(Layer):
+class Disturbing(Differentiable):
     """Base: a subclass has `disturbed`, for training; `strength` names the argument that is 0 for no noise."""
 
     supports_masking = True

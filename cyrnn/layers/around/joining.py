@@ -158,6 +158,10 @@ class Dot(Merge):
         product = x.reshape(batch, int(np.prod(rows)), length) @ y.reshape(batch, length, int(np.prod(y.shape[2:])))
         return product.reshape(batch, *(rows + list(y.shape[2:]) or [1]))
 
+    @property
+    def rounds_as_numpy(self) -> bool:
+        return True
+
     def lower(self, lowering: Lowering, inputs: Any, mask: Any = None, training: bool = False) -> Value:
         """Add the op, which takes the axes of both inputs in rows."""
         shape, values = lowering.shape_after(self, inputs), [lowering.numbers(value) for value in inputs]
@@ -167,7 +171,7 @@ class Dot(Merge):
         if self.normalize and any(inner != 1 for _, inner in forms):
             raise NotLoweredError("the engine normalizes the last axes only")
         length = forms[0][0]
-        if math.prod(n or 0 for n in shape[1:]) * length > _LARGEST_PRODUCT:
+        if math.prod(n or 0 for n in shape[1:]) * length > _LARGEST_PRODUCT and not lowering.complete:
             raise NotLoweredError("a product of so many numbers is left to BLAS")
         rows = [self._lowered_rows(lowering, value, length) for value in values]
         out = lowering.buffer(shape)

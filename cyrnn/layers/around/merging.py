@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from cyrnn import objects
 from cyrnn.arrays import quietly, to_numpy
 from cyrnn.layers.base.arguments import Array, Shape, as_array
-from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs import merges
+from cyrnn.layers.base.programs.differentiable import Differentiable
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.values import Deferred, Value
 from cyrnn.layers.base.weights import WeightSpec
@@ -23,7 +23,7 @@ from cyrnn.layers.base.weights import WeightSpec
 Masks = Sequence[ArrayLike | None] | None
 
 
-class Merge(Layer):
+class Merge(Differentiable):
     """Base: a subclass has `merged`. Inputs of fewer axes than others get axes of length 1 after the batch axis."""
 
     supports_masking = True
@@ -62,6 +62,13 @@ class Merge(Layer):
         """A list of bool arrays and None. Raises ValueError."""
         self.check_count("mask", masks)
         return [None if mask is None else to_numpy("mask", mask).astype(bool, copy=False) for mask in masks]
+
+    def begun_with(self, x: Any, initial_state: Any, mask: Any) -> tuple[Any, Any]:
+        states, masks = super().begun_with(x, initial_state, mask)
+        masks = [None] * len(x) if masks is None else self.checked_masks(masks)
+        if len(masks) != len(x):
+            raise ValueError(f"mask of {self.name!r} must hold {len(x)} masks, got {len(masks)}")
+        return states, masks
 
     def lower(self, lowering: Lowering, inputs: Any, mask: Any = None, training: bool = False) -> Value:
         """Add the op."""

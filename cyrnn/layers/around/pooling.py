@@ -84,6 +84,10 @@ class GlobalAveragePooling1D(_Global):
 
     supports_masking = True
 
+    @property
+    def rounds_as_numpy(self) -> bool:
+        return self.data_format != "channels_last"
+
     @quietly
     def call(self, inputs: Array, mask: ArrayLike | None = None) -> Array:
         self.checked_shape(inputs.shape)

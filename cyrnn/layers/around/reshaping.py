@@ -23,13 +23,13 @@ from cyrnn.layers.base.arguments import (
     is_size,
     shown,
 )
-from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.differentiable import Differentiable
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value, width_of
 
 
-class Moving(Layer):
+class Moving(Differentiable):
     """Base: a subclass has `moved` and `compute_output_shape`, which raises ValueError for shapes that do not fit."""
 
     def checked_inputs(self, inputs: ArrayLike) -> Array:

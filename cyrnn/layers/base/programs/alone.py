@@ -15,7 +15,7 @@ from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Outside
 
-INPUTS = "inputs"  # the place of a layer's input, and of its mask
+INPUTS = "inputs"  # the place of a layer's input, and of its mask; of several inputs each has `(INPUTS, number)`
 
 
 class CallProgram:
@@ -80,13 +80,13 @@ class CallProgram:
 
 def program_of(
     layer: Layer,
-    shape: Shape,
+    shape: Shape | list[Shape],
     target: Target,
     *,
+    masked: Sequence[bool] | None = None,
     dtype: np.dtype[Any] | None = None,
     state_sizes: Sequence[int] = (),
     training: bool = False,
-    masked: bool = True,
     within_its_call: bool = False,
     complete: bool = False,
     made_at: int = 0,
@@ -98,9 +98,12 @@ def program_of(
     layer : Layer
         It is built.
     shape : tuple of int and None
-        That of its input, the batch first. The length of axis 1 may be None where there are timesteps.
+        That of its input, the batch first. The length of axis 1 may be None where there are timesteps. A list of
+        shapes for a layer of several inputs.
     target : Target
         What makes the program.
+    masked : sequence of bool, optional
+        For each input whether the call brings a mask. Default: there is one input, and it may have a mask or not.
     dtype : dtype, optional
         What it computes in; default: what the layer does.
     state_sizes : sequence of int
@@ -108,8 +111,6 @@ def program_of(
         layer that carries states begins with those that it carries unless they are given here.
     training : bool
         Whether the layer is in training.
-    masked : bool
-        Whether a call may bring a mask.
     within_its_call : bool
         Whether the layer's own `call` runs the program. That does what the engine does not: it rounds, and applies what
         a custom subclass has.
@@ -126,7 +127,7 @@ def program_of(
     dtype = layer.dtype_policy.engine_dtype if dtype is None else dtype
     lowering = Lowering(target.program(dtype.name), dtype, within_its_call, complete)
     lowering.check(layer)
-    inputs, mask = Outside(INPUTS, shape), Outside(INPUTS, shape, is_mask=True, optional=True) if masked else None
+    inputs, mask = _from_outside(shape, masked)
     places = list(range(len(state_sizes)))
     states = [Outside(place, (None, size), optional=True) for place, size in zip(places, state_sizes, strict=True)]
     options = {"initial_state": states} if states else {}
@@ -136,4 +137,19 @@ def program_of(
     results = nest.mapped(lowering.result, outputs)
     if isinstance(results, Passed):
         raise NotLoweredError("it returns its input")
-    return CallProgram(lowering.finish(), results, target, [INPUTS], places, made_at)
+    return CallProgram(lowering.finish(), results, target, places_of(shape), places, made_at)
+
+
+def places_of(inputs: Any) -> list[Hashable]:
+    """The places of an input, or of each in a list of several."""
+    return [(INPUTS, number) for number in range(len(inputs))] if isinstance(inputs, list) else [INPUTS]
+
+
+def _from_outside(shape: Shape | list[Shape], masked: Sequence[bool] | None) -> tuple[Any, Any]:
+    """What a call brings: the input and its mask, or lists of them."""
+    shapes = shape if isinstance(shape, list) else [shape]
+    inputs = [Outside(*each) for each in zip(places_of(shape), shapes, strict=True)]
+    masks: list[Any] = [Outside(part.place, part.shape, is_mask=True, optional=masked is None) for part in inputs]
+    if masked is not None:
+        masks = [mask if has else None for mask, has in zip(masks, masked, strict=True)]
+    return (inputs, masks) if isinstance(shape, list) else (inputs[0], masks[0])

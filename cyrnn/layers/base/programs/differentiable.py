@@ -1,20 +1,19 @@
 """Layers whose gradients the engine computes."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.alone import INPUTS, program_of
+from cyrnn.layers.base.programs.alone import program_of
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
 
 if TYPE_CHECKING:  # imported where gradients are asked for
     from cyrnn.layers.base.programs.pullback import Pullback
     from cyrnn.layers.base.programs.tape import TapedProgram
 
-_Key = tuple[tuple[int | None, ...], bool, bool]  # the shape of inputs; whether they have a mask, and in training
 _KEPT = 8  # programs of a layer: for inputs of other shapes, in training or not
 
 
@@ -23,6 +22,7 @@ class TapedCall(NamedTuple):
 
     program: "TapedProgram"
     results: Any
+    inputs: Sequence[Hashable]  # the places
     states: list[tuple[Any, int]]  # the places and sizes of the initial states
     weights: list[tuple[Any, str]]
 
@@ -30,37 +30,51 @@ class TapedCall(NamedTuple):
 class Differentiable(Layer):
     """A layer that the engine has ops for, and the ways back through them."""
 
-    _taped: tuple[int, dict[Any, TapedCall]] = (-1, {})  # the structure that they were made of, and calls in it
+    # The structure that they were made of, and calls in it, or the reasons why there are none.
+    _taped: tuple[int, dict[Any, TapedCall | str]] = (-1, {})
+
+    @property
+    def rounds_as_numpy(self) -> bool:
+        """Whether a call computes sums by NumPy, which rounds them in another way than the ops."""
+        return False
 
     def vjp(
         self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False
     ) -> "tuple[Any, Pullback]":
         from cyrnn.layers.base.programs.pullback import Input, PullbackOfTape, structured
 
-        given = as_array("inputs", x)
-        array = self.checked_inputs(x)
-        begun, mask = self.begun_with(array, initial_state, mask)
+        checked = self.checked_inputs(x)
+        begun, keeps = self.begun_with(checked, initial_state, mask)
+        several = isinstance(checked, list)
+        given, arrays, masks = (x, checked, keeps) if several else ([x], [checked], [keeps])
+        shapes: Any = [array.shape for array in arrays] if several else checked.shape
         if not self.built:
-            self.build(array.shape)
-        program, results, places, weights = self._taped_call(array.shape, mask is not None, bool(training))
-        values: dict[Any, Any] = {INPUTS: (array, mask)}
+            self.build(shapes)
+        masked = tuple([keep is not None for keep in masks])
+        program, results, inputs, places, weights = self._taped_call(shapes, masked, bool(training))
+        values: dict[Any, Any] = dict(zip(inputs, zip(arrays, masks, strict=True), strict=True))
         for (place, _), state in zip(places, begun, strict=True):
             values[place] = (state, None)
         called = None
         try:
-            arrays, tape = program.run(values)
+            found, tape = program.run(values)
         except UnfitError as error:
             called = self(x) if mask is None else self(x, mask=mask)  # raises what is wrong
             own = self.dtype_policy.engine_dtype
-            if array.dtype.kind != "f" or array.dtype == own:
+            if any(array.dtype.kind != "f" for array in arrays) or all(array.dtype == own for array in arrays):
                 raise ValueError(f"layer {self.name!r} has no gradients for such inputs: {error}") from None
             # It computes in more digits than its own, and rounds what comes out. The gradients are those of its own.
-            arrays, tape = program.run({**values, INPUTS: (array.astype(own), mask)})
-        outputs = structured(arrays.__getitem__, results) if called is None else called
+            narrow = [(array.astype(own), keep) for array, keep in zip(arrays, masks, strict=True)]
+            found, tape = program.run(values | dict(zip(inputs, narrow, strict=True)))
+        if self.rounds_as_numpy:
+            called = self(x)
+        outputs = structured(found.__getitem__, results) if called is None else called
         self._record_activity(outputs)
         dtype = program.lowered.dtype
-        states = [Input(place, (len(array), size), dtype) for place, size in places]
-        pullback = PullbackOfTape(tape, results, outputs, Input.of(INPUTS, given), states, weights, dtype)
+        parts = [Input.of(place, as_array("inputs", part)) for place, part in zip(inputs, given, strict=True)]
+        states = [Input(place, (len(arrays[0]), size), dtype) for place, size in places]
+        like = parts if several else parts[0]
+        pullback = PullbackOfTape(tape, results, outputs, like, states, weights, dtype)
         if self.activity_regularizer is not None:
             pullback.activity = self.activity_regularizer, [output.copy() for output in nest.leaves(outputs)]
         return outputs, pullback
@@ -82,38 +96,53 @@ class Differentiable(Layer):
             raise ValueError(f"layer {self.name!r} has no states, got initial_state")
         return [], mask
 
-    def _taped_call(self, shape: tuple[int, ...], masked: bool, training: bool) -> TapedCall:
+    def _taped_call(self, shapes: Any, masked: tuple[bool, ...], training: bool) -> TapedCall:
+        """A call with inputs of these shapes. Raises ValueError where there are no gradients."""
         made_at, (known_at, known) = structure_now(), self._taped
         if known_at != made_at:
             known = {}
-        fixed = (None, *shape[1:])  # some ops must know the timesteps
-        forms = [(None, None, *shape[2:]), fixed] if len(shape) > 2 else [fixed]
-        keys = [(form, masked, training) for form in forms]
-        for key in keys:
-            found = known.get(key)
-            if found is not None:
+        found: TapedCall | str = ""
+        for form in _forms(shapes):
+            key = (tuple(form), masked, training)
+            if key not in known:
+                made = self._made_taped(form, masked, training, made_at)
+                known = {**dict(list(known.items())[1 - _KEPT :]), key: made}
+                vars(self)["_taped"] = (made_at, known)
+            found = known[key]
+            if not isinstance(found, str):
                 return found
-        key, found = self._made_taped(keys, made_at)
-        vars(self)["_taped"] = (made_at, {**dict(list(known.items())[1 - _KEPT :]), key: found})
-        return found
+        raise ValueError(f"layer {self.name!r} has no gradients: {found}")
 
-    def _made_taped(self, keys: Sequence[_Key], made_at: int) -> tuple[_Key, TapedCall]:
-        """The call for the first of the keys that there are ops for, and that key."""
+    def _made_taped(self, form: Any, masked: tuple[bool, ...], training: bool, made_at: int) -> TapedCall | str:
+        """A call, or why there is none."""
         from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram
 
         penalized, sizes = self.activity_regularizer is not None, self.flat_state_sizes
         reason = why_not(self, penalized=penalized)
-        for shape, masked, training in keys if reason is None else ():
-            options: Any = {"masked": masked, "training": training, "complete": True, "made_at": made_at}
-            try:
-                program = program_of(self, shape, TAPE, state_sizes=sizes, within_its_call=penalized, **options)
-            except (NotLoweredError, NoWayBackError) as error:
-                reason = str(error)
-                continue
-            states, weights = list(zip(program.states, sizes, strict=True)), self._weight_slots(trainable=True)
-            call = TapedCall(TapedProgram(program.lowered), program.results, states, weights)
-            return (shape, masked, training), call
-        raise ValueError(f"layer {self.name!r} has no gradients: {reason}")
+        if reason is not None:
+            return reason
+        options: Any = {"masked": masked, "training": training, "complete": True, "made_at": made_at}
+        try:
+            made = program_of(self, form, TAPE, state_sizes=sizes, within_its_call=penalized, **options)
+        except (NotLoweredError, NoWayBackError) as error:
+            return str(error)
+        states, weights = list(zip(made.states, sizes, strict=True)), self._weight_slots(trainable=True)
+        return TapedCall(TapedProgram(made.lowered), made.results, made.inputs, states, weights)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_taped": (-1, {})}
+
+
+def _forms(shapes: Any) -> Iterator[Any]:
+    """The shapes, first for any number of timesteps, and then for these: there are ops that must know it.
+
+    Where inputs have several numbers of timesteps, some are repeated: that must be known too.
+    """
+    several = isinstance(shapes, list)
+    numbers = {shape[1] for shape in (shapes if several else [shapes]) if len(shape) > 2}
+    for any_number in (True, False) if len(numbers) == 1 else (False,):
+        found = [
+            (None, None if any_number and len(shape) > 2 else shape[1], *shape[2:]) if len(shape) > 1 else (None,)
+            for shape in (shapes if several else [shapes])
+        ]
+        yield found if several else found[0]

@@ -273,8 +273,10 @@ class Lowering(Forms):
     # ------------------------------------------------------------ the end
 
     def result(self, value: Symbolic) -> int | Passed:
-        """The number of the output that returns the value; for an input of the program, which place it comes from,
-        unless ops do all that there is."""
+        """The number of the output that returns the value; for an input of the program, which place it comes from.
+
+        Of a complete program that is an output too.
+        """
         known = self.mask_alone(value) if _is_mask(value) else self.numbers(value)
         for (place, kind), read in self._inputs.items():
             if read is known and kind == NUMBER and not self.complete:

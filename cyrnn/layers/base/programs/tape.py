@@ -61,7 +61,8 @@ class TapedProgram:
             storage: None if number is not None and inputs[number] is None else arrays[output]
             for storage, output, number in self._kept
         }
-        return arrays[: self.lowered.outputs], Tape(self, packed, kept)
+        lengths = {timeline: arrays[output] for timeline, output in self.taped.lengths.items()}
+        return arrays[: self.lowered.outputs], Tape(self, packed, kept, lengths)
 
 
 class Tape:
@@ -74,11 +75,19 @@ class Tape:
         The weights of the call.
     kept : dict of int to array
         What buffers held.
+    lengths : dict of int to array
+        Of timelines, arrays of so many timesteps without elements.
     """
 
-    def __init__(self, program: TapedProgram, packed: tuple[Packed, ...], kept: dict[int, Array | None]) -> None:
+    def __init__(
+        self,
+        program: TapedProgram,
+        packed: tuple[Packed, ...],
+        kept: dict[int, Array | None],
+        lengths: dict[int, Array],
+    ) -> None:
         self.program = program
-        self._packed, self._kept = packed, kept
+        self._packed, self._kept, self._lengths = packed, kept, lengths
         self._slopes = {slot: layer.slopes(packed[slot].values) for slot, layer in program.of_vectors}
 
     def back(
@@ -97,12 +106,8 @@ class Tape:
         way = program.taped.way_back(frozenset(places), tuple([gradient is not None for gradient in outputs]))
         if not way.program.ops:  # nothing is reached
             return {}, {}
-        inputs = tuple(
-            [
-                outputs[number] if kind == "gradient" else self._kept[number] if kind == "value" else None
-                for kind, number in way.inputs
-            ]
-        )
+        known: dict[str, Any] = {"gradient": outputs, "value": self._kept, "length": self._lengths}
+        inputs = tuple([known[kind][number] if kind in known else None for kind, number in way.inputs])
         packed = tuple([_transposed(self._packed[slot], name) for slot, name in way.slots])
         arrays = _run(way.program, packed, inputs)
         assert arrays is not None  # the tape fits the program that it was made for

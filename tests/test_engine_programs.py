@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from cyrnn.engine.plan import Plan, Slot, Table, replace
+from cyrnn.engine.plan import Plan, Slot, Table, Vectors, replace
 from cyrnn.engine.program import INPUT, MASK, MOST_AXES, STATE, Bound, Program, structure_changed, structure_now
 
 FEATURES, UNITS = 5, 7
@@ -464,3 +464,40 @@ def test_an_output_has_as_many_axes_as_the_engine_makes():
         program.finish()
         array = np.ones((2, 3, 1) if timed else (2, 1), np.float32)
         assert program.run((), (array,)).shape == (*array.shape[:-1], *(1,) * most)
+
+
+def test_what_is_no_slot_is_refused(rng):
+    program, x = recurrent(), np.ones((2, 3, FEATURES), np.float32)
+    for wrong in (1.5, None, "slot", weights(rng), program):
+        with pytest.raises(TypeError, match="Packed"):
+            program.run((wrong,), (x, None, None))
+        with pytest.raises(TypeError, match="Packed"):
+            Bound(program, (wrong,), ((INPUT, 0), (MASK, 0), (STATE, 0)), (), 0)
+
+
+def test_a_program_of_many_inputs_outputs_and_slots(rng):
+    """Their tables lie on the stack only as long as they are small."""
+    program, count = Program("float32"), 1500
+    views = [program.input("number", program.timeline(), 2) for _ in range(count)]
+    for view in views:
+        out = program.buffer_like(view)
+        program.affine(program.slot(), view, out, 2)
+        program.output(out)
+    program.finish()
+    packed = tuple(slot_with(Vectors(np.full(2, number, np.float32))) for number in range(count))
+    x = rng.standard_normal((3, 4, 2)).astype(np.float32)
+    bound = Bound(program, packed, tuple((INPUT, number) for number in range(count)), (), structure_now())
+    for outputs in (program.run(packed, (x,) * count), bound.call([x] * count)):
+        assert len(outputs) == count
+        for number in (0, 1, 700, count - 1):
+            np.testing.assert_array_equal(outputs[number], x * np.float32(number))
+
+
+def test_the_structure_changes_once_for_each_change_in_any_thread():
+    before, count = structure_now(), 10_000
+    changes = [threading.Thread(target=lambda: [structure_changed() for _ in range(count)]) for _ in range(4)]
+    for change in changes:
+        change.start()
+    for change in changes:
+        change.join()
+    assert structure_now() == before + 4 * count

@@ -444,3 +444,22 @@ done.set()
 writer.join()
 """
     run_python(code)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the least stack of a thread differs")
+def test_a_thread_with_a_small_stack_calls():
+    code = """
+import threading
+import numpy as np
+import cyrnn
+x = np.ones((1, 1, 8), "f4")
+layer = cyrnn.layers.SimpleRNN(32)
+model = cyrnn.Sequential([layer, cyrnn.layers.Dense(3)])
+called = [layer(x), model(x), layer(x), model(x)]
+threading.stack_size(64 << 10)
+thread = threading.Thread(target=lambda: called.extend((layer(x), model(x))))
+thread.start()
+thread.join()
+assert len(called) == 6
+"""
+    run_python(code)

@@ -10,18 +10,17 @@ cdef enum:
 
 INPUT, MASK, STATE, CARRIED, ABSENT = one_of_the_inputs, one_of_the_masks, one_of_the_states, carried_state, never_there
 
-cdef long structure = 0
+cdef atomic[long] structure
 
 
 def structure_changed():
     """What programs were made of has changed: those that are bound are out of date."""
-    global structure
-    structure += 1
+    structure.fetch_add(1)
 
 
 def structure_now():
     """A number that moves with `structure_changed`. Ask for it before a program is made."""
-    return structure
+    return structure.load()
 
 
 @cython.final
@@ -32,7 +31,7 @@ cdef class Bound:
     ----------
     program : Program
         It is finished.
-    slots : tuple of Slot
+    slots : tuple of Slot or Packed
     sources : tuple of (int, int)
         For each input of the program `INPUT`, `MASK` or `STATE` and the number among these in a call; `CARRIED` and the
         number in `carriers`; or `ABSENT` for an optional one that no call has.
@@ -58,8 +57,7 @@ cdef class Bound:
     cdef tuple carriers, lengths, keys, kept, returned
     cdef bint keyed
     cdef object results
-    cdef int kinds[most]
-    cdef int numbers[most]
+    cdef vector[int] kinds, numbers
     cdef int count, inputs, masks, states
     cdef long made_at
 
@@ -71,11 +69,13 @@ cdef class Bound:
         self.results = None if results == whole else results
         self.returned = outputs if results is None else tuple(leaves_of(results))
         self.program, self.slots, self.carriers, self.made_at = program, slots, carriers, made_at
+        taken(slots)  # it may raise TypeError
         self.count = <int> len(sources)
         if self.count != <int> program.program.inputs.size():
             raise ValueError(f"sources must be {program.program.inputs.size()}, got {self.count}")
-        for index, (kind, number) in enumerate(sources):
-            self.kinds[index], self.numbers[index] = kind, number
+        for kind, number in sources:
+            self.kinds.push_back(kind)
+            self.numbers.push_back(number)
             if kind == INPUT or kind == MASK:
                 self.inputs = max(self.inputs, <int> number + 1)
             if kind == MASK:
@@ -86,7 +86,7 @@ cdef class Bound:
     @property
     def up_to_date(self):
         """Whether the structure is still the one that the program was made of."""
-        return self.made_at == structure
+        return self.made_at == structure.load()
 
     @property
     def keeps_states(self):
@@ -109,7 +109,7 @@ cdef class Bound:
         cdef int index, kind, number
         cdef object item
         cdef tuple given
-        if self.made_at != structure:
+        if self.made_at != structure.load():
             return None
         if type(inputs) is dict:
             if not self.keys:

@@ -1,8 +1,4 @@
-# Arrays become pointers: buffers, checked and held.
-
-cdef enum:
-    any_length = -1
-
+# The buffers of arrays that `activate` and `differentiate` read and change, checked and held.
 
 cdef struct Shape:
     int ndim
@@ -37,10 +33,10 @@ cdef class _Buffers:
         cdef bint fits = view.ndim == shape.ndim and is_of_kind(view.format, kind)
         cdef int axis
         for axis in range(view.ndim if fits else 0):
-            fits = fits and (shape.axes[axis] == any_length or shape.axes[axis] == view.shape[axis])
+            fits = fits and shape.axes[axis] == view.shape[axis]
             fits = fits and (view.shape[axis] < 2 or view.strides[axis] % view.itemsize == 0)
         if not fits or <uintptr_t> view.buf % <uintptr_t> view.itemsize != 0:
-            expected = tuple(None if shape.axes[axis] == any_length else shape.axes[axis] for axis in range(shape.ndim))
+            expected = tuple(shape.axes[axis] for axis in range(shape.ndim))
             got = tuple(view.shape[axis] for axis in range(view.ndim))
             raise ValueError(f"{name.decode()} must be an aligned array of shape {expected} and format {chr(kind)!r}, "
                              f"got shape {got} and format {view.format!r}")
@@ -54,19 +50,8 @@ cdef class _Buffers:
         check_contiguous(name, view, 0)
         return view.buf
 
-    cdef void *take_rows(self, const char *name, array, Shape shape, char kind, ptrdiff_t *strides) except? NULL:
-        """The address of an array to fill that is contiguous along its last axis, or null; the other axes' strides."""
-        if array is None:
-            return NULL
-        cdef Py_buffer *view = self.take(name, array, shape, kind, True)
-        cdef int axis
-        check_contiguous(name, view, view.ndim - 1)
-        for axis in range(view.ndim - 1):
-            strides[axis] = view.strides[axis] // view.itemsize
-        return view.buf
-
     cdef int check_apart(self) except -1:
-        """ValueError where an array to fill shares memory with another one. But `state` may be `initial_state`."""
+        """ValueError where an array to fill shares memory with another one."""
         cdef int i, j
         for i in range(self.count):
             for j in range(i):
@@ -77,8 +62,6 @@ cdef class _Buffers:
     cdef int check_elements_apart(self, int i, int j) except -1:
         """The same for two arrays that lie in the same part of the memory, perhaps between each other's elements."""
         cdef bytes first = self.names[j], second = self.names[i]
-        if (first, second) == (b"initial_state", b"state") and self.views[i].buf == self.views[j].buf:
-            return 0
         try:
             shared = numpy.shares_memory(<object> self.views[i].obj, <object> self.views[j].obj, max_work=10_000)
         except numpy.exceptions.TooHardError:

@@ -256,28 +256,25 @@ Status forward_tokens(cyrnn_runner *runner, std::int64_t timesteps, const std::i
 
 // ---------------------------------------------------------------- states
 
-// Which state is asked for; null and a status where there is none.
-template <class T>
-Status find_state(const cyrnn_runner &runner, std::int32_t index, std::int64_t first_row, std::int64_t rows, const Port **port) {
+// function(port of the state, number of the row) for each of its rows that are asked for
+template <class T, class F>
+Status each_row(cyrnn_runner &runner, std::int32_t index, std::int64_t first_row, std::int64_t rows, F function) {
+    const Taken taken(runner);
+    if (!taken.was_free) return CYRNN_BUSY;
     if (!holds<T>(*runner.model)) return CYRNN_WRONG_DTYPE;
     const std::vector<Port> &states = runner.model->steps->states;
     if (index < 0 || static_cast<std::size_t>(index) >= states.size()) return CYRNN_OUT_OF_RANGE;
     if (first_row < 0 || rows < 0 || first_row > runner.batch || rows > runner.batch - first_row) return CYRNN_OUT_OF_RANGE;
-    *port = &states[static_cast<std::size_t>(index)];
+    for (std::ptrdiff_t row = 0; row < rows; ++row) function(states[static_cast<std::size_t>(index)], row);
     return CYRNN_OK;
 }
 
 template <class T>
 Status get_state(cyrnn_runner *runner, std::int32_t index, std::int64_t first_row, std::int64_t rows, T *state) noexcept {
     if (!runner || !state) return CYRNN_NULL_ARGUMENT;
-    const Taken taken(*runner);
-    if (!taken.was_free) return CYRNN_BUSY;
-    const Port *port = nullptr;
-    const Status status = find_state<T>(*runner, index, first_row, rows, &port);
-    if (status != CYRNN_OK) return status;
-    for (std::ptrdiff_t row = 0; row < rows; ++row)
-        std::memcpy(state + row * port->width, Run(*runner).state(*port, first_row + row), std::size_t(port->width) * sizeof(T));
-    return CYRNN_OK;
+    return each_row<T>(*runner, index, first_row, rows, [&](const Port &port, std::ptrdiff_t row) {
+        std::memcpy(state + row * port.width, Run(*runner).state(port, first_row + row), std::size_t(port.width) * sizeof(T));
+    });
 }
 
 // A row that is set begins anew: it has had no unmasked timestep.
@@ -294,14 +291,9 @@ void set_row(cyrnn_runner &runner, const Port &port, std::ptrdiff_t row, const v
 template <class T>
 Status set_state(cyrnn_runner *runner, std::int32_t index, std::int64_t first_row, std::int64_t rows, const T *state) noexcept {
     if (!runner) return CYRNN_NULL_ARGUMENT;
-    const Taken taken(*runner);
-    if (!taken.was_free) return CYRNN_BUSY;
-    const Port *port = nullptr;
-    const Status status = find_state<T>(*runner, index, first_row, rows, &port);
-    if (status != CYRNN_OK) return status;
-    for (std::ptrdiff_t row = 0; row < rows; ++row)
-        set_row(*runner, *port, first_row + row, state ? state + row * port->width : nullptr, std::size_t(port->width) * sizeof(T));
-    return CYRNN_OK;
+    return each_row<T>(*runner, index, first_row, rows, [&](const Port &port, std::ptrdiff_t row) {
+        set_row(*runner, port, first_row + row, state ? state + row * port.width : nullptr, std::size_t(port.width) * sizeof(T));
+    });
 }
 
 Status reset(cyrnn_runner *runner) noexcept {

@@ -151,6 +151,9 @@ cdef extern from "layout.hpp" namespace "cyrnn" nogil:
         Element element
         bool direct
 
+    cdef cppclass Tables:
+        T *take[T](size_t count) except +
+
     cdef cppclass Target:
         char *data
         ptrdiff_t row, time

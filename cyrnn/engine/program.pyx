@@ -1,5 +1,4 @@
-"""Programs: what a layer or a whole model computes, as ops over numbered buffers. The one place where arrays of callers
-become pointers, and where the GIL is released."""
+"""Programs: what a layer or a whole model computes, as ops over numbered buffers; and calls of them with arrays."""
 
 import threading
 from math import prod
@@ -19,11 +18,18 @@ from cyrnn.engine.plan cimport (
     Packed, Slot, activate_f32_of, activate_f64_of, differentiate_f32_of, differentiate_f64_of,
 )
 from cyrnn.engine.program cimport (
-    Axis, Builder, CCall, CProgram, CStorage, CTimeline, CView, Element, Kind, Merge, Norm, Outcome, Source, Target,
-    execute, indices_below, least_parallel_work, most_axes, work_of,
+    Axis, Builder, CCall, CProgram, CStorage, CTimeline, CView, Element, Kind, Merge, Norm, Outcome, Source, Tables,
+    Target, execute, indices_below, least_parallel_work, most_axes, work_of,
 )
 
 numpy.import_array()
+
+ctypedef const Prepared *const_Prepared_pointer
+
+cdef extern from "<atomic>" namespace "std" nogil:
+    cdef cppclass atomic[T]:
+        T load()
+        T fetch_add(T by)
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
@@ -40,9 +46,6 @@ cdef extern from "numpy/arrayobject.h":
     bint PyArray_ISNOTSWAPPED(numpy.ndarray array)
     bint PyArray_ISALIGNED(numpy.ndarray array)
     bint PyArray_ISWRITEABLE(numpy.ndarray array)
-
-cdef enum:
-    most = 1024  # inputs, outputs, slots or timelines of a program
 
 cdef ptrdiff_t most_timesteps = 1 << 40  # by which timelines may differ
 
@@ -98,11 +101,8 @@ cdef class Program(WaysBack):
         self.shapes.append(axes)
 
     def finish(self):
-        """Make the schedule; nothing can be added after that. Raises ValueError for too large a program."""
+        """Make the schedule; nothing can be added after that."""
         self.check_open()
-        if max(self.program.inputs.size(), self.program.outputs.size(), self.program.timelines.size(),
-               <size_t> self.program.slots) > most:
-            raise ValueError(f"a program has at most {most} inputs, outputs, timelines and slots")
         self.program.finish()
         self.finished = True
 
@@ -158,10 +158,7 @@ cdef class Program(WaysBack):
 
     cdef object run_now(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch, int num_threads, tuple out):
         """As `run`, without a call of Python."""
-        cdef Source sources[most]
-        cdef Target targets[most]
-        cdef ptrdiff_t lengths[most]
-        cdef const Prepared *weights[most]
+        cdef Tables tables
         cdef CCall call
         cdef int index
         cdef double work
@@ -174,6 +171,10 @@ cdef class Program(WaysBack):
         cdef tuple held = taken(slots)
         if held is None:
             return None
+        cdef Source *sources = tables.take[Source](count)
+        cdef Target *targets = tables.take[Target](self.program.outputs.size())
+        cdef ptrdiff_t *lengths = tables.take[ptrdiff_t](self.program.timelines.size())
+        cdef const Prepared **weights = tables.take[const_Prepared_pointer](self.program.slots)
         for index in range(self.program.slots):
             weights[index] = (<Packed> held[index]).prepared.get()
             may_block = may_block or (<Packed> held[index]).may_block

@@ -95,8 +95,9 @@ class Pullback:
 
     def of_call(self, dy: Any, inputs: bool, losses: bool) -> Gradients:
         """As a call, without the penalties on weights."""
-        leaves = [leaf for leaf in nest.leaves(self._inputs) if leaf.has_gradient] if inputs else []
-        wanted = [leaf.place for leaf in [*leaves, *self.states]]
+        wanted = [state.place for state in self.states]
+        if inputs:
+            wanted += [leaf.place for leaf in nest.leaves(self._inputs) if leaf.has_gradient]
         outputs = checked_gradients("dy", dy, self._likes)
         if losses and self.activity is not None:
             outputs = self._with_activity(outputs)
@@ -108,16 +109,16 @@ class Pullback:
             gradient = of_places.get(leaf.place)
             if gradient is None:
                 return np.zeros(leaf.shape, leaf.dtype)
-            return gradient.reshape(leaf.shape).astype(leaf.dtype, copy=False)
-
-        def of_weight(key: tuple[Any, str], shape: tuple[int, ...]) -> Array:
-            gradient = of_weights.get(key)
-            return np.zeros(shape, self.dtype) if gradient is None else gradient
+            gradient = gradient if gradient.shape == leaf.shape else gradient.reshape(leaf.shape)
+            return gradient if gradient.dtype == leaf.dtype else gradient.astype(leaf.dtype)
 
         return Gradients(
             structured(found, self._inputs) if inputs else None,
             [found(state) for state in self.states],  # type: ignore[misc]  # states are no integers
-            [of_weight(key, value.shape) for key, value in zip(self._weights, self._values, strict=True)],
+            [
+                np.zeros(value.shape, self.dtype) if (gradient := of_weights.get(key)) is None else gradient
+                for key, value in zip(self._weights, self._values, strict=True)
+            ],
         )
 
     def _with_activity(self, outputs: list[Array | None]) -> list[Array | None]:

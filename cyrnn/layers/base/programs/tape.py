@@ -1,7 +1,7 @@
 """Programs with a tape: a run leaves what the way back is made of."""
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,19 @@ class TapedProgram:
         inputs = {taped.place_of(view)[0]: number for number, view in enumerate(taped.inputs)}
         # What is on the tape: of each buffer the number of the output, and of the input that it is, or None.
         self._kept = [(storage, number, inputs.get(storage)) for storage, number in taped.tape.items()]
+        self._routes: dict[Any, Route] = {}
+
+    def route(self, wanted: tuple[Hashable, ...], given: tuple[bool, ...]) -> "Route":
+        """The way back to the wanted places from those of the outputs that have a gradient."""
+        found = self._routes.get((wanted, given))
+        if found is None:
+            places = {number: place for place in wanted if (number := self.numbers.get(place)) is not None}
+            way = self.taped.way_back(frozenset(places), given)
+            layers = [self.lowered.slots[slot] for slot, _ in way.weights]
+            reached = [places[number] for number in way.reached]
+            found = Route(way.program, way.inputs, way.slots, reached, way.weights, layers)
+            self._routes[wanted, given] = found
+        return found
 
     def run(self, values: Values) -> tuple[list[Array], "Tape"]:
         """The outputs for what a call has at its places, and the tape. Layers that carry states have new ones then.
@@ -63,6 +76,17 @@ class TapedProgram:
         }
         lengths = {timeline: arrays[output] for timeline, output in self.taped.lengths.items()}
         return arrays[: self.lowered.outputs], Tape(self, packed, kept, lengths)
+
+
+class Route(NamedTuple):
+    """A way back, as it is gone."""
+
+    program: Any
+    inputs: list[tuple[str, int]]  # what each is: see `WayBack`
+    slots: list[tuple[int, str]]  # which have a weight, transposed
+    places: list[Hashable]  # of the first outputs; those after them are of weights
+    weights: list[tuple[int, str]]  # by slot
+    layers: list[Any]  # of these slots
 
 
 class Tape:
@@ -91,7 +115,7 @@ class Tape:
         self._slopes = {slot: layer.slopes(packed[slot].values) for slot, layer in program.of_vectors}
 
     def back(
-        self, outputs: Sequence[Array | None], wanted: Iterable[Hashable]
+        self, outputs: Sequence[Array | None], wanted: Sequence[Hashable]
     ) -> tuple[dict[Hashable, Array], OfWeights]:
         """The gradients of the arrays at the `wanted` places, and of weights. Where one is missing it is zero.
 
@@ -99,24 +123,25 @@ class Tape:
         ----------
         outputs : sequence of array or None
             The gradients of the outputs.
-        wanted : iterable of places
+        wanted : sequence of places
         """
-        program = self.program
-        places = {number: place for place in wanted if (number := program.numbers.get(place)) is not None}
-        way = program.taped.way_back(frozenset(places), tuple([gradient is not None for gradient in outputs]))
-        if not way.program.ops:  # nothing is reached
+        given = tuple([gradient is not None for gradient in outputs])
+        route = self.program.route(tuple(wanted), given)
+        if not route.program.ops:  # nothing is reached
             return {}, {}
         known: dict[str, Any] = {"gradient": outputs, "value": self._kept, "length": self._lengths}
-        inputs = tuple([known[kind][number] if kind in known else None for kind, number in way.inputs])
-        packed = tuple([_transposed(self._packed[slot], name) for slot, name in way.slots])
-        arrays = _run(way.program, packed, inputs)
+        inputs = tuple([known[kind][number] if kind in known else None for kind, number in route.inputs])
+        packed = tuple([_transposed(self._packed[slot], name) for slot, name in route.slots])
+        arrays = _run(route.program, packed, inputs)
         assert arrays is not None  # the tape fits the program that it was made for
+        rest = iter(arrays)
+        of_places = {place: next(rest) for place in route.places}
         of_weights: OfWeights = {}
-        for (slot, name), array in zip(way.weights, arrays[len(way.reached) :], strict=True):
+        for (slot, name), layer, array in zip(route.weights, route.layers, rest, strict=True):
             if slot in self._slopes:
                 name, array = self._of_weight(slot, name, array)
-            add_to(of_weights, (program.lowered.slots[slot], name), array)
-        return {places[number]: array for number, array in zip(way.reached, arrays, strict=False)}, of_weights
+            add_to(of_weights, (layer, name), array)
+        return of_places, of_weights
 
     def _of_weight(self, slot: int, vector: str, gradient: Array) -> tuple[str, Array]:
         """The name of the weight that a vector is made of, and its gradient for that of the vector."""

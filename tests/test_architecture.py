@@ -35,7 +35,7 @@ FLOORS = [
     ["saving.interchange"],
     ["saving.__init__", "capi", "config"],
     ["__init__"],
-    ["demo"],
+    ["demo", "torch", "jax"],
     ["cli"],
     ["__main__"],
 ]
@@ -163,6 +163,10 @@ def test_imports_go_down_only():
     assert up == []
 
 
+def test_bridges_are_imported_by_nobody():
+    assert [ours for ours, theirs in ARROWS if theirs in ("torch", "jax")] == []
+
+
 def test_no_circles():
     graph = {}
     for ours, theirs in ARROWS:
@@ -233,7 +237,7 @@ def test_layers_know_no_pointers_and_the_engine_no_options():
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed():
-    heavy = "scipy h5py tqdm ml_dtypes onnx"
+    heavy = "scipy h5py tqdm ml_dtypes onnx torch jax"
     of_files = "json zipfile shutil secrets hashlib tempfile pathlib random cyrnn.saving.registry"
     of_descriptions = "textwrap cyrnn.models.summary cyrnn.models.functional_config cyrnn.models.serialization"
     of_layers = set(cyrnn.layers._NAMES) - {"cyrnn.layers.base.layer", "cyrnn.layers.around.core"}  # those of any model

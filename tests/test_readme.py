@@ -22,8 +22,9 @@ EXAMPLES = [text for language, text in BLOCKS if language == "python" and text n
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_example(example, tmp_path, monkeypatch):
-    if "import numba" in example:
-        pytest.importorskip("numba", reason="numba is not installed")
+    for package in ("numba", "torch", "jax"):
+        if re.search(rf"^import {package}$", example, re.M):
+            pytest.importorskip(package, reason=f"{package} is not installed")
     data = resources.files("cyrnn") / "data"
     (tmp_path / "model.keras").write_bytes((data / "digits.keras").read_bytes())
     np.save(tmp_path / "x.npy", np.zeros((3, 8, 8), "float32"))

@@ -63,3 +63,16 @@ def recurrence_gradients(
         d_x[:, t] = (d_z @ kernel.T) * into_x
         d_h = np.where(live, (d_z @ recurrent_kernel.T) * into_h, d_h)
     return d_x, d_h, d_kernel, d_recurrent, d_bias
+
+
+def differences(function, arrays, number, dy, step=1e-6):
+    """The gradient of sum(dy * function(*arrays)) with respect to one of the arrays."""
+    found = np.zeros(arrays[number].shape)
+    for index in range(found.size):
+        values = []
+        for sign in (1, -1):
+            moved = arrays[number].copy()
+            moved.flat[index] += sign * step
+            values.append(np.sum(dy * function(*arrays[:number], moved, *arrays[number + 1 :])))
+        found.flat[index] = (values[0] - values[1]) / (2 * step)
+    return found

@@ -7,7 +7,7 @@ from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.alone import program_of
+from cyrnn.layers.base.programs.alone import places_of, program_of
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
 
 if TYPE_CHECKING:  # imported where gradients are asked for
@@ -50,6 +50,11 @@ class Differentiable(Layer):
         shapes: Any = [array.shape for array in arrays] if several else checked.shape
         if not self.built:
             self.build(shapes)
+        each = zip(places_of(shapes), given, strict=True)
+        parts = [Input.of(place, as_array("inputs", part)) for place, part in each]
+        like = parts if several else parts[0]
+        if not any(array.size for array in arrays) and not begun and not self._weight_slots(trainable=True):
+            return self._constant(self(x) if mask is None else self(x, mask=mask), like)
         masked = tuple([keep is not None for keep in masks])
         program, results, inputs, places, weights = self._taped_call(shapes, masked, bool(training))
         values: dict[Any, Any] = dict(zip(inputs, zip(arrays, masks, strict=True), strict=True))
@@ -60,6 +65,8 @@ class Differentiable(Layer):
             found, tape = program.run(values)
         except UnfitError as error:
             called = self(x) if mask is None else self(x, mask=mask)  # raises what is wrong
+            if all(output.dtype.kind in "iub" for output in nest.leaves(called)):
+                return self._constant(called, like)
             own = self.dtype_policy.engine_dtype
             if any(array.dtype.kind != "f" for array in arrays) or all(array.dtype == own for array in arrays):
                 raise ValueError(f"layer {self.name!r} has no gradients for such inputs: {error}") from None
@@ -71,13 +78,19 @@ class Differentiable(Layer):
         outputs = structured(found.__getitem__, results) if called is None else called
         self._record_activity(outputs)
         dtype = program.lowered.dtype
-        parts = [Input.of(place, as_array("inputs", part)) for place, part in zip(inputs, given, strict=True)]
         states = [Input(place, (len(arrays[0]), size), dtype) for place, size in places]
-        like = parts if several else parts[0]
         pullback = PullbackOfTape(tape, results, outputs, like, states, weights, dtype)
         if self.activity_regularizer is not None:
             pullback.activity = self.activity_regularizer, [output.copy() for output in nest.leaves(outputs)]
         return outputs, pullback
+
+    def _constant(self, outputs: Any, like: Any) -> "tuple[Any, Pullback]":
+        """A call that nothing has a gradient through: it has moved integers, or there are no elements."""
+        from cyrnn.layers.base.programs.pullback import PullbackThrough
+
+        dtype = self.dtype_policy.engine_dtype.name
+        weights = self._weight_slots(trainable=True)
+        return outputs, PullbackThrough(_nothing, outputs, like, [], weights, dtype)
 
     @property
     def flat_state_sizes(self) -> list[int]:
@@ -131,6 +144,10 @@ class Differentiable(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_taped": (-1, {})}
+
+
+def _nothing(gradients: Any, losses: bool) -> tuple[dict[Hashable, Array], dict[tuple[Any, str], Array]]:
+    return {}, {}
 
 
 def _forms(shapes: Any) -> Iterator[Any]:

@@ -349,3 +349,35 @@ def test_a_softmax_with_a_mask_has_no_gradients_yet():
     x = np.ones((2, 3, 4), "f4")
     with pytest.raises(ValueError, match="has no gradients: it has a mask"):
         layers.Softmax().vjp(x, mask=np.ones((2, 3, 4), bool))
+
+
+# ---------------------------------------------------------------- in models
+
+
+def test_a_model_of_many_layers():
+    rng = np.random.default_rng(10)
+    double = {"dtype": "float64"}
+    model = cyrnn.Sequential(
+        [
+            cyrnn.Input((None,), dtype="int32"),
+            layers.Embedding(7, 4, mask_zero=True, **double),
+            layers.LayerNormalization(**double),
+            layers.SimpleRNN(5, return_sequences=True, **double),
+            layers.BatchNormalization(**double),
+            layers.TimeDistributed(layers.Dense(3, **double), **double),
+            layers.PReLU(shared_axes=[1], **double),
+            layers.UnitNormalization(**double),
+            layers.SimpleRNN(4, **double),
+            layers.Activation("gelu", **double),
+            layers.Dense(2, "softmax", **double),
+        ]
+    )
+    model.set_weights([rng.uniform(0.3, 1.7, weight.shape) / 3 for weight in model.get_weights()])
+    x = rng.integers(0, 7, (3, 6))
+    y, pullback = model.vjp(x)
+    np.testing.assert_array_equal(y, model(x))
+    dy = rng.standard_normal(y.shape)
+    found = pullback(dy)
+    assert found.inputs is None
+    for got, wanted in zip(found.weights, weight_slopes(model, lambda: np.sum(model(x) * dy)), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=2e-8)

@@ -28,6 +28,7 @@ class Storage:
     timeline: int | None
     width: int
     filled: np.ndarray  # for each column whether an op fills it, or the caller
+    once: bool = False  # one row of the whole batch
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,11 @@ class Program(Ops):
         assert timeline is None or 0 <= timeline < len(self._timelines)
         self._storages.append(Storage(kind, timeline, width, np.full(width, filled)))
         return self._view(View(len(self._storages) - 1, kind, timeline, width))
+
+    def once(self, width: int) -> int:
+        view = self.buffer(None, width)
+        self._storages[-1].once = True
+        return view
 
     def reversed(self, view: int) -> int:
         known = self._views[view]
@@ -294,6 +300,41 @@ class Program(Ops):
 
         self._op("masking", run)
 
+    def batch_norm(
+        self,
+        slot: int,
+        x: int,
+        out: int,
+        statistics: Sequence[int],
+        epsilon: float,
+        length: int,
+        inner: int = 1,
+        *,
+        mask: int | None = None,
+    ) -> None:
+        timeline = self._views[x].timeline
+        given, keep = self._read(x, timeline=timeline), None if mask is None else self._read(mask, "mask", timeline, 1)
+        made = self._fill(out, timeline=timeline, width=given.width)
+        mean, variance, count = (
+            self._fill(view, width=width) for view, width in zip(statistics, (length, length, 1), strict=True)
+        )
+
+        def run(arrays: Arrays, lengths: Sequence[int], packed: Sequence[Mapping[str, Any]]) -> None:
+            x, masked = given.of(arrays, lengths), None if keep is None else keep.of(arrays, lengths)
+            kept = np.broadcast_to(True if masked is None else masked, x.shape)
+            x, kept = (np.moveaxis(a.reshape(-1, length, inner), 1, 0).reshape(length, -1) for a in (x, kept))
+            elements = kept.sum(axis=1, keepdims=True) + (0 if masked is None else 1e-7)
+            middle = np.where(kept, x, 0).sum(axis=1, keepdims=True) / elements
+            spread = np.square(np.where(kept, x - middle, 0)).sum(axis=1, keepdims=True) / elements
+            gain, offset = (np.ravel(packed[slot].get(*pair))[:, None] for pair in (("gain", 1.0), ("offset", 0.0)))
+            y = (x - middle) / np.sqrt(spread + epsilon) * gain + offset
+            to = made.of(arrays, lengths)
+            to[...] = np.moveaxis(y.reshape(length, -1, inner), 0, 1).reshape(to.shape)
+            for view, found in ((mean, middle[:, 0]), (variance, spread[:, 0]), (count, elements[0])):
+                view.of(arrays, lengths)[...] = found
+
+        self._op("batch_norm", run)
+
     def activation(self, name: str, x: int, out: int, last_axis: int) -> None:
         timeline, width = self._views[x].timeline, self._views[x].width
         read, fill = self._read(x, timeline=timeline), self._fill(out, timeline=timeline, width=width)
@@ -353,7 +394,8 @@ class Program(Ops):
             fill = {"number": np.nan, "token": -1, "mask": False}[storage.kind]
             dtype = {"number": np.float64, "token": np.int64, "mask": np.bool_}[storage.kind]
             timesteps = () if storage.timeline is None else (lengths[storage.timeline],)
-            arrays.append(np.full((batch, *timesteps, storage.width), fill, dtype))
+            rows = () if storage.once else (batch,)
+            arrays.append(np.full((*rows, *timesteps, storage.width), fill, dtype))
         for (storage, _, _), given in zip(self._inputs, inputs, strict=True):
             arrays[storage] = None if given is None else self._converted(given, arrays[storage])
         for slot, view in self._tables:
@@ -371,7 +413,8 @@ class Program(Ops):
 
     def _returned(self, array: np.ndarray, view: View, shape: Sequence[int]) -> np.ndarray:
         array = array.astype(self.dtype) if array.dtype.kind == "f" else array.copy()
-        return array.reshape(*array.shape[: 1 if view.timeline is None else 2], *shape)
+        axes = 0 if self._storages[view.storage].once else 1 if view.timeline is None else 2
+        return array.reshape(*array.shape[:axes], *shape)
 
     def _sizes(self, inputs: Sequence[Any]) -> tuple[int, list[int]] | None:
         """The batch, and the length of each timeline; None where inputs do not fit."""

@@ -527,13 +527,41 @@ def test_what_is_no_op_says_why(name):
     assert divided(model, None, masked="mask" in name).programs == []
 
 
-def test_batch_normalization_in_training_is_a_cut():
-    model, x = model_of(layers.BatchNormalization(), SEQUENCE), numbers(SEQUENCE)
-    assert divided(model, None, training=True).cuts[0][1] == "in training its statistics are those of the batch"
+@fit
+@pytest.mark.parametrize("shape", [ROW, SEQUENCE, IMAGES])
+@pytest.mark.parametrize("options", [{}, {"center": False, "scale": False}])
+def test_batch_normalization_in_training_is_an_op(shape, options):
+    model, x = model_of(layers.BatchNormalization(**options), shape), numbers(shape)
+    assert divided(model, None, training=True).cuts == []
     assert_programs_compute(model, x, training=True)
+    moved = [copy.deepcopy(model) for _ in range(3)]
+    for one, target in zip(moved, (None, ENGINE, REFERENCE), strict=True):
+        with executor.lowering_to(target):
+            one(x, training=True)
+    for one in moved[1:]:
+        same(one.get_weights(), moved[0].get_weights())
     model.layers[1].trainable = False
     assert divided(model, None, training=True).cuts == []
     assert_programs_compute(model, x, training=True)
+
+
+@fit
+def test_batch_normalization_in_training_takes_a_mask():
+    x = cyrnn.Input((None, 3))
+    y = layers.Masking()(x)
+    model = cyrnn.Model(x, layers.BatchNormalization()(y))
+    given = numbers(SEQUENCE)
+    given[1, 2:] = 0
+    assert divided(model, None, training=True).cuts == []
+    assert_programs_compute(model, given, training=True)
+
+
+def test_what_batch_normalization_in_training_leaves_to_python():
+    along_time = layers.BatchNormalization(axis=1)
+    x = cyrnn.Input((5, 3))
+    model = cyrnn.Model(x, along_time(layers.Masking()(x)))
+    assert divided(model, None, training=True).cuts[0][1] == "its mask goes along its axis"
+    assert_programs_compute(model, numbers(SEQUENCE), training=True)
 
 
 # ---------------------------------------------------------------- other inputs

@@ -307,6 +307,7 @@ def test_weights_are_made_again_of_what_they_were_made_of(features, units, dtype
         (Plan(kernel, None, bias, "linear", engine=engine), (kernel, None, bias, "linear")),
         (Table(kernel), (kernel,)),
         (Vectors(*vectors), tuple(vectors)),
+        (Vectors(*vectors, bias), (*vectors, bias)),
         (Vectors(vectors[0]), (vectors[0], np.zeros(units, dtype), np.zeros(units, dtype))),
     ]:
         for got, expected in zip(packed.__reduce__()[1], arrays, strict=True):

@@ -381,3 +381,199 @@ def test_a_model_of_many_layers():
     assert found.inputs is None
     for got, wanted in zip(found.weights, weight_slopes(model, lambda: np.sum(model(x) * dy)), strict=True):
         np.testing.assert_allclose(got, wanted, atol=2e-8)
+
+
+# ---------------------------------------------------------------- batch normalization in training
+
+
+def trained(layer, x, mask=None):
+    """What a call in training returns, and the statistics that it leaves; the layer stays as it was."""
+    weights, options = layer.get_weights(), {} if mask is None else {"mask": mask}
+    y = layer(x, training=True, **options)
+    moved = [layer.moving_mean, layer.moving_variance]
+    layer.set_weights(weights)
+    return y, moved
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "masked"),
+    [
+        ({}, (5, 4), False),
+        ({}, (3, 5, 4), False),
+        ({}, (3, 5, 4), True),
+        ({}, (2, 3, 2, 5), False),
+        ({"axis": 2}, (2, 3, 2, 5), False),
+        ({"center": False}, (3, 5, 4), True),
+        ({"scale": False}, (5, 9, 33), True),
+        ({"center": False, "scale": False}, (7, 1), False),
+    ],
+)
+def test_batch_normalization_in_training(options, shape, masked):
+    rng = np.random.default_rng(11)
+    layer, x = filled(layers.BatchNormalization(dtype="float64", **options), shape, rng), sample(rng, shape)
+    mask = rng.random(shape[:2]) < 0.6 if masked else None
+    expected, moved = trained(layer, x, mask)
+    before = layer.get_weights()
+    y, pullback = layer.vjp(x, mask=mask, training=True)
+    np.testing.assert_array_equal(y, expected)
+    same([layer.moving_mean, layer.moving_variance], moved)
+    assert not np.array_equal(layer.moving_mean, before[-2])
+    layer.set_weights(before)
+    dy = rng.standard_normal(shape)
+    found = pullback(dy)
+
+    def loss(x=x):
+        return np.sum(trained(layer, x, mask)[0] * dy)
+
+    np.testing.assert_allclose(found.inputs, slopes(loss, x), atol=3e-8)
+    for got, wanted in zip(found.weights, weight_slopes(layer, loss), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=3e-8)
+    same(pullback(dy, inputs=False).weights, found.weights)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_statistics_of_a_batch_are_those_of_numpy(dtype, masked):
+    rng = np.random.default_rng(12)
+    layer = layers.BatchNormalization(momentum=0.0, epsilon=0.0, dtype=dtype)
+    x = (rng.standard_normal((40, 30, 150)) * 3 + 5).astype(dtype)
+    mask = rng.random((40, 30)) < 0.6 if masked else None
+    y, _ = layer.vjp(x, mask=mask, training=True)
+    kept = x[mask].astype(float) if masked else x.reshape(-1, 150).astype(float)
+    tolerance = {"rtol": 1e-6} if dtype == "float32" else {"rtol": 1e-9}
+    np.testing.assert_allclose(layer.moving_mean, kept.mean(axis=0), **tolerance)
+    np.testing.assert_allclose(layer.moving_variance, kept.var(axis=0), **tolerance)
+    np.testing.assert_allclose(y, (x - kept.mean(axis=0)) / kept.std(axis=0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(130, 40, 300), (2, 3000, 300)])
+def test_training_has_the_same_bits_for_any_number_of_threads(shape):
+    rng = np.random.default_rng(13)
+    layer, mask = filled(layers.BatchNormalization(), shape, rng), rng.random(shape[:2]) < 0.7
+    x, dy = rng.standard_normal(shape).astype("f4"), rng.standard_normal(shape).astype("f4")
+    weights, found = layer.get_weights(), []
+    for threads in (1, 2, 3):
+        cyrnn.set_num_threads(threads)
+        layer.set_weights(weights)
+        try:
+            y, pullback = layer.vjp(x, mask=mask, training=True)
+            found.append([y, *layer.get_weights(), list(pullback(dy))])
+        finally:
+            cyrnn.set_num_threads(None)
+    for other in found[1:]:
+        same(other, found[0])
+
+
+def test_nan_in_masked_timesteps_of_a_batch_reaches_no_gradient():
+    rng = np.random.default_rng(14)
+    layer, mask = filled(layers.BatchNormalization(), (3, 5, 4), rng), rng.random((3, 5)) < 0.6
+    x, dy = rng.standard_normal((3, 5, 4)).astype("f4"), rng.standard_normal((3, 5, 4)).astype("f4")
+    dy[~mask] = 0
+    found = []
+    for value in (np.float32(NAN), np.float32(7)):
+        y, pullback = layer.vjp(np.where(mask[..., None], x, value), mask=mask, training=True)
+        found.append([y[mask], list(pullback(dy))])
+    same(*found)
+    assert not found[0][1][0][~mask].any()
+
+
+def test_a_batch_of_which_all_is_masked():
+    layer = layers.BatchNormalization()
+    x, mask = np.ones((2, 3, 4), "f4"), np.zeros((2, 3), bool)
+    y, pullback = layer.vjp(x, mask=mask, training=True)
+    np.testing.assert_allclose(y, 1 / np.sqrt(np.float32(1e-3)), rtol=1e-6)
+    np.testing.assert_allclose(pullback(np.ones_like(x)).inputs, 1 / np.sqrt(np.float32(1e-3)), rtol=1e-6)
+
+
+def test_a_batch_without_rows_moves_nothing_and_has_gradients_of_zeros():
+    layer = layers.BatchNormalization()
+    layer.build((None, 3, 4))
+    before = layer.get_weights()
+    y, pullback = layer.vjp(np.zeros((0, 3, 4), "f4"), training=True)
+    assert y.shape == (0, 3, 4)
+    same(layer.get_weights(), before)
+    junk = [np.full(4, 7, "f4") for _ in range(100)]
+    del junk
+    found = pullback(y)
+    assert found.inputs.shape == (0, 3, 4) and not any(weight.any() for weight in found.weights)
+
+
+def test_a_frozen_batch_normalization_in_training_is_that_of_inference():
+    rng = np.random.default_rng(15)
+    layer, x = made("batch_normalization", (3, 5, 4), rng), rng.standard_normal((3, 5, 4))
+    layer.trainable = False
+    before = layer.get_weights()
+    (y, pullback), (expected, other) = layer.vjp(x, training=True), layer.vjp(x)
+    np.testing.assert_array_equal(y, expected)
+    same(list(pullback(y)), list(other(y)))
+    same(layer.get_weights(), before)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "words"),
+    [
+        (layers.BatchNormalization(renorm=True), (3, 5, 4), "renorm=True is supported in inference only"),
+        (layers.TimeDistributed(layers.BatchNormalization()), (3, 5, 4), "each timestep has statistics of its own"),
+    ],
+)
+def test_what_has_no_gradients_in_training_says_so(layer, shape, words):
+    with pytest.raises(ValueError, match=f"has no gradients: .*{words}"):
+        layer.vjp(np.ones(shape, "f4"), training=True)
+
+
+def test_a_model_with_batch_normalization_in_training():
+    """Between recurrent layers: what comes before has run for the whole batch when the statistics are taken."""
+    rng = np.random.default_rng(16)
+    double = {"dtype": "float64"}
+    first = layers.BatchNormalization(momentum=0.5, **double)
+    model = cyrnn.Sequential(
+        [
+            cyrnn.Input((None, 3), dtype="float64"),
+            layers.Masking(**double),
+            layers.SimpleRNN(4, return_sequences=True, **double),
+            first,
+            layers.SimpleRNN(5, **double),
+            layers.BatchNormalization(**double),
+            layers.Dense(2, **double),
+        ]
+    )
+    model.set_weights([rng.uniform(0.3, 1.7, weight.shape) / 2 for weight in model.get_weights()])
+    x = sample(rng, (4, 6, 3))
+    x[1, 4:] = 0
+    weights = model.get_weights()
+
+    expected = model(x, training=True)
+    moved = model.get_weights()
+    model.set_weights(weights)
+    y, pullback = model.vjp(x, training=True)
+    np.testing.assert_array_equal(y, expected)
+    same(model.get_weights(), moved)
+    model.set_weights(weights)
+    dy = rng.standard_normal(y.shape)
+    found = pullback(dy)
+    kept = x.any(axis=-1, keepdims=True)  # of what is masked a step would unmask it
+    expected = np.where(kept, slopes(lambda x: np.sum(model(x, training=True) * dy), x), 0)
+    np.testing.assert_allclose(found.inputs, expected, atol=1e-7)
+    expected = weight_slopes(model, lambda: np.sum(model(x, training=True) * dy))
+    for got, wanted in zip(found.weights, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(2, 2000, 40), (300, 30, 40)])
+def test_a_batch_between_recurrent_layers_has_the_same_bits_for_any_number_of_threads(shape):
+    rng = np.random.default_rng(17)
+    parts = [layers.SimpleRNN(48, return_sequences=True), layers.BatchNormalization(), layers.SimpleRNN(48)]
+    model = cyrnn.Sequential([cyrnn.Input(shape[1:]), *parts])
+    weights, x, found = model.get_weights(), rng.standard_normal(shape).astype("f4"), []
+    for threads in (1, 2, 3):
+        cyrnn.set_num_threads(threads)
+        model.set_weights(weights)
+        try:
+            y, pullback = model.vjp(x, training=True)
+            found.append([y, *model.get_weights(), *pullback(y).weights])
+            model.set_weights(weights)
+            same(model(x, training=True), y)
+        finally:
+            cyrnn.set_num_threads(None)
+    for other in found[1:]:
+        same(other, found[0])

@@ -115,6 +115,16 @@ cdef object made(Program self, Target *targets, const ptrdiff_t *lengths, ptrdif
     return tuple(arrays)
 
 
+cdef void clear_sums(Program self, const Target *targets) noexcept:
+    """The sums over a batch without rows."""
+    cdef int index
+    cdef const CStorage *storage
+    for index in range(<int> self.program.outputs.size()):
+        storage = &self.program.storages[self.program.outputs[index]]
+        if storage.once:
+            memset(targets[index].data, 0, storage.width * (4 if self.single else 8))
+
+
 cdef numpy.ndarray checked_out(object given, int ndim, const numpy.npy_intp *axes, int kind, int before):
     """An array to fill, C-contiguous after its first axes. Raises ValueError for another shape, type or layout."""
     cdef int axis

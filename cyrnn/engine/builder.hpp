@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops_batch.hpp"
 #include "ops_gradient.hpp"
 #include "ops_merge.hpp"
 #include "ops_plain.hpp"
@@ -241,6 +242,25 @@ public:
         add(slot, timeline_of(d_y), {read(x), read(d_y), filled(d_x), filled(terms)}, std::move(op));
     }
 
+    // `statistics`: mean, variance and count
+    void batch_norm(int slot, int x, int mask, const std::vector<int> &statistics, int factor, int out, Axis axis, double epsilon) {
+        moments(x, mask, statistics, factor, axis, epsilon);
+        add(slot, timeline_of(x), {read(x), read(statistics[0]), read(factor), filled(out)}, of_type<BatchNormOp>(width_of(x), axis));
+    }
+
+    // `sums`: of d_y, which is the gradient of the offset, and of the terms, which is that of the gain
+    void batch_norm_gradient(int slot, int x, int mask, const std::vector<int> &statistics, int factor, int d_y, int terms,
+                             const std::vector<int> &sums, int d_x, Axis axis, double epsilon) {
+        moments(x, mask, statistics, factor, axis, epsilon);
+        const int mean = statistics[0], count = statistics[2];
+        add(slot, timeline_of(x), {read(x), read(d_y), read(mean), read(factor), filled(terms)}, of_type<BatchNormTermsOp>(width_of(x), axis));
+        batch_sum(d_y, sums[0], axis.inner);
+        batch_sum(terms, sums[1], axis.inner);
+        if (d_x < 0) return;
+        add(slot, timeline_of(x), {read(x), read(d_y), optional(mask), read(mean), read(factor), read(count), read(sums[0]), read(sums[1]), filled(d_x)},
+            of_type<BatchNormGradientOp>(width_of(x), axis));
+    }
+
     void masking_gradient(int mask, int d_y, int d_x) {
         add(-1, timeline_of(d_y), {read(mask), read(d_y), filled(d_x)}, of_type<MaskingGradientOp>(width_of(d_y)));
     }
@@ -304,6 +324,11 @@ private:
     template <template <class> class Kind, class... Arguments> std::unique_ptr<Op> of_type(Arguments... arguments) const {
         if (program.single) return std::make_unique<Kind<float>>(arguments...);
         return std::make_unique<Kind<double>>(arguments...);
+    }
+
+    void moments(int x, int mask, const std::vector<int> &statistics, int factor, Axis axis, double epsilon) {
+        add(-1, timeline_of(x), {read(x), optional(mask), filled(statistics[0]), filled(statistics[1]), filled(statistics[2]), filled(factor)},
+            of_type<MomentsOp>(width_of(x), axis, epsilon));
     }
 
     // A call must bring such lengths.

@@ -99,6 +99,7 @@ cdef extern from "prepared.hpp" namespace "cyrnn" nogil:
         const void *scale
         const void *shift
         const void *offset
+        const void *gain
         Guard guard
         const void *keep(const void *array, size_t count) except +
 

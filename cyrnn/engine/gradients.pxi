@@ -3,12 +3,6 @@
 cdef class WaysBack(Ops):
     """The part of a `Program` that adds ops of back-propagation."""
 
-    def once(self, ptrdiff_t width):
-        """A view of a new buffer that has one row for the whole batch, for sums over it."""
-        cdef int view = self.buffer(None, width)
-        self.storage_of(view).once = True
-        return view
-
     def activation_gradient(self, int saved, int d_y, int d_z, ptrdiff_t last_axis, *, slot=None, name=None):
         """d_z := d_y times the derivative of the activation of this name, or of the one that the slot's weights have.
 
@@ -104,6 +98,26 @@ cdef class WaysBack(Ops):
         self.check_back(x, d_y, d_x, None)
         self.check_parts(d_y, length)
         Builder(self.program[0]).norm_gradient(-1, x, d_y, d_x, -1, length, Norm.unit, limit)
+
+    def batch_norm_gradient(self, int slot, int x, int d_y, double epsilon, ptrdiff_t length, ptrdiff_t inner=1, *,
+                            mask=None, d_x=None, d_gain=None, d_offset=None):
+        """The way back through `batch_norm`, which takes the statistics again. d_gain and d_offset are `once`."""
+        cdef vector[int] statistics, sums
+        self.check_alike(d_y, x, slot)
+        if d_x is not None:
+            self.check_alike(d_y, d_x)
+        self.check_parts(x, length * inner)
+        self.check_mask(mask, x)
+        for width in (length, length, 1):
+            statistics.push_back(self.once(width))
+        for view in (d_offset, d_gain):
+            view = self.once(length) if view is None else view
+            if self.width_of(view) != length or not self.storage_of(view).once:
+                raise ValueError(f"view {view} must hold {length} elements once, and has {self.width_of(view)}")
+            sums.push_back(view)
+        Builder(self.program[0]).batch_norm_gradient(
+            slot, x, or_absent(mask), statistics, self.once(length), d_y, self.buffer_like(x), sums, or_absent(d_x),
+            Axis(length, inner), epsilon)
 
     def masking_gradient(self, int mask, int d_y, int d_x):
         """d_x := d_y where the mask is true, else zeros."""

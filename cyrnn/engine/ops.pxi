@@ -85,6 +85,24 @@ cdef class Ops(Structure):
         self.check_parts(x, length * inner)
         Builder(self.program[0]).affine(slot, x, out, Axis(length, inner))
 
+    def batch_norm(self, int slot, int x, int out, statistics, double epsilon, ptrdiff_t length, ptrdiff_t inner=1, *,
+                   mask=None):
+        """out := (x - mean) / sqrt(variance + epsilon) * gain + offset, with the slot's `Vectors` and the statistics of
+        the whole batch along an axis as in `affine`, without the timesteps that the mask leaves out.
+
+        statistics : the views to fill with mean, variance, and count, each `once`: elements of a place
+        """
+        cdef vector[int] found
+        self.check_alike(x, out, slot)
+        self.check_parts(x, length * inner)
+        self.check_mask(mask, x)
+        for view, width in zip(statistics, (length, length, 1), strict=True):
+            if self.width_of(view) != width or not self.storage_of(view).once:
+                raise ValueError(f"view {view} must hold {width} elements once, and has {self.width_of(view)}")
+            found.push_back(view)
+        Builder(self.program[0]).batch_norm(slot, x, or_absent(mask), found, self.once(length), out,
+                                            Axis(length, inner), epsilon)
+
     def layer_norm(self, int x, int out, ptrdiff_t length, double epsilon, *, slot=None, bint centered=True):
         """out := (x - mean) / sqrt(variance + epsilon) for `length` elements at a time, then * scale + offset of the
         slot's `Vectors`. Without `centered` the mean is subtracted for the variance alone."""

@@ -251,7 +251,7 @@ public:
             for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
                 for (std::ptrdiff_t i = 0; i < each; ++i) {
                     const std::int64_t token = address<std::int64_t>(from, row, t)[i];
-                    if (token < 0 || token >= table) continue;  // never of a table that they were looked up in
+                    if (token < 0 || token >= table) continue;  // another thread has written it
                     const T *const d = address<T>(given, row, t) + i * units + first;
                     T *const to = gradient + token * units;
                     for (std::ptrdiff_t k = 0; k < count; ++k) to[k] += d[k];

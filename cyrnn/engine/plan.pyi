@@ -21,7 +21,11 @@ class Table(Packed):
 @final
 class Vectors(Packed):
     def __init__(
-        self, scale: NDArray[Any], shift: NDArray[Any] | None = None, offset: NDArray[Any] | None = None
+        self,
+        scale: NDArray[Any],
+        shift: NDArray[Any] | None = None,
+        offset: NDArray[Any] | None = None,
+        gain: NDArray[Any] | None = None,
     ) -> None: ...
     @property
     def made_of(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...

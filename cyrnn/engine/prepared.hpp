@@ -21,6 +21,7 @@ public:
     Weights<double> f64{};
     std::ptrdiff_t length = -1;                                           // of the vectors, where it has some instead:
     const void *scale = nullptr, *shift = nullptr, *offset = nullptr;     // floats or doubles
+    const void *gain = nullptr;                                           // or null
     Guard guard = Guard::none;  // of what is kept from now on
 
     // A copy that begins at a cache line: vectors that lie across two take twice the time. Raises std::bad_alloc.

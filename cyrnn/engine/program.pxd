@@ -116,6 +116,10 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
         void prelu_gradient(int slot, int x, int d_y, int d_x, int terms, Axis axis) except +
         void norm_gradient(int slot, int x, int d_y, int d_x, int terms, ptrdiff_t length, Norm norm,
                            double parameter) except +
+        void batch_norm(int slot, int x, int mask, const vector[int] &statistics, int factor, int out, Axis axis,
+                        double epsilon) except +
+        void batch_norm_gradient(int slot, int x, int mask, const vector[int] &statistics, int factor, int d_y,
+                                 int terms, const vector[int] &sums, int d_x, Axis axis, double epsilon) except +
         void masking_gradient(int mask, int d_y, int d_x) except +
         void embedding_gradient(int tokens, int d_y, int d_table, ptrdiff_t units) except +
         void merge_gradient(Merge kind, int of, const vector[int] &xs, const vector[Axis] &axes,

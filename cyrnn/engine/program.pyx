@@ -8,6 +8,7 @@ cimport cython
 cimport numpy
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.string cimport memset
 from libcpp cimport bool
 from libcpp.vector cimport vector
 
@@ -198,6 +199,7 @@ cdef class Program(WaysBack):
             return None
         results = made(self, targets, lengths, call.batch, out)
         if call.batch == 0:
+            clear_sums(self, targets)
             return results
         work = work_of(call)
         call.threads = 1

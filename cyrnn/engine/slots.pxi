@@ -85,9 +85,11 @@ cdef class Vectors(Packed):
     scale : array (length,), float32 or float64
     shift, offset : array (length,), optional
         Zeros where they are missing.
+    gain : array (length,), optional
+        What scales where the rest of the scale comes of the batch.
     """
 
-    def __cinit__(self, scale, shift=None, offset=None):
+    def __cinit__(self, scale, shift=None, offset=None, gain=None):
         scale = numpy.asarray(scale)
         if scale.ndim != 1 or scale.dtype not in (numpy.float32, numpy.float64):
             raise ValueError(f"scale must be a float array (length,), got {scale.dtype} of shape {scale.shape}")
@@ -103,6 +105,7 @@ cdef class Vectors(Packed):
         prepared.scale = kept(prepared, checked("scale", scale, scale.shape, self.dtype))
         prepared.shift = kept(prepared, checked("shift", shift, scale.shape, self.dtype))
         prepared.offset = kept(prepared, checked("offset", offset, scale.shape, self.dtype))
+        prepared.gain = kept(prepared, None if gain is None else checked("gain", gain, scale.shape, self.dtype))
 
     @property
     def made_of(self):
@@ -112,4 +115,5 @@ cdef class Vectors(Packed):
                 copied(p.offset, p.length, self.dtype))
 
     def __reduce__(self):
-        return Vectors, self.made_of
+        cdef Prepared *p = self.prepared.get()
+        return Vectors, self.made_of if p.gain == NULL else (*self.made_of, copied(p.gain, p.length, self.dtype))

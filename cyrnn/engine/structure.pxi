@@ -76,6 +76,12 @@ cdef class Structure:
         return Builder(self.program[0]).storage(
             <Kind> <int> _KINDS[kind], -1 if timeline is None else self.checked_timeline(timeline), width)
 
+    def once(self, ptrdiff_t width):
+        """A view of a new buffer that has one row for the whole batch, for sums over it."""
+        cdef int view = self.buffer(None, width)
+        self.storage_of(view).once = True
+        return view
+
     def buffer_like(self, int view):
         """A view of a new buffer of the same timeline, width and kind."""
         self.check_views((view,))

@@ -1,6 +1,6 @@
 """The ways back through the ops that scale and shift by vectors along an axis: see ops_pointwise.hpp."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cyrnn.engine.gradients.noted import Note, Noted, View, Way
 
@@ -8,7 +8,7 @@ _Through = Callable[[Way, View, View | None, View | None], None]
 
 
 class AlongVectors(Noted):
-    """The part of a program with notes that adds affine maps, PReLU and layer normalization."""
+    """The part of a program with notes that adds affine maps, PReLU and normalizations."""
 
     def affine(self, slot: int, x: View, out: View, length: int, inner: int = 1) -> None:
         super().affine(slot, x, out, length, inner)
@@ -25,6 +25,38 @@ class AlongVectors(Noted):
             way.program.prelu_gradient(way.slot(slot, "scale"), way.value(x), d_y, d_x, terms, length, inner)
 
         self._note_along(slot, x, out, inner, through)
+
+    def batch_norm(
+        self,
+        slot: int,
+        x: View,
+        out: View,
+        statistics: Sequence[View],
+        epsilon: float,
+        length: int,
+        inner: int = 1,
+        *,
+        mask: View | None = None,
+    ) -> None:
+        super().batch_norm(slot, x, out, statistics, epsilon, length, inner, mask=mask)
+
+        def back(way: Way) -> None:
+            d_y = way.gradient(out)
+            if d_y is None:
+                return
+            shapes = self.facts[slot].trainable
+            d_x = way.like(x) if way.reaches(x) else None
+            of = {name: way.weight(slot, name, shapes[name]) for name in ("gain", "offset") if name in shapes}
+            keep = None if mask is None else way.value(mask)
+            if d_x is not None or of:
+                way.program.batch_norm_gradient(
+                    way.slot(slot, "gain"), way.value(x), d_y, epsilon, length, inner,
+                    mask=keep, d_x=d_x, d_gain=of.get("gain"), d_offset=of.get("offset"),
+                )  # fmt: skip
+            if d_x is not None:
+                way.add(x, d_x)
+
+        self.notes.append(Note((x,), (out,), slot, back))
 
     def layer_norm(
         self, x: View, out: View, length: int, epsilon: float, *, slot: int | None = None, centered: bool = True

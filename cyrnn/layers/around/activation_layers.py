@@ -200,7 +200,7 @@ class PReLU(VectorLayer):
 
     supports_masking = True
     lowers_timesteps = True
-    vector_of = MappingProxyType({"alpha": "scale"})
+    weight_of = MappingProxyType({"scale": "alpha"})
     alpha = Weight()
 
     def __init__(

@@ -1,7 +1,9 @@
 """BatchNormalization. Reference: Keras 3."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from cyrnn import initializers, objects
 from cyrnn.arrays import quietly, to_numpy
 from cyrnn.layers.around.normalization import Affine, affine_config
 from cyrnn.layers.base.arguments import Array, Shape, checked_axis, checked_number, known_axis
+from cyrnn.layers.base.programs.alone import CallProgram, program_of
+from cyrnn.layers.base.programs.interface import ENGINE
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
@@ -48,6 +52,7 @@ class BatchNormalization(Affine):
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
+    weight_of = MappingProxyType({"scale": "gamma", "gain": "gamma", "offset": "beta"})
     moving_mean = Weight()
     moving_variance = Weight()
     moving_stddev = Weight()
@@ -106,6 +111,10 @@ class BatchNormalization(Affine):
         if keep is not None and keep.shape != inputs.shape[:-1]:
             raise ValueError(f"mask of {self.name!r} must have shape {inputs.shape[:-1]}, got {keep.shape}")
         if training and self.trainable and inputs.size:
+            program = self._program_in_training(inputs.shape, keep is not None)
+            if program is not None:
+                outputs: Array = program.run(inputs, keep)
+                return self.returned(outputs)
             mean, variance = self._moments(inputs, keep)
             self._move(mean, variance)
         else:
@@ -115,9 +124,7 @@ class BatchNormalization(Affine):
         return self.returned(self.scaled(inputs - mean.reshape(shape), factor.reshape(shape), shape))
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """Add the op of inference, which scales and shifts by the statistics in the weights."""
-        if training and self.trainable:
-            raise NotLoweredError("in training its statistics are those of the batch")
+        """Add the op, which scales and shifts by the statistics in the weights; in training by those of the batch."""
         shape = lowering.shape_after(self, inputs)
         try:
             self._check_shape(shape)
@@ -126,11 +133,50 @@ class BatchNormalization(Affine):
         if mask is not None and len(shape) != 3:
             raise NotLoweredError(f"its mask must have the shape {shape[:-1]}")
         given = lowering.numbers(inputs)
+        if training and self.trainable:
+            return self._lowered_in_training(lowering, given, mask)
         lowering.check_mask(mask, given)
         x, length, inner = lowering.along(given, [self.axis % len(shape)])
         out = lowering.buffer(x.shape, x.timeline)
         lowering.program.affine(lowering.slot(self), x.view, out.view, length, inner)
         return lowering.in_time(out, given.timeline)
+
+    def _lowered_in_training(self, lowering: Lowering, given: Value, mask: Any) -> Value:
+        if self.renorm:
+            raise NotLoweredError("renorm=True is supported in inference only")
+        axis, keep = self.axis % len(given.shape), lowering.mask(mask, given)
+        if keep is not None and axis == 1:
+            raise NotLoweredError("its mask goes along its axis")
+        statistics = lowering.statistics(len(self.moving_mean))
+        x, length, inner = lowering.along(given, [axis])
+        out = lowering.buffer(x.shape, x.timeline)
+        views = [value.view for value in statistics]
+        masked = None if keep is None else keep.view
+        lowering.program.batch_norm(
+            lowering.slot(self), x.view, out.view, views, self.epsilon, length, inner, mask=masked
+        )
+        lowering.note_statistics(self, statistics)
+        return lowering.in_time(out, given.timeline)
+
+    def _program_in_training(self, shape: Shape, masked: bool) -> CallProgram | None:
+        """The program that a call in training runs; None where NumPy takes the statistics."""
+        fixed = (None, *shape[1:])  # an axis of timesteps has a known length
+        for form in [(None, None, *shape[2:]), fixed] if len(shape) > 2 else [fixed]:
+            known, facts = self._known_program, (form, masked, self.axis, self.epsilon, self.dtype_policy.engine_dtype)
+            if known is not None and known.made_for == facts:
+                return known
+            with contextlib.suppress(NotLoweredError):
+                made = program_of(self, form, ENGINE, training=True, masked=masked, within_its_call=True)
+                made.made_for = facts
+                vars(self)["_known_program"] = made
+                return made
+        return None
+
+    def carry_flat(self, statistics: Sequence[Array]) -> None:
+        """Move the statistics in the weights towards those of a batch, with the number of elements of a place."""
+        mean, variance, count = statistics
+        if count[0]:
+            self._move(mean, variance)
 
     @property
     def vectors_follow_from(self) -> tuple[Any, ...]:
@@ -150,6 +196,7 @@ class BatchNormalization(Affine):
             "shift": mean,
             "scale": scale if gamma is None else scale * gamma,
             **({} if beta is None else {"offset": beta}),
+            **({} if gamma is None else {"gain": gamma}),
         }
 
     @quietly

@@ -34,7 +34,7 @@ class Affine(VectorLayer):
 
     supports_masking = True
     lowers_timesteps = True
-    vector_of = MappingProxyType({"gamma": "scale", "beta": "offset"})
+    weight_of = MappingProxyType({"scale": "gamma", "offset": "beta"})
     gamma = Weight()
     beta = Weight()
 

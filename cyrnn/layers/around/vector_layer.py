@@ -12,7 +12,7 @@ from cyrnn.layers.base.programs.called import ProgramLayer
 class VectorLayer(ProgramLayer):
     """A layer whose op scales and shifts by vectors that follow from its weights and some attributes."""
 
-    vector_of: ClassVar[Mapping[str, str]] = MappingProxyType({})  # by the name of a weight the vector that it is for
+    weight_of: ClassVar[Mapping[str, str]] = MappingProxyType({})  # by the name of a vector the weight that it follows
     _packed_with: tuple[Any, ...] = ()  # the attributes that are part of what the slot has made ready
 
     def vectors(self, values: Mapping[str, Array]) -> dict[str, Array]:
@@ -20,7 +20,7 @@ class VectorLayer(ProgramLayer):
         raise NotImplementedError(f"{type(self).__name__} has no `vectors`")
 
     def slopes(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """By how much vectors grow with the weights that they are for, (length,), where that is not 1."""
+        """By how much vectors grow with those weights, (length,), where that is not 1."""
         return {}
 
     @property

@@ -56,6 +56,7 @@ class Lowering(Forms):
         self._nonzero: dict[Hashable, Value] = {}
         self._masking: dict[tuple[int, float], tuple[Value, Value]] = {}
         self._carried: dict[Layer, list[Value]] = {}
+        self._statistics: list[tuple[Layer, list[Value]]] = []
         self._results: dict[tuple[int, tuple[int | None, ...]], int] = {}  # numbers, by view and shape
         self._warnings: list[tuple[str, Hashable]] = []
         self._owners: list[str] = []  # of each op the name of the layer
@@ -80,9 +81,10 @@ class Lowering(Forms):
         """The place of the layer's weights: one, however often it is called."""
         if layer not in self._slots:
             activation = engine_name(getattr(layer, "activation", None)) or "linear"
-            vectors = layer.vector_of if isinstance(layer, OfVectors) else {}
-            specs = [spec for spec in layer.own_specs if layer.trainable and spec.trainable]
-            trainable = {vectors.get(spec.name, spec.name): spec.shape for spec in specs}
+            trainable = {spec.name: spec.shape for spec in layer.own_specs if layer.trainable and spec.trainable}
+            if isinstance(layer, OfVectors):  # they stand for the weights
+                pairs = layer.weight_of.items()
+                trainable = {vector: trainable[weight] for vector, weight in pairs if weight in trainable}
             self._slots[layer] = self.program.slot(activation, trainable)
         return self._slots[layer]
 
@@ -265,6 +267,14 @@ class Lowering(Forms):
         self._arguments.append(arguments.State(layer, number))  # type: ignore[arg-type]  # it carries states
         return Value((None, size), self.program.input(NUMBER, None, size, optional=True))
 
+    def statistics(self, length: int) -> list[Value]:
+        """Buffers for the mean, the variance and the count of a batch: one row for all."""
+        return [Value((None, width), self.program.once(width)) for width in (length, length, 1)]
+
+    def note_statistics(self, layer: Layer, statistics: Sequence[Value]) -> None:
+        """Let the layer have these arrays, once the program has run, in the order of its calls."""
+        self._statistics.append((layer, list(statistics)))
+
     def carry(self, layer: Layer, states: Sequence[Value]) -> None:
         """Let the layer carry these states, once the program has run; a later call in it begins with them."""
         if layer.carries_states:
@@ -291,7 +301,8 @@ class Lowering(Forms):
 
     def finish(self) -> Lowered:
         """The program, ready to run."""
-        carried: Any = [(layer, [self.result(state) for state in states]) for layer, states in self._carried.items()]
+        kept = [*self._carried.items(), *self._statistics]
+        carried: Any = [(layer, [self.result(value) for value in values]) for layer, values in kept]
         self.program.finish()
         self.note_owner(self._owners[-1] if self._owners else "")
         return Lowered(
@@ -337,6 +348,9 @@ class OfATimestep(Lowering):
 
     def timeline(self, of: int | None = None, **formula: int) -> int:
         raise NotLoweredError("a timestep would have timesteps")
+
+    def statistics(self, length: int) -> list[Value]:
+        raise NotLoweredError("in training each timestep has statistics of its own")
 
     def transposed(self, x: Value, order: Sequence[int]) -> Value:
         raise NotLoweredError("the axes of a timestep change places")

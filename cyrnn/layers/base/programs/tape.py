@@ -144,10 +144,9 @@ class Tape:
         return of_places, of_weights
 
     def _of_weight(self, slot: int, vector: str, gradient: Array) -> tuple[str, Array]:
-        """The name of the weight that a vector is made of, and its gradient for that of the vector."""
-        weights = dict(self.program.of_vectors)[slot].vector_of
+        """The name of the weight that a vector follows, and its gradient for that of the vector."""
         slope = self._slopes[slot].get(vector)
-        name = next(weight for weight, made in weights.items() if made == vector)
+        name = dict(self.program.of_vectors)[slot].weight_of[vector]
         return name, gradient if slope is None else gradient * slope.reshape(gradient.shape)
 
 

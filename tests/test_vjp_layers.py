@@ -33,6 +33,14 @@ CASES = {
     "prelu": (lambda **k: layers.PReLU(**k), [(3, 4), (3, 33)]),
     "prelu_shared": (lambda **k: layers.PReLU(shared_axes=[1], **k), [(2, 5, 3), (2, 3, 2, 5), (3, 4)]),
     "prelu_along_the_middle": (lambda **k: layers.PReLU(shared_axes=[1, 3], **k), [(2, 3, 4, 5)]),
+    "prelu_of_timesteps": (lambda **k: layers.PReLU(**k), [(2, 5, 3), (2, 3, 2, 5)]),
+    "softmax_of_timesteps": (lambda **k: layers.Softmax(axis=1, **k), [(2, 5, 3), (2, 3, 2, 5)]),
+    "layer_normalization_of_timesteps": (
+        lambda **k: layers.LayerNormalization(axis=[1, 2], **k),
+        [(2, 5, 3)],
+    ),
+    "batch_normalization_of_timesteps": (lambda **k: layers.BatchNormalization(axis=1, **k), [(2, 5, 3)]),
+    "unit_normalization_of_timesteps": (lambda **k: layers.UnitNormalization(axis=[1, 2], **k), [(2, 5, 3)]),
     "layer_normalization": (lambda **k: layers.LayerNormalization(**k), PLAIN),
     "layer_normalization_of_two": (lambda **k: layers.LayerNormalization(axis=[2, 3], **k), [(2, 3, 2, 5)]),
     "layer_normalization_without": (lambda **k: layers.LayerNormalization(center=False, scale=False, **k), PLAIN),
@@ -275,7 +283,9 @@ def test_gradients_have_the_same_bits_for_any_number_of_threads(name, shape):
         same(other, found[0])
 
 
-@pytest.mark.parametrize("name", sorted({name for name, shape in EACH if len(shape) == 3} - {"masking"}))
+@pytest.mark.parametrize(
+    "name", sorted({name for name, shape in EACH if len(shape) == 3 and "timesteps" not in name} - {"masking"})
+)
 def test_nan_in_timesteps_that_nothing_comes_back_to_reaches_no_gradient(name):
     """What comes after them was masked: the loss, or a recurrent layer, gives zeros for these timesteps."""
     rng = np.random.default_rng(5)
@@ -403,6 +413,7 @@ def trained(layer, x, mask=None):
         ({}, (3, 5, 4), True),
         ({}, (2, 3, 2, 5), False),
         ({"axis": 2}, (2, 3, 2, 5), False),
+        ({"axis": 1}, (3, 5, 4), False),
         ({"center": False}, (3, 5, 4), True),
         ({"scale": False}, (5, 9, 33), True),
         ({"center": False, "scale": False}, (7, 1), False),

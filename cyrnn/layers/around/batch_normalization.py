@@ -166,7 +166,7 @@ class BatchNormalization(Affine):
             if known is not None and known.made_for == facts:
                 return known
             with contextlib.suppress(NotLoweredError):
-                made = program_of(self, form, ENGINE, training=True, masked=masked, within_its_call=True)
+                made = program_of(self, form, ENGINE, training=True, masked=[masked], within_its_call=True)
                 made.made_for = facts
                 vars(self)["_known_program"] = made
                 return made

@@ -179,6 +179,26 @@ def test_of_equal_inputs_the_first_gets_all(kind):
     np.testing.assert_array_equal(found, [[[1, 2, 0, 0]], [[0, 0, 3, 0]], [[0, 0, 0, 4]]])
 
 
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_of_equal_inputs_of_any_shapes_the_first_gets_all(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    batch, timesteps, features = whole = tuple(data.draw(st.integers(1, 7)) for _ in range(3))
+    shapes = [whole, (batch, features), (batch, 1, features), (batch, timesteps, 1)]
+    xs = [rng.integers(-2, 3, data.draw(st.sampled_from(shapes))).astype("f4") for _ in range(3)]
+    xs.insert(data.draw(st.integers(0, 3)), rng.integers(-2, 3, whole).astype("f4"))
+    for kind, chosen in (("Maximum", np.argmax), ("Minimum", np.argmin)):
+        y, pullback = getattr(layers, kind)().vjp(xs)
+        dy = rng.integers(-9, 10, y.shape).astype("f4")
+        found = pullback(dy).inputs
+        each = [x if x.ndim == 3 else x[:, None] for x in xs]
+        which = chosen(np.stack([np.broadcast_to(x, whole) for x in each]), axis=0)
+        for number, (x, gradient) in enumerate(zip(each, found, strict=True)):
+            axes = tuple(axis for axis in range(3) if x.shape[axis] == 1 != whole[axis])
+            expected = np.where(which == number, dy, 0).sum(axis=axes)
+            np.testing.assert_array_equal(gradient, expected.reshape(xs[number].shape))
+
+
 def test_of_equal_timesteps_of_a_window_the_first_gets_all():
     x = np.array([[1, 3, 3, 1, 3, 3]], "f4")[..., None]
     dy = np.array([[1, 2, 4, 8, 16]], "f4")[..., None]
@@ -209,17 +229,21 @@ def test_of_nan_and_numbers_nan_gets_the_gradient():
 
 LARGE = {
     "Multiply": lambda: (layers.Multiply(), [_large(), _large(), _large()]),
-    "Add": lambda: (layers.Add(), [_large(), RNG.standard_normal((130, 512)).astype("f4")]),
+    "Add": lambda: (layers.Add(), [_large(2048), RNG.standard_normal((130, 2048)).astype("f4")]),
     "MaxPooling1D": lambda: (layers.MaxPooling1D(5, 1), _large()),
     "AveragePooling1D": lambda: (layers.AveragePooling1D(5, 1, padding="same"), _large()),
-    "GlobalMaxPooling1D": lambda: (layers.GlobalMaxPooling1D(), np.round(_large())),
-    "GlobalAveragePooling1D": lambda: (layers.GlobalAveragePooling1D(), _large()),
+    "GlobalMaxPooling1D": lambda: (layers.GlobalMaxPooling1D(), np.round(_large(2048))),
+    "GlobalAveragePooling1D": lambda: (layers.GlobalAveragePooling1D(), _large(2048)),
     "UpSampling1D": lambda: (layers.UpSampling1D(3), _large()),
+    "Bidirectional": lambda: (  # of one row: its ops work on blocks of timesteps at the same time
+        layers.Bidirectional(layers.SimpleRNN(96, return_sequences=True), "mul"),
+        RNG.standard_normal((1, 700, 64)).astype("f4"),
+    ),
 }
 
 
-def _large():
-    return RNG.standard_normal((130, 40, 512)).astype("f4")
+def _large(width=512):  # so much work that threads share it
+    return RNG.standard_normal((130, 40, width)).astype("f4")
 
 
 @pytest.mark.parametrize("kind", LARGE)

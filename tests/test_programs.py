@@ -938,3 +938,44 @@ def test_a_functional_model_of_one_input_takes_it_in_a_list():
     for _ in range(2):
         assert_same(model([x]), expected)
         assert_same(model((x,)), expected)
+
+
+def test_programs_stay_up_to_date_where_nothing_that_they_are_made_of_changes():
+    """Layers and models that are made, and steppers, do not let all programs of the process be made again."""
+    model = cyrnn.Sequential([cyrnn.Input((None, FEATURES)), simple_rnn(), layers.Dense(2)])
+    x = sequences()
+    model(x)
+    bound = model._bound
+    before = structure_now()
+    others = [simple_rnn(), layers.Bidirectional(simple_rnn()), cyrnn.Sequential([layers.Dense(3)])]
+    others[0].go_backwards, others[0].cell.activation = True, cyrnn.activations.get("relu")
+    with pytest.raises(ValueError, match="not built"):
+        others[2].stepper()
+    stepper, step = model.stepper(2), x[:, 0]
+    np.testing.assert_array_equal(stepper.step(step), model(x[:, :1]))
+    with executor.lowering_to(ENGINE):
+        model(x)
+    assert structure_now() == before
+    assert model._bound is bound and bound.up_to_date
+
+
+@pytest.mark.parametrize("change", ["activation", "built", "layers"])
+def test_programs_are_out_of_date_when_a_built_layer_changes(change):
+    rnn = simple_rnn()
+    model = cyrnn.Sequential([cyrnn.Input((None, FEATURES)), rnn, layers.Dense(2)])
+    x = sequences()
+    model(x)
+    bound, inner = model._bound, rnn.cell
+    if change == "activation":
+        inner.activation = cyrnn.activations.get("relu")
+    elif change == "built":
+        rnn.built = False
+        assert not bound.up_to_date
+        rnn.go_backwards = True  # which moves nothing, but there is no program that does not know it
+        rnn.built = True
+    else:
+        model.add(layers.Dense(1))
+    assert not bound.up_to_date
+    found = model(x)
+    with executor.alone():
+        np.testing.assert_allclose(found, model(x), rtol=1e-5, atol=1e-6)

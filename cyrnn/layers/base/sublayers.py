@@ -38,7 +38,8 @@ class HasSublayers:
 
     # What a layer's calls do follows from its public attributes, but for `states`. Whenever one is assigned, and when
     # layers inside change, the layer has a new token, and `structure_now` moves: what was derived from them is out of
-    # date then. A custom layer with code of its own has none: its calls are never derived from attributes.
+    # date then. It does not move for a layer that is not built: no program has one. A custom layer with code of its own
+    # has no token: its calls are never derived from attributes.
     _own_structure: object = None
 
     _override: ClassVar[str | None] = (
@@ -62,7 +63,8 @@ class HasSublayers:
 
     def _restructured(self) -> None:
         vars(self)["_own_structure"] = object()
-        structure_changed()
+        if self._settled:
+            structure_changed()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
@@ -81,9 +83,12 @@ class HasSublayers:
     def _settle(self, settled: bool) -> None:
         """Look at all attributes a last time, since the layer is built and its lists and dicts are filled; or again."""
         with _noting:
+            before = self._settled
             vars(self).update(_noted=self._found(), _settled=settled)
             _structure_changed()
         self._restructured()
+        if before and not settled:
+            structure_changed()
 
     def note_again(self) -> None:
         """Look at a built layer's attributes once more: its lists and dicts may have changed since."""

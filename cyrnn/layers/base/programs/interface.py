@@ -163,6 +163,9 @@ def alone() -> Iterator[None]:
 @contextlib.contextmanager
 def lowering_to(target: Target | None) -> Iterator[None]:
     """Context manager: within it layers are lowered to programs of this target."""
+    if target is _target.get():
+        yield
+        return
     token = _target.set(target)
     structure_changed()  # programs of the target before are out of date
     try:

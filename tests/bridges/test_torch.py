@@ -321,13 +321,14 @@ def test_layers_that_are_frozen_and_thawed_later():
         assert [parameter.grad is None for parameter in made.parameters()] == [frozen] * 3 + [False] * 3
 
 
-def test_moving_averages_of_training_are_in_buffers():
+@pytest.mark.parametrize("graded", [False, True])
+def test_moving_averages_of_training_are_in_buffers(graded):
     layer = layers.BatchNormalization()
     layer.build((None, 2))
     made, x = cyrnn.torch.module(layer), normal(30, 2, dtype=torch.float32) + 5
     names = [name for name, _ in made.named_buffers()]
     assert names == ["moving_mean", "moving_variance"]
-    with torch.no_grad():
+    with torch.set_grad_enabled(graded):
         made(x)
     torch.testing.assert_close(made.get_buffer("moving_mean"), 0.01 * x.mean(dim=0))
     before = made.get_buffer("moving_mean").clone()

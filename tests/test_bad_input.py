@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import cyrnn
+from cyrnn import layers
 from cyrnn.layers import RNN, Activation, Dense, Dropout, Embedding, Input, Masking, SimpleRNN, SimpleRNNCell
 
 X = np.zeros((2, 5, 3), "float32")
@@ -160,3 +161,131 @@ def test_other_wrong_calls(make, error, words):
 @pytest.mark.parametrize(("rate", "kept"), [(-0.1, 0.0), (1.5, 1.0), (True, 1.0), (0.25, 0.25)])
 def test_rates_are_clamped_as_in_keras(rate, kept):
     assert SimpleRNNCell(2, dropout=rate).dropout == kept
+
+
+# ------------------------------------------------------------ masks and other options, also where they change nothing
+
+
+def of_a_graph(layer):
+    inputs = [Input((5, 3)), Input((5, 3))]
+    return cyrnn.Model(inputs, layer(inputs))
+
+
+TAKING_ONE = {
+    "SimpleRNN": lambda: SimpleRNN(2),
+    "Bidirectional": lambda: layers.Bidirectional(SimpleRNN(2)),
+    "Dense": lambda: Dense(2),
+    "BatchNormalization": lambda: layers.BatchNormalization(),
+    "TimeDistributed": lambda: layers.TimeDistributed(Dense(2)),
+    "Softmax": lambda: layers.Softmax(),
+    "Masking": lambda: Masking(),
+    "Flatten": lambda: layers.Flatten(),
+    "GlobalAveragePooling1D": lambda: layers.GlobalAveragePooling1D(),
+    "a Sequential": lambda: cyrnn.Sequential([Dense(2)]),
+    "a Functional": lambda: cyrnn.Model(x := Input((5, 3)), Dense(2)(x)),
+}
+TAKING_TWO = {
+    **{name: lambda name=name: getattr(layers, name)() for name in ("Add", "Multiply", "Maximum", "Concatenate")},
+    **{
+        f"a model of {name}": lambda name=name: of_a_graph(getattr(layers, name)())
+        for name in ("Add", "Multiply", "Concatenate")
+    },
+}
+NO_MASKS = [
+    ("x", "of bools or numbers, got str"),
+    (len, "of bools or numbers, got builtin_function_or_method"),
+    (3.5, "with a batch axis, got float"),
+    (True, "with a batch axis, got bool"),
+    ({"mask": 1}, "of bools or numbers, got dict|with a batch axis, got int"),
+    (np.full((2, 5), "a"), "of bools or numbers, got dtype <U1"),
+    (np.full((2, 5), None), "of bools or numbers, got dtype object"),
+    (np.ones((2, 5), complex), "of bools or numbers, got dtype complex128"),
+]
+
+
+@pytest.mark.parametrize("name", [*TAKING_ONE, *TAKING_TWO])
+def test_what_is_no_mask_is_refused_by_every_layer(name):
+    layer = {**TAKING_ONE, **TAKING_TWO}[name]()
+    for calls in range(3):  # the first one builds the layer, later ones may take its program
+        for mask, words in NO_MASKS:
+            for training in (False, True):
+                for parts in [mask] if name in TAKING_ONE else [[mask, mask], [None, mask]]:
+                    x = X if name in TAKING_ONE else [X, X]
+                    with pytest.raises(ValueError, match=f"mask must be an array ({words})"):
+                        layer(x, mask=parts, training=training)
+        if calls:
+            layer(X if name in TAKING_ONE else [X, X])
+
+
+def test_a_mask_by_position_is_checked():
+    for layer in (Dense(2), layers.BatchNormalization()):
+        with pytest.raises(ValueError, match="mask must be an array"):
+            layer(X, "x")
+
+
+@pytest.mark.parametrize("name", [*TAKING_ONE, "a cell"])
+def test_an_array_as_training_is_named(name):
+    layer = SimpleRNNCell(2) if name == "a cell" else TAKING_ONE[name]()
+    arguments = (X[:, 0], X[:, 0, :2]) if name == "a cell" else (X,)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"training must be a bool, got array\(\[1, 2\]\)"):
+            layer(*arguments, training=np.array([1, 2]))
+        layer(*arguments)
+
+
+# ------------------------------------------------------------ the Input of a Sequential
+
+
+INPUTS = {
+    "fixed": ((5, 3), None, lambda: SimpleRNN(2)),
+    "any length": ((None, 3), None, lambda: Dense(2)),
+    "integers": ((3,), "int32", lambda: Dense(2)),
+    "tokens": ((4,), "int32", lambda: Embedding(7, 2)),
+    "tokens as numbers": ((4,), None, lambda: Embedding(7, 2)),
+    "one feature": ((1,), None, lambda: Dense(2)),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("use", ["__call__", "predict"])
+def test_a_sequential_takes_what_a_functional_does(use, name):
+    """The same numbers, or the same errors, in a first call and in later ones."""
+    rng, (shape, dtype, make) = np.random.default_rng(0), INPUTS[name]
+    ones = np.ones((2, *(4 if n is None else n for n in shape)), "f")
+    sequential = cyrnn.Sequential([Input(shape, dtype=dtype, name="in"), make()], name="it")
+    begin = Input(shape, dtype=dtype, name="in")
+    functional = cyrnn.Model(begin, make()(begin), name="it")
+    sequential.layers[-1].name = functional.layers[-1].name = "last"
+    functional.set_weights(sequential.get_weights())
+    tokens = rng.integers(0, 7, (2, 4))
+    for x in [
+        *(3 * rng.random((2, *axes)).astype("f") for axes in [(5, 3), (7, 3), (5, 4), (3,), (1,), (5, 1), ()]),
+        *(tokens, tokens + 0.5, np.full((2, 3), np.nan)),
+        *([ones], {"in": ones}, {"other": ones}, [ones, ones], None, "x"),
+    ]:
+        expected, got = outcome(functional, use, x), outcome(sequential, use, x)
+        assert type(got) is type(expected), (got, expected)
+        np.testing.assert_equal(got, expected)
+        sequential(ones), functional(ones)
+    assert sequential._bound is not None or functional._bound is None  # plain calls stay one program
+
+
+def outcome(model, use, x):
+    """The array of a call, or its error."""
+    try:
+        return getattr(model, use)(x)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def test_the_input_of_a_sequential_within_a_model():
+    within = cyrnn.Sequential([Input((5, 3), name="in"), Dense(2)])
+    with pytest.raises(ValueError, match=r"input 'in' must have shape \(None, 5, 3\), got \(None, 7, 3\)"):
+        within(Input((7, 3)))
+    model = cyrnn.Model(x := Input((None, 3)), within(x))
+    np.testing.assert_array_equal(model(X), within(X))
+    with pytest.raises(ValueError, match=r"input 'in' must have shape \(None, 5, 3\), got \(2, 7, 3\)"):
+        model(np.zeros((2, 7, 3), "f"))
+    whole = cyrnn.Sequential([Input((3,), dtype="int32"), Dense(2)])
+    model = cyrnn.Sequential([Dense(3), whole])
+    np.testing.assert_array_equal(model(X[:, 0] + 0.7), whole(model.layers[0](X[:, 0] + 0.7).astype(int)))

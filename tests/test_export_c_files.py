@@ -51,7 +51,8 @@ def test_the_example_runs_without_python(tmp_path, dtype):
     x = np.random.default_rng(0).random((8, 8)).astype(dtype)
     printed = run(tmp_path / "main", input=numbers(x), env={}, cwd="/")
     got = np.array([line.split() for line in printed.splitlines()], dtype)
-    np.testing.assert_allclose(got, ends(model, x), rtol=0, atol=TOLERANCE[dtype])
+    any_length = cyrnn.Sequential(model.layers) if dtype == "float32" else model  # its Input is one of 8 timesteps
+    np.testing.assert_allclose(got, ends(any_length, x), rtol=0, atol=TOLERANCE[dtype])
 
 
 @needs_compiler

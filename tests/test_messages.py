@@ -31,7 +31,7 @@ def graph():
 
 
 def sequential():
-    return cyrnn.Sequential([cyrnn.Input((4, 3)), layers.SimpleRNN(2)])
+    return cyrnn.Sequential([layers.SimpleRNN(2)])
 
 
 CALLS = {

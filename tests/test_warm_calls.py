@@ -204,9 +204,12 @@ MODELS = {
     "embedding": (sequential(embedding, recurrent), TOKENS),
     "softmax": (sequential(softmax), ROWS),
     "functional": (functional, [SEQUENCES, ROWS]),
-    "shape given": (lambda: cyrnn.Sequential([layers.Input((3, 8)), recurrent(name="part")], name="it"), SEQUENCES),
+    "shape given": (
+        lambda: cyrnn.Sequential([layers.Input((3, 8), name="input"), recurrent(name="part")], name="it"),
+        SEQUENCES,
+    ),
     "one feature": (
-        lambda: cyrnn.Sequential([layers.Input((None, 1)), recurrent(name="part")], name="it"),
+        lambda: cyrnn.Sequential([layers.Input((None, 1), name="input"), recurrent(name="part")], name="it"),
         ROWS[..., None],
     ),
 }

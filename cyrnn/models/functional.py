@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from cyrnn import objects
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest, symbolic
-from cyrnn.layers.base.arguments import Array, Shape, as_array
+from cyrnn.layers.base.arguments import Array, Shape, as_array, is_true
 from cyrnn.layers.base.building import Buildable
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.names import distinct
@@ -267,7 +267,8 @@ class Functional(ModelOfCalls, Model):
     # ------------------------------------------------------------ calling
 
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        result = None if training else self.through_program(inputs, mask)
+        in_training = training is not None and is_true("training", training)
+        result = None if in_training else self.through_program(inputs, mask)
         if result is None:
             result = super().__call__(inputs, training=training, mask=mask)
             self.note_program(inputs)

@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike
 from cyrnn import budget, objects
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import Array, Shape, as_array, check_possible
+from cyrnn.layers.base.arguments import Array, Shape, as_array, check_possible, is_true
 from cyrnn.layers.base.layer import Layer, required_arguments
 from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.functional import Model
-from cyrnn.models.inputs import Leaf
+from cyrnn.models.inputs import Feed, Leaf
 
 
 @objects.register("keras")
@@ -170,27 +170,63 @@ class Sequential(ModelOfCalls, Model):
 
     # ------------------------------------------------------------ calling
 
+    @property
+    def _feed(self) -> Feed | None:
+        """The check of the Input, if there is one."""
+        first = self._layers[0] if self._layers else None
+        return Feed(first.output, [False]) if isinstance(first, InputLayer) else None
+
     def checked_inputs(self, inputs: ArrayLike) -> Array:
+        inputs = self._fitting(inputs)
         return self.layers[0].checked_inputs(inputs) if self.layers else super().checked_inputs(inputs)
 
+    def _fitting(self, inputs: Any) -> Any:
+        """The array for the Input, if there is one; the first layer converts numbers to its own dtype."""
+        feed = self._feed
+        if feed is None:
+            return inputs
+        return (feed.arrays(inputs) if _is_whole(feed) else feed.views(inputs))[0]
+
+    def predict_inputs(self, x: Any) -> list[Array]:
+        feed = self._feed
+        return super().predict_inputs(x) if feed is None else feed.views(x)
+
+    def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        feed = self._feed
+        if feed is not None:
+            (given,), (tensor,) = feed.specs(inputs), feed.tensors
+            lengths = (n if m is None else m for n, m in zip(given.shape[1:], tensor.shape[1:], strict=True))
+            inputs = KerasTensor((given.shape[0], *lengths), given.dtype)
+        return super().compute_output_spec(inputs, *args, **kwargs)
+
     def __call__(self, inputs: ArrayLike, mask: ArrayLike | None = None, training: bool = False) -> Any:
-        result = None if training else self.through_program(inputs, mask)
+        in_training = training is not False and is_true("training", training)
+        result = None if in_training else self.through_program(inputs, mask)
         if result is None:
             result = super().__call__(inputs, mask=mask, training=training)
             self.note_program(inputs)
         return result
 
     def known_inputs(self) -> tuple[Any, InputForm]:
-        shape = self.input_shape
-        return (Place((None, *shape[1:])) if shape is not None and nest.is_shape(shape) else None), InputForm()
+        shape, feed = self.input_shape, self._feed
+        if shape is None or not nest.is_shape(shape):
+            return None, InputForm()
+        length = shape[1] if feed is not None and len(shape) > 1 else None
+        return self._place(shape), InputForm(() if length is None else (length,))
+
+    def _place(self, shape: Shape) -> Place:
+        """The place of inputs of this shape: those of whole numbers are converted as the Input says."""
+        feed = self._feed
+        return Place((None, *shape[1:]), feed.tensors[0].dtype if feed is not None and _is_whole(feed) else None)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
         return self.run_calls(inputs, mask, training, masks_wanted=False)[0]
 
     def run_calls(self, x: Any, mask: Any, training: bool | None, masks_wanted: bool) -> tuple[Any, Any]:
+        x = self._fitting(x)
         shape = self.input_shape if self.built else None
         known = nest.is_shape(shape) and shape is not None and isinstance(x, np.ndarray) and len(shape) == x.ndim
-        place = Place((None, *shape[1:])) if known and shape is not None else Place()
+        place = self._place(shape) if known and shape is not None else Place()
         masked = mask is not None
         made = self.partition(place, training, masked=masked, masks_wanted=masks_wanted, programs=known)
         return made.run([(x, mask)])
@@ -202,7 +238,7 @@ class Sequential(ModelOfCalls, Model):
         return [array], Leaf(given, 0)
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
-        if type(inputs) is not Place:
+        if type(inputs) is not Place or (self._feed is not None and not _takes(self._feed, inputs)):
             return None
         calls, place = [], inputs
         for number, layer in enumerate(self.layers):
@@ -243,6 +279,18 @@ class Sequential(ModelOfCalls, Model):
         if shape is not None and model.layers and not model.built:
             model.build(shape)
         return model
+
+
+def _is_whole(feed: Feed) -> bool:
+    """Whether the Input is one of integers, as which numbers lose their fractions."""
+    return np.dtype(feed.tensors[0].dtype).kind in "iu"
+
+
+def _takes(feed: Feed, place: Place) -> bool:
+    """Whether what comes to a place is for the Input as it is."""
+    dtype = feed.tensors[0].dtype
+    found = Place(place.shape, place.dtype if _is_whole(feed) else dtype)
+    return feed.places(found, {""}) is not None
 
 
 def _shape_after(layer: Layer, shape: Any, built_with: Sequence[Any]) -> Any:

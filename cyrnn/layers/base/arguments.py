@@ -34,6 +34,8 @@ def as_array(name: str, value: ArrayLike) -> Array:
         raise ValueError(f"{name} must be an array, got {type(value).__name__}")
     array = value if type(value) is np.ndarray else to_numpy(name, value)
     if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float32):  # bfloat16 is of kind "V"
+        if array.ndim == 0 and not hasattr(value, "dtype"):  # what NumPy takes for an object, as a dict
+            raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}")
         raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
     return in_native_order(array) if array.dtype.byteorder == _NATIVE_ORDER else array
 
@@ -46,11 +48,23 @@ def in_native_order(array: Array) -> Array:
     return array.view(plain) if array.dtype.isnative else array.astype(plain)
 
 
-def checked_mask(mask: ArrayLike, batch: int, timesteps: int) -> Array:
-    """A mask as a bool array (batch, timesteps), True for keep. Raises ValueError for other shapes, or no numbers."""
+def as_mask(mask: ArrayLike) -> Array:
+    """A mask as an array of bools or numbers, of any shape. Raises ValueError and TypeError for what is none."""
     array = to_numpy("mask", mask)
     if array.dtype.kind not in "biuf" and not np.can_cast(array.dtype, np.float32):
-        raise ValueError(f"mask must be an array of bools or numbers, got dtype {array.dtype}")
+        raise ValueError(f"mask must be an array of bools or numbers, got {_kind_of(mask)}")
+    if array.ndim == 0:
+        raise ValueError(f"mask must be an array with a batch axis, got {_kind_of(mask)}")
+    return array
+
+
+def _kind_of(value: Any) -> str:
+    return f"dtype {value.dtype}" if isinstance(value, np.ndarray) and value.ndim else type(value).__name__
+
+
+def checked_mask(mask: ArrayLike, batch: int, timesteps: int) -> Array:
+    """A mask as a bool array (batch, timesteps), True for keep. Raises ValueError for other shapes, or no numbers."""
+    array = as_mask(mask)
     if array.shape == (batch, timesteps, 1):
         array = array[:, :, 0]
     elif array.shape == (timesteps,) and batch == 1:
@@ -58,6 +72,14 @@ def checked_mask(mask: ArrayLike, batch: int, timesteps: int) -> Array:
     if array.shape != (batch, timesteps):
         raise ValueError(f"mask must have shape {(batch, timesteps)}, got {array.shape}")
     return array.astype(bool, copy=False)
+
+
+def is_true(name: str, value: Any) -> bool:
+    """Whether the value of an option counts as True. Raises ValueError for an array of several."""
+    try:
+        return bool(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{name} must be a bool, got {shown(value)}: {error}") from error
 
 
 def checked_bool(name: str, value: Any) -> bool:

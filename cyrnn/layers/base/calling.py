@@ -4,7 +4,7 @@ import inspect
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from cyrnn import activations, objects
 from cyrnn.layers.base import nest, symbolic
-from cyrnn.layers.base.arguments import Array, as_array
+from cyrnn.layers.base.arguments import Array, as_array, as_mask, is_true
 from cyrnn.layers.base.building import Buildable, deferred_building
 from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.memory import owned
@@ -66,6 +66,8 @@ class CallableLayer(Buildable):
         if symbolic.among(inputs, args, kwargs):
             return symbolic.call(self, (inputs, *args), kwargs)
         x = self.checked_inputs(inputs)
+        if not self.is_custom:
+            self._check_options({**dict(zip(_names_of(type(self).call)[2:], args, strict=False)), **kwargs})
         before = carried_states(self)
         try:
             outputs = self.call_checked(x, *args, **kwargs)
@@ -73,6 +75,14 @@ class CallableLayer(Buildable):
             put_back(before)
             raise
         return owned(outputs, x, self.runs_custom_code)
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        """Raises ValueError or TypeError for a mask that is none, also where the layer ignores masks."""
+        mask = options.get("mask")
+        for part in [mask] if self.takes_one_input else nest.leaves(mask):
+            if part is not None:
+                as_mask(part)
+        is_true("training", options.get("training"))
 
     def inner_call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """A call from a model or another layer: the outputs may be memory of the inputs, and nothing is copied for it.
@@ -324,17 +334,22 @@ def _first_shape(shapes: Any) -> Any:
     return found[0]
 
 
-_parameters: weakref.WeakKeyDictionary[Callable[..., Any], frozenset[str] | None] = weakref.WeakKeyDictionary()
+_parameters: weakref.WeakKeyDictionary[Callable[..., Any], tuple[str, ...]] = weakref.WeakKeyDictionary()
+
+
+def _names_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of its parameters in order; "**" last, if it takes any keyword."""
+    if function not in _parameters:
+        found = inspect.signature(function).parameters
+        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in found.values())
+        _parameters[function] = (*found, *(["**"] if takes_all else []))
+    return _parameters[function]
 
 
 def accepted(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
     """Those of the options that the function has parameters for; all, if it takes any keyword."""
-    if function not in _parameters:
-        found = inspect.signature(function).parameters
-        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in found.values())
-        _parameters[function] = None if takes_all else frozenset(found)
-    names = _parameters[function]
-    return options if names is None else {key: value for key, value in options.items() if key in names}
+    names = _names_of(function)
+    return options if names[-1:] == ("**",) else {key: value for key, value in options.items() if key in names}
 
 
 def required_arguments(function: Callable[..., Any]) -> list[str]:

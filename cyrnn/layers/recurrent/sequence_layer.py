@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn.layers.base import nest, symbolic
-from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.arguments import Array, is_true
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.symbolic import KerasTensor
@@ -40,7 +40,7 @@ class SequenceLayer(ProgramLayer):
         training: bool = False,
     ) -> Any:
         bound = self._bound
-        if bound is not None and not training:
+        if bound is not None and (training is False or not is_true("training", training)):
             result = bound.call(sequences, mask, self.states if initial_state is None else initial_state)
             if result is not None:
                 return result

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from cyrnn import activations, constraints, initializers, objects, random, regularizers
 from cyrnn.arrays import converted
 from cyrnn.engine.program import ABSENT, INPUT, STATE, Bound, Program, structure_now
-from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate
+from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate, is_true
 from cyrnn.layers.base.engine_layer import EngineLayer, cell_program
 from cyrnn.layers.base.programs.arguments import Factors
 from cyrnn.layers.base.programs.lowering import Lowering
@@ -130,7 +130,7 @@ class SimpleRNNCell(EngineLayer):
 
     def __call__(self, sequence: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:
         bound = self._step
-        if bound is not None and not training and _is_state(states):
+        if bound is not None and (training is False or not is_true("training", training)) and _is_state(states):
             output = bound.call(sequence, None, states)
             if output is not None:
                 return _with_state(output, isinstance(states, (list, tuple)))

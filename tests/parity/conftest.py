@@ -10,7 +10,7 @@ import os
 import pytest
 from golden.make_keras_objects import float64_kept
 
-collect_ignore_glob = ["test_[!r]*.py", "test_rules_*.py"] if os.environ.get("KERAS_BACKEND") == "tensorflow" else []
+collect_ignore_glob = ["test_[!rg]*.py", "test_rules_*.py"] if os.environ.get("KERAS_BACKEND") == "tensorflow" else []
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,0 +1,176 @@
+"""Gradients against Keras' own: those of a GradientTape of TensorFlow, over layers and models at random."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parity.twins import ON_NUMPY, keras, random_settings, twins
+
+import cyrnn
+from cyrnn.layers.base import nest
+
+if ON_NUMPY:
+    pytest.skip("Keras has no gradients on NumPy: KERAS_BACKEND=tensorflow", allow_module_level=True)
+
+import tensorflow as tf
+
+TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
+
+
+def gradients_of_keras(theirs, x, dy, **options):
+    """Those of the inputs, the initial states and the weights."""
+    x = tf.constant(x)
+    states = [tf.constant(state) for state in options.pop("initial_state", None) or []]
+    with tf.GradientTape() as tape:
+        tape.watch([x, *states])
+        y = theirs(x, **options, **({"initial_state": states} if states else {}))
+        pairs = zip(nest.leaves(dy), tf.nest.flatten(y), strict=True)
+        loss = tf.add_n([tf.reduce_sum(tf.constant(a) * tf.cast(b, a.dtype)) for a, b in pairs])
+    found = tape.gradient(loss, [x, *states, *theirs.trainable_variables], unconnected_gradients="zero")
+    dense = [tf.convert_to_tensor(gradient).numpy() for gradient in found]
+    return dense[0], dense[1 : 1 + len(states)], dense[1 + len(states) :]
+
+
+def check(ours, theirs, x, rng, dtype, **options):
+    y, pullback = ours.vjp(x, **options)
+    dy = nest.mapped(lambda part: rng.standard_normal(part.shape).astype(dtype), y)
+    of_inputs, of_states, of_weights = gradients_of_keras(theirs, x, dy, **options)
+    found = pullback(dy)
+    pairs = [*zip(found.weights, of_weights, strict=True)]
+    pairs += [(found.inputs, of_inputs)] if found.inputs is not None else []
+    pairs += zip(found.initial_state, of_states, strict=True) if of_states else []
+    for got, expected in pairs:
+        scale = max(1, np.abs(expected).max(initial=0))
+        np.testing.assert_allclose(got / scale, expected / scale, rtol=0, atol=TOLERANCE[dtype])
+
+
+@st.composite
+def recurrent(draw):
+    """A function that makes a layer with a module, and the sizes of its states."""
+    flags = ("return_sequences", "return_state", "go_backwards", "zero_output_for_mask")
+    options = {name: draw(st.booleans()) for name in flags}
+    cell = {
+        "activation": draw(st.sampled_from(["tanh", "relu", "sigmoid", "gelu", "elu", "softmax", "hard_tanh", None])),
+        "use_bias": draw(st.booleans()),
+    }
+    units = [draw(st.integers(1, 9)) for _ in range(draw(st.integers(1, 3)))]
+    kind = draw(st.sampled_from(["SimpleRNN", "RNN", "Bidirectional"]))
+    merge_mode = draw(st.sampled_from(["concat", "sum", "mul", "ave", None]))
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+
+    def make(module):
+        layers = module.layers
+        if kind == "RNN":
+            cells = [layers.SimpleRNNCell(n, dtype=dtype, **cell) for n in units]
+            return layers.RNN(cells, dtype=dtype, **options)
+        layer = layers.SimpleRNN(units[0], dtype=dtype, **cell, **options)
+        if kind == "SimpleRNN":
+            return layer
+        both = {**options, "go_backwards": False}
+        layer = layers.SimpleRNN(units[0], dtype=dtype, **cell, **both)
+        return layers.Bidirectional(layer, merge_mode=merge_mode, dtype=dtype)
+
+    sizes = {"SimpleRNN": units[:1], "RNN": units, "Bidirectional": units[:1] * 2}[kind]
+    return make, sizes, dtype
+
+
+@random_settings(0.5)
+@given(data=st.data())
+def test_recurrent_layers(data):
+    draw = data.draw
+    make, sizes, dtype = draw(recurrent())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shape = batch, timesteps, _ = tuple(draw(st.integers(1, 6)) for _ in range(3))
+    ours, theirs = twins(make, shape, rng, 0.5)
+    x = rng.standard_normal(shape).astype(dtype)
+    options = {}
+    if draw(st.booleans()):
+        options["mask"] = rng.random((batch, timesteps)) < draw(st.sampled_from([0, 0.5, 1]))
+    if draw(st.booleans()):
+        options["initial_state"] = [rng.standard_normal((batch, size)).astype(dtype) for size in sizes]
+    check(ours, theirs, x, rng, dtype, **options)
+
+
+def tagger(module):
+    layers, dtype = module.layers, "float64"
+    return module.Sequential(
+        [
+            layers.Embedding(9, 4, mask_zero=True, dtype=dtype),
+            layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True, dtype=dtype), dtype=dtype),
+            layers.LayerNormalization(dtype=dtype),
+            layers.TimeDistributed(layers.Dense(5, activation="softmax", dtype=dtype), dtype=dtype),
+        ]
+    )
+
+
+def pooled(module):
+    layers, options = module.layers, {"dtype": "float64"}
+    return module.Sequential(
+        [
+            layers.ZeroPadding1D(1, **options),
+            layers.SimpleRNN(4, return_sequences=True, **options),
+            layers.AveragePooling1D(2, **options),
+            layers.PReLU(shared_axes=[1], **options),
+            layers.BatchNormalization(**options),
+            layers.GlobalMaxPooling1D(**options),
+            layers.Dense(2, activation="gelu", **options),
+        ]
+    )
+
+
+def graph(module):
+    layers, options = module.layers, {"dtype": "float64"}
+    x = module.Input((5, 3), **options)
+    encoded, state = layers.SimpleRNN(4, return_sequences=True, return_state=True, **options)(x)
+    shared = layers.SimpleRNN(4, return_sequences=True, **options)
+    a, b = shared(encoded), shared(layers.Reshape((5, 4), **options)(encoded), initial_state=state)
+    joined = layers.Concatenate(**options)([layers.Multiply(**options)([a, b]), layers.Maximum(**options)([a, b])])
+    ends = [layers.GlobalAveragePooling1D(**options)(joined), layers.Dense(2, **options)(layers.Flatten(**options)(b))]
+    return module.Model(x, ends)
+
+
+@pytest.mark.parametrize("make", [tagger, pooled, graph])
+@pytest.mark.parametrize("seed", range(5))
+def test_models(make, seed):
+    rng = np.random.default_rng(seed)
+    tokens = make is tagger
+    x = rng.integers(0, 9, (4, 5)) if tokens else rng.standard_normal((4, 5, 3))
+    ours, theirs = make(cyrnn), make(keras)
+    ours(x), theirs(tf.constant(x))
+    weights = [rng.uniform(0.1, 0.9, weight.shape) for weight in ours.get_weights()]
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+    if not tokens:
+        check(ours, theirs, x, rng, "float64")
+        return
+    y, pullback = ours.vjp(x)
+    dy = rng.standard_normal(y.shape)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(dy * theirs(tf.constant(x)))
+    expected = [tf.convert_to_tensor(gradient).numpy() for gradient in tape.gradient(loss, theirs.trainable_variables)]
+    found = pullback(dy)
+    assert found.inputs is None
+    for got, wanted in zip(found.weights, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_batch_normalization_in_training(seed):
+    rng = np.random.default_rng(seed)
+    x, dy = rng.standard_normal((2, 4, 5, 3))
+    mask = rng.random((4, 5)) < 0.7 if seed % 2 else None
+    ours, theirs = (module.layers.BatchNormalization(dtype="float64") for module in (cyrnn, keras))
+    for layer in (ours, theirs):
+        layer.build((None, 5, 3))
+        layer.set_weights([np.full(3, 1.5), np.full(3, 0.5), np.zeros(3), np.ones(3)])
+    y, pullback = ours.vjp(x, mask=mask, training=True)
+    tensor = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        output = theirs(tensor, training=True, mask=mask)
+        loss = tf.reduce_sum(dy * output)
+    np.testing.assert_allclose(y, output, rtol=0, atol=1e-9)
+    of_input, *of_weights = tape.gradient(loss, [tensor, *theirs.trainable_variables])
+    found = pullback(dy)
+    for got, expected in zip([found.inputs, *found.weights], [of_input, *of_weights], strict=True):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)

@@ -289,3 +289,53 @@ def test_the_input_of_a_sequential_within_a_model():
     whole = cyrnn.Sequential([Input((3,), dtype="int32"), Dense(2)])
     model = cyrnn.Sequential([Dense(3), whole])
     np.testing.assert_array_equal(model(X[:, 0] + 0.7), whole(model.layers[0](X[:, 0] + 0.7).astype(int)))
+
+
+# ------------------------------------------------------------ other inputs, and attributes
+
+
+def test_a_timestep_that_is_not_there():
+    model = cyrnn.Model(x := Input((None, 3)), Dense(2)(x[:, -1]))
+    for error in (ValueError, IndexError):
+        for _ in range(2):
+            with pytest.raises(error, match=r"inputs of 'get_item.*' do not have its index: .*size 0"):
+                model(X[:, :0])
+            model(X)
+
+
+@pytest.mark.parametrize(("value", "what"), [({"a": 1}, "dict"), (len, "builtin_function_or_method"), ({1}, "set")])
+def test_what_is_no_array_is_said_by_its_type(value, what):
+    for layer in (Dense(2), SimpleRNN(2)):
+        with pytest.raises(TypeError, match=f"must be an array of real numbers, got {what}$"):
+            layer(value)
+
+
+def test_attributes_take_what_arguments_do():
+    for layer, step in ((SimpleRNNCell(3), (X[:, 0], H[:, :3])), (Dense(3), (X,)), (Activation("tanh"), (X,))):
+        layer(*step)
+        layer.activation = "relu"
+        assert layer.activation is cyrnn.activations.relu
+        assert layer.get_config()["activation"] == "relu"
+        layer(*step)
+        with pytest.raises(ValueError, match="activation 'tanhh'"):
+            layer.activation = "tanhh"
+        layer.activation = None
+        assert layer.activation is cyrnn.activations.linear
+    layer = Dense(3)
+    layer.dtype_policy = "float64"
+    assert layer(X).dtype == layer.kernel.dtype == np.float64
+    with pytest.raises(ValueError, match="'float8'"):
+        layer.dtype_policy = "float8"
+    assert layer.dtype_policy.name == "float64"
+
+
+@pytest.mark.parametrize("name", ["return_sequences", "return_state", "go_backwards", "stateful"])
+def test_options_that_are_assigned_are_bools(name):
+    layer = SimpleRNN(2)
+    before = layer(X)
+    for value in ("x", None, np.ones(2), []):
+        with pytest.raises(ValueError, match=f"{name} must be a bool, got"):
+            setattr(layer, name, value)
+    np.testing.assert_array_equal(layer(X), before)
+    setattr(layer, name, 1)
+    assert getattr(layer, name) is True

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import DTypeLike
 
@@ -153,6 +153,8 @@ class Dense(ProgramLayer, EngineLayer):
     supports_masking = True
     kernel = Weight()
     bias = Weight()
+
+    _made_from: ClassVar = {**ProgramLayer._made_from, "activation": activations.get}
 
     def __init__(
         self,

@@ -82,6 +82,13 @@ def is_true(name: str, value: Any) -> bool:
         raise ValueError(f"{name} must be a bool, got {shown(value)}: {error}") from error
 
 
+def checked_option(name: str, value: Any) -> bool:
+    """An option that is on or off, as a bool; 0 and 1 are too. Raises ValueError."""
+    if not isinstance(value, (bool, int, np.bool_)):
+        raise ValueError(f"{name} must be a bool, got {shown(value)}")
+    return bool(value)
+
+
 def checked_bool(name: str, value: Any) -> bool:
     """`value` if it is a bool. Raises ValueError."""
     if not isinstance(value, bool):

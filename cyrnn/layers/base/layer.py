@@ -1,7 +1,8 @@
 """Layer: what every layer is, put together: a name, a config, weights, and how it is built and called."""
 
 import warnings
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from cyrnn import budget, dtypes, objects, regularizers
 from cyrnn.arrays import shown
@@ -39,6 +40,8 @@ class Layer(CallableLayer, Configurable):
     ValueError
         For other arguments, and for a name with "/".
     """
+
+    _made_from: ClassVar[Mapping[str, Callable[[Any], Any]]] = {"dtype_policy": dtypes.get}
 
     def __init__(
         self,

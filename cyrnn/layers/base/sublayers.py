@@ -1,6 +1,6 @@
 """Which layers are inside a layer. They are noted when they are assigned, as Keras and torch do."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -54,7 +54,13 @@ class HasSublayers:
     _noted: "Mapping[str, tuple[Self, ...]]" = MappingProxyType({})  # the layers in each attribute that holds some
     _within: "tuple[int, tuple[Self, ...]] | None" = None  # the rest of `layers_within`, and the revision it is of
 
+    # Attributes that take what the argument of their name does, and what makes that of it; it raises for others.
+    _made_from: ClassVar[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({})
+
     def __setattr__(self, name: str, value: Any) -> None:
+        make = self._made_from.get(name)
+        if make is not None:
+            value = make(value)
         super().__setattr__(name, value)
         if type(value) not in _PLAIN or name in self._noted:
             self._note(name, value)

@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from cyrnn import budget, objects
 from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import LARGEST, Array, Shape, check_possible, checked_size_of, size_of
+from cyrnn.layers.base.arguments import LARGEST, Array, LengthError, Shape, check_possible, checked_size_of, size_of
 from cyrnn.layers.base.array_functions import BINARY, ELEMENTWISE, FUNCTIONS, JOINING, REARRANGING, item_shape
 from cyrnn.layers.base.names import unique_name
 
@@ -253,7 +253,10 @@ class Operation:
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """The result for arrays; in float32, where NumPy makes float64 of integers."""
         args, kwargs = self._arranged(args, kwargs), {}
-        result = np.asarray(FUNCTIONS[self.class_name](*args, **kwargs, **self.options))
+        try:
+            result = np.asarray(FUNCTIONS[self.class_name](*args, **kwargs, **self.options))
+        except IndexError as error:
+            raise LengthError(f"inputs of {self.name!r} do not have its index: {error}") from None
         if result.dtype == np.float64 and not any(_dtype(leaf) == "float64" for leaf in nest.leaves((args, kwargs))):
             return result.astype(self.options.get("dtype", np.float32))
         return result

@@ -3,14 +3,15 @@
 Reference: ``keras.layers.RNN``, Keras 3; where its backends disagree, its TensorFlow backend.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_mask
+from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_mask, checked_option
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.layers.base.programs.alone import CallProgram, program_of
@@ -59,6 +60,13 @@ class RNN(Carried, Predicts, SequenceLayer):
 
     supports_masking = True
     time_major = False  # sequences, masks and outputs are (timesteps, batch, ...): only for configs of Keras 2
+    _made_from: ClassVar = {
+        **SequenceLayer._made_from,
+        **{
+            name: functools.partial(checked_option, name)
+            for name in ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
+        },
+    }
 
     def __init__(
         self,

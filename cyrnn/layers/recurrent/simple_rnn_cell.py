@@ -6,7 +6,7 @@ Reference: ``keras.layers.SimpleRNNCell``, Keras 3.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -53,6 +53,8 @@ class SimpleRNNCell(EngineLayer):
     bias = Weight()
 
     _step: Bound | None = None  # the program of a call in inference, if it has been called; it may be out of date
+
+    _made_from: ClassVar = {**EngineLayer._made_from, "activation": activations.get}
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """For every test against Keras.
 
 With KERAS_BACKEND=tensorflow the layers at random are compared with that backend, and gradients, which NumPy's has none
-of: these tests ask for nothing of NumPy's, such as its random numbers. With a Keras before 3.15 only those run that are marked `configs`:
-configs must go both ways with each Keras 3 from 3.6 on, the numbers are those of the newest.
+of: these tests ask for nothing of NumPy's, such as its random numbers. With a Keras before 3.15 only those run that are
+marked `configs`: configs must go both ways with each Keras 3 from 3.6 on, the numbers are those of the newest.
 """
 
 import os

@@ -224,7 +224,8 @@ class Checks:
             same(room.filled(), array)
 
     def layer(self) -> None:
-        """A layer's call, `predict` and stepper; without initial states, so that the shortest way is taken too."""
+        """A layer's call, `predict`, stepper and gradients; without initial states, so that the shortest way is taken
+        too."""
         case = self.case
         options = {"dtype": case.dtype, "return_sequences": True, "recurrent_initializer": "zeros"}  # which is quick
         layers = [SimpleRNN(case.units, case.activation, **options) for _ in range(2)]
@@ -241,6 +242,12 @@ class Checks:
         guarded.predict(case.fenced(x), batch_size=case.batch, out=out.array)
         same(out.filled(), expected)
         same(stepper.step(case.fenced(x[:, 0].copy())), np.ascontiguousarray(expected[:, 0]))
+        dy, (_, pullback) = case.draw(*expected.shape), guarded.vjp(case.fenced(x))
+        with weights_guarded(case.place):  # they are transposed now
+            found = pullback(case.fenced(dy))
+        wanted = plain.vjp(x)[1](dy)
+        for gradient, other in zip([found.inputs, *found.weights], [wanted.inputs, *wanted.weights], strict=True):
+            same(gradient, other)
 
     def activation(self) -> None:
         case = self.case

@@ -29,7 +29,7 @@ cdef class Structure:
         self.program.timelines.push_back(made)
         return <int> self.program.timelines.size() - 1
 
-    def slot(self, str activation="linear", trainable=()):
+    def slot(self, str activation="linear", trainable={}):
         """One more place for weights. Their activation, and the shapes by name of those that are trainable, are told to
         programs that can be gone back through."""
         self.check_open()

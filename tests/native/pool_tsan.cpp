@@ -5,6 +5,7 @@
 // and touches the job of a loop that has ended, is a race too.
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
@@ -112,7 +113,7 @@ cyrnn::Engine engine_of(void (*step)(const cyrnn::Weights<float> *, const cyrnn:
     cyrnn::Engine engine{};
     engine.slice_rows = eight_rows;
     engine.begin = engine.end = nothing;
-    engine.f32 = {no_workspace, step, nullptr};
+    engine.f32 = {no_workspace, step, nullptr, nullptr, nullptr, 0};
     return engine;
 }
 
@@ -129,7 +130,7 @@ struct Layer {
     }
 };
 
-// One layer: all outputs, and the final state.
+// One layer: all outputs, and the final state; then the sum of the outputs over rows and timesteps.
 const cyrnn::Program &program() {
     static const std::unique_ptr<cyrnn::Program> made = [] {
         auto p = std::make_unique<cyrnn::Program>(true);
@@ -139,9 +140,12 @@ const cyrnn::Program &program() {
         const int x = builder.storage(cyrnn::Kind::number, 0, Layer::features);
         const int outputs = builder.storage(cyrnn::Kind::number, 0, Layer::units);
         const int state = builder.storage(cyrnn::Kind::number, -1, Layer::units);
-        p->storages[0].input = 0, p->storages[1].output = 0, p->storages[2].output = 1;
-        p->inputs = {0}, p->outputs = {1, 2};
-        builder.recurrent(0, x, -1, -1, -1, outputs, -1, {-1}, {state}, false);
+        const int sum = builder.storage(cyrnn::Kind::number, -1, Layer::units);
+        p->storages[0].input = 0, p->storages[1].output = 0, p->storages[2].output = 1, p->storages[3].output = 2;
+        p->storages[3].once = true;
+        p->inputs = {0}, p->outputs = {1, 2, 3};
+        builder.recurrent(0, x, -1, -1, -1, outputs, -1, {-1}, {state}, false, -1);
+        builder.batch_sum(outputs, sum, 1);
         p->finish();
         return p;
     }();
@@ -150,18 +154,19 @@ const cyrnn::Program &program() {
 
 struct Sequence {
     std::ptrdiff_t batch, timesteps;
-    std::vector<float> x, outputs, state;
+    std::vector<float> x, outputs, state, sum;
     const cyrnn::Prepared *weights;
     cyrnn::Source source{};
-    cyrnn::Target targets[2];
+    cyrnn::Target targets[3];
 
     Sequence(const Layer &layer, std::ptrdiff_t batch_, std::ptrdiff_t timesteps_)
         : batch(batch_), timesteps(timesteps_), x(size(Layer::features), 1.0f), outputs(size(Layer::units)),
-          state(static_cast<std::size_t>(batch * Layer::units)), weights(&layer.prepared) {
+          state(static_cast<std::size_t>(batch * Layer::units)), sum(Layer::units), weights(&layer.prepared) {
         source = {reinterpret_cast<const char *>(x.data()), timesteps * Layer::features * 4, Layer::features * 4, 4,
                   cyrnn::Element::f32, true};
         targets[0] = {reinterpret_cast<char *>(outputs.data()), timesteps * Layer::units, Layer::units};
         targets[1] = {reinterpret_cast<char *>(state.data()), Layer::units, 0};
+        targets[2] = {reinterpret_cast<char *>(sum.data()), 0, 0};
     }
 
     cyrnn::Outcome run(int threads, bool (*interrupted)()) const {
@@ -178,6 +183,9 @@ struct Sequence {
         for (std::size_t i = 0; i < outputs.size(); ++i)
             require(outputs[i] == expected[i / Layer::units % expected.size()], "an output is wrong");
         for (const float s : state) require(s == h, "a state is wrong");
+        float total = 0;
+        for (const float e : expected) total += e * float(batch);
+        for (const float s : sum) require(std::abs(s - total) < 1e-4f * total, "a sum over the batch is wrong");
     }
 };
 

@@ -94,8 +94,11 @@ public:
                     std::memset(z, 0, std::size_t(sums) * sizeof(T));
                     continue;
                 }
-                std::memcpy(z, d_h + row * units, std::size_t(units) * sizeof(T));
-                add(given, last, units, z);
+                if (given)
+                    work.weights->product<T>().add(1, units, d_h + row * units, 0, given, 0, z, 0);
+                else
+                    std::memcpy(z, d_h + row * units, std::size_t(units) * sizeof(T));
+                add(nullptr, last, units, z);
                 if (at[mask].data) {
                     add(o, nullptr, units, z);
                     std::memset(o, 0, std::size_t(units) * sizeof(T));
@@ -186,8 +189,12 @@ public:
         const Place to = work.places[states ? d_recurrent_kernel : d_kernel];
         if (!to.data) return true;
         T *const gradient = address<T>(to) + first * sums;
-        std::memset(gradient, 0, std::size_t(count * sums) * sizeof(T));
-        return Sum{*this, work, states, first, count, gradient}.run();
+        const auto run = [&](bool careful) {
+            std::memset(gradient, 0, std::size_t(count * sums) * sizeof(T));
+            return Sum{*this, work, states, first, count, careful, gradient}.run();
+        };
+        if (!run(false)) return false;
+        return all_finite(gradient, count * sums) || run(true);
     }
 
 private:
@@ -196,68 +203,96 @@ private:
     static std::ptrdiff_t height(const Prepared *p) { return p->product<T>().accumulate_height; }
     static std::ptrdiff_t parts_of(std::ptrdiff_t count, std::ptrdiff_t each) { return (count + each - 1) / each; }
 
+    static bool all_finite(const T *array, std::ptrdiff_t count) {
+        bool other = false;
+        for (std::ptrdiff_t i = 0; i < count; ++i) other |= array[i] - array[i] != 0;
+        return !other;
+    }
+
     struct Sum {  // for some rows of a kernel
         const KernelGradientOp &op;
         const Work &work;
         const bool states;
         const std::ptrdiff_t first, count;
+        const bool careful;  // whether x is left out where d_z is zero: it may be NaN, which times 0 is NaN
         T *const gradient;
         T *const a = static_cast<T *>(work.scratch);                   // (block, count)
         T *const b = a + block * height(work.weights);                 // (block, sums), where d_z is not evenly apart
         T *const workspace = b + block * op.sums;
 
         bool run() {
-            const Place from = work.places[x], z = work.places[d_z], keep = work.places[mask];
-            const std::ptrdiff_t each_z = op.sums, rows = work.rows, timesteps = work.timesteps;
-            const bool evenly = !keep.data && op.vectors == 1 && (rows == 1 || timesteps == 1 || z.row == timesteps * z.time);
-            const std::ptrdiff_t apart = timesteps > 1 ? z.time : z.row;
-            const T *begin = nullptr;
-            std::ptrdiff_t filled = 0;
+            const Place z = work.places[d_z], keep = work.places[mask];
+            const std::ptrdiff_t rows = work.rows, timesteps = work.timesteps;
+            evenly = !keep.data && op.vectors == 1 && (rows == 1 || timesteps == 1 || z.row == timesteps * z.time);
+            apart = timesteps > 1 ? z.time : z.row;
             for (std::ptrdiff_t row = 0; row < rows; ++row) {
                 const T *before = states && work.places[initial].data ? address<T>(work.places[initial], row, 0) : nullptr;
-                const int which = states ? recurrent_dropout : input_dropout;
-                const T *const factors = work.places[which].data ? address<T>(work.places[which], row, 0) + first : nullptr;
-                for (std::ptrdiff_t t = 0; t < timesteps; ++t) {
-                    if (keep.data && !*address<std::uint8_t>(keep, row, t)) continue;
-                    for (std::ptrdiff_t v = 0; v < op.vectors; ++v) {
-                        const T *const given = states ? before : address<T>(from, row, t) + v * op.features;
-                        put(given ? given + first : nullptr, factors, a + filled * count);
-                        const T *const at = address<T>(z, row, t) + v * each_z;
-                        if (filled == 0) begin = at;
-                        if (!evenly) std::memcpy(b + filled * each_z, at, std::size_t(each_z) * sizeof(T));
-                        if (++filled == block) {
-                            flush(filled, evenly ? begin : b, evenly ? apart : each_z);
-                            filled = 0;
-                            if (work.stop.asked(work.stop.self)) return false;
-                        }
-                    }
-                    if (states) before = address<T>(work.places[outputs], row, t);
+                for (std::ptrdiff_t t = 0, end = 0; t < timesteps; t = end) {
+                    const auto kept = [&](std::ptrdiff_t at) { return !keep.data || *address<std::uint8_t>(keep, row, at); };
+                    end = t + 1;
+                    if (!kept(t)) continue;
+                    const std::ptrdiff_t most = op.vectors > 1 ? 1 : block - filled;
+                    while (end < timesteps && end - t < most && kept(end)) ++end;
+                    const bool done = op.vectors > 1 ? take_vectors(row, t) : take(row, t, end - t, before);
+                    if (!done) return false;
+                    if (states) before = address<T>(work.places[outputs], row, end - 1);
                 }
             }
-            if (filled > 0) flush(filled, evenly ? begin : b, evenly ? apart : each_z);
+            return filled == 0 || flush();
+        }
+
+        bool evenly = false;         // whether d_z is: all of its rows in a block are this far apart
+        std::ptrdiff_t apart = 0;
+        const T *begin = nullptr;    // of d_z in a block
+        std::ptrdiff_t filled = 0;   // of a block
+
+        // Timesteps of a row, which fit into the block.
+        bool take(std::ptrdiff_t row, std::ptrdiff_t t, std::ptrdiff_t run, const T *before) {
+            const Place from = work.places[states ? outputs : x];
+            T *to = a + filled * count;
+            if (states) {  // the first of them follows what is known before; each other one its own output before
+                if (before)
+                    gather(1, before + first, 0, to);
+                else
+                    std::memset(to, 0, std::size_t(count) * sizeof(T));
+                gather(run - 1, address<T>(from, row, t) + first, from.time, to + count);
+            } else {
+                gather(run, address<T>(from, row, t) + first, from.time, to);
+            }
+            const Place factors = work.places[states ? recurrent_dropout : input_dropout];
+            for (std::ptrdiff_t k = 0; factors.data && k < run; ++k, to += count)
+                for (std::ptrdiff_t i = 0; i < count; ++i) to[i] *= address<T>(factors, row, 0)[first + i];
+            return take_sums(address<T>(work.places[d_z], row, t), work.places[d_z].time, run);
+        }
+
+        bool take_vectors(std::ptrdiff_t row, std::ptrdiff_t t) {
+            for (std::ptrdiff_t v = 0, run = 0; v < op.vectors; v += run) {
+                run = std::min(op.vectors - v, block - filled);
+                gather(run, address<T>(work.places[x], row, t) + v * op.features + first, op.features, a + filled * count);
+                if (!take_sums(address<T>(work.places[d_z], row, t) + v * op.sums, op.sums, run)) return false;
+            }
             return true;
         }
 
-        bool all_finite(std::ptrdiff_t filled) const {
-            bool other = false;
-            for (std::ptrdiff_t i = 0; i < filled * count; ++i) other |= a[i] - a[i] != 0;
-            return !other;
+        bool take_sums(const T *z, std::ptrdiff_t z_stride, std::ptrdiff_t run) {
+            if (filled == 0) begin = z;
+            if (!evenly) work.weights->product<T>().gather(run, op.sums, z, z_stride, b + filled * op.sums);
+            filled += run;
+            return filled < block || flush();
         }
 
-        void put(const T *from, const T *factors, T *to) const {
-            if (!from)
-                std::memset(to, 0, std::size_t(count) * sizeof(T));
-            else if (factors)
-                for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = from[i] * factors[i];
-            else
-                std::memcpy(to, from, std::size_t(count) * sizeof(T));
+        void gather(std::ptrdiff_t rows, const T *from, std::ptrdiff_t stride, T *to) const {
+            work.weights->product<T>().gather(rows, count, from, stride, to);
         }
 
-        void flush(std::ptrdiff_t filled, const T *z, std::ptrdiff_t z_stride) const {
-            if (!all_finite(filled))  // which times 0 is NaN
-                for (std::ptrdiff_t i = 0; i < filled; ++i)
-                    if (all_zeros(z + i * z_stride, op.sums)) put(nullptr, nullptr, a + i * count);
+        bool flush() {
+            const T *const z = evenly ? begin : b;
+            const std::ptrdiff_t z_stride = evenly ? apart : op.sums;
+            for (std::ptrdiff_t i = 0; careful && i < filled; ++i)
+                if (all_zeros(z + i * z_stride, op.sums)) std::memset(a + i * count, 0, std::size_t(count) * sizeof(T));
             work.weights->product<T>().accumulate(filled, count, op.sums, a, z, z_stride, gradient, op.sums, workspace);
+            filled = 0;
+            return !work.stop.asked(work.stop.self);
         }
     };
 

@@ -5,6 +5,8 @@
 template <class T> struct TileSums {
     static constexpr std::ptrdiff_t lanes = Tiles<T>::lanes, columns = Tiles<T>::columns, narrowest = Tiles<T>::narrowest;
     static constexpr int few = 4;  // rows of a tile of one vector
+    using Whole = typename Tiles<T>::template Vector<lanes>;
+    using Narrow = typename Tiles<T>::template Vector<narrowest>;
 
     // c := c + a' . b for `rows` columns of a and a panel of b. An element is one chain of multiply-adds, added to c.
     template <int rows, int vectors, std::ptrdiff_t width> struct Outer {
@@ -58,6 +60,25 @@ template <class T> struct TileSums {
         panel<few, 1, width>({s.count, s.height, s.a, b, width, c, width});
         for (std::ptrdiff_t i = 0; i < s.height; ++i)
             for (std::ptrdiff_t j = 0; j < rest; ++j) s.c[i * s.c_stride + j] = c[i * width + j];
+    }
+
+    static void gather(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, T *out) {
+        for (std::ptrdiff_t row = 0; row < rows; ++row, a += a_stride, out += width) {
+            std::ptrdiff_t i = 0;
+            for (; i + lanes <= width; i += lanes) Whole::store(out + i, Whole::load(a + i));
+            for (; i + narrowest <= width; i += narrowest) Narrow::store(out + i, Narrow::load(a + i));
+            for (; i < width; ++i) out[i] = a[i];
+        }
+    }
+
+    static void add(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride,
+                    T *out, std::ptrdiff_t out_stride) {
+        for (std::ptrdiff_t row = 0; row < rows; ++row, a += a_stride, b += b_stride, out += out_stride) {
+            std::ptrdiff_t i = 0;
+            for (; i + lanes <= width; i += lanes) Whole::store(out + i, Whole::load(a + i) + Whole::load(b + i));
+            for (; i + narrowest <= width; i += narrowest) Narrow::store(out + i, Narrow::load(a + i) + Narrow::load(b + i));
+            for (; i < width; ++i) out[i] = a[i] + b[i];
+        }
     }
 
     static std::ptrdiff_t accumulate_workspace(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t) {

@@ -105,6 +105,15 @@ def test_products_with_timesteps_and_without():
     run_back(build, [X, ROWS])
 
 
+def test_a_product_of_a_value_with_itself():
+    def build(program, x):
+        out = program.buffer(program.form_of(x)[1], 4)
+        program.dot(x, x, out, 2, 2, 2)
+        return out
+
+    run_back(build, [X])
+
+
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("index", [0, 1, 4, -1, -2, -5])
 def test_one_timestep(index, turned):

@@ -74,10 +74,11 @@ class Merged(Noted):
             d_out = way.gradient(out)
             if d_out is None:
                 return
-            for view, other, inners in ((x, y, (x_inner, y_inner)), (y, x, (y_inner, x_inner))):
+            passes = ((x, y, (x_inner, y_inner), True), (y, x, (y_inner, x_inner), False))  # x and y may be one view
+            for view, other, inners, of_first in passes:
                 if way.reaches(view):
                     d_view = way.like(out, self.place_of(view)[2])
-                    way.program.dot_gradient(d_out, way.value(other), d_view, length, *inners, of_first=view == x)
+                    way.program.dot_gradient(d_out, way.value(other), d_view, length, *inners, of_first=of_first)
                     way.add(view, d_view)
 
         self.notes.append(Note((x, y), (out,), None, back))

@@ -6,6 +6,7 @@ import pytest
 import cyrnn
 from cyrnn import layers
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.programs.tape import TAPE
 
 RNG = np.random.default_rng(0)
 DTYPE = {"dtype": "float64"}
@@ -173,3 +174,34 @@ def test_wrong_inputs_raise_what_a_call_raises():
         assert str(derived.value) == str(called.value)
     with pytest.raises(ValueError, match="takes no initial_state"):
         model.vjp(x, initial_state=[x[0]])
+
+
+def test_without_gradients_of_inputs_less_is_computed():
+    model, x = built("chain")
+    y, pullback = model.vjp(x)
+    dy = np.ones_like(y)
+    pullback(dy), pullback(dy, inputs=False)
+    (part,) = model.partition_for([None], False, TAPE).parts
+    ops = {bool(wanted): route.program.ops for (wanted, _), route in part.taped._routes.items()}
+    assert ops[False] < ops[True]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16", ">f8", "longdouble", "bool"])
+def test_a_dy_of_any_real_numbers(dtype):
+    x = cyrnn.Input((3,), **DTYPE)
+    out = layers.Dense(2, **DTYPE)(x)
+    model = cyrnn.Model(x, [out, out])
+    (y, _), pullback = model.vjp(np.ones((2, 3)))
+    if dtype == "bool":
+        with pytest.raises(ValueError, match=r"dy\[0\] must hold real numbers"):
+            pullback([y > 0, y > 0])
+        return
+    dy = np.full((2, 2), 100, dtype)
+    np.testing.assert_allclose(pullback([dy, dy]).weights[1], [400, 400])
+
+
+def test_gradients_are_the_callers_own():
+    x = cyrnn.Input((3,), **DTYPE)
+    y, pullback = cyrnn.Model(x, [x, layers.Dense(2, **DTYPE)(x)]).vjp(np.ones((2, 3)))
+    dy = [np.ones_like(y[0]), None]
+    assert not np.shares_memory(pullback(dy).inputs, dy[0])

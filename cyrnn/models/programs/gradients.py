@@ -1,6 +1,6 @@
 """Back-propagation through models: along the tapes of their programs, and the pullbacks of the layers between them."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence, Set
 from typing import Any, Protocol
 
 from cyrnn.layers.base import nest
@@ -17,9 +17,9 @@ from cyrnn.models.inputs import Leaf
 from cyrnn.models.programs.parts import Partition, ProgramPart
 
 OfPlaces = dict[Hashable, Any]  # the gradients of what places have held: of arrays, or of structures of them
-Way = Callable[
-    [OfPlaces, OfWeights, bool], None
-]  # goes back through a part: from the gradients of its outputs to the others
+# Goes back through a part, from the gradients of its outputs to the others: with those of penalties on activities or
+# not, and without those of some places.
+Way = Callable[[OfPlaces, OfWeights, bool, Set[Place]], None]
 
 
 class Model(Protocol):
@@ -63,7 +63,8 @@ def vjp(model: Model, x: Any, initial_state: Any, mask: Any, training: bool) -> 
     dtype = next((part.lowered.dtype for part in made.programs), "float32")
     ends = [(place, values[place][0]) for place in places_of(made.outputs)]
     outputs = owned(outputs, arrays, copied=False)
-    return outputs, _PullbackOfModel(ways, ends, outputs, structure, (), model._weight_slots(trainable=True), dtype)
+    weights = model._weight_slots(trainable=True)
+    return outputs, _PullbackOfModel(ways, made.inputs, ends, outputs, structure, (), weights, dtype)
 
 
 def _input_of(leaf: Leaf, places: Sequence[Place]) -> Input:
@@ -72,9 +73,11 @@ def _input_of(leaf: Leaf, places: Sequence[Place]) -> Input:
 
 
 class _PullbackOfModel(Pullback):
-    def __init__(self, ways: Sequence[Way], ends: Sequence[tuple[Place, Any]], *args: Any) -> None:
+    def __init__(
+        self, ways: Sequence[Way], begins: Sequence[Place], ends: Sequence[tuple[Place, Any]], *args: Any
+    ) -> None:
         super().__init__(*args)
-        self._ways = ways
+        self._ways, self._begins = ways, begins
         self._ends = [(place, nest.mapped(lambda _: None, value)) for place, value in ends]
 
     def _back(
@@ -82,13 +85,14 @@ class _PullbackOfModel(Pullback):
     ) -> tuple[dict[Hashable, Array], OfWeights]:
         of_places: OfPlaces = {}
         of_weights: OfWeights = {}
+        unwanted = {place for place in self._begins if place not in wanted}
         flat = iter(outputs)
         for place, structure in self._ends:
             gradient = nest.mapped(lambda _: next(flat), structure)
             if any(leaf is not None for leaf in nest.leaves(gradient)):
                 _add(of_places, place, gradient)
         for way in reversed(self._ways):
-            way(of_places, of_weights, losses)
+            way(of_places, of_weights, losses, unwanted)
         return of_places, of_weights
 
 
@@ -112,8 +116,10 @@ def _through_program(model: Model, part: ProgramPart, values: Values) -> Way:
         raise ValueError(f"model {model.name!r} has no gradients for such inputs: {error}") from None
     part.fill(values, outputs, passed)
 
-    def back(of_places: OfPlaces, of_weights: OfWeights, losses: bool) -> None:
-        found: list[Array | None] = [None] * len(outputs_of)
+    count = part.lowered.outputs
+
+    def back(of_places: OfPlaces, of_weights: OfWeights, losses: bool, unwanted: Set[Place]) -> None:
+        found: list[Array | None] = [None] * count
         for place, (numbers, _) in part.results.items():
             gradients = of_places.pop(place, None)
             for leaf, gradient in _pairs(numbers, gradients):
@@ -126,13 +132,12 @@ def _through_program(model: Model, part: ProgramPart, values: Values) -> Way:
                     found[leaf] = gradient if before is None else before + gradient
         if all(gradient is None for gradient in found):
             return
-        of_inputs, weights = tape.back(found, part.needs)
+        of_inputs, weights = tape.back(found, [place for place in part.needs if place not in unwanted])
         for place, gradient in of_inputs.items():
             _add(of_places, place, gradient)
         for key, gradient in weights.items():
             add_to(of_weights, key, gradient)
 
-    outputs_of = range(part.lowered.outputs)
     return back
 
 
@@ -157,7 +162,7 @@ def _through_call(call: Call, values: Values) -> Way:
         values[call.outputs] = (output, layer.next_mask(given, mask))
     weights = layer._weight_slots(trainable=True)
 
-    def back(of_places: OfPlaces, of_weights: OfWeights, losses: bool) -> None:
+    def back(of_places: OfPlaces, of_weights: OfWeights, losses: bool, unwanted: Set[Place]) -> None:
         if isinstance(call.outputs, list):
             dy = nest.filled(output, [of_places.pop(place, None) for place in call.outputs])
         else:
@@ -165,7 +170,8 @@ def _through_call(call: Call, values: Values) -> Way:
         penalized = losses and isinstance(pullback, Pullback)
         if not penalized and all(gradient is None for gradient in nest.leaves(dy)):
             return
-        found = pullback.of_call(dy, True, True) if penalized else pullback(dy)
+        wanted = any(place not in unwanted for place in places_of(first))
+        found = pullback.of_call(dy, wanted, True) if penalized else pullback(dy, inputs=wanted)
         for place, gradient in _pairs(first, found.inputs):
             if type(place) is Place and gradient is not None:
                 _add(of_places, place, gradient)

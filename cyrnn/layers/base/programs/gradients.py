@@ -2,6 +2,9 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from cyrnn.arrays import converted
 from cyrnn.layers.base.arguments import Array, as_array
 
 
@@ -32,8 +35,8 @@ def checked_gradients(name: str, given: Any, like: Any) -> list[Array | None]:
         What errors call them.
     given : array, or a structure of arrays
         In the structure of `like`; None for outputs, or structures of them, that have no gradient.
-    like : a structure of (shape, dtype)
-        Those of the outputs; shapes are in lists, tuples and dicts.
+    like : Like, or a structure of Like
+        The outputs.
 
     Raises
     ------
@@ -77,4 +80,6 @@ def _checked(name: str, given: Any, like: Like) -> Array:
         raise ValueError(f"{name} must have shape {like.shape}, as the output has, got {array.shape}")
     if array.dtype.kind not in "fiuV":
         raise ValueError(f"{name} must hold real numbers, as {like.dtype}, got {array.dtype}")
-    return array
+    if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
+        return array
+    return converted(array, np.float64 if like.dtype.itemsize == 8 or array.dtype.itemsize >= 8 else np.float32)

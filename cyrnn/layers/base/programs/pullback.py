@@ -110,7 +110,8 @@ class Pullback:
             if gradient is None:
                 return np.zeros(leaf.shape, leaf.dtype)
             gradient = gradient if gradient.shape == leaf.shape else gradient.reshape(leaf.shape)
-            return gradient if gradient.dtype == leaf.dtype else gradient.astype(leaf.dtype)
+            own = all(gradient is not output for output in outputs)  # a `dy` is the caller's
+            return gradient if own and gradient.dtype == leaf.dtype else gradient.astype(leaf.dtype)
 
         return Gradients(
             structured(found, self._inputs) if inputs else None,

@@ -30,7 +30,6 @@ class Taped(Weighted, Pointwise, AlongVectors, Tables, Merged, OverTime):
         super().__init__(dtype)
         self.tape: dict[int, int] = {}  # of a buffer the number of the output
         self.lengths: dict[int, int] = {}  # of a timeline the number of an output that has it, without elements
-        self._ways: dict[tuple[Any, ...], WayBack] = {}
 
     def finish(self) -> None:
         whole = WayBack(self, frozenset(range(len(self.inputs))), (True,) * len(self.returned))
@@ -52,10 +51,7 @@ class Taped(Weighted, Pointwise, AlongVectors, Tables, Merged, OverTime):
         given : tuple of bool
             For each output whether it has a gradient.
         """
-        known = self._ways.get((wanted, given))
-        if known is None:
-            known = self._ways[wanted, given] = WayBack(self, wanted, given)
-        return known
+        return WayBack(self, wanted, given)
 
 
 def _refused(name: str) -> Callable[..., Any]:

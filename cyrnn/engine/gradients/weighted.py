@@ -10,6 +10,7 @@ class Weighted(Noted):
     """The part of a program with notes that adds recurrences and dense layers."""
 
     def dense(self, slot: int, x: View, out: View, vectors: int = 1, *, sums: View | None = None) -> None:
+        assert sums is None  # it is asked for here, where the way back reads it
         sums = self._sums(slot, out)
         super().dense(slot, x, out, vectors, sums=sums)
 
@@ -59,7 +60,7 @@ class Weighted(Noted):
         if states is None:  # the way back reads them all
             states = self.buffer(timeline, units)
             states = self.reversed(states) if turned else states
-        sums = None
+        assert sums is None
         if self.facts[slot].activation in FROM_SUMS:
             sums = self.buffer(timeline, units)
             sums = self.reversed(sums) if turned else sums

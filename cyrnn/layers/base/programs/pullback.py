@@ -194,4 +194,7 @@ def gradient_of(regularizer: Any, value: Array) -> Array:
     """The gradient of a penalty. Raises ValueError for a regularizer that has none."""
     if not callable(getattr(regularizer, "gradient", None)):
         raise ValueError(f"the regularizer {regularizer!r:.100} has no gradient: it must have a method `gradient(x)`")
-    return np.asarray(regularizer.gradient(value))
+    gradient = np.asarray(regularizer.gradient(value))
+    if gradient.shape != value.shape:
+        raise ValueError(f"the gradient of {regularizer!r:.100} must have shape {value.shape}, got {gradient.shape}")
+    return gradient.astype(value.dtype, copy=False)

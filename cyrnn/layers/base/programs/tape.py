@@ -18,6 +18,8 @@ __all__ = ["TAPE", "NoWayBackError", "Tape", "TapedProgram"]
 
 TAPE = Target(Taped, slot_of)
 
+_KEPT = 16  # ways back through a program: from some of its outputs, to some of its inputs
+
 OfWeights = dict[tuple[Any, str], Array]  # by layer and name
 
 
@@ -50,7 +52,7 @@ class TapedProgram:
             layers = [self.lowered.slots[slot] for slot, _ in way.weights]
             reached = [places[number] for number in way.reached]
             found = Route(way.program, way.inputs, way.slots, reached, way.weights, layers)
-            self._routes[wanted, given] = found
+            self._routes = {**dict(list(self._routes.items())[1 - _KEPT :]), (wanted, given): found}
         return found
 
     def run(self, values: Values) -> tuple[list[Array], "Tape"]:

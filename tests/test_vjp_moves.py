@@ -319,7 +319,6 @@ def test_what_is_returned_is_the_callers():
 @pytest.mark.parametrize(
     ("layer", "x", "options", "words"),
     [
-        (layers.Dropout(0.5), X, {"training": True}, "has no gradients: it is random in training"),
         (layers.Add(), [X, X[:, :2]], {}, "must have shapes that fit together"),
         (layers.Add(), X, {}, "inputs of .* must be a list"),
         (layers.Subtract(), [X, X, X], {}, "must be a list of 2"),

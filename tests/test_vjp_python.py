@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers import run_python
 
+import cyrnn
 from cyrnn import activations, layers
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.programs.gradients import Gradients
@@ -182,3 +183,48 @@ assert late == [], late
 layer.vjp(np.zeros((1, 2, 3)))
 """
     assert run_python(code).returncode == 0
+
+
+NOISE = {
+    "Dropout": lambda: layers.Dropout(0.4, seed=3, **DTYPE),
+    "Dropout with a noise shape": lambda: layers.Dropout(0.4, noise_shape=(None, 1, 2), seed=3, **DTYPE),
+    "all dropped": lambda: layers.Dropout(1.0, seed=3, **DTYPE),
+    "SpatialDropout1D": lambda: layers.SpatialDropout1D(0.4, seed=3, **DTYPE),
+    "GaussianDropout": lambda: layers.GaussianDropout(0.4, seed=3, **DTYPE),
+    "GaussianNoise": lambda: layers.GaussianNoise(0.4, seed=3, **DTYPE),
+    "AlphaDropout": lambda: layers.AlphaDropout(0.4, seed=3, **DTYPE),
+}
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_noise_in_training_goes_back_as_it_came(name):
+    x, step = RNG.standard_normal((3, 5, 2)), 1e-3
+    dy, direction = RNG.standard_normal((2, *x.shape))
+    y, pullback = NOISE[name]().vjp(x, training=True)
+    np.testing.assert_array_equal(y, NOISE[name]()(x, training=True))  # another layer, of the same seed
+    ends = [NOISE[name]()(x + sign * step * direction, training=True) for sign in (1, -1)]
+    derivative = np.sum(dy * (ends[0] - ends[1])) / (2 * step)
+    assert abs(derivative - np.sum(pullback(dy).inputs * direction)) < 1e-9
+    np.testing.assert_array_equal(pullback(dy).inputs, pullback(dy).inputs)
+    still = NOISE[name]().vjp(x)
+    np.testing.assert_array_equal(still[0], x)
+    np.testing.assert_array_equal(still[1](dy).inputs, dy)
+
+
+def test_a_model_with_dropout_trains():
+    model = cyrnn.Sequential([layers.SimpleRNN(4, **DTYPE), layers.Dropout(0.5, seed=1), layers.Dense(2, **DTYPE)])
+    x = RNG.standard_normal((3, 5, 2))
+    y, pullback = model.vjp(x, training=True)
+    found = pullback(np.ones_like(y))
+    assert len(found.weights) == 5 and all(gradient.any() for gradient in found.weights)
+    assert found.inputs.shape == x.shape
+
+
+def test_masks_are_the_callers_own():
+    layer, x = built(LAYERS["sequences and state"])
+    mask = np.arange(5) < np.array([[3], [5], [2]])
+    y, pullback = layer.vjp(x, mask=mask)
+    dy = nest.mapped(np.ones_like, y)
+    before = pullback(dy).inputs
+    mask[:] = True
+    np.testing.assert_array_equal(pullback(dy).inputs, before)

@@ -20,7 +20,7 @@ from cyrnn.layers.base.programs.values import Symbolic, Value
 
 
 class Disturbing(Differentiable):
-    """Base: a subclass has `disturbed`, for training; `strength` names the argument that is 0 for no noise."""
+    """Base: a subclass has `with_slope`, for training; `strength` names the argument that is 0 for no noise."""
 
     supports_masking = True
     lowers_timesteps = True
@@ -40,7 +40,14 @@ class Disturbing(Differentiable):
     def call(self, inputs: Array, training: bool = False) -> Array:
         if not training or getattr(self, self.strength) == 0:
             return self.returned(inputs)
-        return self.returned(self.disturbed(inputs))
+        return self.returned(self.with_slope(inputs)[0])
+
+    def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
+        if not training or getattr(self, self.strength) == 0 or type(self)._override is not None:
+            return super().vjp(x, initial_state, mask, training)
+        from cyrnn.layers.around.python_gradients import of_noise
+
+        return of_noise(self, x)
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
         """No op: the inputs as they are. Refuses in training."""
@@ -48,8 +55,8 @@ class Disturbing(Differentiable):
             raise NotLoweredError("it is random in training")
         return lowering.numbers(inputs)
 
-    def disturbed(self, inputs: Array) -> Array:
-        """The inputs with noise."""
+    def with_slope(self, inputs: Array) -> tuple[Array, Any]:
+        """The inputs with noise, and the derivative of that by them."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
@@ -100,7 +107,7 @@ class Dropout(NoiseShaped):
         For other arguments.
     """
 
-    def disturbed(self, inputs: Array) -> Array:
+    def with_slope(self, inputs: Array) -> tuple[Array, Any]:
         return _dropped(inputs, self.noise_axes(inputs), self.rate, self.seed_generator)
 
 
@@ -121,15 +128,16 @@ class SpatialDropout1D(Disturbing):
     def __init__(self, rate: float, seed: int | None = None, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(rate, seed, name=name, dtype=dtype)
 
-    def call(self, inputs: Array, training: bool = False) -> Array:
-        checked_axes(self.name, inputs.shape, "batch, timesteps, features")
-        return super().call(inputs, training)
+    def checked_inputs(self, inputs: Any) -> Array:
+        array: Array = super().checked_inputs(inputs)
+        checked_axes(self.name, array.shape, "batch, timesteps, features")
+        return array
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
         lowering.shape_of(inputs, 3, "batch, timesteps, features")
         return super().lower(lowering, inputs, mask, training)
 
-    def disturbed(self, inputs: Array) -> Array:
+    def with_slope(self, inputs: Array) -> tuple[Array, Any]:
         return _dropped(inputs, (inputs.shape[0], 1, inputs.shape[2]), self.rate, self.seed_generator)
 
     def get_config(self) -> dict[str, Any]:
@@ -158,10 +166,11 @@ class GaussianDropout(Disturbing):
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(rate, seed, **kwargs)
 
-    def disturbed(self, inputs: Array) -> Array:
+    def with_slope(self, inputs: Array) -> tuple[Array, Any]:
         _check_below_1(self.name, self.rate)
         stddev = math.sqrt(self.rate / (1 - self.rate))
-        return inputs * random.normal(inputs.shape, 1.0, stddev, inputs.dtype, self.seed_generator)
+        factors = random.normal(inputs.shape, 1.0, stddev, inputs.dtype, self.seed_generator)
+        return inputs * factors, factors
 
 
 @objects.register("keras.layers")
@@ -184,8 +193,8 @@ class GaussianNoise(Disturbing):
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(stddev, seed, **kwargs)
 
-    def disturbed(self, inputs: Array) -> Array:
-        return inputs + random.normal(inputs.shape, 0.0, self.stddev, inputs.dtype, self.seed_generator)
+    def with_slope(self, inputs: Array) -> tuple[Array, Any]:
+        return inputs + random.normal(inputs.shape, 0.0, self.stddev, inputs.dtype, self.seed_generator), 1
 
 
 @objects.register("keras.layers")
@@ -204,12 +213,13 @@ class AlphaDropout(NoiseShaped):
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
-    def disturbed(self, inputs: Array) -> Array:
+    def with_slope(self, inputs: Array) -> tuple[Array, Any]:
         _check_below_1(self.name, self.rate)
         kept = random.uniform(self.noise_axes(inputs), seed=self.seed_generator) >= self.rate
         saturated = -1.6732632423543772 * 1.0507009873554805
         factor = ((1 - self.rate) * (1 + self.rate * saturated**2)) ** -0.5
-        return np.where(kept, inputs, saturated) * factor - factor * saturated * self.rate
+        outputs = np.where(kept, inputs, saturated) * factor - factor * saturated * self.rate
+        return outputs, np.where(kept, factor, 0)
 
 
 @objects.register("keras.layers")
@@ -240,9 +250,9 @@ class ActivityRegularization(Layer):
         return config
 
 
-def _dropped(inputs: Array, axes: tuple[int, ...], rate: float, seed: random.Seed) -> Array:
+def _dropped(inputs: Array, axes: tuple[int, ...], rate: float, seed: random.Seed) -> tuple[Array, Array]:
     factors = random.dropout_mask(axes, rate, seed, inputs.dtype)
-    return np.where(factors != 0, inputs * factors, inputs.dtype.type(0))
+    return np.where(factors != 0, inputs * factors, inputs.dtype.type(0)), factors
 
 
 def _check_below_1(layer: str, rate: float) -> None:

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array, as_array
 from cyrnn.layers.base.programs.derivatives import HasActivation, check_derivative, through_activation
 from cyrnn.layers.base.programs.pullback import Input, Pullback, PullbackThrough
@@ -42,3 +43,29 @@ def of_dense(layer: Denser, x: Any, mask: Any, training: bool) -> tuple[Array, P
 
     dtype = layer.dtype_policy.engine_dtype.name
     return y, PullbackThrough(back, y, Input.of("x", given), [], slots, dtype)
+
+
+class Noisy(Protocol):
+    """What `of_noise` needs of a layer."""
+
+    @property
+    def dtype_policy(self) -> Any: ...
+
+    def checked_inputs(self, inputs: Any) -> Array: ...
+    def with_slope(self, inputs: Array) -> tuple[Array, Any]: ...
+    def returned(self, outputs: Array) -> Array: ...
+
+
+@quietly
+def of_noise(layer: Noisy, x: Any) -> tuple[Array, Pullback]:
+    """A call in training of a layer that adds or multiplies noise, and its pullback: the same noise goes back."""
+    given, inputs = as_array("inputs", x), layer.checked_inputs(x)
+    noisy, slope = layer.with_slope(inputs)
+    y = layer.returned(noisy)
+
+    @quietly
+    def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Any, Array], OfWeights]:
+        d = gradients[0]
+        return ({} if d is None else {"x": np.where(slope != 0, d * slope, 0).astype(inputs.dtype, copy=False)}), {}
+
+    return y, PullbackThrough(back, y, Input.of("x", given), [], [], layer.dtype_policy.engine_dtype.name)

@@ -138,7 +138,7 @@ def walked(
     back: from the gradients of the output and of the final states to those of x, at the place "x", of the initial
     states, at their numbers, and of the cell's weights.
     """
-    begun = nest.flatten(states)
+    begun, keep = nest.flatten(states), None if keep is None else keep.copy()
     order = list(reversed(range(x.shape[1]))) if go_backwards else list(range(x.shape[1]))
     steps: list[tuple[int, Array | None, Callable[..., Gradients], Any]] = []
     emitted: Array | None = None

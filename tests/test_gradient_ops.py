@@ -132,6 +132,32 @@ def test_the_gradient_of_a_table_whose_tokens_are_absent_is_that_of_its_first_ro
     np.testing.assert_array_equal(way.program.run((), inputs), expected)
 
 
+def test_long_sums_in_float32_keep_their_digits():
+    """Chains of so many float32 additions lose digits: of a token that comes often, of a bias, of a shared `alpha`."""
+    count, d = 1 << 21, np.float32(1 / 3)
+    tokens = np.full(count, 2)
+    tokens[::1000] = 1
+    rare = (tokens == 1).sum()
+    program = Taped("float32")
+    x, d_y = program.input("token", None, 1), program.input("number", None, 1)
+    table, total = program.once(4), program.once(1)
+    program.embedding_gradient(x, d_y, table, 1)
+    program.batch_sum(d_y, total)
+    program.output(table)
+    program.output(total)
+    program.finish()
+    found, summed = program.run((), (tokens, np.full((count, 1), d)))
+    np.testing.assert_allclose(found, np.array([0, rare, count - rare, 0]) * float(d), rtol=1e-6)
+    np.testing.assert_allclose(summed, [count * float(d)], rtol=1e-6)
+
+    program = Taped("float32")
+    x, total = program.input("number", None, count), program.once(2)
+    program.batch_sum(x, total, count // 2)
+    program.output(total)
+    program.finish()
+    np.testing.assert_allclose(program.run((), (np.full((3, count), d),)), [1.5 * count * float(d)] * 2, rtol=1e-6)
+
+
 def test_wrong_ways_back_are_refused():
     program = Taped("float32")
     timeline = program.timeline()

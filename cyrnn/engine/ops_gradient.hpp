@@ -312,14 +312,14 @@ public:
     double multiply_adds(const Prepared *) const override { return double(width); }
 
     bool run(const Work &work) const noexcept override {
-        constexpr std::ptrdiff_t block = 64;  // terms of a sum, of which then the sum is taken: so few that little is rounded away
+        constexpr std::ptrdiff_t block = 64;  // terms of a sum, so few that little is rounded away; the totals are in double precision
         const std::ptrdiff_t first = work.part * places, count = std::min(places, axis.length - first), inner = axis.inner;
-        T *const total = address<T>(work.places[out]) + first;
+        T *const to = address<T>(work.places[out]) + first;
+        double total[places]{};
         T sum[places]{};
-        std::fill_n(total, count, T(0));
         std::ptrdiff_t filled = 0;
         const auto flush = [&] {
-            for (std::ptrdiff_t i = 0; i < count; ++i) total[i] += sum[i], sum[i] = 0;
+            for (std::ptrdiff_t i = 0; i < count; ++i) total[i] += double(sum[i]), sum[i] = 0;
             filled = 0;
         };
         for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
@@ -335,6 +335,7 @@ public:
                 }
         }
         flush();
+        for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = T(total[i]);
         return true;
     }
 
@@ -342,9 +343,9 @@ private:
     static constexpr std::ptrdiff_t places = 128;  // of a part
 
     T along_inner(const T *from) const {
-        T sum{};
-        for (std::ptrdiff_t i = 0; i < axis.inner; ++i) sum += from[i];
-        return sum;
+        double sum{};
+        for (std::ptrdiff_t i = 0; i < axis.inner; ++i) sum += double(from[i]);
+        return T(sum);
     }
 
     const std::ptrdiff_t width;

@@ -231,6 +231,7 @@ private:
 };
 
 // d_table := for each row the sum of d_y where it was looked up. Each part has some columns, and goes through all tokens in order.
+// The sums for tokens that come often, as one that pads, are in double precision.
 template <class T> class EmbeddingGradientOp final : public Op {
 public:
     enum : int { tokens, d_y, d_table };
@@ -240,28 +241,56 @@ public:
     bool over_batch() const override { return true; }
     std::ptrdiff_t parts(const Prepared *) const override { return (units + columns - 1) / columns; }
     double multiply_adds(const Prepared *) const override { return double(each) * double(units); }
+    std::ptrdiff_t scratch_bytes(const Prepared *, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
+        const std::ptrdiff_t of_sums = rows * timesteps * each / often * columns * std::ptrdiff_t(sizeof(double));
+        return of_sums + table * std::ptrdiff_t(sizeof(std::ptrdiff_t));
+    }
 
     bool run(const Work &work) const noexcept override {
-        const Place from = work.places[tokens], given = work.places[d_y];
         const std::ptrdiff_t first = work.part * columns, count = columns < units - first ? columns : units - first;
         T *const gradient = address<T>(work.places[d_table]) + first;
-        for (std::ptrdiff_t i = 0; i < table; ++i) std::memset(gradient + i * units, 0, std::size_t(count) * sizeof(T));
-        for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
-            if (work.stop.asked(work.stop.self)) return false;
-            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
-                for (std::ptrdiff_t i = 0; i < each; ++i) {
-                    const std::int64_t token = address<std::int64_t>(from, row, t)[i];
-                    if (token < 0 || token >= table) continue;  // another thread has written it
-                    const T *const d = address<T>(given, row, t) + i * units + first;
-                    T *const to = gradient + token * units;
-                    for (std::ptrdiff_t k = 0; k < count; ++k) to[k] += d[k];
-                }
+        std::ptrdiff_t *const place = static_cast<std::ptrdiff_t *>(work.scratch);  // (table): of a token's sums, -1 where it is rare
+        double *const sums = reinterpret_cast<double *>(place + table);
+        std::fill_n(place, table, 0);
+        if (!each_token(work, [&](std::ptrdiff_t token, const T *) { ++place[token]; })) return false;
+        std::ptrdiff_t filled = 0;
+        for (std::ptrdiff_t i = 0; i < table; ++i) {
+            std::memset(gradient + i * units, 0, std::size_t(count) * sizeof(T));
+            place[i] = place[i] < often ? -1 : columns * filled++;
         }
-        return true;
+        std::fill_n(sums, columns * filled, 0.0);
+        const bool done = each_token(work, [&](std::ptrdiff_t token, const T *d) {
+            if (place[token] < 0)
+                add(d + first, count, gradient + token * units);
+            else
+                add(d + first, count, sums + place[token]);
+        });
+        for (std::ptrdiff_t i = 0; i < table; ++i)
+            for (std::ptrdiff_t k = 0; place[i] >= 0 && k < count; ++k) gradient[i * units + k] += T(sums[place[i] + k]);
+        return done;
     }
 
 private:
     static constexpr std::ptrdiff_t columns = 32;  // of a part
+    static constexpr std::ptrdiff_t often = 256;   // terms of a sum
+
+    template <class Sum> static void add(const T *d, std::ptrdiff_t count, Sum *to) {
+        for (std::ptrdiff_t k = 0; k < count; ++k) to[k] += d[k];
+    }
+
+    // f(token, its d_y); false: it was stopped
+    template <class F> bool each_token(const Work &work, F f) const {
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
+            if (work.stop.asked(work.stop.self)) return false;
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
+                for (std::ptrdiff_t i = 0; i < each; ++i) {
+                    const std::int64_t token = address<std::int64_t>(work.places[tokens], row, t)[i];
+                    if (token < 0 || token >= table) continue;  // another thread has written it
+                    f(std::ptrdiff_t(token), address<T>(work.places[d_y], row, t) + i * units);
+                }
+        }
+        return true;
+    }
 
     const std::ptrdiff_t table, units;  // rows of the table, and elements of each
     const std::ptrdiff_t each;          // tokens of a row's timestep

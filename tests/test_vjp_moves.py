@@ -214,6 +214,14 @@ def test_equal_timesteps_share_the_gradient_of_a_global_maximum():
     np.testing.assert_array_equal(found[0], [[0, 3], [3, 3], [3, 0], [0, 3]])
 
 
+@pytest.mark.parametrize("kind", ["Max", "Average"])
+def test_timesteps_are_counted_beyond_those_that_float32_counts(kind):
+    count = 2**24 + 2**20
+    layer = getattr(layers, f"Global{kind}Pooling1D")()
+    found = layer.vjp(np.zeros((1, count, 1), "f4"))[1](np.ones((1, 1), "f4")).inputs
+    assert found[0, 0, 0] == found[0, -1, 0] == np.float32(1 / count)
+
+
 def test_of_nan_and_numbers_nan_gets_the_gradient():
     x = np.array([[[np.nan, 1], [1, np.nan], [2, 0]]], "f4")
     dy = np.ones((1, 2), "f4")

@@ -172,29 +172,29 @@ private:
 };
 
 // d_x := d / count, where x is the largest of all timesteps, which `count` of them are. The record has that from the first block
-// on; x is seen as a whole.
+// on, in double precision: float32 does not count beyond 2^24. x is seen as a whole.
 template <class T> class LargestGradientOp final : public Op {
 public:
     enum : int { x, out, d, d_x };
 
     explicit LargestGradientOp(std::ptrdiff_t width_) : width(width_) {}
 
-    std::ptrdiff_t carried(const Prepared *) const override { return width; }
+    std::ptrdiff_t carried(const Prepared *) const override { return width * std::ptrdiff_t(sizeof(double) / sizeof(T)); }
     double multiply_adds(const Prepared *) const override { return double(width) * 2; }
 
     bool run(const Work &work) const noexcept override {
-        T *count = static_cast<T *>(work.state->now);
+        double *count = static_cast<double *>(work.state->now);
         for (std::ptrdiff_t row = 0; row < work.rows; ++row, count += width) {
             const T *const most = address<T>(work.places[out], row, 0), *const from = address<T>(work.places[d], row, 0);
-            if (work.first) std::fill_n(count, width, T(0));
+            if (work.first) std::fill_n(count, width, 0.0);
             for (std::ptrdiff_t t = 0; work.first && t < work.places[x].timesteps; ++t) {
                 const T *const values = address<T>(work.places[x], row, t);
-                for (std::ptrdiff_t i = 0; i < width; ++i) count[i] += is(values[i], most[i]) ? T(1) : T(0);
+                for (std::ptrdiff_t i = 0; i < width; ++i) count[i] += is(values[i], most[i]) ? 1.0 : 0.0;
             }
             for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
                 const T *const values = address<T>(work.places[x], row, work.at + t);
                 T *const to = address<T>(work.places[d_x], row, t);
-                for (std::ptrdiff_t i = 0; i < width; ++i) to[i] = is(values[i], most[i]) ? from[i] / count[i] : T(0);
+                for (std::ptrdiff_t i = 0; i < width; ++i) to[i] = is(values[i], most[i]) ? from[i] / T(count[i]) : T(0);
             }
         }
         return true;
@@ -240,28 +240,28 @@ private:
 };
 
 // d_x := d at the timesteps that the mask keeps, or d / their number;  zeros at the others. The record has the number from the
-// first block on; the mask, or where there is none d_x, is seen as a whole.
+// first block on, in double precision; the mask, or where there is none d_x, is seen as a whole.
 template <class T> class TotalGradientOp final : public Op {
 public:
     enum : int { d, mask, d_x };
 
     TotalGradientOp(bool mean_, std::ptrdiff_t width_) : mean(mean_), width(width_) {}
 
-    std::ptrdiff_t carried(const Prepared *) const override { return 1; }
+    std::ptrdiff_t carried(const Prepared *) const override { return std::ptrdiff_t(sizeof(double) / sizeof(T)); }
     double multiply_adds(const Prepared *) const override { return double(width); }
 
     bool run(const Work &work) const noexcept override {
         const Place keep = work.places[mask];
         const auto kept = [&](std::ptrdiff_t row, std::ptrdiff_t t) { return !keep.data || *address<std::uint8_t>(keep, row, t); };
-        T *count = static_cast<T *>(work.state->now);
+        double *count = static_cast<double *>(work.state->now);
         for (std::ptrdiff_t row = 0; row < work.rows; ++row, ++count) {
-            if (work.first) *count = mean ? T(0) : T(1);
-            for (std::ptrdiff_t t = 0; mean && work.first && t < work.places[d_x].timesteps; ++t) *count += kept(row, t) ? T(1) : T(0);
+            if (work.first) *count = mean ? 0 : 1;
+            for (std::ptrdiff_t t = 0; mean && work.first && t < work.places[d_x].timesteps; ++t) *count += kept(row, t) ? 1.0 : 0.0;
             const T *const from = address<T>(work.places[d], row, 0);
             for (std::ptrdiff_t t = work.at; t < work.at + work.timesteps; ++t) {
                 T *const to = address<T>(work.places[d_x], row, t);
                 const bool passes = kept(row, t);
-                for (std::ptrdiff_t i = 0; i < width; ++i) to[i] = passes ? from[i] / *count : T(0);
+                for (std::ptrdiff_t i = 0; i < width; ++i) to[i] = passes ? from[i] / T(*count) : T(0);
             }
         }
         return true;

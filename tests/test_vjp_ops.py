@@ -87,6 +87,18 @@ def test_merges_of_parts_turned_and_repeated(name, masked, count):
     run_back(build, [*xs, *keeps] if masked else xs)
 
 
+def test_the_gradients_of_a_quotient_do_not_overflow_on_the_way():
+    program = Taped("float32")
+    x, y, out = program.input("number", None, 1), program.input("number", None, 1), program.buffer(None, 1)
+    program.merge("divide", [x, y], out)
+    program.output(out)
+    program.finish()
+    way = program.way_back(frozenset([0, 1]), (True,))
+    large = np.full((1, 1), 1e30, "f4")
+    found = way.program.run((), tuple(large for _ in way.inputs))
+    np.testing.assert_array_equal(found, [large / large, -large / large])
+
+
 def test_joins_of_parts_turned_and_repeated():
     def build(program, x, row):
         out = program.buffer(program.form_of(x)[1], 8)

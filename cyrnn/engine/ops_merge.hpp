@@ -168,8 +168,9 @@ private:
         case Merge::multiply: return others(begin, [](T d, T b) { return d * b; });
         case Merge::divide:
             if (of != begin) {
+                fold(to, x(of), axes[of], [](T d, T b) { return d / b; });  // first: d * a might overflow
                 fold(to, x(begin), axes[begin], [](T d, T a) { return d * a; });
-                for (int times = 0; times < 2; ++times) fold(to, x(of), axes[of], [](T d, T b) { return d / b; });
+                fold(to, x(of), axes[of], [](T d, T b) { return d / b; });
                 negate(to);
             }
             return others(begin + 1, [](T d, T b) { return d / b; });

@@ -160,7 +160,7 @@ def test_a_layer_without_gradients_is_named():
 
     model, x = cyrnn.Sequential([rnn(), Plain(name="mine", **DTYPE)]), sequences()
     model(x)
-    with pytest.raises(ValueError, match=r"layer 'mine' has no gradients: a Plain must have a method vjp\(x,"):
+    with pytest.raises(ValueError, match=r"layer 'mine' has no gradients: its class Plain must have a method vjp\(x,"):
         model.vjp(x)
 
 

@@ -6,6 +6,7 @@ import pytest
 import cyrnn
 from cyrnn import layers, regularizers
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.programs.gradients import Gradients
 
 RNG = np.random.default_rng(0)
 DTYPE = {"dtype": "float64"}
@@ -108,4 +109,135 @@ def test_a_regularizer_without_a_gradient_says_what_to_write():
     y, pullback = made.vjp(np.ones((2, 3)))
     pullback(np.ones_like(y))
     with pytest.raises(ValueError, match=r"Own has no gradient: it must have a method gradient\(x\)"):
+        pullback(np.ones_like(y), losses=True)
+
+
+def sine(z):
+    return np.sin(z)
+
+
+sine.derivative = np.cos
+
+
+class OwnDense(layers.Layer):
+    """y = 2 x, with a `vjp` that knows nothing of penalties."""
+
+    def call(self, x):
+        return 2 * x
+
+    def vjp(self, x, initial_state=None, mask=None, training=False):
+        return 2 * x, lambda dy, inputs=True: Gradients(2 * dy, [], [])
+
+
+class OwnCell(layers.Layer):
+    state_size = 2
+
+    def call(self, x, states):
+        h = np.tanh(x + 0.5 * states[0])
+        return h, [h]
+
+    def vjp(self, x, initial_state=None, mask=None, training=False):
+        h = np.tanh(x + 0.5 * initial_state[0])
+
+        def pullback(dy, inputs=True):
+            d = (dy[0] + dy[1][0]) * (1 - h**2)
+            return Gradients(d, [0.5 * d], [])
+
+        return (h, [h]), pullback
+
+
+def penalized_cell(**options):
+    return layers.SimpleRNNCell(3, activity_regularizer="l2", **DTYPE, **options)
+
+
+def penalized_rnn(**options):
+    options = {"return_sequences": True, **options}
+    return layers.SimpleRNN(3, activity_regularizer="l2", **DTYPE, **options)
+
+
+PENALIZED = {
+    "dense": lambda: layers.Dense(3, activation=sine, activity_regularizer="l2", **DTYPE),
+    "an activation": lambda: layers.Activation(sine, activity_regularizer="l2", **DTYPE),
+    "a layer of its own": lambda: layers.ActivityRegularization(l1=0.1, l2=0.2, **DTYPE),
+    "sequences": lambda: penalized_rnn(activation=sine),
+    "sequences and states": lambda: penalized_rnn(activation=sine, return_state=True),
+    "a cell": lambda: layers.RNN(penalized_cell(), return_sequences=True, **DTYPE),
+    "a cell of one's own": lambda: layers.RNN(OwnCell(activity_regularizer="l2", **DTYPE), **DTYPE),
+    "a stack": lambda: layers.RNN([penalized_cell(activation=sine), penalized_cell()], **DTYPE),
+    "a penalized stack": lambda: layers.RNN(
+        layers.StackedRNNCells([layers.SimpleRNNCell(3, **DTYPE)], activity_regularizer="l2", **DTYPE), **DTYPE
+    ),
+    **{
+        f"both directions, {name}, {mode}": lambda activation=activation, mode=mode: layers.Bidirectional(
+            penalized_rnn(activation=activation), merge_mode=mode, activity_regularizer="l1", **DTYPE
+        )
+        for name, activation in (("tanh", "tanh"), ("a custom activation", sine))
+        for mode in ("concat", "mul")
+    },
+    "both directions themselves": lambda: layers.Bidirectional(
+        layers.SimpleRNN(3, activation=sine, **DTYPE), activity_regularizer="l2", **DTYPE
+    ),
+    "a model": lambda: cyrnn.Sequential(
+        [layers.Dense(3, **DTYPE), OwnDense(activity_regularizer="l2", **DTYPE), penalized_rnn(activation=sine)]
+    ),
+    "a model with the layer of penalties": lambda: cyrnn.Sequential(
+        [layers.Dense(3, **DTYPE), layers.ActivityRegularization(l2=0.2, **DTYPE), layers.Dense(2, **DTYPE)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PENALIZED)
+def test_penalties_on_activities_enter_where_python_computes(name):
+    made, x = PENALIZED[name](), RNG.standard_normal((4, 5, 2))
+    made(x)
+    made.set_weights([RNG.standard_normal(weight.shape) / 2 for weight in made.get_weights()])
+    expected = nest.leaves(made(x)), made.losses
+    made(0 * x)
+    y, pullback = made.vjp(x)
+    for a, b in zip(nest.leaves(y), expected[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(made.losses, expected[1])
+    assert made.losses
+    dy = nest.mapped(lambda part: RNG.standard_normal(part.shape), y)
+    for part in nest.leaves(y):
+        part[:] = np.nan  # the caller's own
+
+    def loss(x):
+        y = made(x)
+        return sum(np.sum(a * b) for a, b in zip(nest.leaves(dy), nest.leaves(y), strict=True)) + sum(made.losses)
+
+    def derivative(function, at, direction, step=1e-6):
+        return (function(at + step * direction) - function(at - step * direction)) / (2 * step)
+
+    found, direction = pullback(dy, losses=True), RNG.standard_normal(x.shape)
+    assert abs(derivative(loss, x, direction) - np.sum(direction * found.inputs)) < 1e-6
+    weights = made.get_weights()
+    for number, gradient in enumerate(found.weights):
+
+        def of_weight(moved, number=number):
+            made.set_weights([*weights[:number], moved, *weights[number + 1 :]])
+            return loss(x)
+
+        direction = RNG.standard_normal(gradient.shape)
+        assert abs(derivative(of_weight, weights[number], direction) - np.sum(direction * gradient)) < 1e-6
+    alone = pullback(nest.mapped(lambda _: None, dy), losses=True)
+    assert np.abs(alone.inputs).max() > 0
+    assert not np.array_equal(pullback(dy).inputs, found.inputs)
+
+
+def test_penalties_that_have_no_gradient_say_so():
+    x = RNG.standard_normal((4, 5, 2))
+    y, pullback = layers.RNN(penalized_cell(), **DTYPE).vjp(x, mask=np.ones((4, 5), bool))
+    pullback(np.ones_like(y))
+    with pytest.raises(ValueError, match="has no gradient where there is a mask: regularize the layer"):
+        pullback(np.ones_like(y), losses=True)
+
+    class Holder(OwnDense):
+        def __init__(self):
+            super().__init__()
+            self.inner = layers.Dense(2, activity_regularizer="l2")
+
+    y, pullback = cyrnn.Sequential([Holder()]).vjp(x)
+    pullback(np.ones_like(y))
+    with pytest.raises(ValueError, match="it is inside a layer that has a `vjp` of its own"):
         pullback(np.ones_like(y), losses=True)

@@ -228,3 +228,115 @@ def test_masks_are_the_callers_own():
     before = pullback(dy).inputs
     mask[:] = True
     np.testing.assert_array_equal(pullback(dy).inputs, before)
+
+
+@pytest.mark.parametrize("name", ["dense", "sequences and state", "a stack", "activation"])
+def test_a_pullback_does_not_depend_on_what_becomes_of_the_layer(name):
+    layer, x = built({**LAYERS, "activation": lambda: layers.Activation(sine, **DTYPE)}[name])
+    y, pullback = layer.vjp(x)
+    dy = nest.mapped(np.ones_like, y)
+    before = pullback(dy)
+    layer.set_weights([2 * weight for weight in layer.get_weights()])
+    for part in layer.layers_within():
+        if "activation" in vars(part):
+            part.activation = "relu"
+    for leaf in nest.leaves(y):
+        leaf[:] = np.nan
+    x[:] = np.nan
+    for a, b in zip(nest.leaves(list(before)), nest.leaves(list(pullback(dy))), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("make", [lambda act: layers.Dense(2, activation=act), lambda act: step_of(act)])
+def test_outputs_and_gradients_are_of_the_same_weights(make):
+    """The activation replaces the weights: what is called is called again with the new ones."""
+    replaced = []
+
+    def replacing(z):
+        if layer.built and not replaced and armed:
+            replaced.append(True)
+            layer.set_weights([10 * weight + 1 for weight in layer.get_weights()])
+        return z
+
+    replacing.derivative = np.ones_like
+    armed = False
+    layer = make(replacing)
+    layer.build((3, 2))
+    armed = True
+    x = RNG.standard_normal((3, 2))
+    y, pullback = layer.vjp(x)
+    assert replaced
+    np.testing.assert_array_equal(nest.leaves(y)[0], nest.leaves(called(layer, x))[0])
+    dy = nest.mapped(np.ones_like, y)
+    ones = sum(nest.leaves(dy))
+    np.testing.assert_allclose(pullback(dy).inputs, ones @ layer.get_weights()[0].T, rtol=1e-6)
+
+
+def step_of(activation):
+    return layers.SimpleRNNCell(2, activation=activation)
+
+
+def called(layer, x):
+    return layer(x, layer.get_initial_state(len(x))) if hasattr(layer, "get_initial_state") else layer(x)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_an_activation_of_a_custom_function(training):
+    layer, x = layers.Activation(sine, **DTYPE), RNG.standard_normal((3, 5, 2))
+    y, pullback = layer.vjp(x, training=training)
+    np.testing.assert_array_equal(y, layer(x))
+    dy = RNG.standard_normal(y.shape)
+    assert_derivative(layer, x, pullback(dy).inputs, dy)
+    assert pullback(None).weights == []
+    np.testing.assert_array_equal(pullback(None).inputs, np.zeros_like(x))
+    with pytest.raises(ValueError, match=r"no gradients: its activation .* set its attribute `derivative`"):
+        layers.Activation(lambda z: z * 2).vjp(x)
+
+
+@pytest.mark.parametrize("make", [lambda: step_of("tanh"), lambda: layers.StackedRNNCells([step_of("tanh")])])
+def test_gradients_of_a_step_are_checked(make):
+    cell, x = make(), RNG.standard_normal((3, 2))
+    cell.build((3, 2))
+    (output, states), pullback = cell.vjp(x)
+    one, ones = np.ones_like(output), nest.mapped(np.ones_like, states)
+    both, first, second = pullback((one, ones)), pullback((one, None)), pullback((None, ones))
+    np.testing.assert_allclose(both.inputs, first.inputs + second.inputs, rtol=1e-6)
+    assert not pullback(None).inputs.any()
+    assert not pullback((None, [None])).weights[0].any()
+    assert pullback((one, ones), inputs=False).inputs is None
+    cut = nest.mapped(lambda part: part[:, :1], ones)
+    for wrong in (one, (one,), (one, ones, one), (one[:2], ones), (one, cut), (1j * one, None), (one, [])):
+        with pytest.raises(ValueError, match="dy"):
+            pullback(wrong)
+
+
+def test_what_a_subclass_computes_is_not_taken_for_what_its_base_does():
+    class Doubled(layers.SimpleRNNCell):
+        def call(self, sequence, states, training=False):
+            output, states = super().call(sequence, states, training)
+            return 2 * output, states
+
+    for cell in (Doubled(2), layers.StackedRNNCells([Doubled(2)])):
+        cell.build((3, 2))
+        with pytest.raises(ValueError, match="its class Doubled has its own 'call', and must have a `vjp` beside it"):
+            cell.vjp(np.ones((3, 2)))
+
+
+def test_sequences_of_the_second_axis_are_refused():
+    for layer in (rnn(), rnn(activity_regularizer="l2"), layers.SimpleRNN(2, activity_regularizer="l2")):
+        layer.time_major = True
+        with pytest.raises(ValueError, match="has no gradients: its sequences have the batch on their second axis"):
+            layer.vjp(np.ones((5, 3, 2)))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_each_call_in_training_draws_its_dropout(backwards):
+    x = RNG.standard_normal((3, 5, 2))
+    found = []
+    for by_vjp in (False, True):
+        layer = rnn(dropout=0.5, recurrent_dropout=0.5, seed=3, go_backwards=backwards)
+        layer.build(x.shape)
+        layer.set_weights([np.linspace(-1, 1, w.size).reshape(w.shape) for w in layer.get_weights()])
+        found.append([layer.vjp(x, training=True)[0] if by_vjp else layer(x, training=True) for _ in range(2)])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(*found[0])

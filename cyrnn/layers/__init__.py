@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cyrnn import objects
 
 if TYPE_CHECKING:
-    from cyrnn.layers.around.activation_layers import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
+    from cyrnn.layers.around.activation import Activation
+    from cyrnn.layers.around.activation_layers import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
     from cyrnn.layers.around.batch_normalization import BatchNormalization
     from cyrnn.layers.around.core import Dense, Input, InputLayer
     from cyrnn.layers.around.dropout import (
@@ -60,7 +61,8 @@ if TYPE_CHECKING:
     from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
 
 _NAMES = {  # by module
-    "cyrnn.layers.around.activation_layers": "ELU Activation LeakyReLU PReLU ReLU Softmax ThresholdedReLU",
+    "cyrnn.layers.around.activation": "Activation",
+    "cyrnn.layers.around.activation_layers": "ELU LeakyReLU PReLU ReLU Softmax ThresholdedReLU",
     "cyrnn.layers.around.batch_normalization": "BatchNormalization",
     "cyrnn.layers.around.core": "Dense Input InputLayer",
     "cyrnn.layers.around.dropout": (

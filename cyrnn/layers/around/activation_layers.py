@@ -2,9 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,46 +26,6 @@ from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.weights import Weight, WeightSpec
-
-
-@objects.register("keras.layers")
-class Activation(ProgramLayer):
-    """An activation function as a layer: ``activation(inputs)``, of the inputs' shape.
-
-    Parameters
-    ----------
-    activation : str or callable
-        A name of `cyrnn.activations`, or a function of an array.
-    **kwargs
-        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name.
-    """
-
-    supports_masking = True
-
-    _made_from: ClassVar = {**ProgramLayer._made_from, "activation": activations.get}
-
-    def __init__(self, activation: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.activation: Callable[..., Any] = activations.get(activation)
-        self.built = True
-
-    def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
-        return self.returned(np.asarray(self.activation(inputs)))
-
-    def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """Add the activation's op."""
-        name = activations.engine_name(self.activation)
-        if name is None:
-            raise NotLoweredError(f"its activation {self.activation!r:.100} is a custom one")
-        return lowering.activation(name, inputs)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "activation": activations.serialize(self.activation)}
 
 
 @objects.register("keras.layers")

@@ -244,6 +244,13 @@ class ActivityRegularization(Layer):
     def call(self, inputs: Array) -> Array:
         return self.returned(inputs)
 
+    def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
+        if type(self)._override is not None:
+            return super().vjp(x, initial_state, mask, training)
+        from cyrnn.layers.around.python_gradients import of_identity
+
+        return of_identity(self, x)
+
     def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), "l1": self.l1, "l2": self.l2}
         del config["activity_regularizer"]

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import activations, objects
-from cyrnn.layers.around.activation_layers import Activation, Softmax
+from cyrnn.layers.around.activation import Activation
+from cyrnn.layers.around.activation_layers import Softmax
 from cyrnn.layers.around.core import Dense
 from cyrnn.layers.around.embedding import Embedding
 from cyrnn.layers.base import nest

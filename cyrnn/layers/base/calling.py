@@ -285,9 +285,18 @@ class CallableLayer(Buildable):
             these arguments and results.
         """
         raise ValueError(
-            f"layer {self.name!r} has no gradients: a {type(self).__name__} must have a method "
+            f"layer {self.name!r} has no gradients: its class {type(self).__name__} must have a method "
             "vjp(x, initial_state=None, mask=None, training=False), which returns y and a pullback"
         )
+
+    def _check_no_override(self) -> None:
+        """Raises ValueError where a custom subclass computes something else than the class whose `vjp` it has."""
+        own = type(self)._override
+        if own is not None and objects.owner(type(self), "vjp").__module__.partition(".")[0] == "cyrnn":
+            raise ValueError(
+                f"layer {self.name!r} has no gradients: its class {type(self).__name__} has its own {own!r}, and must "
+                "have a `vjp` beside it"
+            )
 
     # ------------------------------------------------------------ streaming
 

@@ -176,7 +176,9 @@ class Bidirectional(Predicts, SequenceLayer):
 
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         layers = (self.forward_layer, self.backward_layer)
-        if all(layer.engine_cells is not None for layer in layers) or type(self)._override is not None:
+        self._check_batch_first()
+        known = all(layer.engine_cells is not None and layer.activity_regularizer is None for layer in layers)
+        if known or type(self)._override is not None:
             return super().vjp(x, initial_state, mask, training)
         from cyrnn.layers.recurrent.python_gradients import of_both_directions
 

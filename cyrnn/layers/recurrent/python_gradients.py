@@ -7,16 +7,20 @@ import numpy as np
 
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array
+from cyrnn.layers.base.carried import states_as_before_on_error
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.derivatives import HasActivation, check_derivative, through_activation
-from cyrnn.layers.base.programs.gradients import Gradients
-from cyrnn.layers.base.programs.pullback import Input, Pullback, PullbackThrough
+from cyrnn.layers.base.programs.derivatives import HasActivation, HasWeights, slope_of, with_weights
+from cyrnn.layers.base.programs.gradients import Like
+from cyrnn.layers.base.programs.penalties import HasActivity, activity_of
+from cyrnn.layers.base.programs.pullback import ForeignPullback, Input, Pullback, PullbackThrough, pullback_of_call
 from cyrnn.layers.base.programs.tape import OfWeights, add_to
 
-Back = Callable[[Sequence[Array | None]], tuple[dict[Hashable, Array], OfWeights]]
+WayBack = Callable[[Sequence[Array | None], bool], tuple[dict[Hashable, Array], OfWeights]]
 
 
-def cell_vjp(cell: Any, x: Array, states: Any, training: bool) -> tuple[tuple[Array, Any], Callable[..., Gradients]]:
+def cell_vjp(
+    cell: Any, x: Array, states: Any, training: bool
+) -> tuple[tuple[Array, Any], "Pullback | ForeignPullback"]:
     """One step of any cell: output and new states, and the pullback. Raises ValueError for one without `vjp`."""
     vjp = getattr(cell, "vjp", None)
     if vjp is None:
@@ -24,16 +28,15 @@ def cell_vjp(cell: Any, x: Array, states: Any, training: bool) -> tuple[tuple[Ar
             f"the cell {cell!r:.100} has no gradients: it must have a method "
             "vjp(x, initial_state=None, mask=None, training=False), which returns (output, new_states) and a pullback"
         )
-    result: tuple[tuple[Array, Any], Callable[..., Gradients]] = vjp(x, initial_state=states, training=training)
-    return result
+    result, pullback = vjp(x, initial_state=states, training=training)
+    return result, pullback_of_call(pullback, cell, result)
 
 
-class SimpleCell(HasActivation, Protocol):
+class SimpleCell(HasActivation, HasActivity, HasWeights, Protocol):
     """What `of_simple_rnn_cell` needs of a cell."""
 
-    kernel: Array
-    recurrent_kernel: Array
-    bias: Array | None
+    @property
+    def dtype_policy(self) -> Any: ...
 
     def __call__(self, sequence: Any, states: Any, training: bool = ...) -> tuple[Array, Any]: ...
     def checked_inputs(self, inputs: Any) -> Array: ...
@@ -44,79 +47,95 @@ class SimpleCell(HasActivation, Protocol):
     def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
 
 
-def of_simple_rnn_cell(
-    cell: SimpleCell, x: Any, states: Any, training: bool
-) -> tuple[tuple[Array, Any], Callable[..., Gradients]]:
+def of_simple_rnn_cell(cell: SimpleCell, x: Any, states: Any, training: bool) -> tuple[tuple[Array, Any], Pullback]:
     """One step of a SimpleRNNCell, and its pullback."""
-    inputs = cell.checked_inputs(x)
+    slope = slope_of(cell)
+    given, inputs = as_array("sequence", x), cell.checked_inputs(x)
     states = cell.get_initial_state(len(inputs)) if states is None else states
-    output, new_states = cell(inputs, states, training=training)
-    check_derivative(cell)
-    weights = [name for _, name in cell._weight_slots(trainable=True)]
-    kernel, recurrent_kernel, bias = cell.kernel, cell.recurrent_kernel, cell.bias
+    (output, new_states), weights = with_weights(cell, lambda: cell(inputs, states, training=training))
+    kernel, recurrent_kernel, bias = weights["kernel"], weights["recurrent_kernel"], weights.get("bias")
     state = cell.checked_state(nest.flatten(states)[0], len(inputs))
     of_inputs = cell.get_dropout_mask(inputs) if training else None
     of_states = cell.get_recurrent_dropout_mask(state) if training else None
     dropped, dropped_state = _times(inputs.copy(), of_inputs), _times(state.copy(), of_states)
     sums = dropped @ kernel + dropped_state @ recurrent_kernel
     sums = sums if bias is None else sums + bias
-    kept, listed = output.copy(), nest.is_nested(states)
+    read = sums, output.copy()  # what the derivative is a function of
+    slots = cell._weight_slots(trainable=True)
 
-    def pullback(dy: Any, inputs: bool = True) -> Gradients:
-        d_output, d_state = dy[0], nest.flatten(dy[1])[0]
-        given = [np.asarray(d) for d in (d_output, d_state) if d is not None]
-        d_sums = through_activation(cell, sums, kept, sum(given, np.zeros_like(sums)))
+    def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Hashable, Array], OfWeights]:
+        known = [np.asarray(d, sums.dtype) for d in gradients if d is not None]
+        if not known:
+            return {}, {}
+        d_sums = slope(*read, sum(known[1:], known[0]))
         found = {
             "kernel": lambda: dropped.T @ d_sums,
             "recurrent_kernel": lambda: dropped_state.T @ d_sums,
             "bias": lambda: d_sums.sum(axis=0),
         }
-        d_inputs = _times(d_sums @ kernel.T, of_inputs) if inputs else None
-        d_before = _times(d_sums @ recurrent_kernel.T, of_states)
-        return Gradients(d_inputs, [d_before], [found[name]() for name in weights])
+        of_places = {"x": _times(d_sums @ kernel.T, of_inputs), 0: _times(d_sums @ recurrent_kernel.T, of_states)}
+        return of_places, {slot: found[slot[1]]() for slot in slots}
 
-    return (output, [*nest.flatten(new_states)] if listed else new_states), pullback
+    y = output, [*nest.flatten(new_states)] if nest.is_nested(states) else new_states
+    begun = [Input(0, state.shape, state.dtype)]
+    pullback = PullbackThrough(back, y, Input.of("x", given), begun, slots, cell.dtype_policy.engine_dtype.name)
+    pullback.activity = activity_of(cell, y)
+    return y, pullback
 
 
 def _times(array: Array, factors: Array | None) -> Array:
     return array if factors is None else array * factors
 
 
-class Stack(Protocol):
+class Stack(HasActivity, Protocol):
     """What `of_stack` needs of a stack of cells."""
 
     cells: list[Any]
+
+    @property
+    def dtype_policy(self) -> Any: ...
 
     def checked_inputs(self, inputs: Any) -> Array: ...
     def get_initial_state(self, batch_size: int | None = ...) -> Any: ...
     def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
 
 
-def of_stack(stack: Stack, x: Any, states: Any, training: bool) -> tuple[tuple[Array, Any], Callable[..., Gradients]]:
+def of_stack(stack: Stack, x: Any, states: Any, training: bool) -> tuple[tuple[Array, Any], Pullback]:
     """One step of a stack of cells, and its pullback."""
-    output = stack.checked_inputs(x)
+    given_x, output = as_array("inputs", x), stack.checked_inputs(x)
     states = stack.get_initial_state(len(output)) if states is None else states
+    if not nest.is_nested(states) or len(states) != len(stack.cells):
+        got = len(states) if nest.is_nested(states) else f"a {type(states).__name__}"
+        raise ValueError(f"states must be a list with the states of each of {len(stack.cells)} cells, got {got}")
     ways, new_states = [], []
     for cell, given in zip(stack.cells, states, strict=True):
-        (output, new), way = cell_vjp(cell, output, list(given) if nest.is_nested(given) else [given], training)
+        listed = list(given) if nest.is_nested(given) else [given]
+        (output, new), way = cell_vjp(cell, output, listed, training)
         new_states.append(nest.pack(given, nest.flatten(new)))
-        ways.append((cell, new, way))
-    slots = stack._weight_slots(trainable=True)
+        ways.append((cell, nest.mapped(lambda _: None, new), way))
 
-    def pullback(dy: Any, inputs: bool = True) -> Gradients:
-        d_output, d_states = dy
-        leaves = iter(nest.flatten(d_states))
-        given = [nest.pack(new, [next(leaves) for _ in nest.flatten(new)]) for _, new, _ in ways]
+    def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Hashable, Array], OfWeights]:
+        if not losses and all(gradient is None for gradient in gradients):
+            return {}, {}
+        d_output, *leaves = gradients
+        rest = iter(leaves)
+        of_cells = [nest.filled(new, [next(rest) for _ in nest.leaves(new)]) for _, new, _ in ways]
         of_states: list[Array] = []
         of_weights: OfWeights = {}
-        for (cell, _, way), d_state in zip(reversed(ways), reversed(given), strict=True):
-            found = way((d_output, d_state))
+        for (cell, _, way), d_state in zip(reversed(ways), reversed(of_cells), strict=True):
+            found = way.of_call((d_output, d_state), True, losses)
             d_output, of_states = found.inputs, [*nest.flatten(found.initial_state), *of_states]
             for key, gradient in zip(_slots_of(cell), found.weights, strict=True):
                 add_to(of_weights, key, gradient)
-        return Gradients(d_output if inputs else None, of_states, [of_weights[key] for key in slots])
+        of_places: dict[Hashable, Array] = {**dict(enumerate(of_states))}
+        return of_places if d_output is None else {"x": d_output, **of_places}, of_weights
 
-    return (output, new_states), pullback
+    y = output, new_states
+    begun = [Input.of(n, np.asarray(state)) for n, state in enumerate(nest.flatten(new_states))]
+    slots, dtype = stack._weight_slots(trainable=True), stack.dtype_policy.engine_dtype.name
+    pullback = PullbackThrough(back, y, Input.of("x", given_x), begun, slots, dtype)
+    pullback.activity = activity_of(stack, y)
+    return y, pullback
 
 
 def _slots_of(cell: Any) -> list[tuple[Any, str]]:
@@ -124,6 +143,7 @@ def _slots_of(cell: Any) -> list[tuple[Any, str]]:
 
 
 def walked(
+    run_cell: Callable[..., tuple[Array, Any]],
     cell: Any,
     x: Array,
     states: Any,
@@ -133,65 +153,80 @@ def walked(
     go_backwards: bool,
     return_sequences: bool,
     zero_output_for_mask: bool,
-) -> tuple[Array, Any, Back]:
-    """The output and the final states of any cell over x (batch, timesteps, ...), as `run_cell` has them, and the way
-    back: from the gradients of the output and of the final states to those of x, at the place "x", of the initial
-    states, at their numbers, and of the cell's weights.
+) -> tuple[Array, Any, WayBack]:
+    """The output and the final states of any cell over x (batch, timesteps, ...), as `run_cell` finds them, and the way
+    back: from the gradients of the output and of the final states, and whether penalties on activities count, to the
+    gradients of x, at the place "x", of the initial states, at their numbers, and of the cell's weights.
     """
-    begun, keep = nest.flatten(states), None if keep is None else keep.copy()
-    order = list(reversed(range(x.shape[1]))) if go_backwards else list(range(x.shape[1]))
-    steps: list[tuple[int, Array | None, Callable[..., Gradients], Any]] = []
-    emitted: Array | None = None
-    outputs = []
-    for t in order:
-        kept = None if keep is None else keep[:, t]
-        given = nest.pack(states, [state.copy() for state in nest.flatten(states)])
-        x_t = x[:, t].copy() if kept is None else _selected(kept, x[:, t], 0)  # what is masked may be NaN
-        (output, new_states), pullback = cell_vjp(cell, x_t, given, training)
-        output = np.asarray(output)
-        if kept is not None:
-            before = np.zeros_like(output) if emitted is None or zero_output_for_mask else emitted
-            output = _selected(kept, output, before)
-            pairs = zip(nest.flatten(new_states), nest.flatten(states), strict=True)
-            new_states = nest.pack(states, [_selected(kept, np.asarray(new), old) for new, old in pairs])
-        emitted = output = np.array(output)
-        steps.append((t, kept, pullback, new_states))
-        states = nest.pack(states, [np.array(state) for state in nest.flatten(new_states)])
-        outputs.append(output)
-    weights = _slots_of(cell)
+    pullbacks: list[Pullback | ForeignPullback] = []
+    structure: Any = None  # of the output and the new states of a step
+    emitted: Any = None  # what the output of a step is like
 
-    def back(gradients: Sequence[Array | None]) -> tuple[dict[Hashable, Array], OfWeights]:
+    def step(cell: Any, x_t: Array, given: Any, training: bool) -> tuple[Array, Any]:
+        nonlocal structure, emitted
+        (output, new_states), pullback = cell_vjp(cell, x_t, given, training)
+        pullbacks.append(pullback)
+        structure = nest.mapped(lambda _: None, (None, new_states))
+        output = np.asarray(output)
+        emitted = Like(output)
+        return output, new_states
+
+    options: Any = {
+        "go_backwards": go_backwards,
+        "return_sequences": return_sequences,
+        "zero_output_for_mask": zero_output_for_mask,
+    }
+    clean = x if keep is None else _masked(keep, x)  # what is masked may be NaN
+    y, after = run_cell(cell, clean, states, keep, training, step=step, **options)
+    order = list(reversed(range(x.shape[1]))) if go_backwards else list(range(x.shape[1]))
+    begun, of_x, weights = [Like(state) for state in nest.flatten(states)], Like(x), _slots_of(cell)
+    keep = None if keep is None else keep.copy()
+    regularized = [layer for layer in _layers_within(cell) if layer.activity_regularizer is not None]
+
+    def back(gradients: Sequence[Array | None], losses: bool) -> tuple[dict[Hashable, Array], OfWeights]:
+        if losses and regularized and keep is not None:
+            raise ValueError(
+                f"the penalty on the activity of {regularized[0].name!r}, a cell or inside one, has no gradient where "
+                "there is a mask: regularize the layer instead"
+            )
         d_output, *d_states = gradients
         d_h = [
-            np.zeros_like(state) if d is None else np.array(d, state.dtype)
-            for state, d in zip(begun, d_states, strict=True)
+            np.zeros(like.shape, like.dtype) if d is None else np.array(d, like.dtype)
+            for like, d in zip(begun, d_states, strict=True)
         ]
-        d_o, d_x, of_weights = np.zeros_like(outputs[0]), np.zeros_like(x), OfWeights()
-        for k in reversed(range(len(steps))):
-            t, kept, pullback, new_states = steps[k]
-            if d_output is not None and (return_sequences or k == len(steps) - 1):
+        zeros, d_x, of_weights = np.zeros(emitted.shape, emitted.dtype), np.zeros(of_x.shape, of_x.dtype), OfWeights()
+        d_o = zeros
+        for k, t in reversed(list(enumerate(order))):
+            kept = None if keep is None else keep[:, t]
+            if d_output is not None and (return_sequences or k == len(order) - 1):
                 d_o = d_o + (d_output[:, k] if return_sequences else d_output)
             live = d_o if kept is None else _selected(kept, d_o, 0)
             of_states = d_h if kept is None else [_selected(kept, d, 0) for d in d_h]
-            found = pullback((live, nest.pack(new_states, of_states)))
+            found = pullbacks[k].of_call(nest.filled(structure, [live, *of_states]), True, losses)
             d_x[:, t] = found.inputs if kept is None else _selected(kept, found.inputs, 0)
             pairs = zip(nest.flatten(found.initial_state), d_h, strict=True)
             d_h = [np.asarray(new) if kept is None else _selected(kept, np.asarray(new), old) for new, old in pairs]
-            d_o = (
-                np.zeros_like(d_o) if kept is None or zero_output_for_mask else _selected(kept, np.zeros_like(d_o), d_o)
-            )
+            d_o = zeros if kept is None or zero_output_for_mask else _selected(kept, zeros, d_o)
             for key, gradient in zip(weights, found.weights, strict=True):
                 add_to(of_weights, key, gradient)
         return {"x": d_x, **dict(enumerate(d_h))}, of_weights
 
-    return np.stack(outputs, axis=1) if return_sequences else outputs[-1], states, back
+    return y, after, back
+
+
+def _layers_within(cell: Any) -> Sequence[Any]:
+    return cell.layers_within() if isinstance(cell, Layer) else ()
+
+
+def _masked(keep: Array, x: Array) -> Array:
+    return np.where(keep.reshape(*keep.shape, *(1 for _ in x.shape[2:])), x, x.dtype.type(0))
 
 
 def _selected(kept: Array, new: Array, old: Any) -> Array:
     return np.where(kept.reshape(-1, *(1 for _ in new.shape[1:])), new, old).astype(new.dtype, copy=False)
 
 
-class Both(Protocol):
+class Both(HasActivity, Protocol):
     """What `of_both_directions` needs of a Bidirectional."""
 
     built: bool
@@ -201,6 +236,8 @@ class Both(Protocol):
 
     def build(self, input_shape: Any) -> None: ...
     def checked_inputs(self, inputs: Any) -> Array: ...
+    def layers_within(self) -> tuple[Any, ...]: ...
+    def returned(self, array: Array) -> Array: ...
     def joined(self, outputs: Sequence[Array], states: Sequence[Array]) -> Any: ...
     def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
 
@@ -212,12 +249,14 @@ def of_both_directions(
     given = as_array("inputs", x)
     if not layer.built:
         layer.build(layer.checked_inputs(x).shape)
-    found = [way.vjp(x, state, mask, training) for way, state in zip(ways, states, strict=True)]
+    with states_as_before_on_error(layer):
+        found = [way.vjp(x, state, mask, training) for way, state in zip(ways, states, strict=True)]
     results = [y if isinstance(y, tuple) else (y,) for y, _ in found]
     pullbacks = [pullback for _, pullback in found]
-    outputs = [result[0] for result in results]
+    outputs = [layer.returned(result[0]) for result in results]
     y = layer.joined(outputs, [state for result in results for state in nest.flatten(list(result[1:]))])
     width = outputs[0].shape[-1]
+    factors = [output.copy() for output in outputs] if layer.merge_mode == "mul" else []
 
     def turned(array: Array) -> Array:
         return array[:, ::-1] if layer.return_sequences else array
@@ -227,12 +266,12 @@ def of_both_directions(
             return [gradients[0], None if gradients[1] is None else turned(gradients[1])]
         if gradients[0] is None:
             return [None, None]
-        dy, (forward, backward) = np.asarray(gradients[0]), outputs
+        dy = np.asarray(gradients[0])
         each = {
             "concat": lambda: (dy[..., :width], dy[..., width:]),
             "sum": lambda: (dy, dy),
             "ave": lambda: (dy / 2, dy / 2),
-            "mul": lambda: (dy * turned(backward), dy * forward),
+            "mul": lambda: (dy * turned(factors[1]), dy * factors[0]),
         }[layer.merge_mode]()
         return [each[0], turned(each[1])]
 
@@ -256,4 +295,6 @@ def of_both_directions(
     begun = [state for pullback in pullbacks for state in pullback.states]
     inputs = [Input(number, state.shape, state.dtype) for number, state in enumerate(begun)]
     weights = layer._weight_slots(trainable=True)
-    return y, PullbackThrough(back, y, Input.of("x", given), inputs, weights, pullbacks[0].dtype)
+    pullback = PullbackThrough(back, y, Input.of("x", given), inputs, weights, pullbacks[0].dtype)
+    pullback.activity = activity_of(layer, y)
+    return y, pullback

@@ -1,6 +1,6 @@
 """The recurrence timestep by timestep in Python, for cells and activations that the engine does not know."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.recurrent import cell_protocol
 from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
+
+Step = Callable[[Any, Array, Any, bool], tuple[Array, Any]]
 
 
 def run_cell(
@@ -22,10 +24,12 @@ def run_cell(
     go_backwards: bool,
     return_sequences: bool,
     zero_output_for_mask: bool,
+    step: Step = cell_protocol.step,
 ) -> tuple[Array, Any]:
     """The output and the final states of any cell over x (batch, timesteps, ...).
 
-    A masked row keeps all its states, and its output is the last one that it emitted, zeros before the first.
+    A masked row keeps all its states, and its output is the last one that it emitted, zeros before the first. `step`
+    makes one call of the cell.
     """
     within = cell.layers_within() if isinstance(cell, Layer) else ()
     regularized = [layer for layer in within if layer.activity_regularizer is not None]
@@ -37,7 +41,7 @@ def run_cell(
         for t in reversed(range(x.shape[1])) if go_backwards else range(x.shape[1]):
             # Copies: a cell may work in place, or return the same array each time.
             given = nest.pack(states, [state.copy() for state in nest.flatten(states)])
-            output, new_states = cell_protocol.step(cell, x[:, t].copy(), given, training)
+            output, new_states = step(cell, x[:, t].copy(), given, training)
             if output.shape[:1] != x.shape[:1] or output.dtype.kind not in "fiubV":
                 raise ValueError(
                     f"the cell's output must be real numbers in {len(x)} rows, got shape {output.shape} and dtype "

@@ -181,17 +181,20 @@ class RNN(Carried, Predicts, SequenceLayer):
         return known
 
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
+        self._check_batch_first()
         if self.engine_cells is not None or type(self)._override is not None:
             return super().vjp(x, initial_state, mask, training)
+        from cyrnn.layers.base.programs.penalties import activity_of
+        from cyrnn.layers.base.programs.pullback import Input, PullbackThrough
+        from cyrnn.layers.recurrent.python_gradients import walked
+
         given, array = as_array("inputs", x), self.checked_inputs(x)
         states, keep = self.checked_call(array, initial_state, mask)
         if not self.built:
             self.build(array.shape)
-        from cyrnn.layers.base.programs.pullback import Input, PullbackThrough
-        from cyrnn.layers.recurrent.python_gradients import walked
-
         begun = nest.flatten(self.get_initial_state(len(array))) if states is None else states
         output, after, back = walked(
+            run_cell,
             self.cell,
             array,
             nest.pack(self.get_initial_state(1), begun),
@@ -201,6 +204,8 @@ class RNN(Carried, Predicts, SequenceLayer):
             return_sequences=self.return_sequences,
             zero_output_for_mask=self.zero_output_for_mask,
         )
+        after = nest.pack(after, [self.returned(state) for state in nest.flatten(after)])
+        output = self.returned(output)
         if self.stateful:
             self.carry(after)
         y = (output, *after) if self.return_state else output
@@ -209,7 +214,13 @@ class RNN(Carried, Predicts, SequenceLayer):
         weights = self._weight_slots(trainable=True)
         dtype = self.dtype_policy.engine_dtype.name
         whole = Input.of("x", given)
-        return y, PullbackThrough(lambda d, _: back([*d, *of_states]), y, whole, inputs, weights, dtype)
+
+        def back_from_outputs(gradients: Any, losses: bool) -> Any:
+            return back([*gradients, *of_states], losses)
+
+        pullback = PullbackThrough(back_from_outputs, y, whole, inputs, weights, dtype)
+        pullback.activity = activity_of(self, y)
+        return y, pullback
 
     @property
     def flat_state_sizes(self) -> list[int]:

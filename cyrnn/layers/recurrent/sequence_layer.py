@@ -66,6 +66,11 @@ class SequenceLayer(ProgramLayer):
         parts = (*(output.swapaxes(0, 1) for output in parts[:count]), *parts[count:])
         return parts if isinstance(result, tuple) else parts[0]
 
+    def _check_batch_first(self) -> None:
+        """Raises ValueError where there are no gradients because of the order of axes."""
+        if self.time_major:
+            raise ValueError(f"layer {self.name!r} has no gradients: its sequences have the batch on their second axis")
+
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         initial_state = args[0] if args else kwargs.get("initial_state")
         if initial_state is not None:

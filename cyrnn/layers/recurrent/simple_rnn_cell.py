@@ -183,6 +183,7 @@ class SimpleRNNCell(EngineLayer):
 
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         """One step and its pullback: as `Layer.vjp`, where y is (output, new_states); `mask` is not used."""
+        self._check_no_override()
         from cyrnn.layers.recurrent.python_gradients import of_simple_rnn_cell
 
         return of_simple_rnn_cell(self, x, initial_state, training)

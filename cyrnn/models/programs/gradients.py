@@ -8,7 +8,7 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.memory import owned
 from cyrnn.layers.base.programs.arguments import Passed
-from cyrnn.layers.base.programs.pullback import Input, Pullback
+from cyrnn.layers.base.programs.pullback import Input, Pullback, pullback_of_call
 from cyrnn.layers.base.programs.refusals import UnfitError
 from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, OfWeights, TapedProgram, add_to
 from cyrnn.layers.base.programs.values import Outside
@@ -154,24 +154,25 @@ def _through_call(call: Call, values: Values) -> Way:
     mask = masks_of(first, values) if call.mask is None else filled(call.mask, values)
     begun = None if states is None else filled(states, values)
     output, pullback = layer.vjp(given, initial_state=begun, mask=mask, training=bool(call.training))
-    flat, masks = nest.leaves(output), nest.leaves(layer.next_mask(given, mask))
+    pullback, structure = pullback_of_call(pullback, layer, output), nest.mapped(lambda _: None, output)
+    next_mask = layer.next_mask(given, mask)
     if isinstance(call.outputs, list):
+        flat, masks = nest.leaves(output), nest.leaves(next_mask)
         masks += [None] * (len(flat) - len(masks))
         values.update(zip(call.outputs, zip(flat, masks, strict=False), strict=True))
     else:
-        values[call.outputs] = (output, layer.next_mask(given, mask))
+        values[call.outputs] = (output, next_mask)
     weights = layer._weight_slots(trainable=True)
 
     def back(of_places: OfPlaces, of_weights: OfWeights, losses: bool, unwanted: Set[Place]) -> None:
         if isinstance(call.outputs, list):
-            dy = nest.filled(output, [of_places.pop(place, None) for place in call.outputs])
+            dy = nest.filled(structure, [of_places.pop(place, None) for place in call.outputs])
         else:
             dy = of_places.pop(call.outputs, None)
-        penalized = losses and isinstance(pullback, Pullback)
-        if not penalized and all(gradient is None for gradient in nest.leaves(dy)):
+        if not (losses and pullback.penalizes) and all(gradient is None for gradient in nest.leaves(dy)):
             return
         wanted = any(place not in unwanted for place in places_of(first))
-        found = pullback.of_call(dy, wanted, True) if penalized else pullback(dy, inputs=wanted)
+        found = pullback.of_call(dy, wanted, losses)
         for place, gradient in _pairs(first, found.inputs):
             if type(place) is Place and gradient is not None:
                 _add(of_places, place, gradient)

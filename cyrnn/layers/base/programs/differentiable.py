@@ -41,6 +41,7 @@ class Differentiable(Layer):
     def vjp(
         self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False
     ) -> "tuple[Any, Pullback]":
+        from cyrnn.layers.base.programs.penalties import activity_of
         from cyrnn.layers.base.programs.pullback import Input, PullbackOfTape, structured
 
         checked = self.checked_inputs(x)
@@ -76,12 +77,10 @@ class Differentiable(Layer):
         if self.rounds_as_numpy:
             called = self(x)
         outputs = structured(found.__getitem__, results) if called is None else called
-        self._record_activity(outputs)
         dtype = program.lowered.dtype
         states = [Input(place, (len(arrays[0]), size), dtype) for place, size in places]
         pullback = PullbackOfTape(tape, results, outputs, like, states, weights, dtype)
-        if self.activity_regularizer is not None:
-            pullback.activity = self.activity_regularizer, [output.copy() for output in nest.leaves(outputs)]
+        pullback.activity = activity_of(self, outputs)
         return outputs, pullback
 
     def _constant(self, outputs: Any, like: Any) -> "tuple[Any, Pullback]":

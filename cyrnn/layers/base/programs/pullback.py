@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn import objects
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.gradients import Gradients, Like, checked_gradients
+from cyrnn.layers.base.programs.penalties import Activity, activity_of, gradient_of
 from cyrnn.layers.base.programs.tape import OfWeights, Tape
 
 Back = Callable[[list[Array | None], bool], tuple[dict[Hashable, Array], OfWeights]]
@@ -60,7 +63,8 @@ class Pullback:
         self.states, self.dtype = states, dtype
         self._inputs, self._weights = inputs, weights
         self._values = [layer._values[name] for layer, name in weights]
-        self.activity: Any = None  # the regularizer of the outputs, and these
+        self.activity: Activity | None = None  # the penalty on the outputs
+        self.penalizes = True  # there may be penalties on activities, here or within
 
     def __call__(self, dy: Any, inputs: bool = True, losses: bool = False) -> Gradients:
         """The gradients of a loss with respect to inputs, initial states and weights.
@@ -100,7 +104,7 @@ class Pullback:
             wanted += [leaf.place for leaf in nest.leaves(self._inputs) if leaf.has_gradient]
         outputs = checked_gradients("dy", dy, self._likes)
         if losses and self.activity is not None:
-            outputs = self._with_activity(outputs)
+            outputs = self.activity.added_to(outputs)
         of_places, of_weights = self._back(outputs, wanted, losses)
 
         def found(leaf: Input) -> Array | None:
@@ -121,12 +125,6 @@ class Pullback:
                 for key, value in zip(self._weights, self._values, strict=True)
             ],
         )
-
-    def _with_activity(self, outputs: list[Array | None]) -> list[Array | None]:
-        """The gradients of the outputs with those of the penalty on them, which is divided by the rows."""
-        regularizer, values = self.activity
-        penalties = [gradient_of(regularizer, value) / max(1, len(value)) for value in values]
-        return [new if old is None else old + new for old, new in zip(outputs, penalties, strict=True)]
 
     def _back(
         self, outputs: list[Array | None], wanted: Sequence[Hashable], losses: bool
@@ -185,16 +183,56 @@ class PullbackOfTape(Pullback):
         return self._tape.back(found, wanted)
 
 
+class ForeignPullback:
+    """A pullback of a layer or cell that a user wrote, with the penalty on what its call has returned.
+
+    Parameters
+    ----------
+    pullback : callable
+        Takes the gradients of the outputs; returns `Gradients`.
+    layer : Layer, or any cell
+    outputs : array, or a structure of arrays
+        What the call returned.
+    """
+
+    def __init__(self, pullback: Callable[..., Gradients], layer: object, outputs: Any) -> None:
+        self._pullback = pullback
+        self._structure = structured(lambda _: None, outputs)
+        within = layer.layers_within() if isinstance(layer, Layer) else ()
+        penalized = [part for part in within if part.activity_regularizer is not None]
+        self._activity = activity_of(layer, outputs) if isinstance(layer, Layer) else None
+        self._unknown = [] if isinstance(pullback, Pullback) else [part for part in penalized if part is not layer]
+
+    @property
+    def penalizes(self) -> bool:
+        """Whether there may be penalties."""
+        return self._activity is not None or bool(self._unknown) or isinstance(self._pullback, Pullback)
+
+    def of_call(self, dy: Any, inputs: bool, losses: bool) -> Gradients:
+        """As `Pullback.of_call`; dy may be None."""
+        if losses and self._unknown:
+            raise ValueError(
+                f"the penalty on the activity of layer {self._unknown[0].name!r} has no gradient: "
+                "it is inside a layer that has a `vjp` of its own"
+            )
+        if losses and self._activity is not None:
+            leaves = nest.leaves(self._structure)
+            rest = iter(self._activity.added_to(leaves if dy is None else nest.leaves(dy)))
+            dy = structured(lambda _: next(rest), self._structure)
+        if isinstance(self._pullback, Pullback):
+            return self._pullback.of_call(dy, inputs, losses)
+        return self._pullback(dy) if inputs else self._pullback(dy, inputs=False)
+
+
+def pullback_of_call(pullback: Any, layer: object, outputs: Any) -> "Pullback | ForeignPullback":
+    """What the `vjp` of a layer or cell has returned, such that it knows of penalties on activities."""
+    if isinstance(pullback, Pullback):
+        ours = objects.owner(type(layer), "vjp").__module__.partition(".")[0] == "cyrnn"
+        if ours or (pullback.activity is not None and pullback.activity.layer is layer):
+            return pullback
+    return ForeignPullback(pullback, layer, outputs)
+
+
 def structured(function: Callable[[Any], Any], structure: Any) -> Any:
     """As `nest.mapped`, which takes longer for one leaf."""
     return nest.mapped(function, structure) if nest.is_structure(structure) else function(structure)
-
-
-def gradient_of(regularizer: Any, value: Array) -> Array:
-    """The gradient of a penalty. Raises ValueError for a regularizer that has none."""
-    if not callable(getattr(regularizer, "gradient", None)):
-        raise ValueError(f"the regularizer {regularizer!r:.100} has no gradient: it must have a method `gradient(x)`")
-    gradient = np.asarray(regularizer.gradient(value))
-    if gradient.shape != value.shape:
-        raise ValueError(f"the gradient of {regularizer!r:.100} must have shape {value.shape}, got {gradient.shape}")
-    return gradient.astype(value.dtype, copy=False)

@@ -163,6 +163,25 @@ def test_nan_in_masked_steps_reaches_no_gradient():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dropped", [0, 0.3])
+def test_nan_that_a_later_layer_masks_reaches_no_gradient(activation, masked, dropped):
+    """What follows the last kept timestep of a row, or a whole row, is NaN, and what comes back to it is zeros."""
+    keep = np.arange(7) < np.array([[7], [3], [0], [6], [7]])
+    found = []
+    for value in (0, np.nan):
+        rng = np.random.default_rng(6)
+        options = {"return_sequences": True, "return_state": True, "recurrent_dropout": dropped, "seed": 1}
+        layer = built(layers.SimpleRNN(6, activation, **options), (5, 7, 3), rng)
+        x = np.where(keep[..., None], rng.standard_normal((5, 7, 3)), value).astype("f4")
+        dy = [rng.standard_normal((5, 7, 6)) * keep[..., None], rng.standard_normal((5, 6)) * keep[:, -1:]]
+        mask = rng.random((5, 7)) < 0.8 if masked else None
+        found.append(nest.leaves(list(layer.vjp(x, mask=mask, training=True)[1](dy))))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("merge_mode", ["concat", "sum", "mul", "ave", None])
 @pytest.mark.parametrize("sequences", [False, True])
 def test_gradients_of_both_directions_are_those_of_each(merge_mode, sequences):

@@ -168,6 +168,23 @@ def test_nan_that_masks_leave_out_reaches_no_gradient(kind):
     np.testing.assert_array_equal(gradient, mean.vjp(clean[0], mask=mask[0])[1](dy[:, 0]).inputs)
 
 
+@pytest.mark.parametrize("other", [SAME, ROWS, ONE_FEATURE], ids=["alike", "of rows", "of one feature"])
+def test_nan_that_a_later_layer_masks_reaches_no_gradient_of_a_product_of_elements(other):
+    layer, mask = layers.Multiply(dtype="float64"), np.array(SHARES)[..., None]
+    dirty, clean = ([np.where(mask, X, value), other] for value in (np.nan, 7))
+    dy = np.where(mask, RNG.standard_normal(X.shape), 0)
+    for a, b in zip(layer.vjp(dirty)[1](dy).inputs, layer.vjp(clean)[1](dy).inputs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nan_that_a_later_layer_masks_reaches_no_gradient_of_a_product_of_vectors():
+    layer, keep = layers.Dot(2, dtype="float64"), np.array([True, False, True])[:, None, None]
+    dirty, clean = ([np.where(keep, x, value) for x in (X, SAME)] for value in (np.nan, 7))
+    dy = np.where(keep, RNG.standard_normal((3, 5, 5)), 0)
+    for a, b in zip(layer.vjp(dirty)[1](dy).inputs, layer.vjp(clean)[1](dy).inputs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 # ------------------------------------------------------------ equal values: as in Keras on TensorFlow
 
 

@@ -45,7 +45,8 @@ private:
 };
 
 // From the last timestep of a recurrence to its first: all views are turned, so that the block's first timestep is the last.
-// The weights are V' (gates * units, units), with the derivative of the recurrence's activation.
+// The weights are V' (gates * units, units), with the derivative of the recurrence's activation. Where nothing comes back to a step,
+// as to one that a later layer masks, its z is not read: it may be NaN.
 template <class T> class RecurrentGradientOp final : public Op {
 public:
     enum : int { saved, mask, recurrent_dropout, d_outputs, d_last_output, d_final, d_z, d_initial };
@@ -102,6 +103,11 @@ public:
                 if (at[mask].data) {
                     add(o, nullptr, units, z);
                     std::memset(o, 0, std::size_t(units) * sizeof(T));
+                }
+                if (z[0] == 0 && all_zeros(z, units)) {  // nothing comes back to this step
+                    std::memset(d_h + row * units, 0, std::size_t(units) * sizeof(T));
+                    std::memset(z, 0, std::size_t(sums) * sizeof(T));
+                    continue;
                 }
                 live[count++] = row;
             }

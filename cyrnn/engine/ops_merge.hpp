@@ -89,8 +89,8 @@ private:
 
 // d_x := the gradient of one of the x, the sum over all that it is repeated for:  where the first that is left in is a and x
 // another one,  d for add, -d for subtract (but d for a), d / count for average, d times the others for multiply, d over the
-// others for divide (but -d out / x);  d for the first that is the maximum or minimum. Zeros where masks leave x out: what is
-// left out is not read.
+// others for divide (but -d out / x);  d for the first that is the maximum or minimum. Zeros where masks leave x out, or where d is
+// zeros: what the x are there is not read.
 //
 // Of an x without timesteps the record has the sums of the blocks so far in double precision.
 template <class T> class MergeGradientOp final : public Op {
@@ -148,7 +148,8 @@ private:
         while (begin < axes.size() && !kept(begin)) ++begin;
         const bool any = begin < axes.size();
         if (!any) begin = 0;
-        if (any ? !kept(of) : of != 0 || merge == Merge::multiply) {
+        const bool left_out = any ? !kept(of) : of != 0 || merge == Merge::multiply;
+        if (left_out || all_zeros(from, width)) {
             std::fill_n(to, width, T(0));
             return;
         }
@@ -351,7 +352,8 @@ private:
     const std::ptrdiff_t x_width, y_width;
 };
 
-// d_x := the sums of the vectors of y along its axis, times the elements of d that they and a vector of x have made
+// d_x := the sums of the vectors of y along its axis, times the elements of d that they and a vector of x have made. Where d is zeros,
+// y is not read.
 template <class T> class DotGradientOp final : public Op {
 public:
     enum : int { d, y, d_x };
@@ -369,6 +371,7 @@ public:
                 const T *from = address<T>(work.places[d], row, t);
                 T *const to = address<T>(work.places[d_x], row, t), *const other = address<T>(work.places[y], row, t);
                 std::fill_n(to, x_width, T(0));
+                if (all_zeros(from, x_width / x_axis.length * (y_width / y_axis.length))) continue;
                 each_vector(x_axis, to, x_width, [&](T *a) {
                     const T *factor = from;
                     each_vector(y_axis, other, y_width, [&](const T *b) { add(*factor, b, a), factor += y_step; });

@@ -205,3 +205,57 @@ def test_gradients_are_the_callers_own():
     y, pullback = cyrnn.Model(x, [x, layers.Dense(2, **DTYPE)(x)]).vjp(np.ones((2, 3)))
     dy = [np.ones_like(y[0]), None]
     assert not np.shares_memory(pullback(dy).inputs, dy[0])
+
+
+class Raising(layers.Layer):
+    """It has a `vjp`, which fails after the layers before it have run."""
+
+    def call(self, x):
+        return x
+
+    def vjp(self, x, initial_state=None, mask=None, training=False):
+        raise ValueError("out of order")
+
+
+class WithoutVjp(layers.Layer):
+    def call(self, x):
+        return x
+
+
+@pytest.mark.parametrize("last", [Raising, WithoutVjp])
+def test_a_refused_vjp_changes_nothing(last):
+    model = cyrnn.Sequential(
+        [
+            cyrnn.Input(batch_shape=(3, 5, 2)),
+            layers.SimpleRNN(4, stateful=True, return_sequences=True),
+            layers.BatchNormalization(),
+            last(),
+            layers.SimpleRNN(2, activation=np.sin, stateful=True),
+        ]
+    )
+    x = np.random.default_rng(0).standard_normal((3, 5, 2)).astype("float32")
+    model(x)
+    states, weights = [np.array(layer.states) for layer in (model.layers[0], model.layers[3])], model.get_weights()
+    with pytest.raises(ValueError, match="out of order|has no gradients: its class WithoutVjp must have a method"):
+        model.vjp(x, training=True)
+    for before, layer in zip(states, (model.layers[0], model.layers[3]), strict=True):
+        np.testing.assert_array_equal(before, layer.states)
+    for before, after in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_what_has_no_vjp_is_refused_before_anything_runs():
+    ran = []
+
+    class Noting(layers.Layer):
+        def call(self, x):
+            return x
+
+        def vjp(self, x, initial_state=None, mask=None, training=False):
+            ran.append(x)
+            return x, None
+
+    model = cyrnn.Sequential([cyrnn.Input((2,)), Noting(), layers.Dense(2), WithoutVjp()])
+    with pytest.raises(ValueError, match="its class WithoutVjp must have a method"):
+        model.vjp(np.ones((3, 2)))
+    assert ran == []

@@ -1,10 +1,11 @@
 """Back-propagation through models: along the tapes of their programs, and the pullbacks of the layers between them."""
 
-from collections.abc import Callable, Hashable, Sequence, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.memory import owned
 from cyrnn.layers.base.programs.arguments import Passed
@@ -12,6 +13,7 @@ from cyrnn.layers.base.programs.pullback import Input, Pullback, pullback_of_cal
 from cyrnn.layers.base.programs.refusals import UnfitError
 from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, OfWeights, TapedProgram, add_to
 from cyrnn.layers.base.programs.values import Outside
+from cyrnn.layers.base.weights import replace_weights
 from cyrnn.models.executor import Call, Place, Values, filled, masks_of, places_of
 from cyrnn.models.inputs import Leaf
 from cyrnn.models.programs.parts import Partition, ProgramPart
@@ -35,6 +37,8 @@ class Model(Protocol):
 
     def partition_for(self, masks: Sequence[Any], training: bool, target: Any) -> Partition: ...
 
+    def layers_within(self) -> tuple[Any, ...]: ...
+
     def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
 
 
@@ -56,15 +60,34 @@ def vjp(model: Model, x: Any, initial_state: Any, mask: Any, training: bool) -> 
         made = model.partition_for(masks, training, TAPE)
     except NoWayBackError as error:
         raise ValueError(f"model {model.name!r} has no gradients: {error}") from None
+    for part in made.parts:
+        if not isinstance(part, ProgramPart):
+            _check_has_gradients(part)
     values: Values = dict(zip(made.inputs, zip(arrays, masks, strict=True), strict=True))
-    ways = [_gone_through(model, part, values) for part in made.parts]
+    states, weights = carried_states(model), [(layer, layer._values) for layer in model.layers_within()]
+    try:
+        ways = [_gone_through(model, part, values) for part in made.parts]
+    except BaseException:
+        put_back(states)
+        _put_averages_back(weights)
+        raise
     outputs = filled(made.outputs, values)
     structure = nest.mapped(lambda leaf: _input_of(leaf, made.inputs), leaves)
     dtype = next((part.lowered.dtype for part in made.programs), "float32")
     ends = [(place, values[place][0]) for place in places_of(made.outputs)]
     outputs = owned(outputs, arrays, copied=False)
-    weights = model._weight_slots(trainable=True)
-    return outputs, _PullbackOfModel(ways, made.inputs, ends, outputs, structure, (), weights, dtype)
+    slots = model._weight_slots(trainable=True)
+    return outputs, _PullbackOfModel(ways, made.inputs, ends, outputs, structure, (), slots, dtype)
+
+
+def _put_averages_back(before: Sequence[tuple[Any, Mapping[str, Array]]]) -> None:
+    """Give layers the moving averages that they had: weights that calls change, and nobody trains."""
+    changed = {layer: values for layer, values in before if layer._values is not values}
+    averages = {
+        layer: {name: value for name, value in values.items() if not layer._specs[name].trainable}
+        for layer, values in changed.items()
+    }
+    replace_weights(averages)
 
 
 def _input_of(leaf: Leaf, places: Sequence[Place]) -> Input:
@@ -144,12 +167,17 @@ def _through_program(model: Model, part: ProgramPart, values: Values) -> Way:
 # ---------------------------------------------------------------- a layer that Python calls
 
 
-def _through_call(call: Call, values: Values) -> Way:
-    layer, first = call.layer, call.args[0]
-    options = dict(call.options)
-    states = options.pop("initial_state", None)
-    if not isinstance(layer, Layer) or len(call.args) > 1 or options:
+def _check_has_gradients(call: Any) -> None:
+    """Raises ValueError where it is known before the call that there are none."""
+    layer = call.layer
+    if not isinstance(layer, Layer) or len(call.args) > 1 or not call.options.keys() <= {"initial_state"}:
         raise ValueError(f"{type(layer).__name__} {layer.name!r} has no gradients: it is called with more than inputs")
+    if type(layer).vjp is Layer.vjp:
+        layer.vjp(None)  # which raises the error
+
+
+def _through_call(call: Call, values: Values) -> Way:
+    layer, first, states = call.layer, call.args[0], call.options.get("initial_state")
     given = filled(first, values)
     mask = masks_of(first, values) if call.mask is None else filled(call.mask, values)
     begun = None if states is None else filled(states, values)

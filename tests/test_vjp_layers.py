@@ -588,3 +588,39 @@ def test_a_batch_between_recurrent_layers_has_the_same_bits_for_any_number_of_th
             cyrnn.set_num_threads(None)
     for other in found[1:]:
         same(other, found[0])
+
+
+IN_TRAINING = {
+    "GlobalAveragePooling1D": lambda: layers.GlobalAveragePooling1D(),
+    "GlobalMaxPooling1D": lambda: layers.GlobalMaxPooling1D(),
+    "AveragePooling1D": lambda: layers.AveragePooling1D(3),
+    "LayerNormalization": lambda: layers.LayerNormalization(),
+    "LayerNormalization over time": lambda: layers.LayerNormalization(axis=[1, 2]),
+    "UnitNormalization": lambda: layers.UnitNormalization(),
+    "BatchNormalization": lambda: layers.BatchNormalization(),
+    "frozen BatchNormalization": lambda: layers.BatchNormalization(trainable=False),
+    "Dense": lambda: layers.Dense(5, activation="gelu"),
+    "Activation": lambda: layers.Activation("silu"),
+    "softmax": lambda: layers.Activation("softmax"),
+    "ELU": lambda: layers.ELU(),
+    "PReLU": lambda: layers.PReLU("uniform"),
+    "Softmax": lambda: layers.Softmax(),
+    "Softmax over time": lambda: layers.Softmax(axis=1),
+    "TimeDistributed": lambda: layers.TimeDistributed(layers.Dense(3, activation="tanh")),
+    "TimeDistributed LayerNormalization": lambda: layers.TimeDistributed(layers.LayerNormalization()),
+    "TimeDistributed frozen": lambda: layers.TimeDistributed(layers.BatchNormalization(trainable=False)),
+    "SimpleRNN": lambda: layers.SimpleRNN(5, dropout=0.3, seed=1),
+    "Bidirectional": lambda: layers.Bidirectional(layers.SimpleRNN(5)),
+}
+
+
+@pytest.mark.parametrize("name", IN_TRAINING)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_call_in_training_has_the_bits_of_vjp(name, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((7, 37, 45)).astype(dtype)
+    called, differentiated = IN_TRAINING[name](), IN_TRAINING[name]()
+    for layer in (called, differentiated):
+        layer.build(x.shape)
+    differentiated.set_weights(called.get_weights())
+    np.testing.assert_array_equal(differentiated.vjp(x, training=True)[0], called(x, training=True))

@@ -123,6 +123,10 @@ class BatchNormalization(Affine):
         factor = 1 / np.sqrt(variance + inputs.dtype.type(self.epsilon))
         return self.returned(self.scaled(inputs - mean.reshape(shape), factor.reshape(shape), shape))
 
+    @property
+    def depends_on_training(self) -> bool:
+        return self.trainable
+
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
         """Add the op, which scales and shifts by the statistics in the weights; in training by those of the batch."""
         shape = lowering.shape_after(self, inputs)

@@ -88,6 +88,12 @@ class TimeDistributed(ProgramLayer):
             raise LengthError(f"inputs must have at least one timestep, got shape {inputs.shape}")
         return self.returned(np.stack(outputs, axis=1))
 
+    @property
+    def depends_on_training(self) -> bool:
+        if type(self.layer) in ROW_BY_ROW:
+            return False
+        return not isinstance(self.layer, ProgramLayer) or self.layer.depends_on_training
+
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
         """Add the ops of the layer, which compute each timestep without the others."""
         shape, inner = lowering.shape_of(inputs), self.layer

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base.arguments import Shape
+from cyrnn.layers.base.layer import accepted
 from cyrnn.layers.base.programs.alone import CallProgram, program_of
 from cyrnn.layers.base.programs.bindable import Bindable
 from cyrnn.layers.base.programs.differentiable import Differentiable
@@ -36,7 +37,8 @@ class ProgramLayer(Differentiable, Bindable):
         return super().__call__(inputs, *args, **kwargs)
 
     def computed(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        if not args and not kwargs.get("training") and kwargs.keys() <= {"mask", "training"}:
+        in_training = kwargs.get("training") and self.depends_on_training
+        if not args and not in_training and kwargs.keys() <= {"mask", "training"}:
             program = self.program_for(np.shape(x))
             if program is not None:
                 try:
@@ -44,6 +46,11 @@ class ProgramLayer(Differentiable, Bindable):
                 except UnfitError:  # the layer's own `call` raises what is wrong, or takes it
                     pass
         return super().computed(x, *args, **kwargs)
+
+    @property
+    def depends_on_training(self) -> bool:
+        """Whether a call in training may compute something else than one in inference."""
+        return bool(accepted(type(self).call, training=True))
 
     def note_program(self, inputs: Any) -> None:
         if isinstance(inputs, np.ndarray):

@@ -340,3 +340,14 @@ def test_each_call_in_training_draws_its_dropout(backwards):
         found.append([layer.vjp(x, training=True)[0] if by_vjp else layer(x, training=True) for _ in range(2)])
     np.testing.assert_array_equal(found[0], found[1])
     assert not np.array_equal(*found[0])
+
+
+def test_gradients_have_the_dtype_of_the_layer():
+    def own(z):
+        return np.maximum(z, 0)
+
+    own.derivative = lambda z: np.where(z > 0, 1.0, 0.0)  # float64
+    for layer in (layers.Dense(3, activation=own), layers.SimpleRNN(3, activation=own)):
+        y, pullback = layer.vjp(np.ones((2, 4, 3), np.float32))
+        found = pullback(np.ones_like(y))
+        assert {array.dtype.name for array in [found.inputs, *found.initial_state, *found.weights]} == {"float32"}

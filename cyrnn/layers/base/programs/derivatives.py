@@ -62,7 +62,7 @@ def slope_of(layer: HasActivation) -> Slope:
             raise ValueError(
                 f"the derivative of {activation!r:.100} must return an array of shape {sums.shape}, got {slopes.shape}"
             )
-        return d_outputs * slopes
+        return (d_outputs * slopes).astype(sums.dtype, copy=False)
 
     def through_known(sums: Array, outputs: Array, d_outputs: Array) -> Array:
         assert name is not None

@@ -241,3 +241,21 @@ def test_penalties_that_have_no_gradient_say_so():
     pullback(np.ones_like(y))
     with pytest.raises(ValueError, match="it is inside a layer that has a `vjp` of its own"):
         pullback(np.ones_like(y), losses=True)
+
+
+def test_each_call_of_a_shared_layer_has_its_penalty():
+    shared = layers.Dense(2, activation="tanh", activity_regularizer="l2", **DTYPE)
+    given = cyrnn.Input((2,), dtype="float64")
+    model, x = cyrnn.Model(given, shared(shared(given))), RNG.standard_normal((4, 2))
+    model(x)
+    expected = model.losses
+    model(0 * x)
+    y, pullback = model.vjp(x)
+    assert len(expected) == 2
+    np.testing.assert_allclose(model.losses, expected, rtol=1e-12)
+    found, direction, step = pullback(np.zeros_like(y), losses=True), RNG.standard_normal(x.shape), 1e-6
+    ends = []
+    for sign in (1, -1):
+        model(x + sign * step * direction)
+        ends.append(sum(model.losses))
+    assert abs((ends[0] - ends[1]) / (2 * step) - np.sum(direction * found.inputs)) < 1e-8

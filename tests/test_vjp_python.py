@@ -1,5 +1,9 @@
 """`vjp` of what Python computes: custom activations and cells, cells alone, stacks, and both directions of them."""
 
+import gc
+import tracemalloc
+import weakref
+
 import numpy as np
 import pytest
 from helpers import run_python
@@ -351,3 +355,45 @@ def test_gradients_have_the_dtype_of_the_layer():
         y, pullback = layer.vjp(np.ones((2, 4, 3), np.float32))
         found = pullback(np.ones_like(y))
         assert {array.dtype.name for array in [found.inputs, *found.initial_state, *found.weights]} == {"float32"}
+
+
+@pytest.mark.parametrize("activation", ["tanh", sine])
+def test_a_pullback_of_walked_cells_holds_only_what_it_reads(activation):
+    """For each timestep the inputs, the state and what the derivative is a function of."""
+    cell = layers.StackedRNNCells([layers.SimpleRNNCell(128, activation=activation, **DTYPE), OwnCellOf128()])
+    layer, x = layers.RNN(cell, return_sequences=True, **DTYPE), RNG.standard_normal((32, 20, 2))
+    layer(x)
+    tracemalloc.start()
+    try:
+        y, pullback = layer.vjp(x)
+        del y
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3.5 * 20 * 32 * 128 * 8  # that of the other cell, its output, counts too
+    assert pullback(np.ones((32, 20, 128))).inputs.shape == x.shape
+
+
+class OwnCellOf128(OwnCell):
+    state_size = 128
+
+
+def test_outputs_between_the_layers_of_a_model_are_not_held():
+    made = []
+
+    class Doubled(layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+        def vjp(self, x, initial_state=None, mask=None, training=False):
+            y = 2 * x
+            made.append(weakref.ref(y))
+            return y, lambda dy, inputs=True: Gradients(2 * dy, [], [])
+
+    model = cyrnn.Sequential([Doubled(**DTYPE), Doubled(**DTYPE)])
+    y, pullback = model.vjp(np.ones((3, 2)))
+    del y
+    gc.collect()
+    assert [ref() for ref in made] == [None, None]
+    np.testing.assert_array_equal(pullback(np.ones((3, 2))).inputs, np.full((3, 2), 4.0))

@@ -147,10 +147,7 @@ class Call:
         layer = self.layer
         if isinstance(layer, Layer):
             outputs, masks = self._called(layer, values)
-            if self.shared:
-                for part in layer.layers_within():
-                    if part.activity_regularizer is not None:
-                        losses.setdefault(part, []).extend(part._activity_losses)
+            self.note_losses(losses)
         else:
             outputs, masks = layer(*filled(self.args, values), **filled(self.options, values)), None
         if not isinstance(self.outputs, list):
@@ -161,6 +158,12 @@ class Call:
             raise ValueError(f"layer {layer.name!r} must return {len(self.outputs)} arrays, got {len(flat)}")
         flat_masks += [None] * (len(flat) - len(flat_masks))
         values.update(zip(self.outputs, zip(flat, flat_masks, strict=False), strict=True))
+
+    def note_losses(self, losses: Losses) -> None:
+        """Add the penalties of the call to those of the layer's other calls, if it has several."""
+        for part in self.layer.layers_within() if self.shared else ():
+            if part.activity_regularizer is not None:
+                losses.setdefault(part, []).extend(part._activity_losses)
 
     def _called(self, layer: Layer, values: Values) -> tuple[Any, Any]:
         first, training = filled(self.args[0], values), self.training

@@ -6,7 +6,7 @@ import numpy as np
 
 from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array, as_array
-from cyrnn.layers.base.programs.derivatives import HasActivation, HasWeights, slope_of, with_weights
+from cyrnn.layers.base.programs.derivatives import HasActivation, HasWeights, Slope, with_weights
 from cyrnn.layers.base.programs.penalties import HasActivity, activity_of
 from cyrnn.layers.base.programs.pullback import Back, Input, Pullback, PullbackThrough
 from cyrnn.layers.base.programs.tape import OfWeights
@@ -29,17 +29,17 @@ class Activating(HasActivation, HasWeights, Called, Protocol):
 
 def of_dense(layer: Activating, x: Any, mask: Any, training: bool) -> tuple[Array, Pullback]:
     """A call of a Dense with a custom activation, and its pullback."""
-    slope = slope_of(layer)
+    slope = Slope(layer)
     array = np.array(layer.checked_inputs(x))
     y, weights = with_weights(layer, lambda: layer(x, mask=mask, training=training))
     kernel, bias = weights["kernel"], weights.get("bias")
-    sums = array @ kernel if bias is None else array @ kernel + bias
-    slots, kept = layer._weight_slots(trainable=True), y.copy()
+    sums = array @ kernel if bias is None else array @ kernel + bias  # of which custom derivatives are
+    slots = layer._weight_slots(trainable=True)
 
     def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Any, Array], OfWeights]:
         if gradients[0] is None:
             return {}, {}
-        d_sums = slope(sums, kept, np.asarray(gradients[0], sums.dtype))
+        d_sums = slope.back(sums, np.asarray(gradients[0], sums.dtype))
         rows, d_rows = array.reshape(-1, len(kernel)), d_sums.reshape(-1, kernel.shape[1])
         found = {"kernel": lambda: rows.T @ d_rows, "bias": lambda: d_rows.sum(axis=0)}
         return {"x": d_sums @ kernel.T}, {slot: found[slot[1]]() for slot in slots}
@@ -49,15 +49,14 @@ def of_dense(layer: Activating, x: Any, mask: Any, training: bool) -> tuple[Arra
 
 def of_activation(layer: Activating, x: Any, mask: Any, training: bool) -> tuple[Array, Pullback]:
     """A call of an Activation of a custom function, and its pullback."""
-    slope = slope_of(layer)
+    slope = Slope(layer)
     array = np.array(layer.checked_inputs(x))
     y = layer(x, mask=mask, training=training)
-    kept = y.copy()
 
     def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Any, Array], OfWeights]:
         if gradients[0] is None:
             return {}, {}
-        return {"x": slope(array, kept, np.asarray(gradients[0], array.dtype))}, {}
+        return {"x": slope.back(array, np.asarray(gradients[0], array.dtype))}, {}
 
     return y, _pullback(layer, back, y, x)
 

@@ -9,7 +9,7 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array
 from cyrnn.layers.base.carried import states_as_before_on_error
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.derivatives import HasActivation, HasWeights, slope_of, with_weights
+from cyrnn.layers.base.programs.derivatives import HasActivation, HasWeights, Slope, with_weights
 from cyrnn.layers.base.programs.gradients import Like
 from cyrnn.layers.base.programs.penalties import HasActivity, activity_of
 from cyrnn.layers.base.programs.pullback import ForeignPullback, Input, Pullback, PullbackThrough, pullback_of_call
@@ -49,7 +49,7 @@ class SimpleCell(HasActivation, HasActivity, HasWeights, Protocol):
 
 def of_simple_rnn_cell(cell: SimpleCell, x: Any, states: Any, training: bool) -> tuple[tuple[Array, Any], Pullback]:
     """One step of a SimpleRNNCell, and its pullback."""
-    slope = slope_of(cell)
+    slope = Slope(cell)
     given, inputs = as_array("sequence", x), cell.checked_inputs(x)
     states = cell.get_initial_state(len(inputs)) if states is None else states
     (output, new_states), weights = with_weights(cell, lambda: cell(inputs, states, training=training))
@@ -57,17 +57,20 @@ def of_simple_rnn_cell(cell: SimpleCell, x: Any, states: Any, training: bool) ->
     state = cell.checked_state(nest.flatten(states)[0], len(inputs))
     of_inputs = cell.get_dropout_mask(inputs) if training else None
     of_states = cell.get_recurrent_dropout_mask(state) if training else None
-    dropped, dropped_state = _times(inputs.copy(), of_inputs), _times(state.copy(), of_states)
-    sums = dropped @ kernel + dropped_state @ recurrent_kernel
-    sums = sums if bias is None else sums + bias
-    read = sums, output.copy()  # what the derivative is a function of
+    dropped = inputs.copy() if of_inputs is None else inputs * of_inputs
+    dropped_state = state.copy() if of_states is None else state * of_states
+    if slope.of_sums:
+        read = dropped @ kernel + dropped_state @ recurrent_kernel
+        read = read if bias is None else read + bias
+    else:
+        read = output.astype(state.dtype)
     slots = cell._weight_slots(trainable=True)
 
     def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Hashable, Array], OfWeights]:
-        known = [np.asarray(d, sums.dtype) for d in gradients if d is not None]
+        known = [np.asarray(d, read.dtype) for d in gradients if d is not None]
         if not known:
             return {}, {}
-        d_sums = slope(*read, sum(known[1:], known[0]))
+        d_sums = slope.back(read, sum(known[1:], known[0]))
         found = {
             "kernel": lambda: dropped.T @ d_sums,
             "recurrent_kernel": lambda: dropped_state.T @ d_sums,

@@ -14,7 +14,7 @@ from cyrnn.layers.base.programs.refusals import UnfitError
 from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, OfWeights, TapedProgram, add_to
 from cyrnn.layers.base.programs.values import Outside
 from cyrnn.layers.base.weights import replace_weights
-from cyrnn.models.executor import Call, Place, Values, filled, masks_of, places_of
+from cyrnn.models.executor import Call, Losses, Place, Values, filled, masks_of, places_of
 from cyrnn.models.inputs import Leaf
 from cyrnn.models.programs.parts import Partition, ProgramPart
 
@@ -66,11 +66,14 @@ def vjp(model: Model, x: Any, initial_state: Any, mask: Any, training: bool) -> 
     values: Values = dict(zip(made.inputs, zip(arrays, masks, strict=True), strict=True))
     states, weights = carried_states(model), [(layer, layer._values) for layer in model.layers_within()]
     try:
-        ways = [_gone_through(model, part, values) for part in made.parts]
+        losses: Losses = {}
+        ways = [_gone_through(model, part, values, losses) for part in made.parts]
     except BaseException:
         put_back(states)
         _put_averages_back(weights)
         raise
+    for layer, of_all_calls in losses.items():
+        layer._activity_losses = of_all_calls
     outputs = filled(made.outputs, values)
     structure = nest.mapped(lambda leaf: _input_of(leaf, made.inputs), leaves)
     dtype = next((part.lowered.dtype for part in made.programs), "float32")
@@ -119,9 +122,13 @@ class _PullbackOfModel(Pullback):
         return of_places, of_weights
 
 
-def _gone_through(model: Model, part: Any, values: Values) -> Way:
+def _gone_through(model: Model, part: Any, values: Values, losses: Losses) -> Way:
     """Run a part of the model forward. Returns the way back."""
-    return _through_program(model, part, values) if isinstance(part, ProgramPart) else _through_call(part, values)
+    if isinstance(part, ProgramPart):
+        return _through_program(model, part, values)
+    way = _through_call(part, values)
+    part.note_losses(losses)
+    return way
 
 
 # ---------------------------------------------------------------- a program

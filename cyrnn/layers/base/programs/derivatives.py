@@ -9,13 +9,11 @@ from cyrnn import activations
 from cyrnn.engine.plan import FROM_SUMS, differentiate
 from cyrnn.layers.base.arguments import Array
 
-Slope = Callable[[Array, Array, Array], Array]
-
 _MOST_TRIES = 1000  # of a call whose weights another thread replaces again and again
 
 
 class HasActivation(Protocol):
-    """What `slope_of` needs of a layer or cell."""
+    """What `Slope` needs of a layer or cell."""
 
     @property
     def name(self) -> str: ...
@@ -32,45 +30,49 @@ class HasWeights(Protocol):
     _slot: Any
 
 
-def slope_of(layer: HasActivation) -> Slope:
-    """How gradients go back through the activation that the layer has now.
+class Slope:
+    """How gradients go back through the activation that a layer has now.
 
-    Returns
-    -------
-    callable
-        Takes the sums (rows, units) that the activation was applied to, what it returned, and the gradient of that;
-        returns the gradient of the sums.
+    Parameters
+    ----------
+    layer : HasActivation
+
+    Attributes
+    ----------
+    of_sums : bool
+        Whether the derivative is a function of the sums that the activation is applied to; else of what it returns.
 
     Raises
     ------
     ValueError
         Unless the derivative of the activation is known.
     """
-    activation = layer.activation
-    name, derivative = activations.engine_name(activation), activations.derivative_of(activation)
-    if name is None and derivative is None:
-        raise ValueError(
-            f"layer {layer.name!r} has no gradients: its activation {activation!r:.100} has no derivative; "
-            "set its attribute `derivative`, a function of what it is applied to, or call "
-            "`cyrnn.activations.set_derivative`"
-        )
 
-    def through_function(sums: Array, outputs: Array, d_outputs: Array) -> Array:
-        assert derivative is not None
-        slopes = np.asarray(derivative(sums))
-        if slopes.shape not in ((), sums.shape):
+    def __init__(self, layer: HasActivation) -> None:
+        self._activation = activation = layer.activation
+        self._name, self._derivative = activations.engine_name(activation), activations.derivative_of(activation)
+        if self._name is None and self._derivative is None:
             raise ValueError(
-                f"the derivative of {activation!r:.100} must return an array of shape {sums.shape}, got {slopes.shape}"
+                f"layer {layer.name!r} has no gradients: its activation {activation!r:.100} has no derivative; "
+                "set its attribute `derivative`, a function of what it is applied to, or call "
+                "`cyrnn.activations.set_derivative`"
             )
-        return (d_outputs * slopes).astype(sums.dtype, copy=False)
+        self.of_sums = self._name is None or self._name in FROM_SUMS
 
-    def through_known(sums: Array, outputs: Array, d_outputs: Array) -> Array:
-        assert name is not None
-        d = np.array(d_outputs, sums.dtype, order="C")
-        differentiate(name, np.ascontiguousarray(sums if name in FROM_SUMS else outputs, sums.dtype), d)
-        return d
-
-    return through_function if name is None else through_known
+    def back(self, of: Array, d_outputs: Array) -> Array:
+        """The gradient of the sums (rows, units), from that of the outputs; `of` is what the derivative is of."""
+        if self._name is not None:
+            d = np.array(d_outputs, of.dtype, order="C")
+            differentiate(self._name, np.ascontiguousarray(of), d)
+            return d
+        assert self._derivative is not None
+        slopes = np.asarray(self._derivative(of))
+        if slopes.shape not in ((), of.shape):
+            raise ValueError(
+                f"the derivative of {self._activation!r:.100} must return an array of shape {of.shape}, "
+                f"got {slopes.shape}"
+            )
+        return (d_outputs * slopes).astype(of.dtype, copy=False)
 
 
 def with_weights(layer: HasWeights, call: Callable[[], Any]) -> tuple[Any, Mapping[str, Array]]:

@@ -106,6 +106,32 @@ cdef class Bound:
         out : tuple of ndarray, optional
             Arrays for the outputs that a call returns.
         """
+        cdef tuple given = self.matched(inputs, mask, states)
+        if given is None:
+            return None
+        if out is not None:
+            out = self.for_outputs(out)
+        cdef object arrays = self.program.run_now(self.slots, given, nominal_batch, num_threads, out)
+        if arrays is None or (self.results is None and not self.kept):
+            return arrays
+        if type(arrays) is not tuple:
+            arrays = (arrays,)
+        if self.kept:
+            self.keep(arrays)
+        return arrays if self.results is None else structured(self.results, arrays)
+
+    def with_weights(self, inputs, mask=None, states=None):
+        """All outputs of a call, the weights that they were computed with, and what the inputs of the program were;
+        None as in `call`. No object gets new states."""
+        cdef tuple given = self.matched(inputs, mask, states)
+        cdef tuple held = None if given is None else taken(self.slots)
+        if held is None:
+            return None
+        cdef object arrays = self.program.run_now(held, given, 0, 0, None)
+        return None if arrays is None else (arrays if type(arrays) is tuple else (arrays,), held, given)
+
+    cdef tuple matched(self, inputs, mask, states):
+        """The inputs of the program in a call; None where they are others, or the program is out of date."""
         cdef int index, kind, number
         cdef object item
         cdef tuple given
@@ -153,16 +179,7 @@ cdef class Bound:
                     item = item[number] if <int> len(item) > number else NotImplemented
             Py_INCREF(item)
             PyTuple_SET_ITEM(given, index, item)
-        if out is not None:
-            out = self.for_outputs(out)
-        cdef object arrays = self.program.run_now(self.slots, given, nominal_batch, num_threads, out)
-        if arrays is None or (self.results is None and not self.kept):
-            return arrays
-        if type(arrays) is not tuple:
-            arrays = (arrays,)
-        if self.kept:
-            self.keep(arrays)
-        return arrays if self.results is None else structured(self.results, arrays)
+        return given
 
     cdef tuple for_outputs(self, tuple out):
         """An array for each output that a call returns, and None for the others."""

@@ -3,6 +3,8 @@
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array
@@ -21,6 +23,7 @@ class TapedCall(NamedTuple):
     """A call of a layer with a tape: its program, what it returns of that, and whose gradients are asked for."""
 
     program: "TapedProgram"
+    bound: Any  # with its slots, as the engine calls it; None where a call takes more
     results: Any
     inputs: Sequence[Hashable]  # the places
     states: list[tuple[Any, int]]  # the places and sizes of the initial states
@@ -32,6 +35,7 @@ class Differentiable(Layer):
 
     # The structure that they were made of, and calls in it, or the reasons why there are none.
     _taped: tuple[int, dict[Any, TapedCall | str]] = (-1, {})
+    _recent: TapedCall | None = None  # the last call of one input in inference; it may be out of date
 
     @property
     def rounds_as_numpy(self) -> bool:
@@ -41,9 +45,15 @@ class Differentiable(Layer):
     def vjp(
         self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False
     ) -> "tuple[Any, Pullback]":
-        from cyrnn.layers.base.programs.penalties import activity_of
-        from cyrnn.layers.base.programs.pullback import Input, PullbackOfTape, structured
+        from cyrnn.layers.base.programs.pullback import Input
 
+        recent = self._recent
+        if recent is not None and not training and type(x) is np.ndarray:
+            result = recent.bound.with_weights(x, mask, self.states if initial_state is None else initial_state)
+            if result is not None:
+                return self._with_pullback(
+                    recent, *recent.program.after(*result), Input.of(recent.inputs[0], x), len(x)
+                )
         checked = self.checked_inputs(x)
         begun, keeps = self.begun_with(checked, initial_state, mask)
         several = isinstance(checked, list)
@@ -57,13 +67,13 @@ class Differentiable(Layer):
         if not any(array.size for array in arrays) and not begun and not self._weight_slots(trainable=True):
             return self._constant(self(x) if mask is None else self(x, mask=mask), like)
         masked = tuple([keep is not None for keep in masks])
-        program, results, inputs, places, weights = self._taped_call(shapes, masked, bool(training))
-        values: dict[Any, Any] = dict(zip(inputs, zip(arrays, masks, strict=True), strict=True))
-        for (place, _), state in zip(places, begun, strict=True):
+        call = self._taped_call(shapes, masked, bool(training))
+        values: dict[Any, Any] = dict(zip(call.inputs, zip(arrays, masks, strict=True), strict=True))
+        for (place, _), state in zip(call.states, begun, strict=True):
             values[place] = (state, None)
         called = None
         try:
-            found, tape = program.run(values)
+            found, tape = call.program.run(values)
         except UnfitError as error:
             called = self(x) if mask is None else self(x, mask=mask)  # raises what is wrong
             if all(output.dtype.kind in "iub" for output in nest.leaves(called)):
@@ -73,14 +83,26 @@ class Differentiable(Layer):
                 raise ValueError(f"layer {self.name!r} has no gradients for such inputs: {error}") from None
             # It computes in more digits than its own, and rounds what comes out. The gradients are those of its own.
             narrow = [(array.astype(own), keep) for array, keep in zip(arrays, masks, strict=True)]
-            found, tape = program.run(values | dict(zip(inputs, narrow, strict=True)))
+            found, tape = call.program.run(values | dict(zip(call.inputs, narrow, strict=True)))
         if self.rounds_as_numpy:
             called = self(x)
-        outputs = structured(found.__getitem__, results) if called is None else called
-        dtype = program.lowered.dtype
-        states = [Input(place, (len(arrays[0]), size), dtype) for place, size in places]
-        pullback = PullbackOfTape(tape, results, outputs, like, states, weights, dtype)
-        pullback.activity = activity_of(self, outputs)
+        if called is None and not (several or training) and call.bound is not None:
+            vars(self)["_recent"] = call
+        return self._with_pullback(call, found, tape, like, len(arrays[0]), called)
+
+    def _with_pullback(
+        self, call: TapedCall, found: list[Array], tape: Any, inputs: Any, batch: int, called: Any = None
+    ) -> "tuple[Any, Pullback]":
+        """What `vjp` returns, of the outputs of the program and its tape; `called` is what a call has returned."""
+        from cyrnn.layers.base.programs.penalties import activity_of
+        from cyrnn.layers.base.programs.pullback import Input, PullbackOfTape, structured
+
+        outputs = structured(found.__getitem__, call.results) if called is None else called
+        dtype = call.program.lowered.dtype
+        states = [Input(place, (batch, size), dtype) for place, size in call.states]
+        pullback = PullbackOfTape(tape, call.results, outputs, inputs, states, call.weights, dtype)
+        if self.activity_regularizer is not None:
+            pullback.activity = activity_of(self, outputs)
         return outputs, pullback
 
     def _constant(self, outputs: Any, like: Any) -> "tuple[Any, Pullback]":
@@ -139,10 +161,10 @@ class Differentiable(Layer):
         except (NotLoweredError, NoWayBackError) as error:
             return str(error)
         states, weights = list(zip(made.states, sizes, strict=True)), self._weight_slots(trainable=True)
-        return TapedCall(TapedProgram(made.lowered), made.results, made.inputs, states, weights)
+        return TapedCall(TapedProgram(made.lowered), made.bound, made.results, made.inputs, states, weights)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_taped": (-1, {})}
+        return {**super().__getstate__(), "_taped": (-1, {}), "_recent": None}
 
 
 def _nothing(gradients: Any, losses: bool) -> tuple[dict[Hashable, Array], dict[tuple[Any, str], Array]]:

@@ -70,6 +70,13 @@ class TapedProgram:
         arrays = _run(self.taped, packed, inputs)
         if arrays is None:
             raise UnfitError("the inputs do not fit the program")
+        return self.after(arrays, packed, inputs)
+
+    def after(
+        self, arrays: Sequence[Array], packed: tuple[Packed, ...], inputs: Sequence[Array | None]
+    ) -> tuple[list[Array], "Tape"]:
+        """As `run`, when the program has returned these arrays with these weights for these inputs."""
+        arrays = list(arrays)
         if self.lowered.carried:
             self.lowered.carry(arrays)
         kept = {

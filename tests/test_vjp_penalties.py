@@ -259,3 +259,19 @@ def test_each_call_of_a_shared_layer_has_its_penalty():
         model(x + sign * step * direction)
         ends.append(sum(model.losses))
     assert abs((ends[0] - ends[1]) / (2 * step) - np.sum(direction * found.inputs)) < 1e-8
+
+
+@pytest.mark.parametrize("name", ["sequences", "sequences and states", "both directions, a custom activation, mul"])
+def test_penalties_on_repeated_outputs_of_masked_timesteps(name):
+    made, x, mask = PENALIZED[name](), RNG.standard_normal((4, 5, 2)), RNG.random((4, 5)) < 0.6
+    made(x, mask=mask)
+    expected = made.losses
+    y, pullback = made.vjp(x, mask=mask)
+    np.testing.assert_array_equal(made.losses, expected)
+    found = pullback(nest.mapped(lambda _: None, y), losses=True)
+    direction, step, ends = RNG.standard_normal(x.shape), 1e-6, []
+    for sign in (1, -1):
+        made(x + sign * step * direction, mask=mask)
+        ends.append(sum(made.losses))
+    assert abs((ends[0] - ends[1]) / (2 * step) - np.sum(direction * found.inputs)) < 1e-7
+    assert not found.inputs[~mask].any()

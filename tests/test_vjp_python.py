@@ -397,3 +397,19 @@ def test_outputs_between_the_layers_of_a_model_are_not_held():
     gc.collect()
     assert [ref() for ref in made] == [None, None]
     np.testing.assert_array_equal(pullback(np.ones((3, 2))).inputs, np.full((3, 2), 4.0))
+
+
+def test_a_direction_that_fails_leaves_the_states_of_the_other():
+    class Failing(OwnCell):
+        def vjp(self, x, initial_state=None, mask=None, training=False):
+            raise ValueError("out of order")
+
+    options = {"stateful": True, "return_sequences": True, **DTYPE}
+    backward = layers.RNN(Failing(), go_backwards=True, **options)
+    both, x = layers.Bidirectional(layers.SimpleRNN(2, **options), backward_layer=backward, **DTYPE), np.ones((3, 5, 2))
+    both(x)
+    before = [np.array(state) for state in both.states]
+    with pytest.raises(ValueError, match="out of order"):
+        both.vjp(x)
+    for state, now in zip(before, both.states, strict=True):
+        np.testing.assert_array_equal(state, now)

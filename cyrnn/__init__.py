@@ -26,6 +26,7 @@ from cyrnn.layers import Input, Layer
 from cyrnn.models import Model, Sequential
 
 if TYPE_CHECKING:
+    from cyrnn import optimizers
     from cyrnn.config import show_config
     from cyrnn.models.serialization import from_json
 
@@ -33,6 +34,7 @@ _MODULES = {  # what is imported when it is first used
     "from_json": "cyrnn.models.serialization",
     "show_config": "cyrnn.config",
 }
+_PACKAGES = ("optimizers",)  # these too
 
 __all__ = [
     "Input",
@@ -49,6 +51,7 @@ __all__ = [
     "initializers",
     "layers",
     "models",
+    "optimizers",
     "random",
     "regularizers",
     "saving",
@@ -58,6 +61,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"cyrnn.{name}")  # which is an attribute from then on
     if name not in _MODULES:
         raise AttributeError(f"module 'cyrnn' has no attribute {name!r}")
     found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
@@ -65,4 +70,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    return sorted({*globals(), *_MODULES, *_PACKAGES})

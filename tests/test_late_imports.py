@@ -23,7 +23,11 @@ print(*late)
 assert set(package.__all__) <= set(dir(package))
 for name in late:
     value = getattr(package, name)
-    assert value is getattr(importlib.import_module(package._MODULES[name]), name) and vars(package)[name] is value
+    if name in package._MODULES:
+        expected = getattr(importlib.import_module(package._MODULES[name]), name)
+    else:
+        expected = importlib.import_module(package.__name__ + "." + name)
+    assert value is expected and vars(package)[name] is value
 try:
     package.no_such_name
 except AttributeError as error:
@@ -40,7 +44,8 @@ def test_type_checkers_see_what_the_table_has(package):
     tree = ast.parse(Path(module.__file__).read_text())
     blocks = [node.body for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     imported = {alias.name: node.module for block in blocks for node in block for alias in node.names}
-    assert imported == module._MODULES and set(imported) <= set(module.__all__)
+    late = module._MODULES | dict.fromkeys(getattr(module, "_PACKAGES", ()), package)
+    assert imported == late and set(imported) <= set(module.__all__)
 
 
 def test_all_layers_come_with_a_star():

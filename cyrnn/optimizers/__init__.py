@@ -1,0 +1,32 @@
+"""Optimizers: how weights follow their gradients, as in Keras.
+
+``optimizer.apply(gradients, model)`` makes a step, in a training loop of one's own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cyrnn.configurable import lookup
+from cyrnn.objects import serialize
+from cyrnn.optimizers import schedules
+from cyrnn.optimizers.adam import Adam, Adamax, AdamW, Nadam
+from cyrnn.optimizers.adaptive import Adadelta, Adafactor, Adagrad, Ftrl, RMSprop
+from cyrnn.optimizers.momentum import SGD, Lion, Muon
+from cyrnn.optimizers.optimizer import MODULE, Optimizer
+
+__all__ = [
+    "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lion", "Muon", "Nadam", "Optimizer",
+    "RMSprop", "deserialize", "get", "schedules", "serialize",
+]  # fmt: skip
+
+_get, deserialize = lookup(MODULE)
+
+
+def get(identifier: "str | Mapping[str, Any] | Optimizer | type[Optimizer] | None") -> Any:
+    """The optimizer for a name such as "adam", a config or a class; optimizers and None are returned as they are.
+
+    ValueError for anything else.
+    """
+    if isinstance(identifier, Optimizer):
+        return identifier
+    return _get(identifier.lower() if isinstance(identifier, str) else identifier)

@@ -1,0 +1,154 @@
+"""Adam and its kin: steps against the running mean of g, over the root of that of its square.
+
+w is the weight and g its gradient; m, v and other letters are what is remembered of a weight; t is the number of the
+update, 1 first; lr is the learning rate. Rules, arguments and defaults are those of Keras 3.15.1.
+"""
+
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+
+from cyrnn.layers.base.arguments import Array, checked_bool
+from cyrnn.objects import register
+from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step, at_least_0, fraction
+
+
+class _Moments(Optimizer):
+    """A rule with running means of g and of its square or size."""
+
+    own: ClassVar[tuple[str, ...]] = ("beta_1", "beta_2", "epsilon")
+
+    def __init__(
+        self, learning_rate: Any, beta_1: float, beta_2: float, epsilon: float, **options: Unpack[Options]
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.beta_1, self.beta_2 = fraction("beta_1", beta_1), fraction("beta_2", beta_2)
+        self.epsilon = at_least_0("epsilon", epsilon)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        return np.zeros_like(w), np.zeros_like(w)
+
+
+@register(MODULE, "adam")
+class Adam(_Moments):
+    """``m += (g - m)(1 - β1); v += (g² - v)(1 - β2); w -= lr √(1 - β2ᵗ) / (1 - β1ᵗ) m / (√v + ε)``.
+
+    With `amsgrad`, √ of the largest v so far.
+    """
+
+    own = ("beta_1", "beta_2", "epsilon", "amsgrad")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **options)
+        self.amsgrad = checked_bool("amsgrad", amsgrad)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        return (*super().begin(w), np.zeros_like(w)) if self.amsgrad else super().begin(w)
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        m, v, *largest = slots
+        m, v = adam_moments(g, m, v, self.beta_1, self.beta_2)
+        root = v
+        if largest:
+            root = np.maximum(largest[0], v)
+            largest = [root]
+        return adam_step(w, m, root, at, self.beta_1, self.beta_2, self.epsilon), m, v, *largest
+
+
+@register(MODULE, "adamw")
+class AdamW(Adam):
+    """`Adam`, and ``w -= lr weight_decay w`` before it."""
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        weight_decay: float = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **options: Any,
+    ) -> None:
+        if weight_decay is None:
+            raise ValueError("weight_decay must be a float, got None: Adam is the optimizer without it")
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **options)
+
+
+@register(MODULE, "adamax")
+class Adamax(_Moments):
+    """``m += (g - m)(1 - β1); u = max(β2 u, |g|); w -= lr m / ((1 - β1ᵗ)(u + ε))``."""
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **options)
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        m, u = slots
+        m = m + (g - m) * (1 - self.beta_1)
+        u = np.maximum(self.beta_2 * u, np.abs(g))
+        return w - at.learning_rate * m / (_rest(w, self.beta_1, at.t) * (u + self.epsilon)), m, u
+
+
+@register(MODULE, "nadam")
+class Nadam(_Moments):
+    """`Adam` with Nesterov's momentum.
+
+    With ``μ(t) = β1 (1 - 0.96ᵗ / 2)`` and ``P = μ(1) ... μ(t)``,
+    ``w -= lr (μ(t + 1) m / (1 - P μ(t + 1)) + (1 - μ(t)) g / (1 - P)) / (√(v / (1 - β2ᵗ)) + ε)``.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **options)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        return (*super().begin(w), w.dtype.type(1))
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        m, v, product = slots
+        now, after = self._momentum(w, at.t), self._momentum(w, at.t + 1)
+        product = product * now
+        # Here Keras rounds the betas to the dtype of w before it takes them from 1: of float32, that makes 5e-5 of v.
+        m, v = adam_moments(g, m, v, w.dtype.type(self.beta_1), w.dtype.type(self.beta_2))
+        ahead = after * m / (1 - product * after) + (1 - now) * g / (1 - product)
+        root = np.sqrt(v / _rest(w, self.beta_2, at.t))
+        return w - at.learning_rate * ahead / (root + self.epsilon), m, v, product
+
+    def _momentum(self, w: Array, t: int) -> Any:
+        return w.dtype.type(self.beta_1) * (1 - w.dtype.type(0.5) * w.dtype.type(0.96) ** w.dtype.type(t))
+
+
+def adam_moments(g: Array, m: Array, v: Array, beta_1: float, beta_2: float) -> tuple[Array, Array]:
+    """The running means of g and of its square."""
+    return m + (g - m) * (1 - beta_1), v + (np.square(g) - v) * (1 - beta_2)
+
+
+def adam_step(w: Array, m: Array, v: Array, at: Step, beta_1: float, beta_2: float, epsilon: float) -> Array:
+    """Adam's new weight."""
+    rate = at.learning_rate * np.sqrt(_rest(w, beta_2, at.t)) / _rest(w, beta_1, at.t)
+    return w - m * rate / (np.sqrt(v) + epsilon)
+
+
+def _rest(w: Array, beta: float, t: int) -> Any:
+    """``1 - betaᵗ`` in the dtype of w, as in Keras: of float32, the first of Adam's steps is 0.9999962 of lr."""
+    return 1 - w.dtype.type(beta) ** w.dtype.type(t)

@@ -1,0 +1,209 @@
+"""Optimizers that divide by the root of what gradients have been: RMSprop, Adagrad, Adadelta, Ftrl and Adafactor.
+
+Letters are those of `cyrnn.optimizers.adam`.
+"""
+
+from typing import Any, Unpack
+
+import numpy as np
+
+from cyrnn.configurable import number
+from cyrnn.layers.base.arguments import Array, checked_bool
+from cyrnn.objects import register
+from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step, at_least_0, fraction, positive
+
+
+@register(MODULE, "rmsprop")
+class RMSprop(Optimizer):
+    """``v = rho v + (1 - rho) g²; w -= lr g / √(v + ε)``.
+
+    If `centered`, ``a = rho a + (1 - rho) g`` and √(v - a² + ε). With momentum μ, ``M = μ M + (what w would lose)`` and
+    ``w -= M``.
+    """
+
+    own = ("rho", "momentum", "epsilon", "centered")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.rho, self.momentum = fraction("rho", rho), fraction("momentum", momentum)
+        self.epsilon, self.centered = at_least_0("epsilon", epsilon), checked_bool("centered", centered)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        return (
+            np.zeros_like(w),
+            np.zeros_like(w) if self.momentum else None,
+            np.zeros_like(w) if self.centered else None,
+        )
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        v, moving, a = slots
+        v = self.rho * v + (1 - self.rho) * np.square(g)
+        below = v + self.epsilon
+        if a is not None:
+            a = self.rho * a + (1 - self.rho) * g
+            below = v - np.square(a) + self.epsilon
+        step = at.learning_rate * g / np.sqrt(below)
+        if moving is not None:
+            step = moving = self.momentum * moving + step
+        return w - step, v, moving, a
+
+
+@register(MODULE, "adagrad")
+class Adagrad(Optimizer):
+    """``A += g²; w -= lr g / √(A + ε)``; A begins as `initial_accumulator_value`."""
+
+    own = ("initial_accumulator_value", "epsilon")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.initial_accumulator_value = at_least_0("initial_accumulator_value", initial_accumulator_value)
+        self.epsilon = at_least_0("epsilon", epsilon)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        return (np.full_like(w, self.initial_accumulator_value),)
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        total = slots[0] + np.square(g)
+        return w - at.learning_rate * g / np.sqrt(total + self.epsilon), total
+
+
+@register(MODULE, "adadelta")
+class Adadelta(Optimizer):
+    """``A = rho A + (1 - rho) g²; δ = -g √(D + ε) / √(A + ε); D = rho D + (1 - rho) δ²; w += lr δ``."""
+
+    own = ("rho", "epsilon")
+
+    def __init__(
+        self, learning_rate: Any = 0.001, rho: float = 0.95, epsilon: float = 1e-7, **options: Unpack[Options]
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.rho, self.epsilon = fraction("rho", rho), at_least_0("epsilon", epsilon)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        return np.zeros_like(w), np.zeros_like(w)
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        gradients, deltas = slots
+        gradients = self.rho * gradients + (1 - self.rho) * np.square(g)
+        delta = -g * np.sqrt(deltas + self.epsilon) / np.sqrt(gradients + self.epsilon)
+        deltas = self.rho * deltas + (1 - self.rho) * np.square(delta)
+        return w + at.learning_rate * delta, gradients, deltas
+
+
+@register(MODULE, "ftrl")
+class Ftrl(Optimizer):
+    """Follow the regularized leader, with p = `learning_rate_power`, l1 and l2 the strengths and s the shrinkage.
+
+    ``A' = A + g²; L += g + 2 s w - (A'^-p - A^-p) w / lr; w = (clip(L, -l1, l1) - L) / (A'^-p / lr + 2 l2 + β / lr)``.
+    The first step keeps only a part of the initial weights.
+    """
+
+    own = (
+        "learning_rate_power", "initial_accumulator_value", "l1_regularization_strength", "l2_regularization_strength",
+        "l2_shrinkage_regularization_strength", "beta",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        learning_rate_power: float = -0.5,
+        initial_accumulator_value: float = 0.1,
+        l1_regularization_strength: float = 0.0,
+        l2_regularization_strength: float = 0.0,
+        l2_shrinkage_regularization_strength: float = 0.0,
+        beta: float = 0.0,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.learning_rate_power = number("learning_rate_power", learning_rate_power)
+        if not self.learning_rate_power <= 0:
+            raise ValueError(f"learning_rate_power must be at most 0, got {learning_rate_power}")
+        self.initial_accumulator_value = at_least_0("initial_accumulator_value", initial_accumulator_value)
+        self.l1_regularization_strength = at_least_0("l1_regularization_strength", l1_regularization_strength)
+        self.l2_regularization_strength = at_least_0("l2_regularization_strength", l2_regularization_strength)
+        shrinkage = at_least_0("l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength)
+        self.l2_shrinkage_regularization_strength = shrinkage
+        self.beta = number("beta", beta)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        return np.full_like(w, self.initial_accumulator_value), np.zeros_like(w)
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        (before, linear), lr, power = slots, at.learning_rate, -self.learning_rate_power
+        total = before + np.square(g)
+        moved = (total**power - before**power) / lr * w
+        linear = linear + g + 2 * self.l2_shrinkage_regularization_strength * w - moved
+        quadratic = total**power / lr + 2 * (self.l2_regularization_strength + self.beta / (2 * lr))
+        l1 = self.l1_regularization_strength
+        return (np.clip(linear, -l1, l1) - linear) / quadratic, total, linear
+
+
+@register(MODULE, "adafactor")
+class Adafactor(Optimizer):
+    """Steps of the size of the weight, with the mean squares of rows and columns alone.
+
+    With ``q = min(lr, 1 / √t)``, ``size = max(epsilon_2, rms(w)) q``, ``β = 1 - t ** beta_2_decay`` and
+    ``s = g² + epsilon_1``: r and c are running means, with β, of s over the last axis and the one before;
+    ``u = g / √((r / mean(r)) ⊗ c)``, for a vector ``u = g / √v`` with v the running mean of s; and
+    ``w -= size u / max(1, rms(u) / clip_threshold)``.
+    """
+
+    own = ("beta_2_decay", "epsilon_1", "epsilon_2", "clip_threshold", "relative_step")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_2_decay: float = -0.8,
+        epsilon_1: float = 1e-30,
+        epsilon_2: float = 1e-3,
+        clip_threshold: float = 1.0,
+        relative_step: bool = True,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.beta_2_decay = number("beta_2_decay", beta_2_decay)
+        self.epsilon_1, self.epsilon_2 = at_least_0("epsilon_1", epsilon_1), at_least_0("epsilon_2", epsilon_2)
+        self.clip_threshold = positive("clip_threshold", clip_threshold)
+        self.relative_step = checked_bool("relative_step", relative_step)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        if w.ndim < 2:
+            return (np.zeros_like(w),)
+        return np.zeros(w.shape[:-1], w.dtype), np.zeros((*w.shape[:-2], w.shape[-1]), w.dtype)
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        t = w.dtype.type(at.t)
+        # `relative_step` would bound lr by 1 / √t, as this does for all: in Keras it has no effect either.
+        rate = max(_rms(w), w.dtype.type(self.epsilon_2)) * min(at.learning_rate, 1 / np.sqrt(t))
+        share = 1 - t ** w.dtype.type(self.beta_2_decay)
+        square = np.square(g) + w.dtype.type(self.epsilon_1)
+        kept: tuple[Array, ...]
+        if w.ndim < 2:
+            v = share * slots[0] + (1 - share) * square
+            kept = (v,)
+        else:
+            r, c = slots
+            r = share * r + (1 - share) * np.mean(square, axis=-1)
+            c = share * c + (1 - share) * np.mean(square, axis=-2)
+            kept = (r, c)
+            v = (r / np.mean(r, axis=-1, keepdims=True))[..., None] * c[..., None, :]
+        u = g / np.sqrt(v)
+        return w - rate * u / max(w.dtype.type(1), _rms(u) / w.dtype.type(self.clip_threshold)), *kept
+
+
+def _rms(x: Array) -> Any:
+    return np.sqrt(np.mean(np.square(x)))

@@ -1,0 +1,145 @@
+"""Optimizers that move by the gradient and its momentum: SGD, Lion and Muon.
+
+Letters are those of `cyrnn.optimizers.adam`.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import numpy as np
+
+from cyrnn.configurable import number
+from cyrnn.layers.base.arguments import Array, checked_bool, checked_int
+from cyrnn.objects import register
+from cyrnn.optimizers.adam import adam_moments, adam_step
+from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step, at_least_0, fraction, positive
+
+
+@register(MODULE, "sgd")
+class SGD(Optimizer):
+    """``w -= lr g``; with momentum μ ``m = μ m - lr g; w += m``, and ``w += μ m - lr g`` if `nesterov`."""
+
+    own = ("momentum", "nesterov")
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.momentum, self.nesterov = fraction("momentum", momentum), checked_bool("nesterov", nesterov)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        return (np.zeros_like(w),) if self.momentum else ()
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        step = at.learning_rate * g
+        if not slots:
+            return (w - step,)
+        m = self.momentum * slots[0] - step
+        return w + (self.momentum * m - step if self.nesterov else m), m
+
+
+@register(MODULE, "lion")
+class Lion(Optimizer):
+    """``w -= lr sign(β1 m + (1 - β1) g); m = β2 m + (1 - β2) g``."""
+
+    own = ("beta_1", "beta_2")
+
+    def __init__(
+        self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, **options: Unpack[Options]
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.beta_1, self.beta_2 = positive("beta_1", fraction("beta_1", beta_1)), fraction("beta_2", beta_2)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        return (np.zeros_like(w),)
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        (m,) = slots
+        step = at.learning_rate * np.sign(self.beta_1 * m + (1 - self.beta_1) * g)
+        return w - step, self.beta_2 * m + (1 - self.beta_2) * g
+
+
+@register(MODULE, "muon")
+class Muon(Optimizer):
+    """Matrices move by their momentum, with its singular values brought near 1; all else as in `AdamW`.
+
+    ``m = μ m + g``; ``X = (g + μ m)`` if `nesterov`, else m, divided by its norm; `ns_steps` times
+    ``A = X Xᵀ; X = a X + (b A + c A²) X``; and ``w -= lr rms_rate √max(rows, columns) X``. Not for weights whose
+    path, such as "embedding/embeddings", has "embedding" in it if `exclude_embeddings`, or one of the regular
+    expressions `exclude_layers`.
+    """
+
+    own = (
+        "adam_beta_1", "adam_beta_2", "epsilon", "exclude_layers", "muon_a", "muon_b", "muon_c", "adam_lr_ratio",
+        "momentum", "ns_steps", "nesterov", "exclude_embeddings", "adam_weight_decay", "rms_rate",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        adam_beta_1: float = 0.9,
+        adam_beta_2: float = 0.999,
+        adam_weight_decay: float | None = 0.004,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = 0.004,
+        *,
+        exclude_layers: Sequence[str] | None = None,
+        exclude_embeddings: bool = True,
+        muon_a: float = 3.4445,
+        muon_b: float = -4.775,
+        muon_c: float = 2.0315,
+        adam_lr_ratio: float = 1,
+        momentum: float = 0.95,
+        ns_steps: int = 5,
+        nesterov: bool = True,
+        rms_rate: float = 0.2,
+        **options: Any,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay=weight_decay, **options)
+        self.adam_beta_1, self.adam_beta_2 = fraction("adam_beta_1", adam_beta_1), fraction("adam_beta_2", adam_beta_2)
+        decay = None if adam_weight_decay is None else at_least_0("adam_weight_decay", adam_weight_decay)
+        self.adam_weight_decay, self.epsilon = decay, at_least_0("epsilon", epsilon)
+        self.exclude_layers = list(exclude_layers or [])
+        self.exclude_embeddings = checked_bool("exclude_embeddings", exclude_embeddings)
+        self.muon_a, self.muon_b, self.muon_c = (
+            number(f"muon_{letter}", value) for letter, value in zip("abc", (muon_a, muon_b, muon_c), strict=True)
+        )
+        self.adam_lr_ratio, self.rms_rate = number("adam_lr_ratio", adam_lr_ratio), number("rms_rate", rms_rate)
+        self.momentum, self.nesterov = fraction("momentum", momentum), checked_bool("nesterov", nesterov)
+        self.ns_steps = checked_int("ns_steps", ns_steps)
+
+    def begin(self, w: Array) -> tuple[Any, ...]:
+        return np.zeros_like(w), np.zeros_like(w)
+
+    def decay_of(self, w: Array, path: str) -> float | None:
+        return self.weight_decay if self._is_matrix(w, path) else self.adam_weight_decay
+
+    def _is_matrix(self, w: Array, path: str) -> bool:
+        excluded = (self.exclude_embeddings and "embedding" in path.lower()) or any(
+            re.search(pattern, path) for pattern in self.exclude_layers
+        )
+        return w.ndim == 2 and not excluded
+
+    def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
+        m, v = slots
+        if self._is_matrix(w, at.path):
+            m = self.momentum * m + g
+            moved = self._orthogonal(g + self.momentum * m if self.nesterov else m)
+            return w - at.learning_rate * moved * w.dtype.type(max(w.shape) ** 0.5 * self.rms_rate), m, v
+        m, v = adam_moments(g, m, v, self.adam_beta_1, self.adam_beta_2)
+        at = at._replace(learning_rate=at.learning_rate * w.dtype.type(self.adam_lr_ratio))
+        return adam_step(w, m, v, at, self.adam_beta_1, self.adam_beta_2, self.epsilon), m, v
+
+    def _orthogonal(self, x: Array) -> Array:
+        """A matrix with the singular vectors of x, and singular values near 1, by Newton and Schulz' iteration."""
+        high = x.shape[0] > x.shape[1]
+        x = (x.T if high else x) / (np.sqrt(np.sum(np.square(x))) + x.dtype.type(1e-7))
+        for _ in range(self.ns_steps):
+            a = x @ x.T
+            x = self.muon_a * x + (self.muon_b * a + self.muon_c * (a @ a)) @ x
+        return x.T if high else x

@@ -1,0 +1,233 @@
+"""Learning rate schedules: functions of the number of steps that were made before, as in Keras.
+
+A schedule is called with that number, 0 first, and returns a float. Numbers are as Keras 3.15.1 has them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cyrnn import objects
+from cyrnn.configurable import Configurable, lookup, number
+from cyrnn.objects import register, serialize
+
+MODULE = "keras.optimizers.schedules"
+
+__all__ = [
+    "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay", "LearningRateSchedule",
+    "PiecewiseConstantDecay", "PolynomialDecay", "deserialize", "serialize",
+]  # fmt: skip
+
+
+@register(MODULE)
+class LearningRateSchedule(Configurable):
+    """Base class: a subclass defines ``__call__(step)`` and, to be saved, `get_config`."""
+
+    def __call__(self, step: int) -> float:
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(step)")
+
+    def get_config(self) -> dict[str, Any]:
+        raise NotImplementedError(f"{type(self).__name__} must define get_config() to be saved")
+
+
+class _Decay(LearningRateSchedule):
+    """A schedule whose config is its arguments."""
+
+    _arguments: tuple[str, ...]
+
+    def get_config(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._arguments}
+
+
+class _RateDecay(_Decay):
+    _arguments = ("initial_learning_rate", "decay_steps", "decay_rate", "staircase", "name")
+
+    def __init__(
+        self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool, name: str
+    ) -> None:
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate)
+        self.decay_steps = _positive("decay_steps", decay_steps)
+        self.decay_rate = number("decay_rate", decay_rate)
+        self.staircase = bool(staircase)
+        self.name = name
+
+    def _periods(self, step: int) -> float:
+        return step // self.decay_steps if self.staircase else step / self.decay_steps
+
+
+@register(MODULE)
+class ExponentialDecay(_RateDecay):
+    """``initial_learning_rate * decay_rate ** (step / decay_steps)``; with `staircase` whole periods only."""
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str = "ExponentialDecay",
+    ) -> None:
+        super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
+
+    def __call__(self, step: int) -> float:
+        return float(self.initial_learning_rate * self.decay_rate ** self._periods(step))
+
+
+@register(MODULE)
+class InverseTimeDecay(_RateDecay):
+    """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``; with `staircase` whole periods only."""
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str = "InverseTimeDecay",
+    ) -> None:
+        super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
+
+    def __call__(self, step: int) -> float:
+        return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))
+
+
+@register(MODULE)
+class PiecewiseConstantDecay(_Decay):
+    """``values[i]`` up to and including step ``boundaries[i]``, and the last value after them."""
+
+    _arguments = ("boundaries", "values", "name")
+
+    def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
+        self.boundaries = [number("boundaries", boundary) for boundary in boundaries]
+        self.values = [number("values", value) for value in values]
+        self.name = name
+        if len(self.boundaries) != len(self.values) - 1:
+            raise ValueError(
+                f"values must be one more than boundaries, got {len(self.values)} values and "
+                f"{len(self.boundaries)} boundaries"
+            )
+
+    def __call__(self, step: int) -> float:
+        return self.values[sum(step > boundary for boundary in self.boundaries)]
+
+
+@register(MODULE)
+class PolynomialDecay(_Decay):
+    """``(initial - end) * (1 - step / decay_steps) ** power + end``, and `end` after `decay_steps`.
+
+    With `cycle`, decay_steps grows to its next multiple when it is reached.
+    """
+
+    _arguments = ("initial_learning_rate", "decay_steps", "end_learning_rate", "power", "cycle", "name")
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        end_learning_rate: float = 0.0001,
+        power: float = 1.0,
+        cycle: bool = False,
+        name: str = "PolynomialDecay",
+    ) -> None:
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate)
+        self.decay_steps = _positive("decay_steps", decay_steps)
+        self.end_learning_rate = number("end_learning_rate", end_learning_rate)
+        self.power = number("power", power)
+        self.cycle = bool(cycle)
+        self.name = name
+
+    def __call__(self, step: int) -> float:
+        length = self.decay_steps * (max(1, math.ceil(step / self.decay_steps)) if self.cycle else 1)
+        left = 1 - min(step, length) / length
+        return float((self.initial_learning_rate - self.end_learning_rate) * left**self.power + self.end_learning_rate)
+
+
+@register(MODULE)
+class CosineDecay(_Decay):
+    """Half a cosine, from `initial_learning_rate` to `alpha` times it after `decay_steps`.
+
+    With `warmup_target`, first a line from `initial_learning_rate` to it in `warmup_steps`, and the cosine from there.
+    """
+
+    _arguments = ("initial_learning_rate", "decay_steps", "alpha", "name", "warmup_target", "warmup_steps")
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        alpha: float = 0.0,
+        name: str = "CosineDecay",
+        warmup_target: float | None = None,
+        warmup_steps: int = 0,
+    ) -> None:
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate)
+        self.decay_steps = _positive("decay_steps", decay_steps)
+        self.alpha = number("alpha", alpha)
+        self.name = name
+        self.warmup_target = None if warmup_target is None else number("warmup_target", warmup_target)
+        self.warmup_steps = number("warmup_steps", warmup_steps)
+
+    def __call__(self, step: int) -> float:
+        if self.warmup_target is None:
+            return self._cosine(self.initial_learning_rate, step)
+        if step < self.warmup_steps:
+            way = self.warmup_target - self.initial_learning_rate
+            return self.initial_learning_rate + way * step / self.warmup_steps
+        return self._cosine(self.warmup_target, step - self.warmup_steps)
+
+    def _cosine(self, start: float, step: float) -> float:
+        share = (1 + math.cos(math.pi * min(step, self.decay_steps) / self.decay_steps)) / 2
+        return start * ((1 - self.alpha) * share + self.alpha)
+
+
+@register(MODULE)
+class CosineDecayRestarts(_Decay):
+    """Half cosines after each other: the i-th takes ``first_decay_steps * t_mul ** i`` steps, `m_mul` ** i as high."""
+
+    _arguments = ("initial_learning_rate", "first_decay_steps", "t_mul", "m_mul", "alpha", "name")
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        first_decay_steps: float,
+        t_mul: float = 2.0,
+        m_mul: float = 1.0,
+        alpha: float = 0.0,
+        name: str = "SGDRDecay",
+    ) -> None:
+        self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate)
+        self.first_decay_steps = _positive("first_decay_steps", first_decay_steps)
+        self.t_mul = number("t_mul", t_mul)
+        self.m_mul = number("m_mul", m_mul)
+        self.alpha = number("alpha", alpha)
+        self.name = name
+        if self.t_mul < 1:
+            raise ValueError(f"t_mul must be at least 1: periods would have an end, got {t_mul}")
+
+    def __call__(self, step: int) -> float:
+        periods = step / self.first_decay_steps
+        if self.t_mul == 1:
+            restart = math.floor(periods)
+            done = periods - restart
+        else:
+            # The i-th period begins after (t_mul ** i - 1) / (t_mul - 1) of the first one's length.
+            restart = math.floor(math.log(1 + periods * (self.t_mul - 1), self.t_mul) + 1e-9)
+            length = self.t_mul**restart
+            done = max(0.0, (periods - (length - 1) / (self.t_mul - 1)) / length)
+        share = (1 + math.cos(math.pi * done)) / 2 * self.m_mul**restart
+        return float(self.initial_learning_rate * ((1 - self.alpha) * share + self.alpha))
+
+
+def _positive(name: str, value: Any) -> float:
+    value = number(name, value)
+    if not value > 0:
+        raise ValueError(f"{name} must be over 0, got {value}")
+    return value
+
+
+_, deserialize = lookup(MODULE)
+
+
+def schedule_of(learning_rate: Any) -> Any:
+    """The schedule that a config describes; what is none is returned as it is."""
+    return objects.get(learning_rate, MODULE) if isinstance(learning_rate, Mapping) else learning_rate

@@ -413,3 +413,58 @@ def test_a_direction_that_fails_leaves_the_states_of_the_other():
         both.vjp(x)
     for state, now in zip(before, both.states, strict=True):
         np.testing.assert_array_equal(state, now)
+
+
+class Misbehaved(layers.Layer):
+    """Doubles, and returns from `vjp` what it was told to."""
+
+    def __init__(self, result, **kwargs):
+        super().__init__(name="bad", **kwargs)
+        self.result = result
+
+    def call(self, x):
+        return 2 * x
+
+    def vjp(self, x, initial_state=None, mask=None, training=False):
+        return self.result(2 * x)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda y: y, r"`vjp` of layer 'bad' must return a tuple of outputs and a pullback, got "),
+        (lambda y: (y, y), r"`vjp` of layer 'bad' must return a tuple of outputs and a pullback, got "),
+        (lambda y: (y, lambda dy, inputs=True: dy), r"must return an object with `inputs`.* got ndarray"),
+        (
+            lambda y: (y, lambda dy, inputs=True: Gradients(dy[0], [], [])),
+            r"the pullback of layer 'bad' must return in `inputs` gradients of the shapes \[\(3, 2\)\], got \[\(2,\)\]",
+        ),
+        (
+            lambda y: (y, lambda dy, inputs=True: Gradients(dy, [], [dy])),
+            r"must return in `weights` gradients of the shapes \[\], got \[\(3, 2\)\]",
+        ),
+    ],
+)
+def test_a_wrong_vjp_of_ones_own_is_named(result, message):
+    model = cyrnn.Sequential([cyrnn.Input((2,)), Misbehaved(result, **DTYPE)])
+    with pytest.raises(ValueError, match=message):
+        model.vjp(np.ones((3, 2)))[1](np.ones((3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("gradients", "message"),
+    [
+        (lambda d: Gradients(d[:, :1], [d], []), r"in `inputs` gradients of the shapes \[\(3, 2\)\], got \[\(3, 1\)\]"),
+        (lambda d: Gradients(d, [], []), r"in `initial_state` gradients of the shapes \[\(3, 2\)\], got \[\]"),
+        (lambda d: (d, [d], []), r"the pullback of the cell .* must return an object with `inputs`.* got tuple"),
+    ],
+)
+def test_a_wrong_pullback_of_a_cell_of_ones_own_is_named(gradients, message):
+    class Wrong(OwnCell):
+        def vjp(self, x, initial_state=None, mask=None, training=False):
+            result, _ = super().vjp(x, initial_state)
+            return result, lambda dy, inputs=True: gradients(dy[0])
+
+    _, pullback = layers.RNN(Wrong(), **DTYPE).vjp(np.ones((3, 4, 2)))
+    with pytest.raises(ValueError, match=message):
+        pullback(np.ones((3, 2)))

@@ -12,7 +12,14 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.derivatives import HasActivation, HasWeights, Slope, with_weights
 from cyrnn.layers.base.programs.gradients import Like
 from cyrnn.layers.base.programs.penalties import HasActivity, activity_of
-from cyrnn.layers.base.programs.pullback import ForeignPullback, Input, Pullback, PullbackThrough, pullback_of_call
+from cyrnn.layers.base.programs.pullback import (
+    ForeignPullback,
+    Input,
+    Pullback,
+    PullbackThrough,
+    pair_of,
+    pullback_of_call,
+)
 from cyrnn.layers.base.programs.tape import OfWeights, add_to
 
 WayBack = Callable[[Sequence[Array | None], bool], tuple[dict[Hashable, Array], OfWeights]]
@@ -28,8 +35,10 @@ def cell_vjp(
             f"the cell {cell!r:.100} has no gradients: it must have a method "
             "vjp(x, initial_state=None, mask=None, training=False), which returns (output, new_states) and a pullback"
         )
-    result, pullback = vjp(x, initial_state=states, training=training)
-    return result, pullback_of_call(pullback, cell, result)
+    result, pullback = pair_of(vjp(x, initial_state=states, training=training), cell)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ValueError(f"`vjp` of the cell {cell!r:.100} must return ((output, new_states), pullback)")
+    return result, pullback_of_call(pullback, cell, result, x, states)
 
 
 class SimpleCell(HasActivation, HasActivity, HasWeights, Protocol):
@@ -206,7 +215,8 @@ def walked(
             live = d_o if kept is None else _selected(kept, d_o, 0)
             of_states = d_h if kept is None else [_selected(kept, d, 0) for d in d_h]
             found = pullbacks[k].of_call(nest.filled(structure, [live, *of_states]), True, losses)
-            d_x[:, t] = found.inputs if kept is None else _selected(kept, found.inputs, 0)
+            if found.inputs is not None:
+                d_x[:, t] = found.inputs if kept is None else _selected(kept, found.inputs, 0)
             pairs = zip(nest.flatten(found.initial_state), d_h, strict=True)
             d_h = [np.asarray(new) if kept is None else _selected(kept, np.asarray(new), old) for new, old in pairs]
             d_o = zeros if kept is None or zero_output_for_mask else _selected(kept, zeros, d_o)

@@ -9,7 +9,7 @@ from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.memory import owned
 from cyrnn.layers.base.programs.arguments import Passed
-from cyrnn.layers.base.programs.pullback import Input, Pullback, pullback_of_call
+from cyrnn.layers.base.programs.pullback import Input, Pullback, pair_of, pullback_of_call
 from cyrnn.layers.base.programs.refusals import UnfitError
 from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, OfWeights, TapedProgram, add_to
 from cyrnn.layers.base.programs.values import Outside
@@ -188,8 +188,9 @@ def _through_call(call: Call, values: Values) -> Way:
     given = filled(first, values)
     mask = masks_of(first, values) if call.mask is None else filled(call.mask, values)
     begun = None if states is None else filled(states, values)
-    output, pullback = layer.vjp(given, initial_state=begun, mask=mask, training=bool(call.training))
-    pullback, structure = pullback_of_call(pullback, layer, output), nest.mapped(lambda _: None, output)
+    result = layer.vjp(given, initial_state=begun, mask=mask, training=bool(call.training))
+    output, pullback = pair_of(result, layer)
+    pullback, structure = pullback_of_call(pullback, layer, output, given, begun), nest.mapped(lambda _: None, output)
     next_mask = layer.next_mask(given, mask)
     if isinstance(call.outputs, list):
         flat, masks = nest.leaves(output), nest.leaves(next_mask)

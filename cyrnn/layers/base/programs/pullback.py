@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn import objects
+from cyrnn.arrays import shown
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
@@ -193,10 +194,16 @@ class ForeignPullback:
     layer : Layer, or any cell
     outputs : array, or a structure of arrays
         What the call returned.
+    x, states : array, or a structure of arrays
+        What it was given; None for states where there are none.
     """
 
-    def __init__(self, pullback: Callable[..., Gradients], layer: object, outputs: Any) -> None:
-        self._pullback = pullback
+    def __init__(self, pullback: Callable[..., Gradients], layer: object, outputs: Any, x: Any, states: Any) -> None:
+        self._pullback, self._name = pullback, _named(layer)
+        self._inputs = [np.shape(part) for part in nest.leaves(x)]
+        self._states = [np.shape(state) for state in nest.leaves(states) if state is not None]
+        weights = layer._weight_slots(trainable=True) if isinstance(layer, Layer) else []
+        self._weights = [part._specs[name].shape for part, name in weights]
         self._structure = structured(lambda _: None, outputs)
         within = layer.layers_within() if isinstance(layer, Layer) else ()
         penalized = [part for part in within if part.activity_regularizer is not None]
@@ -221,16 +228,51 @@ class ForeignPullback:
             dy = structured(lambda _: next(rest), self._structure)
         if isinstance(self._pullback, Pullback):
             return self._pullback.of_call(dy, inputs, losses)
-        return self._pullback(dy) if inputs else self._pullback(dy, inputs=False)
+        return self._checked(self._pullback(dy) if inputs else self._pullback(dy, inputs=False), inputs)
+
+    def _checked(self, found: Any, inputs: bool) -> Gradients:
+        """What the pullback has returned. Raises ValueError where it does not fit the call."""
+        if not all(hasattr(found, name) for name in Gradients._fields):
+            raise ValueError(
+                f"the pullback of {self._name} must return an object with `inputs`, `initial_state` and `weights`, got "
+                f"{type(found).__name__}"
+            )
+        if inputs and found.inputs is not None:
+            shapes = [None if part is None else np.shape(part) for part in nest.leaves(found.inputs)]
+            self._check("inputs", shapes, self._inputs)
+        states = nest.leaves(found.initial_state)
+        if self._states:
+            self._check("initial_state", [np.shape(state) for state in states], self._states)
+        weights = list(found.weights)
+        self._check("weights", [np.shape(weight) for weight in weights], self._weights)
+        return Gradients(found.inputs, states, weights)
+
+    def _check(self, what: str, got: Sequence[Any], expected: Sequence[Any]) -> None:
+        if len(got) != len(expected) or any(g not in (None, e) for g, e in zip(got, expected, strict=True)):
+            raise ValueError(
+                f"the pullback of {self._name} must return in `{what}` gradients of the shapes {list(expected)}, "
+                f"got {list(got)}"
+            )
 
 
-def pullback_of_call(pullback: Any, layer: object, outputs: Any) -> "Pullback | ForeignPullback":
+def _named(layer: object) -> str:
+    return f"layer {layer.name!r}" if isinstance(layer, Layer) else f"the cell {layer!r:.100}"
+
+
+def pair_of(result: Any, layer: object) -> tuple[Any, Any]:
+    """What the `vjp` of a layer or cell has returned: outputs, and the pullback. ValueError for anything else."""
+    if isinstance(result, tuple) and len(result) == 2 and callable(result[1]):
+        return result
+    raise ValueError(f"`vjp` of {_named(layer)} must return a tuple of outputs and a pullback, got {shown(result)}")
+
+
+def pullback_of_call(pullback: Any, layer: object, outputs: Any, x: Any, states: Any) -> "Pullback | ForeignPullback":
     """What the `vjp` of a layer or cell has returned, such that it knows of penalties on activities."""
     if isinstance(pullback, Pullback):
         ours = objects.owner(type(layer), "vjp").__module__.partition(".")[0] == "cyrnn"
         if ours or (pullback.activity is not None and pullback.activity.layer is layer):
             return pullback
-    return ForeignPullback(pullback, layer, outputs)
+    return ForeignPullback(pullback, layer, outputs, x, states)
 
 
 def structured(function: Callable[[Any], Any], structure: Any) -> Any:

@@ -60,3 +60,27 @@ def weight_array(weight: ArrayLike) -> np.ndarray:
     if hasattr(weight, "dtype") and array.dtype.kind not in "biu":
         return array
     return converted(array, np.float32)
+
+
+def at_least_0(name: str, value: Any) -> float:
+    """`value` as a number that is not negative. Raises TypeError or ValueError."""
+    value = number(name, value)
+    if not value >= 0:
+        raise ValueError(f"{name} must be at least 0, got {value}")
+    return value
+
+
+def positive(name: str, value: Any) -> float:
+    """`value` as a finite number over 0. Raises TypeError or ValueError."""
+    value = number(name, value)
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be over 0 and finite, got {value}")
+    return value
+
+
+def fraction(name: str, value: Any) -> float:
+    """`value` as a number from 0 to 1. Raises TypeError or ValueError."""
+    value = number(name, value)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, got {value}")
+    return value

@@ -29,7 +29,7 @@ FLOORS = [
     ["layers.recurrent"],
     ["layers.around"],
     ["layers"],
-    ["saving", "optimizers"],  # they know layers and their weights, by path in the files, and never a model
+    ["saving", "optimizers", "losses"],  # they know layers and their weights, by path in the files, and never a model
     ["models"],
     ["saving.onnx", "saving.c", "saving.torch"],
     ["saving.interchange"],

@@ -198,7 +198,7 @@ def test_frozen_layers_stay_and_may_be_frozen_later():
         np.testing.assert_array_equal(old, new)
     np.testing.assert_array_equal(model.get_weights()[4], before[4] - 1)
     model.layers[0].trainable = True
-    with pytest.raises(ValueError, match="kernel' was not trainable at the first step"):
+    with pytest.raises(ValueError, match="simple_rnn.*/kernel' is not one that the optimizer 'sgd' began with"):
         optimizer.apply([np.ones_like(w) for w in before], model)
     model.layers[0].trainable = model.layers[1].trainable = False
     with pytest.raises(ValueError, match="nothing can be updated"):
@@ -209,12 +209,57 @@ def test_weights_that_do_not_decay():
     model = cyrnn.Sequential([cyrnn.Input((4,)), Dense(2, name="a"), Dense(2, name="b"), Dense(2, name="c")])
     model.set_weights([np.ones_like(w) for w in model.get_weights()])
     optimizer = optimizers.SGD(0.5, weight_decay=1.0)
-    optimizer.exclude_from_weight_decay(var_list=[model.layers[2].kernel], var_names=["bias", "^a/"])
+    optimizer.exclude_from_weight_decay(var_list=[model.layers[2].kernel], var_names=["bias", "/a/"])
     for _ in range(2):
         optimizer.apply([np.zeros_like(w) for w in model.get_weights()], model)
     assert [w.ravel()[0] for w in model.get_weights()] == [1, 1, 0.25, 1, 1, 1]
     with pytest.raises(ValueError, match="before the first step"):
         optimizer.exclude_from_weight_decay(var_names=["kernel"])
+
+
+def test_patterns_see_the_names_of_the_layers_around():
+    model = cyrnn.Sequential([cyrnn.Input((3, 2)), SimpleRNN(2, name="encoder"), Dense(1)], name="net")
+    model.set_weights([np.ones_like(w) for w in model.get_weights()])
+    optimizer = optimizers.SGD(0.5, weight_decay=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["^net/encoder/"])
+    optimizer.apply([np.zeros_like(w) for w in model.get_weights()], model)
+    assert [w.ravel()[0] for w in model.get_weights()] == [1, 1, 1, 0.5, 0.5]
+
+
+def test_excluded_arrays_that_are_no_weights_any_more_are_refused():
+    layer = Dense(2)
+    layer.build((None, 1))
+    optimizer = optimizers.SGD(0.5, weight_decay=1.0)
+    optimizer.exclude_from_weight_decay(var_list=[layer.kernel])
+    layer.set_weights(layer.get_weights())
+    with pytest.raises(ValueError, match="var_list of exclude_from_weight_decay must hold arrays"):
+        optimizer.apply([np.zeros((1, 2)), np.zeros(2)], layer)
+
+
+def test_gradients_that_are_accumulated_are_copied():
+    layer, optimizer, g = Vector((0.0, 0.0)), optimizers.SGD(1.0, gradient_accumulation_steps=2), np.ones(2, "float32")
+    optimizer.apply([g], layer)
+    g[:] = 100
+    optimizer.apply([np.ones(2)], layer)
+    np.testing.assert_array_equal(layer.weights[0], [-1, -1])
+
+
+def test_a_constraint_that_works_in_place_leaves_averages():
+    def zeros(w):
+        w *= 0
+        return w
+
+    layer, optimizer = Vector((1.0, 1.0), constraint=zeros), optimizers.SGD(1.0, use_ema=True)
+    optimizer.apply([np.array([-1.0, -1.0])], layer)
+    optimizer.finalize_variable_values(layer)
+    np.testing.assert_array_equal(layer.weights[0], [2, 2])
+
+
+def test_schedules_at_their_limits():
+    assert schedules.ExponentialDecay(0.1, 10, 1.5)(10**6) == np.inf
+    assert np.isnan(schedules.ExponentialDecay(0.1, 10, -0.5)(3))
+    assert schedules.PolynomialDecay(0.1, 10, power=-1.0)(10) == np.inf
+    assert all(type(schedule(np.int64(7))) is float for schedule, _ in SCHEDULES)
 
 
 def test_muon_leaves_embeddings_to_adam():
@@ -289,7 +334,7 @@ def test_a_weight_without_a_gradient_stays_with_a_warning():
     layer = Dense(2, name="d")
     layer.build((None, 1))
     kernel = layer.get_weights()[0]
-    with pytest.warns(UserWarning, match="no gradients for d/kernel"):
+    with pytest.warns(UserWarning, match="no gradients for d/kernel: they stay"):
         optimizers.SGD(1.0).apply([None, np.ones(2)], layer)
     np.testing.assert_array_equal(layer.weights[0], kernel)
     np.testing.assert_array_equal(layer.weights[1], [-1, -1])
@@ -308,6 +353,14 @@ def test_a_weight_without_a_gradient_stays_with_a_warning():
         (lambda: optimizers.Lion(beta_1=0.0), ValueError, "beta_1 must be over 0"),
         (lambda: optimizers.Ftrl(learning_rate_power=1.0), ValueError, "learning_rate_power must be at most 0"),
         (lambda: optimizers.SGD(foo=1), TypeError, "foo"),
+        (lambda: optimizers.SGD(True), TypeError, "learning_rate must be a float"),
+        (lambda: optimizers.SGD(np.nan), ValueError, "learning_rate must be finite, got nan"),
+        (lambda: optimizers.SGD(schedules.CosineDecay), TypeError, "learning_rate must be a float, a schedule"),
+        (lambda: optimizers.SGD(clipnorm=np.inf), ValueError, "clipnorm must be over 0 and finite"),
+        (lambda: optimizers.Muon(exclude_layers="dense"), TypeError, "exclude_layers must be a list of regular"),
+        (lambda: optimizers.Muon(exclude_layers=["("]), ValueError, "exclude_layers must hold regular expressions"),
+        (lambda: optimizers.SGD().apply([], Dense(2, name="d")), ValueError, "model 'd' has no weights yet: call it"),
+        (lambda: optimizers.SGD().finalize_variable_values(3), TypeError, "model must be a layer or a model, got int"),
         (lambda: optimizers.SGD().apply([], 3), TypeError, "model must be a layer or a model, got int"),
         (lambda: schedules.CosineDecay(0.1, 0), ValueError, "decay_steps must be over 0"),
         (lambda: schedules.PiecewiseConstantDecay([1], [1.0]), ValueError, "one more than boundaries"),

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
+from cyrnn.configurable import at_least_0, fraction
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.objects import register
-from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step, at_least_0, fraction
+from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step
 
 
 class _Moments(Optimizer):
@@ -19,7 +20,12 @@ class _Moments(Optimizer):
     own: ClassVar[tuple[str, ...]] = ("beta_1", "beta_2", "epsilon")
 
     def __init__(
-        self, learning_rate: Any, beta_1: float, beta_2: float, epsilon: float, **options: Unpack[Options]
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, **options)
         self.beta_1, self.beta_2 = fraction("beta_1", beta_1), fraction("beta_2", beta_2)
@@ -86,21 +92,11 @@ class AdamW(Adam):
 class Adamax(_Moments):
     """``m += (g - m)(1 - β1); u = max(β2 u, |g|); w -= lr m / ((1 - β1ᵗ)(u + ε))``."""
 
-    def __init__(
-        self,
-        learning_rate: Any = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, **options)
-
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         m, u = slots
         m = m + (g - m) * (1 - self.beta_1)
         u = np.maximum(self.beta_2 * u, np.abs(g))
-        return w - at.learning_rate * m / (_rest(w, self.beta_1, at.t) * (u + self.epsilon)), m, u
+        return w - at.learning_rate * m / (_one_minus_power(w, self.beta_1, at.t) * (u + self.epsilon)), m, u
 
 
 @register(MODULE, "nadam")
@@ -111,28 +107,19 @@ class Nadam(_Moments):
     ``w -= lr (μ(t + 1) m / (1 - P μ(t + 1)) + (1 - μ(t)) g / (1 - P)) / (√(v / (1 - β2ᵗ)) + ε)``.
     """
 
-    def __init__(
-        self,
-        learning_rate: Any = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, **options)
-
     def begin(self, w: Array) -> tuple[Any, ...]:
-        return (*super().begin(w), w.dtype.type(1))
+        return (*super().begin(w), 0, w.dtype.type(1))
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
-        m, v, product = slots
+        m, v, known, product = slots
+        for t in range(known + 1, at.t + 1):  # steps without a gradient of this weight count too
+            product = product * self._momentum(w, t)
         now, after = self._momentum(w, at.t), self._momentum(w, at.t + 1)
-        product = product * now
         # Here Keras rounds the betas to the dtype of w before it takes them from 1: of float32, that makes 5e-5 of v.
         m, v = adam_moments(g, m, v, w.dtype.type(self.beta_1), w.dtype.type(self.beta_2))
         ahead = after * m / (1 - product * after) + (1 - now) * g / (1 - product)
-        root = np.sqrt(v / _rest(w, self.beta_2, at.t))
-        return w - at.learning_rate * ahead / (root + self.epsilon), m, v, product
+        root = np.sqrt(v / _one_minus_power(w, self.beta_2, at.t))
+        return w - at.learning_rate * ahead / (root + self.epsilon), m, v, at.t, product
 
     def _momentum(self, w: Array, t: int) -> Any:
         return w.dtype.type(self.beta_1) * (1 - w.dtype.type(0.5) * w.dtype.type(0.96) ** w.dtype.type(t))
@@ -145,10 +132,10 @@ def adam_moments(g: Array, m: Array, v: Array, beta_1: float, beta_2: float) -> 
 
 def adam_step(w: Array, m: Array, v: Array, at: Step, beta_1: float, beta_2: float, epsilon: float) -> Array:
     """Adam's new weight."""
-    rate = at.learning_rate * np.sqrt(_rest(w, beta_2, at.t)) / _rest(w, beta_1, at.t)
+    rate = at.learning_rate * np.sqrt(_one_minus_power(w, beta_2, at.t)) / _one_minus_power(w, beta_1, at.t)
     return w - m * rate / (np.sqrt(v) + epsilon)
 
 
-def _rest(w: Array, beta: float, t: int) -> Any:
+def _one_minus_power(w: Array, beta: float, t: int) -> Any:
     """``1 - betaᵗ`` in the dtype of w, as in Keras: of float32, the first of Adam's steps is 0.9999962 of lr."""
     return 1 - w.dtype.type(beta) ** w.dtype.type(t)

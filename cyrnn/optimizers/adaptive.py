@@ -7,10 +7,10 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from cyrnn.configurable import number
+from cyrnn.configurable import at_least_0, fraction, number, positive
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.objects import register
-from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step, at_least_0, fraction, positive
+from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step
 
 
 @register(MODULE, "rmsprop")

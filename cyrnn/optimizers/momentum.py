@@ -9,11 +9,12 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from cyrnn.configurable import number
+from cyrnn.configurable import at_least_0, fraction, number, positive
 from cyrnn.layers.base.arguments import Array, checked_bool, checked_int
 from cyrnn.objects import register
 from cyrnn.optimizers.adam import adam_moments, adam_step
-from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step, at_least_0, fraction, positive
+from cyrnn.optimizers.checks import patterns
+from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step
 
 
 @register(MODULE, "sgd")
@@ -70,7 +71,7 @@ class Muon(Optimizer):
 
     ``m = μ m + g``; ``X = (g + μ m)`` if `nesterov`, else m, divided by its norm; `ns_steps` times
     ``A = X Xᵀ; X = a X + (b A + c A²) X``; and ``w -= lr rms_rate √max(rows, columns) X``. Not for weights whose
-    path, such as "embedding/embeddings", has "embedding" in it if `exclude_embeddings`, or one of the regular
+    path, such as "model/embedding/embeddings", has "embedding" in it if `exclude_embeddings`, or one of the regular
     expressions `exclude_layers`.
     """
 
@@ -104,7 +105,7 @@ class Muon(Optimizer):
         self.adam_beta_1, self.adam_beta_2 = fraction("adam_beta_1", adam_beta_1), fraction("adam_beta_2", adam_beta_2)
         decay = None if adam_weight_decay is None else at_least_0("adam_weight_decay", adam_weight_decay)
         self.adam_weight_decay, self.epsilon = decay, at_least_0("epsilon", epsilon)
-        self.exclude_layers = list(exclude_layers or [])
+        self.exclude_layers = patterns("exclude_layers", exclude_layers)
         self.exclude_embeddings = checked_bool("exclude_embeddings", exclude_embeddings)
         self.muon_a, self.muon_b, self.muon_c = (
             number(f"muon_{letter}", value) for letter, value in zip("abc", (muon_a, muon_b, muon_c), strict=True)

@@ -6,7 +6,6 @@ the optimizer moves them, averages follow, constraints are applied. All of it ha
 
 import math
 import re
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, TypedDict
 
@@ -14,13 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import locks
-from cyrnn.arrays import converted, quietly, shown
-from cyrnn.configurable import Configurable, number
-from cyrnn.layers.base.arguments import Array, as_array, checked_bool
+from cyrnn.arrays import quietly
+from cyrnn.configurable import Configurable, at_least_0, fraction, number, positive
+from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import Weighted, replace_weights
 from cyrnn.objects import register, serialize, snake_case
-from cyrnn.optimizers.schedules import LearningRateSchedule, schedule_of
+from cyrnn.optimizers.checks import (
+    Key,
+    checked_count,
+    checked_gradients,
+    checked_learning_rate,
+    paths_of,
+    patterns,
+    trained_weights,
+    value_of,
+)
+from cyrnn.optimizers.schedules import LearningRateSchedule
 
 MODULE = "keras.optimizers"
 
@@ -45,13 +54,14 @@ class Step(NamedTuple):
 
     learning_rate: Any  # of the weight's dtype
     t: int  # 1 for the first update
-    path: str  # of the weight: "simple_rnn_cell/kernel"
+    path: str  # of the weight: "model/encoder/simple_rnn_cell/kernel"
 
 
 class _Kept(NamedTuple):
     """What an optimizer remembers of a weight."""
 
     slots: tuple[Any, ...]
+    path: str
     decays: bool
     average: Array | None = None
     accumulated: Array | None = None
@@ -106,7 +116,7 @@ class Optimizer(Configurable):
         name: str | None = None,
     ) -> None:
         self.name = snake_case(type(self).__name__) if name is None else name
-        self._learning_rate = _checked_learning_rate(learning_rate)
+        self._learning_rate = checked_learning_rate(learning_rate)
         self.weight_decay = None if weight_decay is None else at_least_0("weight_decay", weight_decay)
         self.clipnorm = None if clipnorm is None else positive("clipnorm", clipnorm)
         self.clipvalue = None if clipvalue is None else positive("clipvalue", clipvalue)
@@ -118,11 +128,11 @@ class Optimizer(Configurable):
             )
         self.use_ema = checked_bool("use_ema", use_ema)
         self.ema_momentum = fraction("ema_momentum", ema_momentum)
-        self.ema_overwrite_frequency = _count("ema_overwrite_frequency", ema_overwrite_frequency, 1)
+        self.ema_overwrite_frequency = checked_count("ema_overwrite_frequency", ema_overwrite_frequency, 1)
         self.loss_scale_factor = None if loss_scale_factor is None else positive("loss_scale_factor", loss_scale_factor)
-        self.gradient_accumulation_steps = _count("gradient_accumulation_steps", gradient_accumulation_steps, 2)
+        self.gradient_accumulation_steps = checked_count("gradient_accumulation_steps", gradient_accumulation_steps, 2)
         self._iterations = 0
-        self._kept: dict[tuple[Weighted, str], _Kept] = {}
+        self._kept: dict[Key, _Kept] = {}
         self._not_decayed: tuple[list[Any], list[str]] = ([], [])
         self._lock = locks.ForkSafeLock()
 
@@ -155,7 +165,7 @@ class Optimizer(Configurable):
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        self._learning_rate = _checked_learning_rate(value)
+        self._learning_rate = checked_learning_rate(value)
 
     def exclude_from_weight_decay(
         self, var_list: Sequence[Array] | None = None, var_names: Sequence[str] | None = None
@@ -166,7 +176,7 @@ class Optimizer(Configurable):
         """
         if self._kept:
             raise ValueError("exclude_from_weight_decay must be called before the first step")
-        self._not_decayed = (list(var_list or []), list(var_names or []))
+        self._not_decayed = (list(var_list or []), patterns("var_names", var_names))
 
     @quietly
     def apply(self, gradients: Sequence[ArrayLike | None], model: Layer) -> None:
@@ -185,22 +195,26 @@ class Optimizer(Configurable):
         ValueError
             If gradients do not fit, or there are none, or a weight was not there at the first step. Nothing has
             changed then.
+
+        Notes
+        -----
+        One thread at a time trains a model: of two that move the same weights, one undoes what the other did.
         """
-        if not isinstance(model, Layer):
-            raise TypeError(f"model must be a layer or a model, got {type(model).__name__}")
+        keys = trained_weights(model)
         with self._lock:
-            keys = model._weight_slots(trainable=True)
-            given = _checked_gradients(gradients, keys, model)
-            if self._kept:
-                unknown = next((key for key in keys if key not in self._kept), None)
+            kept = self._kept
+            if kept:
+                unknown = next((key for key in keys if key not in kept), None)
                 if unknown is not None:
                     raise ValueError(
-                        f"weight {_path(unknown)!r} was not trainable at the first step of the optimizer "
-                        f"{self.name!r}: make a new optimizer for another model, or after you set `trainable`"
+                        f"weight {paths_of(model)[unknown]!r} is not one that the optimizer {self.name!r} began with: "
+                        "make a new one for another model, for a copy, or after you set `trainable`"
                     )
-                kept = self._kept
             else:
-                kept = {key: _Kept(self.begin(_value(key)), self._decays(key)) for key in keys}
+                paths = paths_of(model)
+                kept = {key: self._begun(key, paths[key]) for key in keys}
+                self._check_excluded(keys)
+            given = checked_gradients(gradients, keys, model, {key: of_weight.path for key, of_weight in kept.items()})
             found, sums = self._accumulated(given, kept) if self.gradient_accumulation_steps else (given, {})
             moved = self._moved(found, {**kept, **sums})
             weights: dict[Weighted, dict[str, Any]] = {}
@@ -214,9 +228,10 @@ class Optimizer(Configurable):
 
     def finalize_variable_values(self, model: Layer) -> None:
         """Replace weights by their averages, where `use_ema` is True: Keras does so at the end of `fit`."""
+        keys = trained_weights(model)
         with self._lock:
             weights: dict[Weighted, dict[str, Any]] = {}
-            for layer, name in model._weight_slots(trainable=True):
+            for layer, name in keys:
                 kept = self._kept.get((layer, name))
                 if kept is not None and kept.average is not None:
                     weights.setdefault(layer, {})[name] = kept.average
@@ -228,11 +243,11 @@ class Optimizer(Configurable):
         sums = {}
         for key, g in given.items():
             before = kept[key].accumulated
-            sums[key] = g if before is None else before + g
+            sums[key] = g.copy() if before is None else before + g
         if (self._iterations + 1) % count:
             return {}, {key: kept[key]._replace(accumulated=total) for key, total in sums.items()}
         means = {key: total / total.dtype.type(count) for key, total in sums.items()}
-        return means, {key: kept[key]._replace(accumulated=None) for key in sums}
+        return means, {key: of_weight._replace(accumulated=None) for key, of_weight in kept.items()}
 
     def _moved(self, gradients: dict[Any, Array], kept: dict[Any, _Kept]) -> dict[Any, tuple[Array, _Kept]]:
         """The new weights, before their constraints, and what is remembered of each."""
@@ -241,20 +256,20 @@ class Optimizer(Configurable):
         t = self._iterations // (self.gradient_accumulation_steps or 1) + 1
         rate, moved = self.learning_rate, {}
         for key, g in self._clipped(gradients).items():
-            w, before, path = _value(key), kept[key], _path(key)
+            w, before = value_of(key), kept[key]
             lr = w.dtype.type(rate)
-            decay = self.decay_of(w, path)
+            decay = self.decay_of(w, before.path)
             if decay and before.decays:
                 w = w - w * w.dtype.type(decay) * lr
-            w, *slots = self.update(w, g, Step(lr, t, path), *before.slots)
+            w, *slots = self.update(w, g, Step(lr, t, before.path), *before.slots)
             average = self._averaged(before.average, w) if self.use_ema else None
             if average is not None and self.ema_overwrite_frequency and t % self.ema_overwrite_frequency == 0:
-                w = average
+                w = average.copy()
             moved[key] = (w, before._replace(slots=tuple(slots), average=average))
         return moved
 
     def _averaged(self, average: Array | None, w: Array) -> Array:
-        return w if average is None else self.ema_momentum * average + (1 - self.ema_momentum) * w
+        return w.copy() if average is None else self.ema_momentum * average + (1 - self.ema_momentum) * w
 
     def _clipped(self, gradients: dict[Any, Array]) -> dict[Any, Array]:
         if self.loss_scale_factor is not None:
@@ -275,11 +290,19 @@ class Optimizer(Configurable):
         """The weight decay of a weight that is not excluded from it."""
         return self.weight_decay
 
-    def _decays(self, key: tuple[Weighted, str]) -> bool:
-        """Whether `exclude_from_weight_decay` does not name this weight."""
-        arrays, patterns = self._not_decayed
-        named = any(array is _value(key) for array in arrays)
-        return not named and not any(re.search(pattern, _path(key)) for pattern in patterns)
+    def _begun(self, key: Key, path: str) -> _Kept:
+        arrays, excluded = self._not_decayed
+        named = any(array is value_of(key) for array in arrays) or any(re.search(pattern, path) for pattern in excluded)
+        return _Kept(self.begin(value_of(key)), path, decays=not named)
+
+    def _check_excluded(self, keys: Sequence[Key]) -> None:
+        """Raises ValueError for arrays that were excluded from weight decay, and are no weights of the model now."""
+        weights = [value_of(key) for key in keys]
+        if not all(any(array is w for w in weights) for array in self._not_decayed[0]):
+            raise ValueError(
+                "var_list of exclude_from_weight_decay must hold arrays that are in the trainable weights at the first "
+                "step: weights that were set since then are other arrays; call it after you set them, or use var_names"
+            )
 
     # ------------------------------------------------------------ its config
 
@@ -295,86 +318,5 @@ class Optimizer(Configurable):
         }
 
 
-def _checked_learning_rate(value: Any) -> Any:
-    value = schedule_of(value)
-    if callable(value):
-        return value
-    try:
-        return number("learning_rate", value)
-    except TypeError:
-        raise TypeError(
-            f"learning_rate must be a float, a schedule, or a callable without arguments, got {shown(value)}"
-        ) from None
-
-
-def _checked_gradients(
-    gradients: Any, keys: Sequence[tuple[Weighted, str]], model: Layer
-) -> dict[tuple[Weighted, str], Array]:
-    """The gradients that there are, in the dtypes of their weights."""
-    order = f"the {len(keys)} trainable weights of {model.name!r}"
-    if type(gradients) not in (list, tuple):
-        raise ValueError(
-            f"gradients must be a list of arrays, one for each of {order} (pullback(dy).weights), "
-            f"got {type(gradients).__name__}"
-        )
-    if len(gradients) != len(keys):
-        raise ValueError(f"gradients must be one for each of {order}, got {len(gradients)}")
-    found, missing = {}, []
-    for number_, (key, given) in enumerate(zip(keys, gradients, strict=True)):
-        if given is None:
-            missing.append(_path(key))
-            continue
-        w, name = _value(key), f"gradients[{number_}]"
-        g = as_array(name, given)
-        if g.shape != w.shape:
-            raise ValueError(f"{name} must have shape {w.shape}, as weight {_path(key)!r} has, got {g.shape}")
-        found[key] = converted(g, w.dtype)
-    if not found:
-        raise ValueError(f"gradients has none for any of {order}: nothing can be updated")
-    if missing:
-        warnings.warn(f"no gradients for {', '.join(missing)}: they stay as they are", stacklevel=4)
-    return found
-
-
-def _value(key: tuple[Weighted, str]) -> Array:
-    layer, name = key
-    return layer._values[name]
-
-
-def _path(key: tuple[Weighted, str]) -> str:
-    layer, name = key
-    return f"{layer.name}/{name}"
-
-
 def _norm(g: Array) -> Any:
     return np.sqrt(np.sum(np.square(g)))
-
-
-def at_least_0(name: str, value: Any) -> float:
-    """A number that is not negative. Raises TypeError or ValueError."""
-    value = number(name, value)
-    if not value >= 0:
-        raise ValueError(f"{name} must be at least 0, got {value}")
-    return value
-
-
-def positive(name: str, value: Any) -> float:
-    """A number over 0. Raises TypeError or ValueError."""
-    value = number(name, value)
-    if not value > 0:
-        raise ValueError(f"{name} must be over 0, got {value}")
-    return value
-
-
-def fraction(name: str, value: Any) -> float:
-    """A number from 0 to 1. Raises TypeError or ValueError."""
-    value = number(name, value)
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be from 0 to 1, got {value}")
-    return value
-
-
-def _count(name: str, value: Any, least: int) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least):
-        raise ValueError(f"{name} must be an integer of at least {least}, or None, got {shown(value)}")
-    return None if value is None else int(value)

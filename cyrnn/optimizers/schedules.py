@@ -3,12 +3,15 @@
 A schedule is called with that number, 0 first, and returns a float. Numbers are as Keras 3.15.1 has them.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from cyrnn import objects
-from cyrnn.configurable import Configurable, lookup, number
+from cyrnn.arrays import quietly
+from cyrnn.configurable import Configurable, lookup, number, positive
+from cyrnn.layers.base.arguments import checked_bool
 from cyrnn.objects import register, serialize
 
 MODULE = "keras.optimizers.schedules"
@@ -35,6 +38,13 @@ class _Decay(LearningRateSchedule):
 
     _arguments: tuple[str, ...]
 
+    @quietly
+    def __call__(self, step: int) -> float:
+        return float(self._rate(np.float64(number("step", step))))
+
+    def _rate(self, step: Any) -> Any:
+        raise NotImplementedError
+
     def get_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._arguments}
 
@@ -46,12 +56,12 @@ class _RateDecay(_Decay):
         self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool, name: str
     ) -> None:
         self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = _positive("decay_steps", decay_steps)
+        self.decay_steps = positive("decay_steps", decay_steps)
         self.decay_rate = number("decay_rate", decay_rate)
-        self.staircase = bool(staircase)
+        self.staircase = checked_bool("staircase", staircase)
         self.name = name
 
-    def _periods(self, step: int) -> float:
+    def _periods(self, step: Any) -> Any:
         return step // self.decay_steps if self.staircase else step / self.decay_steps
 
 
@@ -69,8 +79,8 @@ class ExponentialDecay(_RateDecay):
     ) -> None:
         super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
 
-    def __call__(self, step: int) -> float:
-        return float(self.initial_learning_rate * self.decay_rate ** self._periods(step))
+    def _rate(self, step: Any) -> Any:
+        return self.initial_learning_rate * self.decay_rate ** self._periods(step)
 
 
 @register(MODULE)
@@ -87,7 +97,7 @@ class InverseTimeDecay(_RateDecay):
     ) -> None:
         super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
 
-    def __call__(self, step: int) -> float:
+    def _rate(self, step: Any) -> Any:
         return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))
 
 
@@ -107,7 +117,7 @@ class PiecewiseConstantDecay(_Decay):
                 f"{len(self.boundaries)} boundaries"
             )
 
-    def __call__(self, step: int) -> float:
+    def _rate(self, step: Any) -> Any:
         return self.values[sum(step > boundary for boundary in self.boundaries)]
 
 
@@ -130,16 +140,16 @@ class PolynomialDecay(_Decay):
         name: str = "PolynomialDecay",
     ) -> None:
         self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = _positive("decay_steps", decay_steps)
+        self.decay_steps = positive("decay_steps", decay_steps)
         self.end_learning_rate = number("end_learning_rate", end_learning_rate)
         self.power = number("power", power)
-        self.cycle = bool(cycle)
+        self.cycle = checked_bool("cycle", cycle)
         self.name = name
 
-    def __call__(self, step: int) -> float:
-        length = self.decay_steps * (max(1, math.ceil(step / self.decay_steps)) if self.cycle else 1)
+    def _rate(self, step: Any) -> Any:
+        length = self.decay_steps * (max(1, np.ceil(step / self.decay_steps)) if self.cycle else 1)
         left = 1 - min(step, length) / length
-        return float((self.initial_learning_rate - self.end_learning_rate) * left**self.power + self.end_learning_rate)
+        return (self.initial_learning_rate - self.end_learning_rate) * left**self.power + self.end_learning_rate
 
 
 @register(MODULE)
@@ -161,13 +171,13 @@ class CosineDecay(_Decay):
         warmup_steps: int = 0,
     ) -> None:
         self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate)
-        self.decay_steps = _positive("decay_steps", decay_steps)
+        self.decay_steps = positive("decay_steps", decay_steps)
         self.alpha = number("alpha", alpha)
         self.name = name
         self.warmup_target = None if warmup_target is None else number("warmup_target", warmup_target)
         self.warmup_steps = number("warmup_steps", warmup_steps)
 
-    def __call__(self, step: int) -> float:
+    def _rate(self, step: Any) -> Any:
         if self.warmup_target is None:
             return self._cosine(self.initial_learning_rate, step)
         if step < self.warmup_steps:
@@ -175,8 +185,8 @@ class CosineDecay(_Decay):
             return self.initial_learning_rate + way * step / self.warmup_steps
         return self._cosine(self.warmup_target, step - self.warmup_steps)
 
-    def _cosine(self, start: float, step: float) -> float:
-        share = (1 + math.cos(math.pi * min(step, self.decay_steps) / self.decay_steps)) / 2
+    def _cosine(self, start: float, step: Any) -> Any:
+        share = (1 + np.cos(np.pi * min(step, self.decay_steps) / self.decay_steps)) / 2
         return start * ((1 - self.alpha) * share + self.alpha)
 
 
@@ -196,7 +206,7 @@ class CosineDecayRestarts(_Decay):
         name: str = "SGDRDecay",
     ) -> None:
         self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate)
-        self.first_decay_steps = _positive("first_decay_steps", first_decay_steps)
+        self.first_decay_steps = positive("first_decay_steps", first_decay_steps)
         self.t_mul = number("t_mul", t_mul)
         self.m_mul = number("m_mul", m_mul)
         self.alpha = number("alpha", alpha)
@@ -204,25 +214,18 @@ class CosineDecayRestarts(_Decay):
         if self.t_mul < 1:
             raise ValueError(f"t_mul must be at least 1: periods would have an end, got {t_mul}")
 
-    def __call__(self, step: int) -> float:
+    def _rate(self, step: Any) -> Any:
         periods = step / self.first_decay_steps
         if self.t_mul == 1:
-            restart = math.floor(periods)
+            restart = np.floor(periods)
             done = periods - restart
         else:
             # The i-th period begins after (t_mul ** i - 1) / (t_mul - 1) of the first one's length.
-            restart = math.floor(math.log(1 + periods * (self.t_mul - 1), self.t_mul) + 1e-9)
+            restart = np.floor(np.log(1 + periods * (self.t_mul - 1)) / np.log(self.t_mul) + 1e-9)
             length = self.t_mul**restart
             done = max(0.0, (periods - (length - 1) / (self.t_mul - 1)) / length)
-        share = (1 + math.cos(math.pi * done)) / 2 * self.m_mul**restart
-        return float(self.initial_learning_rate * ((1 - self.alpha) * share + self.alpha))
-
-
-def _positive(name: str, value: Any) -> float:
-    value = number(name, value)
-    if not value > 0:
-        raise ValueError(f"{name} must be over 0, got {value}")
-    return value
+        share = (1 + np.cos(np.pi * done)) / 2 * self.m_mul**restart
+        return self.initial_learning_rate * ((1 - self.alpha) * share + self.alpha)
 
 
 _, deserialize = lookup(MODULE)

@@ -58,6 +58,27 @@ def test_steps(name, options):
         np.testing.assert_allclose(mine, keras.ops.convert_to_numpy(variable), rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*gradients:UserWarning")
+@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}])
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_without_some_gradients(name, options):
+    if name == "Muon":
+        options = {**options, "weight_decay": None, "adam_weight_decay": None}
+    r = np.random.default_rng(0)
+    layer = Weights(name="layer")
+    layer.values = [r.standard_normal(shape).astype("float32") for shape in SHAPES]
+    layer.build(None)
+    variables = [keras.Variable(value, name=f"w{number}") for number, value in enumerate(layer.values)]
+    ours, theirs = getattr(optimizers, name)(0.05, **options), getattr(keras.optimizers, name)(0.05, **options)
+    for step in range(6):
+        gradients = [r.standard_normal(shape).astype("float32") for shape in SHAPES]
+        gradients = [g if step == 0 or r.random() < 0.6 else None for g in gradients[:-1]] + gradients[-1:]
+        ours.apply(gradients, layer)
+        theirs.apply([None if g is None else keras.ops.convert_to_tensor(g) for g in gradients], variables)
+    for mine, variable in zip(layer.weights, variables, strict=True):
+        np.testing.assert_allclose(mine, keras.ops.convert_to_numpy(variable), rtol=2e-5, atol=2e-6)
+
+
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_configs(name, options):
     theirs = keras.optimizers.serialize(getattr(keras.optimizers, name)(0.05, name="opt", **options))

@@ -1,0 +1,126 @@
+"""Losses: what a model is trained to make small, as in Keras.
+
+``loss.value_and_gradient(y_true, y_pred)`` has the gradient for a pullback, in a training loop of one's own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cyrnn.configurable import lookup
+from cyrnn.losses.classes import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    SparseCategoricalCrossentropy,
+    SquaredHinge,
+)
+from cyrnn.losses.functions import (
+    LossFunction,
+    binary_crossentropy,
+    categorical_crossentropy,
+    categorical_hinge,
+    cosine_similarity,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+)
+from cyrnn.losses.loss import MODULE, Loss
+from cyrnn.objects import serialize
+
+__all__ = [
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
+    "Loss",
+    "LossFunction",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "categorical_hinge",
+    "cosine_similarity",
+    "deserialize",
+    "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
+    "serialize",
+    "sparse_categorical_crossentropy",
+    "squared_hinge",
+]
+
+_FUNCTIONS = {
+    function.__name__: function
+    for function in (
+        binary_crossentropy,
+        categorical_crossentropy,
+        categorical_hinge,
+        cosine_similarity,
+        hinge,
+        huber,
+        kl_divergence,
+        log_cosh,
+        mean_absolute_error,
+        mean_absolute_percentage_error,
+        mean_squared_error,
+        mean_squared_logarithmic_error,
+        poisson,
+        sparse_categorical_crossentropy,
+        squared_hinge,
+    )
+}  # fmt: skip
+_SHORT = {
+    "bce": binary_crossentropy,
+    "kld": kl_divergence,
+    "mae": mean_absolute_error,
+    "mape": mean_absolute_percentage_error,
+    "mse": mean_squared_error,
+    "msle": mean_squared_logarithmic_error,
+}
+_NAMES = {**_FUNCTIONS, **_SHORT, **{name.upper(): function for name, function in _SHORT.items()}}
+
+_get, deserialize = lookup(MODULE)
+
+
+def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | LossFunction | None) -> Any:
+    """The function for a name such as "mse", the loss for a class name or config; losses and None as they are.
+
+    ValueError for anything else.
+    """
+    if isinstance(identifier, str) and identifier in _NAMES:
+        return _NAMES[identifier]
+    return _get(identifier)

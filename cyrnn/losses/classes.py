@@ -1,0 +1,199 @@
+"""The losses of Keras as objects."""
+
+from typing import Any, ClassVar
+
+from cyrnn.configurable import number
+from cyrnn.layers.base.arguments import Array, checked_bool
+from cyrnn.losses import functions
+from cyrnn.losses.functions import LossFunction
+from cyrnn.losses.loss import MODULE, Loss
+from cyrnn.objects import register
+
+_MEAN = "sum_over_batch_size"
+
+
+class _OfFunction(Loss):
+    """A loss whose values a function has, with the options that are its own arguments."""
+
+    function: ClassVar[LossFunction]
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        return self.function(y_true, y_pred, **self._options())
+
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
+        return self.function.gradient(y_true, y_pred, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.own}
+
+
+class _Plain(_OfFunction):
+    """A loss without options."""
+
+    def __init__(self, reduction: str | None = _MEAN, name: str | None = None, dtype: str | None = None) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class _AlongAxis(_OfFunction):
+    """A loss along an axis of `y_pred`."""
+
+    axis: int
+
+    @property
+    def axis_of_values(self) -> int:
+        return self.axis
+
+
+@register(MODULE)
+class MeanSquaredError(_Plain):
+    """See `cyrnn.losses.mean_squared_error`."""
+
+    function = functions.mean_squared_error
+
+
+@register(MODULE)
+class MeanAbsoluteError(_Plain):
+    """See `cyrnn.losses.mean_absolute_error`."""
+
+    function = functions.mean_absolute_error
+
+
+@register(MODULE)
+class MeanAbsolutePercentageError(_Plain):
+    """See `cyrnn.losses.mean_absolute_percentage_error`."""
+
+    function = functions.mean_absolute_percentage_error
+
+
+@register(MODULE)
+class MeanSquaredLogarithmicError(_Plain):
+    """See `cyrnn.losses.mean_squared_logarithmic_error`."""
+
+    function = functions.mean_squared_logarithmic_error
+
+
+@register(MODULE)
+class LogCosh(_Plain):
+    """See `cyrnn.losses.log_cosh`."""
+
+    function = functions.log_cosh
+
+
+@register(MODULE)
+class Hinge(_Plain):
+    """See `cyrnn.losses.hinge`."""
+
+    function = functions.hinge
+
+
+@register(MODULE)
+class SquaredHinge(_Plain):
+    """See `cyrnn.losses.squared_hinge`."""
+
+    function = functions.squared_hinge
+
+
+@register(MODULE)
+class CategoricalHinge(_Plain):
+    """See `cyrnn.losses.categorical_hinge`."""
+
+    function = functions.categorical_hinge
+
+
+@register(MODULE)
+class KLDivergence(_Plain):
+    """See `cyrnn.losses.kl_divergence`."""
+
+    function = functions.kl_divergence
+
+
+@register(MODULE)
+class Poisson(_Plain):
+    """See `cyrnn.losses.poisson`."""
+
+    function = functions.poisson
+
+
+@register(MODULE)
+class Huber(_OfFunction):
+    """See `cyrnn.losses.huber`."""
+
+    own = ("delta",)
+    function = functions.huber
+
+    def __init__(
+        self, delta: float = 1.0, reduction: str | None = _MEAN, name: str = "huber_loss", dtype: str | None = None
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.delta = number("delta", delta)
+
+
+@register(MODULE)
+class CosineSimilarity(_AlongAxis):
+    """See `cyrnn.losses.cosine_similarity`."""
+
+    own = ("axis",)
+    function = functions.cosine_similarity
+
+    def __init__(
+        self, axis: int = -1, reduction: str | None = _MEAN, name: str | None = None, dtype: str | None = None
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.axis = axis
+
+
+class _Crossentropy(_AlongAxis):
+    own = ("from_logits", "label_smoothing", "axis")
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = _MEAN,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.from_logits, self.axis = checked_bool("from_logits", from_logits), axis
+        self.label_smoothing = number("label_smoothing", label_smoothing)
+        if not 0 <= self.label_smoothing <= 1:
+            raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
+
+
+@register(MODULE)
+class BinaryCrossentropy(_Crossentropy):
+    """See `cyrnn.losses.binary_crossentropy`."""
+
+    function = functions.binary_crossentropy
+
+
+@register(MODULE)
+class CategoricalCrossentropy(_Crossentropy):
+    """See `cyrnn.losses.categorical_crossentropy`."""
+
+    function = functions.categorical_crossentropy
+
+
+@register(MODULE)
+class SparseCategoricalCrossentropy(_AlongAxis):
+    """See `cyrnn.losses.sparse_categorical_crossentropy`. Values of `ignore_class` do not count in means."""
+
+    own = ("from_logits", "ignore_class", "axis")
+    function = functions.sparse_categorical_crossentropy
+    is_sparse = True
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: str | None = _MEAN,
+        axis: int = -1,
+        name: str | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.from_logits, self.ignore_class, self.axis = checked_bool("from_logits", from_logits), ignore_class, axis
+
+    def own_mask(self, y_true: Array, values: Array) -> Array | None:
+        return None if self.ignore_class is None else y_true.reshape(values.shape).astype(int) != self.ignore_class

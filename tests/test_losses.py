@@ -1,0 +1,142 @@
+"""Losses: values by hand, gradients as central differences, masks and weights, and what is refused."""
+
+import numpy as np
+import pytest
+
+import cyrnn
+from cyrnn import losses
+
+RNG = np.random.default_rng(0)
+P = RNG.uniform(0.1, 0.9, (4, 5, 3))
+T = RNG.uniform(0.1, 0.9, (4, 5, 3))
+T /= T.sum(axis=-1, keepdims=True)
+LABELS = RNG.integers(0, 3, (4, 5))
+PLAIN = [name for name in losses.__all__ if name[0].isupper() and name not in ("Loss", "LossFunction")]
+
+
+def truth(name):
+    return LABELS if name.startswith("Sparse") else T
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
+@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize("name", PLAIN)
+def test_gradients_are_derivatives(name, logits, reduction):
+    if logits and "Crossentropy" not in name:
+        return
+    options = {"from_logits": True} if logits else {}
+    loss = getattr(losses, name)(**options, reduction=reduction, dtype="float64")
+    weights, mask = RNG.uniform(0.5, 2, (4, 5)), RNG.random((4, 5)) < 0.7
+    given = {"sample_weight": weights, "mask": mask}
+    value, gradient = loss.value_and_gradient(truth(name), P, **given)
+    assert value == loss(truth(name), P, **given)
+    expected = np.zeros_like(P)
+    for place in np.ndindex(P.shape):
+        moved = [P.copy(), P.copy()]
+        moved[0][place] -= 1e-6
+        moved[1][place] += 1e-6
+        low, high = (loss(truth(name), p, **given) for p in moved)
+        expected[place] = (high - low) / 2e-6
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-8)
+    assert not gradient[~mask].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "t", "p", "expected"),
+    [
+        ("mean_squared_error", [[0.0, 1]], [[1.0, 3]], [2.5]),
+        ("mean_absolute_error", [[0.0, 1]], [[1.0, 3]], [1.5]),
+        ("huber", [[0.0, 1]], [[0.5, 3]], [(0.125 + 1.5) / 2]),
+        ("hinge", [[0.0, 1]], [[0.5, 3]], [0.75]),
+        ("cosine_similarity", [[3.0, 4]], [[4.0, 3]], [-24 / 25]),
+        ("binary_crossentropy", [[1.0, 0]], [[0.5, 0.5]], [np.log(2)]),
+        ("categorical_crossentropy", [[0.0, 1]], [[3.0, 1]], [np.log(4)]),
+        ("sparse_categorical_crossentropy", [1], [[0.75, 0.25]], [np.log(4)]),
+        ("poisson", [[2.0]], [[1.0]], [1.0]),
+    ],
+)
+def test_values_by_hand(name, t, p, expected):
+    np.testing.assert_allclose(getattr(losses, name)(t, p), expected, rtol=1e-6)
+
+
+def test_nan_at_masked_timesteps_reaches_nothing():
+    p, mask = P.copy(), np.arange(5) < np.array([[5], [2], [0], [3]])
+    p[~mask] = np.nan
+    value, gradient = losses.MeanSquaredError().value_and_gradient(T, p, mask=mask)
+    assert value == losses.MeanSquaredError()(T, np.where(mask[..., None], p, 7), mask=mask)
+    assert np.isfinite(gradient).all()
+    value, gradient = losses.MeanSquaredError().value_and_gradient(T, p * np.nan, mask=np.zeros((4, 5), bool))
+    assert value == 0
+    assert not gradient.any()
+
+
+def test_weights_of_rows_are_for_each_of_their_timesteps():
+    rows, loss = np.array([1.0, 2, 0, 3]), losses.MeanAbsoluteError()
+    assert loss(T, P, rows) == loss(T, P, np.repeat(rows[:, None], 5, axis=1)) == loss(T, P, rows[:, None])
+    square = losses.MeanAbsoluteError("none")(T[:, :4], P[:, :4], rows)  # as many rows as timesteps
+    np.testing.assert_allclose(square, losses.MeanAbsoluteError("none")(T[:, :4], P[:, :4]) * rows[:, None], rtol=1e-6)
+
+
+def test_classes_that_are_ignored_do_not_count():
+    loss = losses.SparseCategoricalCrossentropy(ignore_class=1)
+    labels, kept = LABELS.copy(), LABELS != 1
+    found, gradient = loss.value_and_gradient(labels, P)
+    np.testing.assert_allclose(
+        found, losses.SparseCategoricalCrossentropy(reduction="none")(LABELS, P)[kept].mean(), rtol=1e-6
+    )
+    assert not gradient[~kept].any()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: losses.MeanSquaredError()(np.zeros((4, 2)), np.zeros((4, 3))), r"the shape of y_pred, \(4, 3\), got"),
+        (lambda: losses.MeanSquaredError()(np.zeros((3,)), np.zeros((3, 3))), r"the shape of y_pred, \(3, 3\), got"),
+        (lambda: losses.MeanSquaredError()(T, P, np.zeros(5)), r"sample_weight must have the shape \(4,\) or \(4, 5\)"),
+        (lambda: losses.MeanSquaredError()(T, P, mask=np.ones((5, 4))), r"mask must have the shape \(4,\) or \(4, 5\)"),
+        (lambda: losses.sparse_categorical_crossentropy([3], [[0.5, 0.5]]), "labels from 0 to 1, .* got 3"),
+        (lambda: losses.sparse_categorical_crossentropy([3, 1], [[0.5, 0.5]]), r"labels of the shape \(1,\), got"),
+        (lambda: losses.MeanSquaredError("average"), "reduction must be one of"),
+        (lambda: losses.MeanSquaredError(dtype="int8"), "dtype must be float32, float64 or None"),
+        (lambda: losses.BinaryCrossentropy(label_smoothing=2.0), "label_smoothing must be from 0 to 1"),
+        (lambda: losses.get("nope"), "could not interpret the losse? 'nope'"),
+    ],
+)
+def test_what_is_wrong_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_names_and_configs():
+    assert losses.get("mse") is losses.get("MSE") is losses.get("mean_squared_error") is losses.mean_squared_error
+    assert type(losses.get("MeanSquaredError")) is losses.MeanSquaredError
+    loss = losses.get(losses.serialize(losses.Huber(2.0, "sum")))
+    assert (loss.delta, loss.reduction, loss.name) == (2.0, "sum", "huber_loss")
+
+
+def test_a_loss_of_ones_own():
+    class Cubes(losses.Loss):
+        def call(self, t, p):
+            return np.mean((p - t) ** 4, axis=-1)
+
+    with pytest.raises(ValueError, match="the loss 'cubes' has no gradient: it must have a method gradient"):
+        Cubes().value_and_gradient(T, P)
+    Cubes.gradient = lambda self, t, p: 4 * (p - t) ** 3 / p.shape[-1]
+    np.testing.assert_allclose(Cubes(dtype="float64").value_and_gradient(T, P)[1], 4 * (P - T) ** 3 / 60)
+
+
+def test_a_tagger_learns_from_padded_sequences():
+    x = RNG.integers(1, 10, (64, 8))
+    x[np.arange(8) >= RNG.integers(3, 9, 64)[:, None]] = 0
+    labels, mask = (np.cumsum(x, axis=1) % 2).astype(int), x != 0
+    layers = cyrnn.layers
+    model = cyrnn.Sequential(
+        [layers.Embedding(10, 8, mask_zero=True), layers.SimpleRNN(16, return_sequences=True), layers.Dense(2)]
+    )
+    model(x)
+    loss, optimizer = losses.SparseCategoricalCrossentropy(from_logits=True), cyrnn.optimizers.Adam(0.01)
+    for _ in range(200):
+        y, pullback = model.vjp(x)
+        value, dy = loss.value_and_gradient(labels, y, mask=mask)
+        optimizer.apply(pullback(dy, inputs=False).weights, model)
+    assert value < 0.3

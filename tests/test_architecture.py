@@ -6,6 +6,7 @@ Everything counts as an import: at the top of a module, inside a function, under
 
 import ast
 import re
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -225,6 +226,15 @@ def test_files_and_folders_have_the_size_of_a_screen():
             assert len(path.read_text().splitlines()) <= MOST_LINES, path
     for folder in {path.parent for path in files()} - {ROOT / "engine"}:
         assert len([path for path in files() if path.parent == folder]) <= MOST_FILES, folder
+
+
+def test_all_packages_are_packed():
+    """`pyproject.toml` names them: what it does not name is in a checkout, and not in a wheel."""
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    named = tomllib.loads(project.read_text())["tool"]["setuptools"]["packages"]
+    root = project.parent if (project.parent / "cyrnn" / "__init__.py").exists() else ROOT.parent
+    found = {".".join(path.parent.relative_to(root).parts) for path in (root / "cyrnn").rglob("*.py")}
+    assert found <= set(named)
 
 
 def test_layers_know_no_pointers_and_the_engine_no_options():

@@ -2,13 +2,18 @@
 
 import inspect
 import json
+import os
 
-import keras
 import numpy as np
 import pytest
 
-from cyrnn import optimizers
-from cyrnn.layers import Layer
+os.environ.setdefault("KERAS_BACKEND", "numpy")
+keras = pytest.importorskip("keras", reason="needs Keras: pip install '.[parity]'")
+if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15):
+    pytest.skip(f"compares with Keras 3.15, found {keras.__version__}", allow_module_level=True)
+
+from cyrnn import optimizers  # noqa: E402
+from cyrnn.layers import Layer  # noqa: E402
 
 NAMES = [
     "SGD", "Adam", "AdamW", "RMSprop", "Nadam", "Adagrad", "Adamax", "Adadelta", "Lion", "Ftrl", "Adafactor", "Muon",

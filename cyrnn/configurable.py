@@ -62,6 +62,13 @@ def weight_array(weight: ArrayLike) -> np.ndarray:
     return converted(array, np.float32)
 
 
+def integer(name: str, value: Any) -> int:
+    """`value` as a plain Python int; TypeError naming the argument `name` if it is none."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r:.200}")
+    return int(value.__index__())
+
+
 def at_least_0(name: str, value: Any) -> float:
     """`value` as a number that is not negative. Raises TypeError or ValueError."""
     value = number(name, value)

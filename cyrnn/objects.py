@@ -188,7 +188,7 @@ def deserialize(envelope: Mapping[str, Any], module: str) -> Any:
     ):
         found = _class_of(module, class_name)
     if found is None:
-        kind, unknown = module.removeprefix("keras.").removesuffix("s"), registered_name or class_name
+        kind, unknown = _kind(module), registered_name or class_name
         name = _name(config)
         what = f"unknown {kind} class" if name is None else f"{kind} {name!r:.200} is of the unknown class"
         code = "; the code that a Lambda layer's config holds is never run" if class_name == "Lambda" else ""
@@ -228,6 +228,12 @@ def _function(config: Any, registered_name: Any) -> Any:
     return found
 
 
+def _kind(module: str) -> str:
+    """What the classes of a module are: ``keras.losses`` has losses, each a loss."""
+    name = module.rpartition(".")[2]
+    return name.removesuffix("es" if name == "losses" else "s")
+
+
 def _name(config: Any) -> Any:
     return config.get("name") if isinstance(config, Mapping) else None
 
@@ -247,6 +253,6 @@ def get(identifier: Any, module: str) -> Any:
         return found()
     if callable(found):
         return found
-    kind = module.removeprefix("keras.").removesuffix("s")
+    kind = _kind(module)
     error = UnknownNameError if isinstance(identifier, str) else ValueError
     raise error(f"could not interpret the {kind} {shown(identifier)}: expected None, a name, a dict, or a callable")

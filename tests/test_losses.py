@@ -1,5 +1,8 @@
 """Losses: values by hand, gradients as central differences, masks and weights, and what is refused."""
 
+import inspect
+import pickle
+
 import numpy as np
 import pytest
 
@@ -77,6 +80,48 @@ def test_weights_of_rows_are_for_each_of_their_timesteps():
     np.testing.assert_allclose(square, losses.MeanAbsoluteError("none")(T[:, :4], P[:, :4]) * rows[:, None], rtol=1e-6)
 
 
+def test_a_last_axis_of_length_1_may_be_missing():
+    t, p, weights, mask = T[..., 0], P[..., :1], RNG.random((4, 5)), RNG.random((4, 5)) < 0.7
+    loss = losses.MeanSquaredError()
+    for given in ({"mask": mask}, {"sample_weight": weights}, {"mask": mask, "sample_weight": weights[:, 0]}):
+        value, gradient = loss.value_and_gradient(t[..., None], p, **given)
+        for other in ((t, p), (t[..., None], p[..., 0])):
+            found = loss.value_and_gradient(*other, **given)
+            assert found[0] == value
+            np.testing.assert_array_equal(found[1].ravel(), gradient.ravel())
+    summed = losses.MeanSquaredError("sum")
+    assert summed(t, p, np.ones(4)) == summed(t, p)
+
+
+def test_what_is_masked_may_be_anything():
+    mask = np.arange(5) < np.array([[5], [2], [0], [3]])
+    weights, labels, signs = np.where(mask, 2.0, np.nan), np.where(mask, LABELS, -1), (T > 0.3).astype(float)
+    loss = losses.MeanSquaredError()
+    assert loss(T, P, weights, mask) == loss(T, P, np.full((4, 5), 2.0), mask)
+    assert np.isfinite(loss.value_and_gradient(T, P, weights, mask)[1]).all()
+    sparse = losses.SparseCategoricalCrossentropy()
+    assert sparse(labels, P, mask=mask) == sparse(LABELS, P, mask=mask)
+    hinge = losses.Hinge()
+    assert hinge(np.where(mask[..., None], signs, np.nan), P, mask=mask) == hinge(signs, P, mask=mask)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_labels_along_any_axis(axis):
+    loss, last = (losses.SparseCategoricalCrossentropy(axis=a, dtype="float64") for a in (axis, -1))
+    value, gradient = loss.value_and_gradient(LABELS, np.moveaxis(P, -1, axis))
+    expected = last.value_and_gradient(LABELS, P)
+    assert value == pytest.approx(expected[0])
+    np.testing.assert_allclose(np.moveaxis(gradient, axis, -1), expected[1])
+
+
+def test_functions_are_functions():
+    f = losses.binary_crossentropy
+    assert f([[1.0]], [[2.0]], True) == f([[1.0]], [[2.0]], from_logits=True)
+    assert str(inspect.signature(losses.huber)) == "(y_true, y_pred, delta: float = 1.0)"
+    assert pickle.loads(pickle.dumps(f)) is f
+    assert losses.get(losses.serialize(f)) is f
+
+
 def test_classes_that_are_ignored_do_not_count():
     loss = losses.SparseCategoricalCrossentropy(ignore_class=1)
     labels, kept = LABELS.copy(), LABELS != 1
@@ -99,7 +144,14 @@ def test_classes_that_are_ignored_do_not_count():
         (lambda: losses.MeanSquaredError("average"), "reduction must be one of"),
         (lambda: losses.MeanSquaredError(dtype="int8"), "dtype must be float32, float64 or None"),
         (lambda: losses.BinaryCrossentropy(label_smoothing=2.0), "label_smoothing must be from 0 to 1"),
-        (lambda: losses.get("nope"), "could not interpret the losse? 'nope'"),
+        (lambda: losses.CategoricalCrossentropy(axis=5)(T, P), "axis must be one of the 3 of y_pred, got 5"),
+        (lambda: losses.Huber(-1.0), "delta must be at least 0"),
+        (lambda: losses.MeanSquaredError()([1.0], [2.0], [1.0]), "a loss without rows takes no sample_weight"),
+        (lambda: losses.MeanSquaredError()(T, P, mask=[["a"]]), "mask must be a real number or an array"),
+        (lambda: losses.MeanSquaredError()(T, P, mask=[np.nan] * 4), "mask must hold bools, got NaN"),
+        (lambda: losses.MeanSquaredError()(np.ones((2, 0)), np.ones((2, 0))), "elements along its last one"),
+        (lambda: losses.SparseCategoricalCrossentropy()([np.nan], [[0.5, 0.5]]), "labels, which are whole numbers"),
+        (lambda: losses.get("nope"), "could not interpret the loss 'nope'"),
     ],
 )
 def test_what_is_wrong_is_named(call, message):

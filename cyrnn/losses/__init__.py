@@ -121,6 +121,7 @@ def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | LossFunction |
 
     ValueError for anything else.
     """
-    if isinstance(identifier, str) and identifier in _NAMES:
-        return _NAMES[identifier]
-    return _get(identifier)
+    named = identifier
+    if isinstance(identifier, Mapping) and identifier.get("class_name") == "function":
+        named = identifier.get("config")
+    return _NAMES[named] if isinstance(named, str) and named in _NAMES else _get(identifier)

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from cyrnn.configurable import number
+from cyrnn.configurable import at_least_0, integer, number
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.losses import functions
 from cyrnn.losses.functions import LossFunction
@@ -125,7 +125,7 @@ class Huber(_OfFunction):
         self, delta: float = 1.0, reduction: str | None = _MEAN, name: str = "huber_loss", dtype: str | None = None
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.delta = number("delta", delta)
+        self.delta = at_least_0("delta", delta)
 
 
 @register(MODULE)
@@ -139,7 +139,7 @@ class CosineSimilarity(_AlongAxis):
         self, axis: int = -1, reduction: str | None = _MEAN, name: str | None = None, dtype: str | None = None
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.axis = axis
+        self.axis = integer("axis", axis)
 
 
 class _Crossentropy(_AlongAxis):
@@ -155,7 +155,7 @@ class _Crossentropy(_AlongAxis):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.from_logits, self.axis = checked_bool("from_logits", from_logits), axis
+        self.from_logits, self.axis = checked_bool("from_logits", from_logits), integer("axis", axis)
         self.label_smoothing = number("label_smoothing", label_smoothing)
         if not 0 <= self.label_smoothing <= 1:
             raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
@@ -193,7 +193,8 @@ class SparseCategoricalCrossentropy(_AlongAxis):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        self.from_logits, self.ignore_class, self.axis = checked_bool("from_logits", from_logits), ignore_class, axis
+        self.from_logits, self.axis = checked_bool("from_logits", from_logits), integer("axis", axis)
+        self.ignore_class = None if ignore_class is None else integer("ignore_class", ignore_class)
 
     def own_mask(self, y_true: Array, values: Array) -> Array | None:
         return None if self.ignore_class is None else y_true.reshape(values.shape).astype(int) != self.ignore_class

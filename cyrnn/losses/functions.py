@@ -4,16 +4,17 @@ A loss takes arrays of one shape and returns values of that shape without its la
 sum by p. Kinks are as Keras has them on TensorFlow.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.layers.base.arguments import Array
 
 EPSILON = 1e-7  # Keras' default backend epsilon
+_PLACED = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 class LossFunction:
@@ -29,18 +30,29 @@ class LossFunction:
 
     def __init__(self, function: Callable[..., Any], gradient: Callable[..., Any], sparse: bool) -> None:
         self._function, self._gradient, self.sparse = function, gradient, sparse
-        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        self.__name__, self.__doc__, self.__module__ = function.__name__, function.__doc__, function.__module__
+        _, _, *options = inspect.signature(function).parameters.values()
+        arrays = [inspect.Parameter(name, _PLACED) for name in ("y_true", "y_pred")]
+        self.__signature__ = inspect.Signature([*arrays, *options])
 
     @quietly
-    def __call__(self, y_true: ArrayLike, y_pred: ArrayLike, **options: Any) -> Array:
-        t, p = matched(y_true, y_pred, self.sparse, options.get("axis", -1))
-        return np.asarray(self._function(t, p, **options))
+    def __call__(self, *args: Any, **options: Any) -> Array:
+        return self._called(self._function, args, options)
 
     @quietly
-    def gradient(self, y_true: ArrayLike, y_pred: ArrayLike, **options: Any) -> Array:
+    def gradient(self, *args: Any, **options: Any) -> Array:
         """The gradient of the sum of the values by `y_pred`, in the shape in which the loss has taken it."""
-        t, p = matched(y_true, y_pred, self.sparse, options.get("axis", -1))
-        return np.asarray(self._gradient(t, p, **options))
+        return self._called(self._gradient, args, options)
+
+    def _called(self, function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> Array:
+        given = self.__signature__.bind(*args, **options)
+        given.apply_defaults()
+        y_true, y_pred, *values = given.arguments.values()
+        t, p = matched(y_true, y_pred, self.sparse, given.arguments.get("axis", -1))
+        return np.asarray(function(t, p, *values))
+
+    def __reduce__(self) -> str:
+        return self.__name__  # found where it is defined
 
     def __repr__(self) -> str:
         return f"<loss {self.__name__}>"
@@ -49,26 +61,34 @@ class LossFunction:
 def matched(y_true: Any, y_pred: Any, sparse: bool = False, axis: int = -1) -> tuple[Array, Array]:
     """Both as arrays of one floating dtype and of one shape; labels of a sparse loss without the axis of classes.
 
-    If one has a last axis of length 1 more, it loses that, or, where no axis would be left, the other gets one. Raises
-    ValueError where they do not fit.
+    Raises ValueError where they do not fit.
     """
     t, p = array_of_numbers("y_true", y_true), array_of_numbers("y_pred", y_pred)
     p = p if p.dtype.kind == "f" else p.astype(np.float32)
-    if sparse:
-        if not -p.ndim <= axis < p.ndim:
-            raise ValueError(f"axis must be one of the {p.ndim} of y_pred, got {axis}")
-        expected = p.shape[: axis % p.ndim] + p.shape[axis % p.ndim + 1 :]
-        t = t[..., 0] if t.ndim == p.ndim and t.shape[-1] == 1 else t
-        if t.shape != expected:
-            raise ValueError(f"y_true must have labels of the shape {expected}, got the shape {t.shape}")
-        return t.astype(np.int64), p
-    t = t.astype(p.dtype, copy=False)
+    t, p = (t, p) if sparse else aligned(t.astype(p.dtype, copy=False), p)
+    if not p.ndim or not p.shape[-1]:
+        raise ValueError(f"y_pred must have an axis, and elements along its last one, got the shape {p.shape}")
+    if not -p.ndim <= axis < p.ndim:
+        raise ValueError(f"axis must be one of the {p.ndim} of y_pred, got {axis}")
+    if not sparse:
+        if t.shape != p.shape:
+            raise ValueError(f"y_true must have the shape of y_pred, {p.shape}, got {t.shape}")
+        return t, p
+    expected = p.shape[: axis % p.ndim] + p.shape[axis % p.ndim + 1 :]
+    t = t[..., 0] if t.ndim == p.ndim and t.shape[-1] == 1 else t
+    if t.shape != expected:
+        raise ValueError(f"y_true must have labels of the shape {expected}, got the shape {t.shape}")
+    if t.dtype.kind == "f" and not np.all(np.abs(t) < 2**62):
+        raise ValueError("y_true must have labels, which are whole numbers, got one that is not finite or too large")
+    return t.astype(np.int64), p
+
+
+def aligned(t: Array, p: Array) -> tuple[Array, Array]:
+    """Both, of one rank: a last axis of length 1 that one has more is taken away, or given to the other vector."""
     if t.ndim == p.ndim + 1 and t.shape[-1] == 1:
-        t, p = (t, p[..., None]) if p.ndim == 1 else (t[..., 0], p)
-    elif p.ndim == t.ndim + 1 and p.shape[-1] == 1:
-        t, p = (t[..., None], p) if t.ndim == 1 else (t, p[..., 0])
-    if t.shape != p.shape or not p.ndim:
-        raise ValueError(f"y_true must have the shape of y_pred, {p.shape}, got {t.shape}")
+        return (t, p[..., None]) if p.ndim == 1 else (t[..., 0], p)
+    if p.ndim == t.ndim + 1 and p.shape[-1] == 1:
+        return (t[..., None], p) if t.ndim == 1 else (t, p[..., 0])
     return t, p
 
 
@@ -289,7 +309,7 @@ def _of_sparse_categorical_crossentropy(
     t: Array, p: Array, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
 ) -> Array:
     labels, kept = _labels(t, p, ignore_class, axis)
-    hit = np.expand_dims(labels, axis) == np.arange(p.shape[axis]).reshape([-1, *[1] * (-axis % p.ndim - 1)])
+    hit = np.expand_dims(labels, axis) == np.arange(p.shape[axis]).reshape([-1, *[1] * (p.ndim - 1 - axis % p.ndim)])
     if from_logits:
         found = np.exp(_log_softmax(p, axis)) - hit
     else:

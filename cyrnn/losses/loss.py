@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from cyrnn.arrays import array_of_numbers, quietly, shown
 from cyrnn.configurable import Configurable
 from cyrnn.layers.base.arguments import Array
+from cyrnn.losses.functions import aligned
 from cyrnn.objects import register, snake_case
 
 MODULE = "keras.losses"
@@ -34,12 +35,12 @@ class Loss(Configurable):
     def __init__(
         self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: str | None = None
     ) -> None:
-        if reduction not in _REDUCTIONS:
+        if not isinstance(reduction, str | None) or reduction not in _REDUCTIONS:
             raise ValueError(f"reduction must be one of {_REDUCTIONS}, got {shown(reduction)}")
-        if dtype not in (None, "float32", "float64"):
+        if dtype is not None and dtype not in ("float32", "float64", np.float32, np.float64):
             raise ValueError(f"dtype must be float32, float64 or None, got {shown(dtype)}")
         self.name = snake_case(type(self).__name__) if name is None else name
-        self.reduction, self.dtype = reduction, dtype
+        self.reduction, self.dtype = reduction, None if dtype is None else np.dtype(dtype).name
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """The values, in the shape of `y_pred` without its last axis."""
@@ -95,39 +96,50 @@ class Loss(Configurable):
     def _found(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any, with_gradient: bool) -> tuple[Any, Any]:
         dtype = np.dtype(self.dtype or "float32")
         t, p = array_of_numbers("y_true", y_true), array_of_numbers("y_pred", y_pred).astype(dtype)
+        weights = None if sample_weight is None else array_of_numbers("sample_weight", sample_weight).astype(dtype)
+        keep = None if mask is None else _checked_mask(mask)
         shape = p.shape
-        if t.ndim + 1 == p.ndim > 2 and shape[-1] == 1 and not self.is_sparse and (mask, sample_weight) != (None, None):
-            t = t[..., None]  # so that there are values for each timestep
-        values = np.asarray(self.call(t, p))
-        keep = self.own_mask(t, values)
-        if mask is not None:
-            given = _fitted("mask", np.asarray(mask), values.shape).astype(bool)
-            keep = given if keep is None else given & keep
-        weights = None
-        if sample_weight is not None:
-            weights = _fitted("sample_weight", array_of_numbers("sample_weight", sample_weight), values.shape)
+        if not self.is_sparse:
+            t, p = self._aligned(t.astype(dtype), p, weights, keep)
+        cleared = t if keep is None or self.axis_of_values % p.ndim != p.ndim - 1 else _cleared(t, keep)
+        values = np.asarray(self.call(cleared, p))
+        keep = None if keep is None else _fitted("mask", keep, values.shape)
+        own = self.own_mask(t, values)
+        keep = keep if own is None else own if keep is None else own & keep
+        if weights is not None:
+            weights = _fitted("sample_weight", weights, values.shape)
+            weights = weights if keep is None else np.where(keep, weights, dtype.type(0))  # also where they are NaN
         factors = self._factors(values, weights, keep)
-        kept = values if keep is None else np.where(keep, values, values.dtype.type(0))
-        value = kept * factors
-        value = value if self.reduction in ("none", None) else np.sum(value, dtype=values.dtype)
+        value = (values if keep is None else np.where(keep, values, values.dtype.type(0))) * factors
+        value = value.astype(dtype) if self.reduction in ("none", None) else np.sum(value, dtype=dtype)
         if not with_gradient:
             return value, None
-        gradient = np.asarray(self.gradient(t, p))
-        axis = self.axis_of_values % gradient.ndim
+        gradient = np.asarray(self.gradient(cleared, p))
+        if gradient.size != p.size:
+            raise ValueError(f"the gradient of loss {self.name!r} must have the shape {p.shape}, got {gradient.shape}")
+        gradient, axis = gradient.reshape(p.shape), self.axis_of_values % p.ndim
         if keep is not None:
             gradient = np.where(np.expand_dims(keep, axis), gradient, 0)
         gradient = gradient * np.expand_dims(factors, axis) if np.ndim(factors) else gradient * factors
         return value, gradient.reshape(shape).astype(dtype, copy=False)
 
+    def _aligned(self, t: Array, p: Array, *of_values: Array | None) -> tuple[Array, Array]:
+        """Both, of one rank. With weights or a mask of each timestep they keep an axis after that of time."""
+        per_timestep = any(given is not None and given.ndim > 1 and given.shape[1] != 1 for given in of_values)
+        if per_timestep and p.ndim == t.ndim + 1 > 2 and p.shape[-1] == 1:
+            return t[..., None], p
+        if per_timestep and t.ndim == p.ndim + 1 > 2 and t.shape[-1] == 1:
+            return t, p[..., None]
+        return aligned(t, p)
+
     def _factors(self, values: Array, weights: Array | None, keep: Array | None) -> Any:
-        """What each value is multiplied by; a number if that is the same for all."""
+        """What each value is multiplied by; a number if that is the same for all. Weights are 0 where none counts."""
         dtype = values.dtype
         factors = np.ones((), dtype) if weights is None else weights.astype(dtype)
         counted = values.size if keep is None else np.count_nonzero(keep)
         if self.reduction == "mean_with_sample_weight":
-            of_each = np.broadcast_to(factors, values.shape)
-            total = np.sum(of_each if keep is None else np.where(keep, of_each, 0))
-            return factors / total.astype(dtype) if total else factors * 0
+            total = dtype.type(counted) if weights is None else np.sum(factors)
+            return factors / total if total else factors * 0
         if self.reduction in ("sum_over_batch_size", "mean"):
             return factors / dtype.type(counted) if counted else factors * 0
         return factors
@@ -156,8 +168,25 @@ class Loss(Configurable):
         }
 
 
+def _checked_mask(mask: Any) -> Array:
+    given = array_of_numbers("mask", mask)
+    if given.dtype.kind == "f" and np.isnan(given).any():
+        raise ValueError("mask must hold bools, got NaN")
+    return given.astype(bool)
+
+
+def _cleared(t: Array, keep: Array) -> Array:
+    """The truth, with 0, which is a label and neither sign, where a mask of values does not keep it."""
+    keep = keep[..., 0] if keep.ndim == t.ndim and keep.shape != t.shape and keep.shape[-1] == 1 else keep
+    if t.shape[: keep.ndim] != keep.shape:
+        return t
+    return np.where(keep.reshape(keep.shape + (1,) * (t.ndim - keep.ndim)), t, t.dtype.type(0))
+
+
 def _fitted(name: str, given: Array, shape: tuple[int, ...]) -> Array:
     """Weights or a mask such that they go with values of this shape: for all, for each row, or for each value."""
+    if not shape and given.ndim:
+        raise ValueError(f"a loss without rows takes no {name}: y_true and y_pred must have the shape (batch, 1)")
     array = given[..., 0] if given.ndim == len(shape) + 1 and given.shape[-1] == 1 else given
     if array.ndim and array.shape != shape:
         rows = array.shape[:1] == shape[:1] and all(length == 1 for length in array.shape[1:])

@@ -222,3 +222,17 @@ def test_a_model_called_with_other_axes(name, how):
     shapes = [[np.shape(part) for part in nest.leaves(given)] for given in other_calls(x)]
     calls = [lambda model, given=given: getattr(model, how)(given) for given in other_calls(x)]
     assert_calls_as_fresh(make, lambda model: getattr(model, how)(x), list(zip(shapes, calls, strict=True)))
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_an_input_that_is_a_mask_is_one_in_every_call(keyed):
+    x, keep = cyrnn.Input((5, 3), name="x"), cyrnn.Input((5,), dtype="bool", name="keep")
+    layer = cyrnn.layers.SimpleRNN(2)
+    y = layer(x, mask=keep)
+    model = cyrnn.Model({"x": x, "keep": keep} if keyed else [x, keep], y)
+    r = np.random.default_rng(0)
+    arrays = {"x": r.standard_normal((4, 5, 3)).astype("float32"), "keep": r.random((4, 5)) < 0.6}
+    expected, given = layer(arrays["x"], mask=arrays["keep"]), arrays if keyed else list(arrays.values())
+    for _ in range(3):
+        np.testing.assert_array_equal(model(given), expected)
+        np.testing.assert_array_equal(model.predict(given), expected)

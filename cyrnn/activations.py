@@ -221,7 +221,7 @@ def set_derivative(activation: Callable[..., Any], derivative: Callable[..., Any
     Parameters
     ----------
     activation : callable
-        A function of your own, or of NumPy, that works element by element.
+        A function that you wrote, or one of NumPy, that works element by element.
     derivative : callable
         Takes the array that `activation` is applied to, and returns the derivative at each element.
 
@@ -243,6 +243,6 @@ def set_derivative(activation: Callable[..., Any], derivative: Callable[..., Any
 
 
 def derivative_of(activation: Callable[..., Any]) -> Callable[..., Any] | None:
-    """The derivative of a custom activation: its attribute `derivative`, or what `set_derivative` was told; or None."""
+    """The derivative of a custom activation: its attribute `derivative`, or the registered one; or None."""
     found = getattr(activation, "derivative", None)
     return found if callable(found) else _derivatives.get(activation)

@@ -164,7 +164,7 @@ def test_imports_go_down_only():
     assert up == []
 
 
-def test_bridges_are_imported_by_nobody():
+def test_no_module_imports_the_bridges():
     assert [ours for ours, theirs in ARROWS if theirs in ("torch", "jax")] == []
 
 

@@ -416,7 +416,7 @@ def test_a_direction_that_fails_leaves_the_states_of_the_other():
 
 
 class Misbehaved(layers.Layer):
-    """Doubles, and returns from `vjp` what it was told to."""
+    """Doubles, and returns from `vjp` what it was made with."""
 
     def __init__(self, result, **kwargs):
         super().__init__(name="bad", **kwargs)

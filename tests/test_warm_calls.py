@@ -1,4 +1,4 @@
-"""Whatever a layer or model was called with before, a call returns, or raises, what it does on a fresh one.
+"""After any earlier calls, a layer or model returns, or raises, what a fresh one does.
 
 A program of earlier calls must not take arrays of another rank or other axes, though they have as many elements.
 """
@@ -236,3 +236,6 @@ def test_an_input_that_is_a_mask_is_one_in_every_call(keyed):
     for _ in range(3):
         np.testing.assert_array_equal(model(given), expected)
         np.testing.assert_array_equal(model.predict(given), expected)
+        np.testing.assert_array_equal(model.vjp(given)[0], expected)
+    integers = {**arrays, "keep": arrays["keep"].astype("int32")}
+    np.testing.assert_array_equal(model(integers if keyed else list(integers.values())), expected)

@@ -118,7 +118,7 @@ public:
             else
                 for (std::ptrdiff_t i = 0; i < count; ++i)
                     w.differentiate(address<T>(at[saved], live[i], t), units, address<T>(at[d_z], live[i], t), units, 1, units);
-            if (work.last && t == work.timesteps - 1 && !at[d_initial].data) break;  // nobody asks for the gradient before
+            if (work.last && t == work.timesteps - 1 && !at[d_initial].data) break;  // no gradient is wanted before
             if (all) {
                 multiply(work, rows, address<T>(at[d_z], 0, t), at[d_z].row, d_next, workspace);
                 std::swap(d_h, d_next);

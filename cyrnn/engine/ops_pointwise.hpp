@@ -235,7 +235,7 @@ template <class T> struct Normalizer {
 
     struct Found {
         T mean, middle, factor;
-        bool limited;  // the factor is the limit, whatever x is
+        bool limited;  // the factor is the limit, and does not follow x
     };
 
     Found find(const T *x) const {

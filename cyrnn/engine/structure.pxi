@@ -30,8 +30,8 @@ cdef class Structure:
         return <int> self.program.timelines.size() - 1
 
     def slot(self, str activation="linear", trainable={}):
-        """One more place for weights. Their activation, and the shapes by name of those that are trainable, are told to
-        programs that can be gone back through."""
+        """One more place for weights. Programs of gradients need their activation, and the shapes by name of those that
+        are trainable."""
         self.check_open()
         self.program.slots += 1
         return self.program.slots - 1

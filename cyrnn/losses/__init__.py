@@ -83,26 +83,7 @@ __all__ = [
     "squared_hinge",
 ]
 
-_FUNCTIONS = {
-    function.__name__: function
-    for function in (
-        binary_crossentropy,
-        categorical_crossentropy,
-        categorical_hinge,
-        cosine_similarity,
-        hinge,
-        huber,
-        kl_divergence,
-        log_cosh,
-        mean_absolute_error,
-        mean_absolute_percentage_error,
-        mean_squared_error,
-        mean_squared_logarithmic_error,
-        poisson,
-        sparse_categorical_crossentropy,
-        squared_hinge,
-    )
-}  # fmt: skip
+_FUNCTIONS = {name: value for name, value in list(globals().items()) if isinstance(value, LossFunction)}
 _SHORT = {
     "bce": binary_crossentropy,
     "kld": kl_divergence,

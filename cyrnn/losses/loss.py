@@ -27,7 +27,7 @@ class Loss(Configurable):
         The first two are the mean over all values, weighted or not; of masked ones over those that count.
         "mean_with_sample_weight" divides by the sum of weights; "none" and None keep the values.
     dtype : str, optional
-        "float32" or "float64", in which the loss is computed; None: float32, whatever `y_pred` is.
+        "float32" or "float64", in which the loss is computed; None: float32, also for a `y_pred` of float64.
     """
 
     own: ClassVar[tuple[str, ...]] = ()

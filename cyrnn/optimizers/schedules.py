@@ -43,7 +43,7 @@ class _Decay(LearningRateSchedule):
         return float(self._rate(np.float64(number("step", step))))
 
     def _rate(self, step: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `_rate`")
 
     def get_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._arguments}
@@ -53,13 +53,18 @@ class _RateDecay(_Decay):
     _arguments = ("initial_learning_rate", "decay_steps", "decay_rate", "staircase", "name")
 
     def __init__(
-        self, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool, name: str
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str | None = None,
     ) -> None:
         self.initial_learning_rate = number("initial_learning_rate", initial_learning_rate)
         self.decay_steps = positive("decay_steps", decay_steps)
         self.decay_rate = number("decay_rate", decay_rate)
         self.staircase = checked_bool("staircase", staircase)
-        self.name = name
+        self.name = type(self).__name__ if name is None else name
 
     def _periods(self, step: Any) -> Any:
         return step // self.decay_steps if self.staircase else step / self.decay_steps
@@ -69,16 +74,6 @@ class _RateDecay(_Decay):
 class ExponentialDecay(_RateDecay):
     """``initial_learning_rate * decay_rate ** (step / decay_steps)``; with `staircase` whole periods only."""
 
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: float,
-        decay_rate: float,
-        staircase: bool = False,
-        name: str = "ExponentialDecay",
-    ) -> None:
-        super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
-
     def _rate(self, step: Any) -> Any:
         return self.initial_learning_rate * self.decay_rate ** self._periods(step)
 
@@ -86,16 +81,6 @@ class ExponentialDecay(_RateDecay):
 @register(MODULE)
 class InverseTimeDecay(_RateDecay):
     """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``; with `staircase` whole periods only."""
-
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: float,
-        decay_rate: float,
-        staircase: bool = False,
-        name: str = "InverseTimeDecay",
-    ) -> None:
-        super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
 
     def _rate(self, step: Any) -> Any:
         return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))

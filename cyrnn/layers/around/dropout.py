@@ -57,7 +57,7 @@ class Disturbing(Differentiable):
 
     def with_slope(self, inputs: Array) -> tuple[Array, Any]:
         """The inputs with noise, and the derivative of that by them."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `with_slope`")
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), self.strength: getattr(self, self.strength), "seed": self.seed}

@@ -56,7 +56,7 @@ class Merge(Differentiable):
 
     def merged(self, inputs: list[Array], masks: list[Array | None]) -> Array:
         """The output, for inputs whose shapes fit together."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `merged`")
 
     def checked_masks(self, masks: Any) -> list[Array | None]:
         """A list of bool arrays and None. Raises ValueError."""

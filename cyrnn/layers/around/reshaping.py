@@ -42,7 +42,7 @@ class Moving(Differentiable):
 
     def moved(self, inputs: Array) -> Array:
         """The outputs, for inputs of a shape that fits."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `moved`")
 
 
 @objects.register("keras.layers")

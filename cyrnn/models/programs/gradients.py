@@ -84,7 +84,7 @@ def vjp(model: Model, x: Any, initial_state: Any, mask: Any, training: bool) -> 
 
 
 def _put_averages_back(before: Sequence[tuple[Any, Mapping[str, Array]]]) -> None:
-    """Give layers the moving averages that they had: weights that calls change, and nobody trains."""
+    """Give layers the moving averages that they had: weights that calls change, and that are not trained."""
     changed = {layer: values for layer, values in before if layer._values is not values}
     averages = {
         layer: {name: value for name, value in values.items() if not layer._specs[name].trainable}

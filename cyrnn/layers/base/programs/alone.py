@@ -69,7 +69,7 @@ class CallProgram:
         Raises
         ------
         UnfitError
-            If the arrays do not fit, whatever is wrong with them. Nothing has changed then.
+            If the arrays do not fit. Nothing has changed then.
         """
         values: dict[Any, tuple[Any, Any]] = {self.inputs[0]: (inputs, mask)}
         given = initial_state or [None] * len(self.states)

@@ -126,8 +126,7 @@ class Lowered:
         Returns
         -------
         Bound or None
-            None for a program that takes other things too: dropout factors, an input as a mask, or what earlier parts
-            of a model return.
+            None for a program that takes other things too: dropout factors, or what earlier parts of a model return.
         """
         sources: list[tuple[int, int]] = []
         carriers: list[tuple[Any, int]] = []
@@ -139,8 +138,8 @@ class Lowered:
                 sources.append((INPUT, inputs.index(argument.place)))
             elif isinstance(argument, Numbers) and argument.place in states:
                 sources.append((STATE, states.index(argument.place)))
-            elif isinstance(argument, Mask) and not argument.is_array and argument.place in inputs:
-                sources.append((MASK, inputs.index(argument.place)))
+            elif isinstance(argument, Mask) and argument.place in inputs:
+                sources.append((INPUT if argument.is_array else MASK, inputs.index(argument.place)))
             else:
                 return None
         if not isinstance(self.program, EngineProgram):

@@ -132,7 +132,7 @@ class Pullback:
     ) -> tuple[dict[Hashable, Array], OfWeights]:
         """The gradients at places, and of weights, for those of the leaves of the outputs; with `losses` also those of
         the penalties on activities within."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `_back`")
 
 
 class PullbackThrough(Pullback):

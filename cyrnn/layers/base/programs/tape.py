@@ -61,7 +61,7 @@ class TapedProgram:
         Raises
         ------
         UnfitError
-            If the arrays do not fit, whatever is wrong with them. Nothing has changed then.
+            If the arrays do not fit. Nothing has changed then.
         """
         inputs = gathered(self.lowered.arguments, values)
         slots = tuple([slot_of(layer) for layer in self.lowered.slots])

@@ -79,6 +79,11 @@ class SeedGenerator(Configurable):
                 self._state = (pair + np.uint32(1)) * np.uint32(5387) % np.uint32(933199)
         return pair.copy()
 
+    def restart(self, pair: np.ndarray) -> None:
+        """Draw from `pair` on, as `state` returns it."""
+        with self._lock:
+            self._state = pair.copy()
+
     def get_config(self) -> dict[str, Any]:
         return {"seed": self._initial_seed, "name": self.name}
 
@@ -88,6 +93,31 @@ def make_default_seed() -> int:
     import random
 
     return random.randint(1, 10**9)
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed the generators that draws without a seed share: Python's, NumPy's, and that of this package.
+
+    Parameters
+    ----------
+    seed : int
+        In 0 ... 2**32-1.
+
+    Raises
+    ------
+    ValueError
+        If it is not an int.
+    OverflowError
+        If it is out of range.
+    """
+    import random
+
+    if not isinstance(seed, int):
+        raise ValueError(f"seed must be an integer, got {seed!r}")
+    pair = _pair(seed)
+    _shared_generator().restart(pair)  # first: when it is made, it draws from Python's
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (programs draw from it, and expect this)
 
 
 def draw_seed(seed: Seed) -> np.ndarray:

@@ -25,7 +25,7 @@ FLOORS = [
     ["objects", "activation_formulas"],
     ["dtypes", "configurable"],
     ["random"],
-    ["initializers", "regularizers", "constraints", "activations"],
+    ["initializers", "regularizers", "constraints", "activations", "utils"],
     ["layers.base"],
     ["layers.recurrent"],
     ["layers.around"],

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from golden.make_keras_objects import error_of_case, load
 
-from cyrnn import objects, random
+from cyrnn import objects, random, utils
 
 GOLDEN = load()["seeds"]
 ERRORS = load()["errors"]["random"]
@@ -193,3 +193,22 @@ def test_a_wrong_argument_leaves_the_generator_alone():
         with pytest.raises(ValueError):
             wrong()
     assert generator.state.tolist() == [2, 0]
+
+
+def test_one_seed_for_all_draws_without_one():
+    def draws():
+        return python_random.random(), np.random.rand(), random.normal((3,)).tolist(), random.make_default_seed()  # noqa: NPY002
+
+    random.set_random_seed(7)
+    first = draws()
+    assert draws() != first
+    utils.set_random_seed(7)
+    assert draws() == first
+
+
+@pytest.mark.parametrize(("seed", "error"), [(1.5, ValueError), (None, ValueError), (-1, OverflowError)])
+def test_a_seed_for_all_draws_that_is_none_changes_nothing(seed, error):
+    before = python_random.getstate()
+    with pytest.raises(error, match=f"seed must be .*, got {seed}"):
+        random.set_random_seed(seed)
+    assert python_random.getstate() == before

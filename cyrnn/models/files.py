@@ -6,19 +6,27 @@ standard library.
 
 import os
 
+from cyrnn.layers.base.arguments import checked_bool
 from cyrnn.layers.base.layer import Layer
 
 
 class InFiles(Layer):
     """A layer that is a model, as far as files are concerned."""
 
-    def save(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Write the model to a ``.keras`` file; see `cyrnn.saving.save_model`.
-
-        Raises FileExistsError where there is a file and `overwrite` is false.
-        """
+    def save(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        zipped: bool | None = None,
+        *,
+        include_optimizer: bool = True,
+    ) -> None:
+        """Write the model to a ``.keras`` file; see `cyrnn.saving.save_model`."""
         from cyrnn.saving.registry import write_model
 
+        checked_bool("include_optimizer", include_optimizer)
+        if zipped is not None and not checked_bool("zipped", zipped):
+            raise ValueError("zipped must be True or None: models are written to one file, not to a folder")
         _check_free(filepath, overwrite)
         write_model(self, filepath)
 

@@ -1,11 +1,13 @@
 """The graph of a model: which calls lead from some symbolic tensors to others, and in which order."""
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 
 
@@ -72,6 +74,35 @@ def begun_with(
         for tensor, in_its_place in zip(node.outputs, again.outputs, strict=True):
             place.setdefault(tensor, in_its_place)
     return place
+
+
+def still_in_a_row(
+    calls: Sequence[tuple[Node, Any]], begin: KerasTensor, layers: Sequence[tuple[Layer, Any]]
+) -> list[tuple[Node, Any]]:
+    """The first of some calls, as long as they are those of these layers from `begin` on; see `calls_in_a_row`."""
+    found: list[tuple[Node, Any]] = []
+    for (node, outputs), (layer, shape) in zip(calls, layers, strict=False):
+        same = node.layer is layer and nest.mapped(lambda tensor: tensor.shape, outputs) == shape
+        if not same or (not found and node.args[0] is not begin):
+            break
+        found.append((node, outputs))
+    return found
+
+
+def calls_in_a_row(
+    known: Sequence[tuple[Node, Any]], begin: KerasTensor, layers: Sequence[tuple[Layer, Any]]
+) -> list[tuple[Node, Any]]:
+    """The calls of layers one after the other, those that follow the `known` ones: each with what it returns.
+
+    `layers` holds all of them with the shapes of what they return, in a structure. They do not note the calls.
+    """
+    tensors: Any = known[-1][1] if known else begin
+    found = []
+    for layer, shape in layers[len(known) :]:
+        tensor = functools.partial(KerasTensor, dtype=layer.output_dtype.name)
+        node = Node(layer, (tensors,), {}, tensors := nest.mapped_shapes(tensor, shape), noted=False)
+        found.append((node, tensors))
+    return found
 
 
 def output_shapes(nodes: Iterable[Node]) -> dict[Any, Any]:

@@ -6,29 +6,39 @@ from typing import Any
 
 from cyrnn import budget
 from cyrnn.layers import Layer
+from cyrnn.layers.base.arguments import checked_bool
 from cyrnn.layers.base.building import deferred_building
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.serialization import from_envelope, from_json
 from cyrnn.saving.errors import ModelFileError, Reason, reason_of
 from cyrnn.saving.file_format import ModelFile
 from cyrnn.saving.opened import opened
-from cyrnn.saving.registry import read_model, write_model
+from cyrnn.saving.registry import read_model
 from cyrnn.saving.weight_paths import fill, places
 
 
-def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> ModelOfLayers:
+def load_model(
+    filepath: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> ModelOfLayers:
     """The model in a file of Keras. No code from the file runs.
 
     Parameters
     ----------
-    path : str or os.PathLike
+    filepath : str or os.PathLike
         A ``.keras`` file (Keras 3, and 2 from 2.12 on), or ``.h5`` (Keras 1, 2 and 3). The contents decide which it is.
     custom_objects : mapping of str to class or function, optional
         Custom classes and functions by the name that the file has for them. Others come from a fixed list.
+    compile : bool, default True
+        Whether to compile the model as it was when it was saved. What the file says of that is not read yet.
+    safe_mode : bool, default True
+        Accepted as in Keras. False changes nothing: code from a file never runs.
 
     Returns
     -------
-    Sequential or Functional
+    Sequential, Functional or a custom model
         The model, built, with the file's weights.
 
     Raises
@@ -36,6 +46,8 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     ModelFileError
         The file is damaged, or holds something else; the message names the layer, and `reason` says what kind of fault
         it is.
+    ValueError
+        `compile` or `safe_mode` is no bool.
     OSError
         There is no such file, or it cannot be read.
 
@@ -45,7 +57,9 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     and 100 MB; 11 times for float64 models with weights of 16 bits. Nothing is allocated because the config names a
     size: the weights must be in the file. A config may have 8 MB, and 20,000 layers and calls.
     """
-    with opened(path) as file:
+    checked_bool("compile", compile)
+    checked_bool("safe_mode", safe_mode)
+    with opened(filepath) as file:
         return model_from_file(read_model(file), custom_objects)
 
 
@@ -81,7 +95,14 @@ def _input_shape(model: ModelOfLayers, envelope: Mapping[str, Any]) -> Any:
     return tuple(shape) if isinstance(shape, list) else shape
 
 
-def save_model(model: object, path: str | os.PathLike[str]) -> None:
+def save_model(
+    model: object,
+    filepath: str | os.PathLike[str],
+    overwrite: bool = True,
+    zipped: bool | None = None,
+    *,
+    include_optimizer: bool = True,
+) -> None:
     """Write a built model to a ``.keras`` file that Keras 3 opens, at once and whole. Needs h5py.
 
     Custom functions and classes are in the file by name: a reader needs them as `custom_objects`. So is the
@@ -89,15 +110,24 @@ def save_model(model: object, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : Sequential or Functional
+    model : Sequential, Functional or a custom model
         A built model.
-    path : str or os.PathLike
+    filepath : str or os.PathLike
         A name that ends in ``.keras``.
+    overwrite : bool, default True
+        Whether to replace a file that is there.
+    zipped : bool, optional
+        Only True, and None for the same, are supported: the file is an archive, not a folder.
+    include_optimizer : bool, default True
+        Whether to write the state of the optimizer too. It is not written yet.
 
     Raises
     ------
     ValueError
-        The layer is not a model, is not built, or has the time axis first, as Keras 2 could.
+        The layer is not a model, is not built, or has the time axis first, as Keras 2 could; or another argument has a
+        value that it cannot have.
+    FileExistsError
+        There is a file, and `overwrite` is false.
     TypeError
         `model` is no layer at all.
     OSError
@@ -107,7 +137,7 @@ def save_model(model: object, path: str | os.PathLike[str]) -> None:
         raise TypeError(f"model must be a model, got {type(model).__name__}")
     if not isinstance(model, ModelOfLayers):
         raise ValueError(f"layer {model.name!r} is not a model: put it into a Sequential, or use save_weights")
-    write_model(model, path)
+    model.save(filepath, overwrite, zipped, include_optimizer=include_optimizer)
 
 
 def model_from_json(json_string: str | bytes, custom_objects: Mapping[str, Any] | None = None) -> ModelOfLayers:

@@ -1,5 +1,6 @@
 """Sequential: layers one after the other. Reference: ``keras.Sequential``, Keras 3."""
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -7,15 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import budget, objects
-from cyrnn.layers.around.core import InputLayer
+from cyrnn.layers.around.core import Input, InputLayer
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape, as_array, check_possible, is_true
 from cyrnn.layers.base.layer import Layer, required_arguments
 from cyrnn.layers.base.programs.lowered import InputForm
-from cyrnn.layers.base.symbolic import KerasTensor
+from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.functional import Model
+from cyrnn.models.graph import calls_in_a_row, still_in_a_row
 from cyrnn.models.inputs import Feed, Leaf
 
 
@@ -43,6 +45,7 @@ class Sequential(ModelOfCalls, Model):
     """
 
     supports_masking = True
+    _noted_calls: Sequence[tuple[Node, Any]] = ()  # the symbolic calls of the layers with what they return, once noted
     _shapes_between: Sequence[Any] = ()  # of the input, and of what each layer returned when the model was built
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
@@ -75,6 +78,57 @@ class Sequential(ModelOfCalls, Model):
     def output_shape(self) -> Shape | None:
         """The shape of the output, where that of the input is known."""
         return None if self.input_shape is None else self.compute_output_shape(self.input_shape)
+
+    @property
+    def inputs(self) -> list[KerasTensor]:
+        """The symbolic tensor of the input. Raises AttributeError if the model is not built."""
+        return [self._tensors()[0]]
+
+    @property
+    def outputs(self) -> list[KerasTensor]:
+        """The symbolic tensors of the outputs. Raises AttributeError if the model is not built."""
+        return nest.leaves(self._tensors()[-1])
+
+    @property
+    def input(self) -> Any:
+        """The symbolic tensor of the input; in another model, of the first call there."""
+        return super().input if self._nodes or self._row is not None else self._tensors()[0]
+
+    @property
+    def output(self) -> Any:
+        """The symbolic tensors of the outputs; in another model, of the first call there."""
+        return super().output if self._nodes or self._row is not None else self._tensors()[-1]
+
+    def note_calls(self) -> None:
+        """Note the symbolic calls that the model is made of, for `input` and `output` of its layers."""
+        if self.built:
+            self._tensors()
+
+    def _tensors(self) -> list[Any]:
+        """The symbolic tensors of the input, and of what each layer returns."""
+        first, shape = self._layers[0] if self._layers else None, self.input_shape
+        if not self.built or shape is None:
+            raise AttributeError(f"model {self.name!r} has no inputs and outputs before it has an Input or is built")
+        with self._build_lock:
+            if isinstance(first, InputLayer):
+                begin = first.output
+            else:
+                begin = self._noted_calls[0][0].inputs[0] if self._noted_calls else None
+                if begin is None or begin.shape[1:] != shape[1:]:
+                    begin = Input(batch_shape=(None, *shape[1:]), dtype=self.layers[0].compute_dtype)
+            same = self._shapes_between[:1] == [begin.shape]
+            shapes = self._shapes_between[1:] if same else self._shapes(begin.shape)[1:]
+            layers = list(zip(self.layers, shapes, strict=False))
+            known = still_in_a_row(self._noted_calls, begin, layers)
+            calls = vars(self)["_noted_calls"] = [*known, *calls_in_a_row(known, begin, layers)]
+            for node, _ in calls[len(known) :]:
+                row = node.layer._row
+                if row is not None and row() is self:  # before the calls that were made since
+                    node.layer._nodes.appendleft(node)
+                    vars(node.layer)["_row"] = None
+                else:
+                    node.layer._nodes.append(node)
+        return [begin, *(outputs for _, outputs in calls)]
 
     def add(self, layer: Layer | KerasTensor) -> None:
         """Append a layer, or begin with an `Input`.
@@ -167,6 +221,13 @@ class Sequential(ModelOfCalls, Model):
         if isinstance(first, InputLayer) and not _matches(input_shape, first.batch_shape):
             raise ValueError(f"model {self.name!r} has an Input of shape {first.batch_shape}, got {input_shape}")
         super()._make_weights(input_shape, values)
+        self._stand_for_calls()
+
+    def _stand_for_calls(self) -> None:
+        """Let the layers that were never called with symbolic tensors ask the model for their calls."""
+        for layer in self.layers:
+            if not layer._nodes and (layer._row is None or layer._row() is None):
+                vars(layer)["_row"] = weakref.ref(self)
 
     # ------------------------------------------------------------ calling
 
@@ -279,6 +340,14 @@ class Sequential(ModelOfCalls, Model):
         if shape is not None and model.layers and not model.built:
             model.build(shape)
         return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_noted_calls": ()}  # these are noted again
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self.built:
+            self._stand_for_calls()
 
 
 def _is_whole(feed: Feed) -> bool:

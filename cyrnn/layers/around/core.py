@@ -1,6 +1,7 @@
 """Input and Dense. Reference: Keras 3."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -40,6 +41,8 @@ class InputLayer(Layer):
         The name of the input.
     optional : bool
         Whether None may be passed for the input.
+    input_shape, batch_input_shape : tuple of int and None, optional
+        Older names of `shape` and `batch_shape`, by keyword alone.
 
     Raises
     ------
@@ -58,7 +61,12 @@ class InputLayer(Layer):
         batch_shape: Sequence[int | None] | None = None,
         name: str | None = None,
         optional: bool = False,
+        **kwargs: Any,
     ) -> None:
+        shape = _renamed(kwargs, "input_shape", "shape", shape)
+        batch_shape = _renamed(kwargs, "batch_input_shape", "batch_shape", batch_shape)
+        if kwargs:
+            raise TypeError(f"{type(self).__name__} takes no arguments {', '.join(map(repr, sorted(kwargs)))}")
         if (shape is None) == (batch_shape is None):
             raise ValueError(
                 f"give shape or batch_shape, one of them; got shape={shape!r}, batch_shape={batch_shape!r}"
@@ -96,6 +104,17 @@ class InputLayer(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self)  # with its tensor
+
+
+def _renamed(kwargs: dict[str, Any], old: str, new: str, value: Any) -> Any:
+    """The value of an argument, which `kwargs` may have under its older name instead. Raises ValueError for both."""
+    given = kwargs.pop(old, None)
+    if given is None:
+        return value
+    if value is not None:
+        raise ValueError(f"give {new} or {old}, one of them; got {value!r} and {given!r}")
+    warnings.warn(f"{old} is deprecated: its name is {new}", stacklevel=3)
+    return given
 
 
 def Input(shape: Sequence[int | None] | None = None, batch_size: int | None = None, **kwargs: Any) -> Any:
@@ -172,8 +191,7 @@ class Dense(ProgramLayer, EngineLayer):
         lora_alpha: float | None = None,
         **kwargs: Any,
     ) -> None:
-        if lora_rank is not None or lora_alpha is not None:
-            raise ValueError("lora_rank and lora_alpha are not supported: merge the LoRA weights before saving")
+        refuse_lora(lora_rank, lora_alpha)
         refuse_quantization(kwargs)
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units = checked_size("units", units)
@@ -253,6 +271,12 @@ def checked_size(name: str, value: Any) -> int:
         return checked_int(name, value)
     except TypeError as error:
         raise ValueError(str(error)) from None
+
+
+def refuse_lora(lora_rank: int | None, lora_alpha: float | None) -> None:
+    """Raises ValueError unless both of Keras' arguments for LoRA are None."""
+    if lora_rank is not None or lora_alpha is not None:
+        raise ValueError("lora_rank and lora_alpha are not supported: merge the LoRA weights before saving")
 
 
 def refuse_quantization(kwargs: dict[str, Any]) -> None:

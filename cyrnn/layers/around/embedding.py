@@ -1,5 +1,6 @@
 """Embedding: rows of a table by index. Reference: ``keras.layers.Embedding``, Keras 3."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike
 from cyrnn import constraints, initializers, objects, regularizers
 from cyrnn.arrays import converted
 from cyrnn.engine.plan import Table
-from cyrnn.layers.around.core import checked_size, refuse_quantization
+from cyrnn.layers.around.core import checked_size, refuse_lora, refuse_quantization
 from cyrnn.layers.base import operations
 from cyrnn.layers.base.arguments import Array, Shape, as_array
 from cyrnn.layers.base.programs.called import ProgramLayer
@@ -38,8 +39,11 @@ class Embedding(ProgramLayer):
         Whether index 0 is masked for the layers after this one.
     weights : array or list of one array, optional
         The table (input_dim, output_dim).
+    lora_rank, lora_alpha : optional
+        Only None is supported.
     **kwargs
-        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+        `input_length`, which has no effect, as in Keras 3; and arguments of `Layer`: `name`, `dtype`, `trainable`,
+        `activity_regularizer`.
 
     Raises
     ------
@@ -58,9 +62,14 @@ class Embedding(ProgramLayer):
         embeddings_constraint: Any = None,
         mask_zero: bool = False,
         weights: Any = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
         **kwargs: Any,
     ) -> None:
+        refuse_lora(lora_rank, lora_alpha)
         refuse_quantization(kwargs)
+        if kwargs.pop("input_length", None) is not None:
+            warnings.warn("Embedding: input_length is deprecated and has no effect: leave it out", stacklevel=2)
         super().__init__(**kwargs)
         self.input_dim = checked_size("input_dim", input_dim)
         self.output_dim = checked_size("output_dim", output_dim)

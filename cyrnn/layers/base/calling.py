@@ -5,7 +5,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +17,12 @@ from cyrnn.layers.base.building import Buildable, deferred_building
 from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.memory import owned
 from cyrnn.layers.base.symbolic import KerasTensor
+
+
+class NotesCalls(Protocol):
+    """A model of layers in a row, which notes their symbolic calls when these are asked for."""
+
+    def note_calls(self) -> None: ...
 
 
 class CallableLayer(Buildable):
@@ -31,6 +37,7 @@ class CallableLayer(Buildable):
 
     activity_regularizer: Any
     states: Any = None  # that the layer carries from call to call
+    _row: "weakref.ref[NotesCalls] | None" = None  # the Sequential that will note the layer's first call
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -218,25 +225,30 @@ class CallableLayer(Buildable):
 
     @property
     def input(self) -> Any:
-        """The symbolic tensors that the layer was called with. Raises AttributeError unless that was once."""
-        node = self._only_node()
+        """The symbolic tensors that the layer was first called with. Raises AttributeError if there were none."""
+        node = self._first_node("input")
         return node.args[0] if node.args else self.output
 
     @property
     def output(self) -> Any:
-        """The symbolic tensors that the layer returned. Raises AttributeError unless it was called with such once."""
-        outputs = self._only_node().outputs
+        """The symbolic tensors that the layer returned first. Raises AttributeError if it was not called with such."""
+        outputs = self._first_node("output").outputs
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _only_node(self) -> symbolic.Node:
-        if len(self._nodes) != 1:
+    def _first_node(self, wanted: str) -> symbolic.Node:
+        row = None if self._row is None else self._row()
+        if row is not None:
+            row.note_calls()
+        if not self._nodes:
             raise AttributeError(
-                f"layer {self.name!r} was called with symbolic tensors {len(self._nodes)} times, not once"
+                f"layer {self.name!r} has no {wanted}: it was not called with symbolic tensors, and is in no built "
+                "Sequential"
             )
         return self._nodes[0]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_nodes": deque()}  # the calls are the model's that they belong to
+        # The calls are the model's that they belong to.
+        return {**super().__getstate__(), "_nodes": deque(), "_row": None}
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask that the layer passes on: its input's."""

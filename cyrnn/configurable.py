@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
-from cyrnn.arrays import converted, to_numpy
+from cyrnn.arrays import converted, shown, to_numpy
 
 
 class Configurable:
@@ -69,6 +69,14 @@ def integer(name: str, value: Any) -> int:
     return int(value.__index__())
 
 
+def positive_integer(name: str, value: Any) -> int:
+    """`value` as a plain Python int over 0. Raises TypeError or ValueError."""
+    value = integer(name, value)
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return value
+
+
 def at_least_0(name: str, value: Any) -> float:
     """`value` as a number that is not negative. Raises TypeError or ValueError."""
     value = number(name, value)
@@ -91,3 +99,12 @@ def fraction(name: str, value: Any) -> float:
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be from 0 to 1, got {value}")
     return value
+
+
+def floating(dtype: Any) -> str | None:
+    """The name of a dtype to compute in, None for the default. Raises ValueError for what is neither float."""
+    if dtype is None:
+        return None
+    if not isinstance(dtype, str | type | np.dtype) or dtype not in ("float32", "float64", np.float32, np.float64):
+        raise ValueError(f"dtype must be float32, float64 or None, got {shown(dtype)}")
+    return np.dtype(dtype).name

@@ -253,6 +253,15 @@ def get(identifier: Any, module: str) -> Any:
         return found()
     if callable(found):
         return found
-    kind = _kind(module)
     error = UnknownNameError if isinstance(identifier, str) else ValueError
-    raise error(f"could not interpret the {kind} {shown(identifier)}: expected None, a name, a dict, or a callable")
+    text = f"could not interpret the {_kind(module)} {shown(identifier)}: expected None, a name, a dict, or a callable"
+    raise error(text + _suggestion(identifier, module))
+
+
+def _suggestion(identifier: Any, module: str) -> str:
+    """The name on the allow-list that is meant by one that is not, as the end of a message."""
+    import difflib
+
+    names = [name for known, name in _classes if known == module]
+    near = difflib.get_close_matches(identifier[:100], names, 1) if isinstance(identifier, str) else []
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cyrnn.arrays import array_of_numbers, quietly
+from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array
+from cyrnn.losses.shapes import matched
 
 EPSILON = 1e-7  # Keras' default backend epsilon
 _PLACED = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -45,51 +46,18 @@ class LossFunction:
         return self._called(self._gradient, args, options)
 
     def _called(self, function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> Array:
-        given = self.__signature__.bind(*args, **options)
-        given.apply_defaults()
-        y_true, y_pred, *values = given.arguments.values()
-        t, p = matched(y_true, y_pred, self.sparse, given.arguments.get("axis", -1))
-        return np.asarray(function(t, p, *values))
+        if len(args) != 2:  # binding takes most of the time of a small batch
+            given = self.__signature__.bind(*args, **options)
+            args, options = given.args[:2], dict(list(given.arguments.items())[2:])
+        y_true, y_pred = args
+        t, p = matched(y_true, y_pred, self.sparse, options.get("axis", -1))
+        return np.asarray(function(t, p, **options))
 
     def __reduce__(self) -> str:
         return self.__name__  # found where it is defined
 
     def __repr__(self) -> str:
         return f"<loss {self.__name__}>"
-
-
-def matched(y_true: Any, y_pred: Any, sparse: bool = False, axis: int = -1) -> tuple[Array, Array]:
-    """Both as arrays of one floating dtype and of one shape; labels of a sparse loss without the axis of classes.
-
-    Raises ValueError where they do not fit.
-    """
-    t, p = array_of_numbers("y_true", y_true), array_of_numbers("y_pred", y_pred)
-    p = p if p.dtype.kind == "f" else p.astype(np.float32)
-    t, p = (t, p) if sparse else aligned(t.astype(p.dtype, copy=False), p)
-    if not p.ndim or not p.shape[-1]:
-        raise ValueError(f"y_pred must have an axis, and elements along its last one, got the shape {p.shape}")
-    if not -p.ndim <= axis < p.ndim:
-        raise ValueError(f"axis must be one of the {p.ndim} of y_pred, got {axis}")
-    if not sparse:
-        if t.shape != p.shape:
-            raise ValueError(f"y_true must have the shape of y_pred, {p.shape}, got {t.shape}")
-        return t, p
-    expected = p.shape[: axis % p.ndim] + p.shape[axis % p.ndim + 1 :]
-    t = t[..., 0] if t.ndim == p.ndim and t.shape[-1] == 1 else t
-    if t.shape != expected:
-        raise ValueError(f"y_true must have labels of the shape {expected}, got the shape {t.shape}")
-    if t.dtype.kind == "f" and not np.all(np.abs(t) < 2**62):
-        raise ValueError("y_true must have labels, which are whole numbers, got one that is not finite or too large")
-    return t.astype(np.int64), p
-
-
-def aligned(t: Array, p: Array) -> tuple[Array, Array]:
-    """Both, of one rank: a last axis of length 1 that one has more is taken away, or given to the other vector."""
-    if t.ndim == p.ndim + 1 and t.shape[-1] == 1:
-        return (t, p[..., None]) if p.ndim == 1 else (t[..., 0], p)
-    if p.ndim == t.ndim + 1 and p.shape[-1] == 1:
-        return (t[..., None], p) if t.ndim == 1 else (t, p[..., 0])
-    return t, p
 
 
 def _loss(gradient: Callable[..., Any], sparse: bool = False) -> Callable[[Callable[..., Any]], LossFunction]:

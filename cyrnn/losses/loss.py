@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn.arrays import array_of_numbers, quietly, shown
-from cyrnn.configurable import Configurable
+from cyrnn.configurable import Configurable, floating
 from cyrnn.layers.base.arguments import Array
-from cyrnn.losses.functions import aligned
+from cyrnn.losses.shapes import aligned_to, checked_mask, cleared_of, fitted
 from cyrnn.objects import register, snake_case
 
 MODULE = "keras.losses"
@@ -37,10 +37,8 @@ class Loss(Configurable):
     ) -> None:
         if not isinstance(reduction, str | None) or reduction not in _REDUCTIONS:
             raise ValueError(f"reduction must be one of {_REDUCTIONS}, got {shown(reduction)}")
-        if dtype is not None and dtype not in ("float32", "float64", np.float32, np.float64):
-            raise ValueError(f"dtype must be float32, float64 or None, got {shown(dtype)}")
         self.name = snake_case(type(self).__name__) if name is None else name
-        self.reduction, self.dtype = reduction, None if dtype is None else np.dtype(dtype).name
+        self.reduction, self.dtype = reduction, floating(dtype)
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """The values, in the shape of `y_pred` without its last axis."""
@@ -97,17 +95,17 @@ class Loss(Configurable):
         dtype = np.dtype(self.dtype or "float32")
         t, p = array_of_numbers("y_true", y_true), array_of_numbers("y_pred", y_pred).astype(dtype)
         weights = None if sample_weight is None else array_of_numbers("sample_weight", sample_weight).astype(dtype)
-        keep = None if mask is None else _checked_mask(mask)
+        keep = None if mask is None else checked_mask(mask)
         shape = p.shape
         if not self.is_sparse:
-            t, p = self._aligned(t.astype(dtype), p, weights, keep)
-        cleared = t if keep is None or self.axis_of_values % p.ndim != p.ndim - 1 else _cleared(t, keep)
+            t, p = aligned_to(t.astype(dtype), p, weights, keep)
+        cleared = t if keep is None or self.axis_of_values % p.ndim != p.ndim - 1 else cleared_of(t, keep)
         values = np.asarray(self.call(cleared, p))
-        keep = None if keep is None else _fitted("mask", keep, values.shape)
+        keep = None if keep is None else _of_values("mask", keep, values.shape)
         own = self.own_mask(t, values)
         keep = keep if own is None else own if keep is None else own & keep
         if weights is not None:
-            weights = _fitted("sample_weight", weights, values.shape)
+            weights = _of_values("sample_weight", weights, values.shape)
             weights = weights if keep is None else np.where(keep, weights, dtype.type(0))  # also where they are NaN
         factors = self._factors(values, weights, keep)
         value = (values if keep is None else np.where(keep, values, values.dtype.type(0))) * factors
@@ -122,15 +120,6 @@ class Loss(Configurable):
             gradient = np.where(np.expand_dims(keep, axis), gradient, 0)
         gradient = gradient * np.expand_dims(factors, axis) if np.ndim(factors) else gradient * factors
         return value, gradient.reshape(shape).astype(dtype, copy=False)
-
-    def _aligned(self, t: Array, p: Array, *of_values: Array | None) -> tuple[Array, Array]:
-        """Both, of one rank. With weights or a mask of each timestep they keep an axis after that of time."""
-        per_timestep = any(given is not None and given.ndim > 1 and given.shape[1] != 1 for given in of_values)
-        if per_timestep and p.ndim == t.ndim + 1 > 2 and p.shape[-1] == 1:
-            return t[..., None], p
-        if per_timestep and t.ndim == p.ndim + 1 > 2 and t.shape[-1] == 1:
-            return t, p[..., None]
-        return aligned(t, p)
 
     def _factors(self, values: Array, weights: Array | None, keep: Array | None) -> Any:
         """What each value is multiplied by; a number if that is the same for all. Weights are 0 where none counts."""
@@ -168,31 +157,8 @@ class Loss(Configurable):
         }
 
 
-def _checked_mask(mask: Any) -> Array:
-    given = array_of_numbers("mask", mask)
-    if given.dtype.kind == "f" and np.isnan(given).any():
-        raise ValueError("mask must hold bools, got NaN")
-    return given.astype(bool)
-
-
-def _cleared(t: Array, keep: Array) -> Array:
-    """The truth, with 0, which is a label and neither sign, where a mask of values does not keep it."""
-    keep = keep[..., 0] if keep.ndim == t.ndim and keep.shape != t.shape and keep.shape[-1] == 1 else keep
-    if t.shape[: keep.ndim] != keep.shape:
-        return t
-    return np.where(keep.reshape(keep.shape + (1,) * (t.ndim - keep.ndim)), t, t.dtype.type(0))
-
-
-def _fitted(name: str, given: Array, shape: tuple[int, ...]) -> Array:
-    """Weights or a mask such that they go with values of this shape: for all, for each row, or for each value."""
+def _of_values(name: str, given: Array, shape: tuple[int, ...]) -> Array:
+    """Weights or a mask, one for each value."""
     if not shape and given.ndim:
         raise ValueError(f"a loss without rows takes no {name}: y_true and y_pred must have the shape (batch, 1)")
-    array = given[..., 0] if given.ndim == len(shape) + 1 and given.shape[-1] == 1 else given
-    if array.ndim and array.shape != shape:
-        rows = array.shape[:1] == shape[:1] and all(length == 1 for length in array.shape[1:])
-        if not rows or array.ndim > len(shape):
-            raise ValueError(
-                f"{name} must have the shape {shape[:1]} or {shape}, as the values have, got {given.shape}"
-            )
-        array = array.reshape(shape[:1] + (1,) * (len(shape) - 1))
-    return np.broadcast_to(array, shape)
+    return np.broadcast_to(fitted(name, given, shape), shape)

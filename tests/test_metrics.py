@@ -236,6 +236,8 @@ def test_classes_that_are_ignored_do_not_count():
     kept = metrics.SparseCategoricalCrossentropy(ignore_class=1)(labels, P, mask=MASK)
     values = FORMULAS["SparseCategoricalCrossentropy"](labels, P)[(labels != 1) & MASK]
     assert kept == pytest.approx(values.mean(), rel=1e-6)
+    dirty = np.where(MASK, labels, np.nan)
+    assert metrics.SparseCategoricalCrossentropy(ignore_class=1)(dirty, P, mask=MASK) == kept
 
 
 def test_sums_are_in_float64():
@@ -342,6 +344,9 @@ def test_names():
     assert metrics.get(metrics.serialize(metrics.binary_accuracy)) is metrics.binary_accuracy
     assert metrics.deserialize(metrics.serialize(metrics.huber)) is metrics.huber
     assert metrics.get(None) is None
+    own = {"MeanIoU": LargestError, "huber": np.hypot}
+    assert type(metrics.deserialize({"class_name": "MeanIoU", "config": {}}, own)) is LargestError
+    assert metrics.deserialize(metrics.serialize(metrics.huber), own) is np.hypot
     first, second = LargestErrorWithoutName(), LargestErrorWithoutName()
     assert second.name.removeprefix("largest_error_without_name_").isdigit()
     assert first.name != second.name
@@ -380,7 +385,7 @@ def test_options_that_configs_of_keras_lose():
         (lambda: metrics.get("mae_"), "could not interpret the metric 'mae_': .*; did you mean 'mae'?"),
         (lambda: metrics.get("BinaryAcuracy"), "did you mean 'BinaryAccuracy'?"),
         (lambda: metrics.get("MeanIoU"), "the metric 'MeanIoU' of Keras is not in cyrnn"),
-        (lambda: metrics.get({"class_name": "IoU", "config": {}}), "the metric 'IoU' of Keras is not in cyrnn"),
+        (lambda: metrics.deserialize({"class_name": "IoU", "config": {}}), "the metric 'IoU' of Keras is not in cyrnn"),
         (lambda: metrics.MeanSquaredError()(np.zeros((4, 2)), np.zeros((4, 3))), r"the shape of y_pred, \(4, 3\), got"),
         (lambda: metrics.Precision()(np.zeros((4, 2)), np.zeros((4, 3))), r"the shape of y_pred, \(4, 3\), got"),
         (lambda: metrics.MeanSquaredError()(T, P, np.ones(5)), r"sample_weight must have the shape \(4,\) or \(4, 5\)"),

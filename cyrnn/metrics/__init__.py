@@ -70,7 +70,7 @@ from cyrnn.metrics.functions import (
 from cyrnn.metrics.metric import MODULE, Metric
 from cyrnn.metrics.reduction import Mean, MeanMetricWrapper, Sum
 from cyrnn.metrics.scores import F1Score, FBetaScore, R2Score
-from cyrnn.objects import serialize, snake_case
+from cyrnn.objects import custom_object, custom_object_scope, serialize, snake_case
 
 __all__ = [
     "AUC", "Accuracy", "BinaryAccuracy", "BinaryCrossentropy", "CategoricalAccuracy", "CategoricalCrossentropy",
@@ -90,7 +90,7 @@ __all__ = [
 _LEFT_OUT = [
     "BinaryIoU", "ConcordanceCorrelation", "IoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU", "PearsonCorrelation",
 ]  # fmt: skip
-_get, _deserialize = lookup(MODULE)
+_get, _ = lookup(MODULE)
 
 
 def get(identifier: Any) -> Any:
@@ -99,7 +99,7 @@ def get(identifier: Any) -> Any:
     Raises ValueError for anything else.
     """
     name = identifier.get("class_name") if isinstance(identifier, Mapping) else identifier
-    if isinstance(name, str) and name in {*_LEFT_OUT, *map(snake_case, _LEFT_OUT)}:
+    if isinstance(name, str) and name in {*_LEFT_OUT, *map(snake_case, _LEFT_OUT)} and custom_object(name) is None:
         raise ValueError(f"the metric {shown(name)} of Keras is not in cyrnn")
     function = named(identifier)
     return _get(identifier) if function is None else function
@@ -107,5 +107,5 @@ def get(identifier: Any) -> Any:
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """The metric or function that `config` describes; names are looked up in `custom_objects` first."""
-    function = named(config)
-    return _deserialize(config, custom_objects) if function is None else function
+    with custom_object_scope(custom_objects):
+        return get(config)

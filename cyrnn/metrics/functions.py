@@ -11,9 +11,10 @@ from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array
 from cyrnn.losses.loss import MODULE as LOSSES
 from cyrnn.losses.shapes import matched
-from cyrnn.objects import deserialize
+from cyrnn.objects import custom_object, deserialize
 
 
+@quietly
 def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
     """1 where the prediction is the truth, else 0."""
     t, p = matched(y_true, y_pred)
@@ -27,24 +28,28 @@ def binary_accuracy(y_true: ArrayLike, y_pred: ArrayLike, threshold: float = 0.5
     return _as_floats((p > threshold) == t)
 
 
+@quietly
 def categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
     """1 where the largest prediction is that of the class with the largest truth, else 0."""
     t, p = matched(y_true, y_pred)
     return _as_floats(np.argmax(t, axis=-1) == np.argmax(p, axis=-1))
 
 
+@quietly
 def sparse_categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
     """1 where the largest prediction is that of the labelled class, else 0."""
     labels, p = matched(y_true, y_pred, sparse=True)
     return _as_floats(labels == np.argmax(p, axis=-1))
 
 
+@quietly
 def top_k_categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike, k: int = 5) -> Array:
     """1 where the class with the largest truth is among the `k` largest predictions, else 0; ties are among them."""
     t, p = matched(y_true, y_pred)
     return _among_the_largest(np.argmax(t, axis=-1), p, k)
 
 
+@quietly
 def sparse_top_k_categorical_accuracy(
     y_true: ArrayLike, y_pred: ArrayLike, k: int = 5, from_sorted_ids: bool = False
 ) -> Array:
@@ -58,6 +63,7 @@ def sparse_top_k_categorical_accuracy(
     return _among_the_largest(labels, p, k)
 
 
+@quietly
 def squared_errors(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
     """``(p - t)²``, of each element."""
     t, p = matched(y_true, y_pred)
@@ -69,7 +75,6 @@ def cosine_similarity(y_true: ArrayLike, y_pred: ArrayLike, axis: int = -1) -> A
     return -losses.cosine_similarity(y_true, y_pred, axis)
 
 
-@quietly
 def _among_the_largest(labels: Array, p: Array, k: int) -> Array:
     known = (labels >= 0) & (labels < p.shape[-1])
     own = np.take_along_axis(p, np.where(known, labels, 0)[..., None], axis=-1)
@@ -101,10 +106,13 @@ def takes_labels(function: Any) -> bool:
 
 
 def named(entry: Any) -> Any:
-    """The function of this package that a config names, or None."""
-    is_function = isinstance(entry, Mapping) and entry.get("class_name") == "function"
-    name = entry.get("config") if is_function else None
-    return FUNCTIONS.get(name) if isinstance(name, str) else None
+    """The function of this package that a config names, or None; custom objects of that name go before."""
+    if not isinstance(entry, Mapping) or entry.get("class_name") != "function":
+        return None
+    name = entry.get("config")
+    if not isinstance(name, str) or custom_object(entry.get("registered_name"), name) is not None:
+        return None
+    return FUNCTIONS.get(name)
 
 
 def revived(entry: Any) -> Any:

@@ -152,7 +152,7 @@ class MeanMetricWrapper(Mean):
             t, p = aligned_to(t, p, weights, keep)
         cleared = t if keep is None else self._cleared(t, keep)
         values = np.asarray(self._fn(cleared, p, **self._fn_kwargs))
-        self._add(values, weights, self._counted(t, values, keep))
+        self._add(values, weights, self._counted(cleared, values, keep))
 
     def _cleared(self, t: Array, keep: Array) -> Array:
         return cleared_of(t, keep) if self._fn_kwargs.get("axis", -1) in (-1, t.ndim - 1) else t

@@ -26,7 +26,7 @@ from cyrnn.layers import Input, Layer
 from cyrnn.models import Model, Sequential
 
 if TYPE_CHECKING:
-    from cyrnn import losses, metrics, optimizers, utils
+    from cyrnn import callbacks, losses, metrics, optimizers, utils
     from cyrnn.config import show_config
     from cyrnn.models.serialization import from_json
 
@@ -34,7 +34,7 @@ _MODULES = {  # what is imported when it is first used
     "from_json": "cyrnn.models.serialization",
     "show_config": "cyrnn.config",
 }
-_PACKAGES = ("losses", "metrics", "optimizers", "utils")  # these too
+_PACKAGES = ("callbacks", "losses", "metrics", "optimizers", "utils")  # these too
 
 __all__ = [
     "Input",
@@ -43,6 +43,7 @@ __all__ = [
     "Sequential",
     "__version__",
     "activations",
+    "callbacks",
     "capi",
     "constraints",
     "from_json",

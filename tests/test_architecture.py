@@ -31,7 +31,7 @@ FLOORS = [
     ["layers.around"],
     ["layers"],
     ["saving", "optimizers", "losses"],  # they know layers and their weights, by path in the files, and never a model
-    ["metrics"],  # of losses
+    ["metrics", "callbacks"],  # of losses; of files
     ["models"],
     ["saving.onnx", "saving.c", "saving.torch"],
     ["saving.interchange"],

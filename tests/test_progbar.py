@@ -4,7 +4,9 @@ import io
 import sys
 
 import pytest
+from training_by_hand import FakeModel, train
 
+from cyrnn.callbacks import CallbackList
 from cyrnn.utils import Progbar, progbar
 
 
@@ -144,3 +146,66 @@ def test_a_stream_of_another_encoding_and_none(clock, show_in):
     bar = Progbar(1)
     bar.update(1)
     assert bar._seen == 1
+
+
+# ---------------------------------------------------------------- the callback
+
+
+def trained(epochs=2, batches=2, steps=2, **options):
+    model = FakeModel()
+    made = CallbackList(add_progbar=True, model=model, epochs=epochs, steps=steps, **options)
+    results = [{"loss": 0.25, "val_loss": 1.0}] * epochs
+    train(made, model, results, batches=batches, batch_results=[{"loss": 0.5}, {"loss": 0.75}] * epochs, validates=True)
+    return made
+
+
+def test_a_bar_for_each_epoch(clock, show_in):
+    terminal = show_in(Terminal())
+    trained(verbose=1)
+    done = f"\x1b[1m2/2\x1b[0m {cells(20)} \x1b[1m0s\x1b[0m 0s/step - loss: 0.2500 - val_loss: 1.0000\n"
+    half = f"\x1b[1m1/2\x1b[0m {cells(10)} \x1b[1m0s\x1b[0m 0s/step - loss: 0.5000"
+    bar = f"\r{half}\r{done}"  # the second step came too soon
+    assert terminal.getvalue() == f"Epoch 1/2\n{bar}Epoch 2/2\n{bar}"
+
+
+def test_a_line_for_each_epoch(clock, show_in):
+    log = show_in(io.StringIO())
+    trained(verbose=2)
+    line = "2/2 - 0s - 0s/step - loss: 0.2500 - val_loss: 1.0000\n"
+    assert log.getvalue() == f"Epoch 1/2\n{line}Epoch 2/2\n{line}"
+
+
+def test_auto_is_silent_where_there_is_no_terminal(clock, show_in):
+    log = show_in(io.StringIO())
+    made = trained(verbose="auto")
+    assert log.getvalue() == "" and made.params["verbose"] == "auto"
+    assert not any(made.wants(hook) for hook in ("on_epoch_begin", "on_train_batch_end", "on_epoch_end"))
+    terminal = show_in(Terminal())
+    trained(verbose="auto", epochs=1)
+    assert terminal.getvalue().startswith("\r\x1b[1m1/2")  # of one epoch there is no number
+    trained(verbose=0)
+    assert terminal.getvalue().count("\n") == 1
+
+
+def test_the_first_epoch_counts_steps_of_unknown_number(clock, show_in):
+    log = show_in(io.StringIO())
+    trained(verbose=1, steps=None, batches=1)
+    line = "1/1 ━━━━━━━━━━━━━━━━━━━━ 0s 0s/step - loss: 0.2500 - val_loss: 1.0000\n"
+    assert log.getvalue() == f"Epoch 1/2\n{line}Epoch 2/2\n{line}"
+
+
+def test_evaluation_and_prediction_have_a_bar_of_their_own(clock, show_in):
+    made = CallbackList(add_progbar=True, verbose=2, epochs=1, steps=1)
+    log = show_in(io.StringIO())
+    made.on_train_begin()
+    made.on_test_begin()
+    made.on_test_end({"loss": 1.0})  # within training
+    made.on_train_end()
+    assert log.getvalue() == ""
+    made.on_test_begin()
+    made.on_test_batch_end(0, {"loss": 1.0})
+    made.on_test_end({"loss": 2.0})
+    made.on_predict_begin()
+    made.on_predict_batch_end(0, {"outputs": [[1.0]]})
+    made.on_predict_end()
+    assert log.getvalue() == "1/1 - 0s - 0s/step - loss: 2.0000\n1/1 - 0s - 0s/step\n"

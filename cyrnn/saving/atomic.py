@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+UNFINISHED = ".cyrnn-"  # how the names of files begin that are not whole yet
+
 
 @contextlib.contextmanager
 def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -26,7 +28,7 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         path.write_bytes(buffer.getvalue())
         return
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-    new = path.with_name(f".cyrnn-{secrets.token_hex(8)}")
+    new = path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
     # The system applies the umask to a new file: Python could read it only by changing it, for all threads. Memory maps
     # ask for a file that can be read as well.
     handle = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600)

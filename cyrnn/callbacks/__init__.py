@@ -1,0 +1,34 @@
+"""Callbacks: what is done during training besides it, as in Keras.
+
+A training loop of one's own calls a `CallbackList`.
+"""
+
+from cyrnn.callbacks.backup_and_restore import BackupAndRestore
+from cyrnn.callbacks.callback import Callback
+from cyrnn.callbacks.callback_list import CallbackList
+from cyrnn.callbacks.early_stopping import EarlyStopping, TerminateOnNaN
+from cyrnn.callbacks.history import CSVLogger, History
+from cyrnn.callbacks.lambda_callback import LambdaCallback
+from cyrnn.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
+from cyrnn.callbacks.model_checkpoint import ModelCheckpoint
+from cyrnn.callbacks.progbar_logger import ProgbarLogger
+from cyrnn.callbacks.protocols import TrainedModel, TrainedOptimizer
+from cyrnn.callbacks.swap_ema_weights import SwapEMAWeights
+
+__all__ = [
+    "BackupAndRestore",
+    "CSVLogger",
+    "Callback",
+    "CallbackList",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ProgbarLogger",
+    "ReduceLROnPlateau",
+    "SwapEMAWeights",
+    "TerminateOnNaN",
+    "TrainedModel",
+    "TrainedOptimizer",
+]

@@ -1,0 +1,105 @@
+"""The base class of callbacks: what is called in training, evaluation and prediction."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cyrnn.callbacks.protocols import Logs, TrainedModel
+
+
+class Callback:
+    """Base class: a subclass defines those of the methods ``on_...`` that it needs.
+
+    Attributes
+    ----------
+    model : Model
+        The model that is trained, evaluated or used.
+    params : dict
+        "verbose", "epochs" and "steps", the batches of an epoch, or None if their number is not known.
+
+    Notes
+    -----
+    `logs` has the results so far, in the order of their names. All callbacks get the same dict of an event, and what
+    one adds to it the next ones see, and at the end of an epoch `History`.
+    """
+
+    params: Mapping[str, Any] | None = None
+    restored_epoch: int | None = None  # with which training is to start, if the callback has restored it
+    _model: Any = None
+
+    @property
+    def model(self) -> TrainedModel:
+        return self._model
+
+    def set_model(self, model: TrainedModel) -> None:
+        self._model = model
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        self.params = params
+
+    def wants(self, hook: str) -> bool:
+        """Whether a method such as "on_train_batch_end" does anything: if none does, nothing is prepared for it."""
+        if overridden(self, hook, Callback):
+            return True
+        return hook in _DEFAULTS and self.wants(_DEFAULTS[hook])
+
+    # Batches and epochs count from 0.
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Before training."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """After training, with the results of the last epoch; not after an error."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Before an epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """After an epoch and its validation, whose results have names with ``val_``."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a step of training."""
+        self.on_batch_begin(batch, logs=logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a step of training, with the means over the epoch so far."""
+        self.on_batch_end(batch, logs=logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """An older name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """An older name of `on_train_batch_end`."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Before evaluation, also that of an epoch."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """After evaluation, with its results."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a batch of evaluation."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a batch of evaluation, with the means so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Before prediction."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """After prediction."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a batch of prediction."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a batch of prediction, with its "outputs"."""
+
+
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+_DEFAULTS = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
+
+
+def overridden(callback: Callback, hook: str, base: type[Callback]) -> bool:
+    """Whether a callback has another method of this name than `base`."""
+    method = getattr(callback, hook)
+    return getattr(method, "__func__", method) is not getattr(base, hook)

@@ -194,6 +194,15 @@ def test_the_first_epoch_counts_steps_of_unknown_number(clock, show_in):
     assert log.getvalue() == f"Epoch 1/2\n{line}Epoch 2/2\n{line}"
 
 
+def test_a_text_among_the_results_is_shown(clock, show_in):
+    log = show_in(io.StringIO())
+    for verbose in (0, 1, 2):
+        made = CallbackList(add_progbar=True, verbose=verbose, epochs=1, steps=1)
+        made.on_epoch_begin(0)
+        made.on_epoch_end(0, {"loss": 1.0, "phase": "warm"})
+    assert [line.partition("step - ")[2] for line in log.getvalue().splitlines()] == ["loss: 1.0000 - phase: warm"] * 2
+
+
 def test_evaluation_and_prediction_have_a_bar_of_their_own(clock, show_in):
     made = CallbackList(add_progbar=True, verbose=2, epochs=1, steps=1)
     log = show_in(io.StringIO())

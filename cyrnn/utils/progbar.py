@@ -1,5 +1,6 @@
 """A progress bar in the form of Keras."""
 
+import math
 import re
 import shutil
 from collections.abc import Iterable
@@ -59,7 +60,7 @@ class Progbar:
         self.stateless_metrics = None if stateless_metrics is None else set(stateless_metrics)
         self._rewrites = can_rewrite()
         self.interval = interval if self._rewrites else max(interval, _LINES_APART)
-        self._values: dict[str, tuple[float, int]] = {}  # sums, and of how many steps
+        self._values: dict[str, tuple[Any, int]] = {}  # sums, and of how many steps
         self._seen = 0
         self._start = monotonic()
         self._first_step: float | None = None  # when it was done
@@ -83,8 +84,7 @@ class Progbar:
         if finalize is None:
             finalize = self.target is not None and current >= self.target
         for name, value in values or ():
-            number = value if isinstance(value, float) else float(np.mean(value))
-            self._note(name, number, max(current - self._seen, 1), finalize)
+            self._note(name, value, max(current - self._seen, 1), finalize)
         self._seen = current
         now = monotonic()
         time_per_unit = self._time_per_unit(current, now)
@@ -92,7 +92,7 @@ class Progbar:
             write(self._bar(current, now, time_per_unit, finalize))
             self._last_update = now
         elif self.verbose == 2 and finalize and self.target:
-            shown = "".join(f" - {name}: {_number(mean, mean)}" for name, mean in self._means())
+            shown = self._results(least=-math.inf)
             elapsed = f"{now - self._start:.0f}s - {_duration(time_per_unit)}/{self.unit_name}"
             write(f"{_counted(current, self.target)} - {elapsed}{shown}\n")
 
@@ -100,17 +100,26 @@ class Progbar:
         """Show that `n` more steps are done."""
         self.update(self._seen + n, values)
 
-    def _note(self, name: str, value: float, steps: int, finalize: bool) -> None:
+    def _note(self, name: str, value: Any, steps: int, finalize: bool) -> None:
         names = self.stateless_metrics
         is_mean = name not in self.stateful_metrics if names is None else name in names
         if is_mean and not finalize:
             total, before = self._values.get(name, (0.0, 0))
-            self._values[name] = (total + value * steps, before + steps)
+            self._values[name] = (total + float(np.mean(value)) * steps, before + steps)
         else:
             self._values[name] = (value, 1)
 
-    def _means(self) -> list[tuple[str, float]]:
-        return [(name, total / steps) for name, (total, steps) in self._values.items()]
+    def _results(self, least: float) -> str:
+        """All values, those from `least` to 0.001 with an exponent."""
+        found = ""
+        for name, (total, steps) in self._values.items():
+            try:
+                mean = float(np.mean(total)) / steps
+            except (TypeError, ValueError):  # a text, which a callback has put there
+                found += f" - {name}: {total}"
+            else:
+                found += f" - {name}: {mean:.4f}" if mean > 1e-3 or mean < least else f" - {name}: {mean:.4e}"
+        return found
 
     def _time_per_unit(self, current: int, now: float) -> float:
         """Seconds; after the first step, which may prepare the others, without it."""
@@ -137,7 +146,7 @@ class Progbar:
         time = _clock(time_per_unit * ((self.target or 0) - current)) if ahead else f"{now - self._start:.0f}s"
         head += f" {_BOLD}{time}{_PLAIN}"
         tail = f" {_duration(time_per_unit)}/{self.unit_name}"
-        tail += "".join(f" - {name}: {_number(mean, abs(mean))}" for name, mean in self._means())
+        tail += self._results(least=-1e-3)
         plain = re.sub(r"\x1b\[\d+m", "", head)
         if not self._rewrites:
             return f"{plain}{tail}\n"
@@ -163,7 +172,3 @@ def _duration(seconds: float) -> str:
     if seconds >= 1 or seconds == 0:
         return f"{seconds:.0f}s"
     return f"{seconds * 1e3:.0f}ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f}us"
-
-
-def _number(value: float, size: float) -> str:
-    return f"{value:.4f}" if size > 1e-3 else f"{value:.4e}"

@@ -514,3 +514,14 @@ def test_the_output_of_a_model_is_the_callers_own():
         assert not np.shares_memory(x, y)
         y += 1
     assert (x == 1).all()
+
+
+def test_a_normalization_that_is_always_in_training_keeps_its_averages():
+    begin = Input((5, 3))
+    layer = cyrnn.layers.BatchNormalization(momentum=0.5)
+    model = cyrnn.Model(begin, layer(begin, training=True))
+    x = np.random.default_rng(0).standard_normal((4, 5, 3)).astype("float32")
+    expected = x.mean(axis=(0, 1))
+    for share in (0.5, 0.75, 0.875):  # the second call had failed
+        model(x)
+        np.testing.assert_allclose(layer.moving_mean, share * expected, rtol=1e-5, atol=1e-6)

@@ -10,31 +10,26 @@ from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.carried import carried_states, put_back
-from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowered import InputForm
+from cyrnn.layers.base.programs.refusals import why_not
 from cyrnn.models import executor
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.programs import partition
+from cyrnn.models.programs.kept import KeptPartitions
 from cyrnn.models.programs.parts import Partition
 
 if TYPE_CHECKING:
     from cyrnn.layers.recurrent.stepper import Stepper  # imported where a model is stepped
 
-_KEPT = 16  # partitions of a model: with masks or without, in training or not, for inputs of other ranks
 _WAYS = ("__call__", "call", "inner_call", "checked_inputs", "call_checked", "computed", "compute_mask", "next_mask")
-
-_Structures = list[tuple[Layer, object]]
 
 
 class ModelOfCalls(ModelOfLayers):
     """Base of the models whose `call` is a list of calls of layers."""
 
     _parts_at: int = -1  # the structure with which the model is not one program
-    # The structure that partitions were made of: that of all layers together, the model's own, and those of the layers
-    # in it; then the partitions, by what they are for.
-    _partitions: tuple[int, object, _Structures, dict[Any, Partition]] | None = None
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
         """The calls that a call of the model makes.
@@ -54,6 +49,10 @@ class ModelOfCalls(ModelOfLayers):
             which, or of what dtype, is not known before there are arrays.
         """
         raise NotImplementedError(f"{type(self).__name__} has no `inner_calls`")
+
+    def why_not_replaced(self) -> str | None:
+        """Why calls of the model in another one are not replaced by the calls that it makes; None if they are."""
+        return why_not(self, "inner_calls")
 
     def note_program(self, inputs: Any) -> None:
         if not all(isinstance(array, np.ndarray) for array in nest.leaves(inputs)):
@@ -196,24 +195,10 @@ class ModelOfCalls(ModelOfLayers):
         key: tuple[Any, ...] = (target, training)
         if target is not None:
             key += (masked, masks_wanted, *((place.shape, place.dtype) for place in places))
-        known = self._known_partitions(structure)
-        if key not in known:
-            structures = [(part, part._own_structure) for part in self.layers_within()[1:] if _derives(part)]
-            made = self._made(inputs, places, training, target, masked, masks_wanted)
-            known = {**dict(list(known.items())[1 - _KEPT :]), key: made}
-            vars(self)["_partitions"] = (structure, self._own_structure, structures, known)
-        return known[key]
-
-    def _known_partitions(self, structure: int) -> dict[Any, Partition]:
-        if self._partitions is None:
-            return {}
-        since, own, structures, known = self._partitions
-        if since == structure:
-            return known
-        if own is not self._own_structure or any(part._own_structure is not token for part, token in structures):
-            return {}
-        vars(self)["_partitions"] = (structure, own, structures, known)
-        return known
+        kept = vars(self).setdefault("_partitions", KeptPartitions())
+        return kept.found(
+            self, structure, key, lambda: self._made(inputs, places, training, target, masked, masks_wanted)
+        )
 
     def _made(
         self,
@@ -232,9 +217,6 @@ class ModelOfCalls(ModelOfLayers):
         return partition.partition(calls, places, outputs, target, masked=masked, masks_wanted=masks_wanted)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_partitions": None}  # programs are made again when they are needed
-
-
-def _derives(part: Layer) -> bool:
-    """Whether what the layer's calls do follows from its attributes."""
-    return type(part)._override is None
+        state = super().__getstate__()
+        state.pop("_partitions", None)  # programs are made again when they are needed
+        return state

@@ -8,22 +8,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from cyrnn import objects
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest, symbolic
-from cyrnn.layers.base.arguments import Array, Shape, as_array, is_true
-from cyrnn.layers.base.building import Buildable
+from cyrnn.layers.base.arguments import Array, Shape, is_true
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.executor import Call, Place, Step, run_specs
 from cyrnn.models.graph import Graph, begun_with, branches, checked_tensors, connections, new_input, output_shapes
 from cyrnn.models.inputs import Feed
-from cyrnn.models.model import ModelOfLayers
+from cyrnn.models.subclass import SubclassedModel
 
 if TYPE_CHECKING:
     from cyrnn.models.summary import Row
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 _KEPT_SPECS = 15  # a nested model is asked for the same few shapes again and again
 
 
-class Model(ModelOfLayers):
+class Model(SubclassedModel):
     """The class of all models: ``Model(inputs, outputs)`` makes one of a graph of layers, a `Functional`.
 
     A subclass makes its layers in its constructor, and calls them in ``call(inputs, ...)``, whose result is the
@@ -69,62 +66,12 @@ class Model(ModelOfLayers):
             )
         super().__init__(**kwargs)
 
-    @property
-    def layers(self) -> list[Layer]:
-        """The layers that the attributes hold, in the order of their assignment."""
-        return [layer for _, layer in self.sublayers]
-
-    def sublayer_paths(self) -> list[str]:
-        """Where Keras' files have the layers of a subclass: Keras sorts the attributes, and `layers` is one of them."""
-        paths = super().sublayer_paths()
-        if not self.is_custom:
-            return paths
-        in_layers = distinct(f"layers/{objects.snake_case(type(layer).__name__)}" for layer in self.layers)
-        triples = zip(self.sublayers, paths, in_layers, strict=True)
-        return [path if name < "layers" and name[0] != "_" else other for (name, _), path, other in triples]
-
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
         """A new model of this config; of a graph, if `Model` itself is asked for one."""
         if cls is Model:
             return Functional.from_config(config, custom_objects)
         return super().from_config(config, custom_objects)
-
-    @property
-    def is_custom(self) -> bool:
-        return type(self).checked_inputs is Model.checked_inputs and not objects.is_builtin(type(self))
-
-    def checked_inputs(self, inputs: Any) -> Any:
-        """Inputs as arrays, in the structure in which they come: floating numbers in the dtype of the model."""
-        arrays = nest.mapped(lambda part: as_array("inputs", part), inputs)
-        return nest.mapped(lambda array: array if array.dtype.kind in "iub" else self.cast(array), arrays)
-
-    @property
-    def makes_its_own_weights(self) -> bool:
-        return self.is_custom or super().makes_its_own_weights
-
-    def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
-        super()._make_weights(input_shape, values)
-        if self.is_custom:
-            self.compute_output_shape(input_shape)  # by a call, which builds the layers
-
-    def call_checked(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.built or not self.is_custom or type(self).build is not Buildable.build:
-            return super().call_checked(x, *args, **kwargs)
-        outputs = self.computed(x, *args, **kwargs)  # the first call builds the layers
-        self._build_shape = symbolic.shapes_of(x)
-        self.built = True
-        return outputs
-
-    def predict_inputs(self, x: Any) -> list[Array]:
-        return [as_array("x", part) for part in nest.leaves(x)] if self.is_custom else super().predict_inputs(x)
-
-    def in_structure(self, parts: list[Any], like: Any = None) -> Any:
-        return nest.filled(like, parts) if nest.is_structure(like) else parts[0]
-
-    def get_build_config(self) -> dict[str, Any] | None:
-        shape = self._build_shape
-        return None if shape is None else {"input_shape": nest.mapped_shapes(list, shape)}
 
 
 @objects.register("keras.src.models.functional")

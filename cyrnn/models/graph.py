@@ -105,6 +105,18 @@ def calls_in_a_row(
     return found
 
 
+def calls_between(inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]) -> list[Node]:
+    """The calls that lead from `inputs` to `outputs`, in the order in which they were made.
+
+    Raises ValueError where an output depends on other tensors too.
+    """
+    nodes = _leading_to(outputs, frozenset(inputs))[0]
+    for node in nodes:
+        if not node.inputs:
+            raise ValueError(f"the outputs depend on {node.outputs[0]}, which does not come from the inputs")
+    return sorted(nodes, key=lambda node: node.number)
+
+
 def output_shapes(nodes: Iterable[Node]) -> dict[Any, Any]:
     """The output shapes of layers and operations in their first calls; lists where there are several outputs."""
     found: dict[Any, Any] = {}

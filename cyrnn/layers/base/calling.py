@@ -176,8 +176,7 @@ class CallableLayer(Buildable):
         """
         if not self.is_custom:
             return tuple(input_shape)
-        found = self._tried_with(nest.mapped_shapes(symbolic.zeros_of, input_shape))
-        return nest.mapped(lambda array: symbolic.shape_found(np.shape(array), _first_shape(input_shape)), found)
+        return self.output_shapes_found(nest.mapped_shapes(KerasTensor, input_shape))
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The symbolic tensors that a call with such tensors returns. The layer is built for them, if it is not yet.
@@ -198,12 +197,16 @@ class CallableLayer(Buildable):
                 self._build_symbolically(shape)
             outputs = self.compute_output_shape(shape)
         else:
-            zeros = nest.mapped(symbolic.zeros, [inputs, args, kwargs])
-            found = self._tried_with(zeros[0], *zeros[1], **zeros[2])
-            given = _first_shape(shape)
-            outputs = nest.mapped(lambda array: symbolic.shape_found(np.shape(array), given), found)
+            outputs = self.output_shapes_found(inputs, *args, **kwargs)
         returned = self.output_dtype.name
         return nest.mapped_shapes(lambda shape: KerasTensor(shape, returned), outputs)
+
+    def output_shapes_found(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The shapes of what a custom layer returns for symbolic tensors, found by a call with zeros."""
+        zeros = nest.mapped(symbolic.zeros, [inputs, args, kwargs])
+        found = self._tried_with(zeros[0], *zeros[1], **zeros[2])
+        given = _first_shape(symbolic.shapes_of(inputs))
+        return nest.mapped(lambda array: symbolic.shape_found(np.shape(array), given), found)
 
     def _tried_with(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The outputs for inputs that only show their shapes: the layer is built, and no state moves."""

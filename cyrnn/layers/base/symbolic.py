@@ -5,10 +5,12 @@ some outputs `cyrnn.Model` makes a model. Arithmetic on symbolic tensors is a ca
 nodes and operations stand in one module. Reference: ``keras.KerasTensor`` and Keras' functional API.
 """
 
+import contextlib
 import inspect
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -22,6 +24,8 @@ from cyrnn.layers.base.array_functions import BINARY, ELEMENTWISE, FUNCTIONS, JO
 from cyrnn.layers.base.names import unique_name
 
 _numbers, _names = itertools.count(), itertools.count()
+_noting: ContextVar[bool] = ContextVar("noting", default=True)
+_Operator = Callable[[Any, Any], Any]
 
 MOST_ELEMENTS = 1 << 20  # of what is tried out on a layer before there are arrays
 OPERATION_MODULES = ("keras.src.ops", "keras.ops")  # where a config says that operations are
@@ -44,10 +48,15 @@ class SymbolicallyCallable(Protocol):
     def compute_output_spec(self) -> Callable[..., Any]: ...
 
 
+def _operators(class_name: str) -> tuple[_Operator, _Operator]:
+    """The methods of an operator: with the tensor on its left side, and on its right side."""
+    return lambda self, other: applied(class_name, self, other), lambda self, other: applied(class_name, other, self)
+
+
 class KerasTensor:
     """Shape (None: any length), dtype and name of an array that a layer will return; it has no values.
 
-    ``+ - * /`` and indexing with integers and slices give symbolic tensors too.
+    ``+ - * /``, comparisons with numbers, and indexing with integers and slices give symbolic tensors too.
     """
 
     def __init__(self, shape: Sequence[int | None], dtype: str = "float32", name: str | None = None) -> None:
@@ -72,29 +81,18 @@ class KerasTensor:
     __array__ = __bool__ = __float__ = __int__ = __iter__ = __len__ = _refuse
     __array_ufunc__ = None  # NumPy's arithmetic does not know it
 
-    def __add__(self, other: Any) -> "KerasTensor":
-        return applied("Add", self, other)
+    __add__, __radd__ = _operators("Add")
+    __sub__, __rsub__ = _operators("Subtract")
+    __mul__, __rmul__ = _operators("Multiply")
+    __truediv__, __rtruediv__ = _operators("TrueDivide")
+    __lt__, __gt__ = _operators("Less")[0], _operators("Greater")[0]
+    __le__, __ge__ = _operators("LessEqual")[0], _operators("GreaterEqual")[0]
+    __ne__ = _operators("NotEqual")[0]
+    __hash__ = object.__hash__
 
-    def __radd__(self, other: Any) -> "KerasTensor":
-        return applied("Add", other, self)
-
-    def __sub__(self, other: Any) -> "KerasTensor":
-        return applied("Subtract", self, other)
-
-    def __rsub__(self, other: Any) -> "KerasTensor":
-        return applied("Subtract", other, self)
-
-    def __mul__(self, other: Any) -> "KerasTensor":
-        return applied("Multiply", self, other)
-
-    def __rmul__(self, other: Any) -> "KerasTensor":
-        return applied("Multiply", other, self)
-
-    def __truediv__(self, other: Any) -> "KerasTensor":
-        return applied("TrueDivide", self, other)
-
-    def __rtruediv__(self, other: Any) -> "KerasTensor":
-        return applied("TrueDivide", other, self)
+    def __eq__(self, other: Any) -> Any:
+        """Whether it is the same tensor; where `other` is a number or an array, the tensor of that comparison."""
+        return applied("Equal", self, other) if _is_number(other) else self is other
 
     def __neg__(self) -> "KerasTensor":
         return applied("Negative", self)
@@ -108,6 +106,7 @@ class Node:
 
     # As Keras 2 did, and Keras 3 does not: the mask that belongs to the inputs holds beside an `initial_state` too.
     masks_beside_states = False
+    training: bool | None = None  # as it was passed to the call, where `kwargs` leaves out what means the same
 
     def __init__(
         self,
@@ -139,6 +138,10 @@ def _is(value: Any) -> bool:
     return type(value) is KerasTensor
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.ndarray, np.generic))
+
+
 def among(*values: Any) -> bool:
     """Whether one of the values is a symbolic tensor, or holds one in lists, tuples and dicts."""
     for value in values:
@@ -162,8 +165,18 @@ def call(layer: SymbolicallyCallable, args: tuple[Any, ...], kwargs: Mapping[str
         key: value for key, value in kwargs.items() if not (value is None or (key == "training" and value is False))
     }
     outputs = layer.compute_output_spec(*args, **given)
-    Node(layer, args, given, outputs)
+    Node(layer, args, given, outputs, noted=_noting.get()).training = kwargs.get("training")
     return outputs
+
+
+@contextlib.contextmanager
+def unnoted() -> Iterator[None]:
+    """Context manager: layers do not note the symbolic calls in it, so that only their outputs lead to these."""
+    token = _noting.set(False)
+    try:
+        yield
+    finally:
+        _noting.reset(token)
 
 
 def _check_arguments(layer: SymbolicallyCallable, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,16 @@ from cyrnn.models.programs.readiness import Readiness
 
 _MOST_CALLS = 200  # of a program
 _MOST_INNER_CALLS = 2000  # that take the place of calls of models
+
+
+@runtime_checkable
+class Replaced(Protocol):
+    """A model, calls of which in another one are replaced by the calls that it makes."""
+
+    def why_not_replaced(self) -> str | None: ...
+
+    def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None: ...
+
 
 Known = dict[Place, tuple[Any, Any]]  # for each place its value in the program, and that of its mask
 
@@ -109,10 +119,9 @@ def _inner_calls(call: Call) -> tuple[list[Call], Any] | None:
     """The calls that a call of a model makes, and the places of its outputs; None where it has to be called."""
     layer = call.layer
     plain = len(call.args) == 1 and not call.options and call.mask is None
-    if not plain or not isinstance(layer, Layer) or why_not(layer, "inner_calls") is not None:
+    if not plain or not isinstance(layer, Replaced) or layer.why_not_replaced() is not None:
         return None
-    found: tuple[list[Call], Any] | None = layer.inner_calls(call.args[0], call.training)  # type: ignore[attr-defined]
-    return found
+    return layer.inner_calls(call.args[0], call.training)
 
 
 # ---------------------------------------------------------------- programs and cuts
@@ -276,8 +285,8 @@ def _why_never(call: Call) -> str | None:
     if not isinstance(call.layer, Layer):
         known = call.layer.class_name in operations.KNOWN and not call.options
         return None if known else f"the engine has no op for the operation {call.layer.class_name}"
-    if hasattr(call.layer, "inner_calls"):  # a model that was not replaced by its calls
-        return why_not(call.layer, "inner_calls") or "it must be called to find which input is which, and of what dtype"
+    if isinstance(call.layer, Replaced):  # a model that was not replaced by its calls
+        return call.layer.why_not_replaced() or "it must be called to find which input is which, and of what dtype"
     others = call.options.keys() - {"initial_state"}
     if others or len(call.args) > 2:
         return f"it is called with more than its inputs, {sorted(others) or len(call.args)}"

@@ -151,6 +151,8 @@ class Partition:
         part = self.parts[0] if len(self.parts) == 1 else None
         if not isinstance(part, ProgramPart) or part.lowered.warnings:
             return None
+        if any(not layer.carries_states for layer, _ in part.lowered.carried):
+            return None  # statistics of a batch: they become weights
         numbers = nest.mapped(lambda place: part.results.get(place, (None, None))[0], self.outputs)
         flat = nest.leaves(numbers)
         if not all(type(leaf) is int for leaf in flat) or len(set(flat)) < len(flat):  # each array is the caller's own

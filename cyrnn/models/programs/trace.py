@@ -1,0 +1,191 @@
+"""Traces: the calls of layers that a `call` written in Python makes, found by one call with symbolic tensors.
+
+A trace is run and gone back through like the graph of a Functional model. It is right as long as the `call` would make
+the same calls: what it computes with Python numbers, and which way it takes, is noted as it was.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from cyrnn.engine.program import structure_now
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.programs.interface import Target
+from cyrnn.layers.base.programs.lowered import InputForm
+from cyrnn.layers.base.symbolic import KerasTensor, Node, unnoted
+from cyrnn.models import executor
+from cyrnn.models.executor import Call, Place, Step
+from cyrnn.models.graph import calls_between
+from cyrnn.models.inputs import Leaf
+from cyrnn.models.programs import partition
+from cyrnn.models.programs.kept import KeptPartitions
+from cyrnn.models.programs.parts import Partition
+
+
+class NotTracedError(Exception):
+    """A `call` cannot be noted as calls of layers; the text is the reason."""
+
+
+class _Step(Step):
+    """A call in a trace: as in Python, `training` is the model's unless it is passed."""
+
+    def call(self, places: Any, training: bool | None) -> Call:
+        own = self.node.training
+        return super().call(places, training if own is None else own)
+
+
+class Trace:
+    """The calls that lead from symbolic inputs to what a `call` returned for them.
+
+    Parameters
+    ----------
+    inputs, mask : symbolic tensor, or several in a structure
+        What it was called with; no mask is None.
+    outputs : symbolic tensor, or several in a structure
+        What it returned.
+
+    Raises
+    ------
+    NotTracedError
+        If the outputs do not come from the inputs alone.
+    """
+
+    def __init__(self, inputs: Any, mask: Any, outputs: Any) -> None:
+        self.inputs, self.outputs = inputs, outputs
+        self.tensors: list[KerasTensor] = [*nest.leaves(inputs), *(m for m in nest.leaves(mask) if m is not None)]
+        try:
+            nodes = calls_between(self.tensors, nest.leaves(outputs))
+        except ValueError as error:
+            raise NotTracedError(str(error)) from None
+        for node in nodes:
+            _check_arguments(node)
+        calls = Counter(node.layer for node in nodes)
+        self._steps = [_Step(node, calls[node.layer] > 1) for node in nodes]
+        self._partitions = KeptPartitions()
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers and operations that are called, in order; one as often as it is called."""
+        return [step.layer for step in self._steps]
+
+    @property
+    def form(self) -> InputForm:
+        """How a call has the inputs."""
+        lengths = [tensor.shape[1] if tensor.ndim > 1 else None for tensor in self.tensors]
+        keys = tuple(sorted(self.inputs)) if isinstance(self.inputs, dict) else ()
+        return InputForm(tuple(-1 if n is None else n for n in lengths), keys, isinstance(self.inputs, dict))
+
+    def calls(self, places: Sequence[Place], training: bool) -> tuple[list[Call], Any]:
+        """The calls, with these places for the tensors of `inputs` and `mask`; and where the outputs are then."""
+        known: dict[KerasTensor, Place] = dict(zip(self.tensors, places, strict=True))
+        made = []
+        for step in self._steps:
+            known |= {tensor: Place(tensor.shape, tensor.dtype) for tensor in step.node.outputs}
+            made.append(step.call(known, training))
+        return made, nest.mapped(known.__getitem__, self.outputs)
+
+    def partition(
+        self,
+        model: "TracedModel",
+        masked: tuple[bool, ...],
+        training: bool,
+        *,
+        masks_wanted: bool = False,
+        target: Target | None = None,
+    ) -> Partition:
+        """The calls as programs, kept until something changes that they depend on; see `ModelOfCalls.partition`."""
+        structure = structure_now()
+        target = target or (executor.current_target() if model.built else None)
+
+        def made() -> Partition:
+            places = [Place(tensor.shape, tensor.dtype) for tensor in self.tensors]
+            calls, outputs = self.calls(places, training)
+            if target is None:
+                return partition.undivided(calls, places, outputs)
+            return partition.partition(calls, places, outputs, target, masked=masked, masks_wanted=masks_wanted)
+
+        return self._partitions.found(model, structure, (target, training, masked, masks_wanted), made)
+
+
+class TracedModel(Protocol):
+    """What a trace needs of its model."""
+
+    _own_structure: object
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def built(self) -> bool: ...
+
+    def layers_within(self) -> "tuple[Layer, ...]": ...
+
+    def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
+
+
+class TracedCall:
+    """One call of a model that was traced, as `gradients.vjp` takes models.
+
+    Parameters
+    ----------
+    model : TracedModel
+    trace : Trace
+    inputs, mask : array, or several in a structure
+        Those of the call, checked.
+    """
+
+    has_its_own_call = False
+
+    def __init__(self, model: TracedModel, trace: Trace, inputs: Any, mask: Any) -> None:
+        self._model, self._trace = model, trace
+        self.name = model.name
+        self.arrays: list[Array | None] = nest.leaves(inputs)
+        own = nest.leaves(mask) if mask is not None else [None] * len(self.arrays)
+        extra = [part for part in own if part is not None][: len(trace.tensors) - len(self.arrays)]
+        self.masks = [*own, *(None for _ in extra)]  # for each of the tensors of the trace
+        self.arrays += extra
+
+    def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:
+        numbers = iter(range(len(self.arrays)))
+        return self.arrays, nest.mapped(lambda array: Leaf(array, next(numbers)), x)
+
+    def partition_for(self, masks: Sequence[Any], training: bool, target: Target) -> Partition:
+        masked = tuple(mask is not None for mask in masks)
+        return self._trace.partition(self._model, masked, training, target=target)
+
+    def run(self, training: bool, masks_wanted: bool) -> tuple[Any, Any]:
+        """The outputs, and their masks, which need not be right unless they are wanted."""
+        masked = tuple(mask is not None for mask in self.masks)
+        made = self._trace.partition(self._model, masked, training, masks_wanted=masks_wanted)
+        return made.run(list(zip(self.arrays, self.masks, strict=True)))
+
+    def layers_within(self) -> tuple[Layer, ...]:
+        return self._model.layers_within()
+
+    def _weight_slots(self, trainable: bool = False) -> list[tuple[Any, str]]:
+        return self._model._weight_slots(trainable)
+
+
+def traced(call: Callable[..., Any], inputs: Any, options: dict[str, Any]) -> Trace:
+    """The trace of ``call(inputs, **options)``. `inputs`, and a `mask` among the options, hold symbolic tensors.
+
+    Raises NotTracedError.
+    """
+    try:
+        with unnoted():
+            outputs = call(inputs, **options)
+    except Exception as error:
+        raise NotTracedError(f"with symbolic tensors it raises {type(error).__name__}: {str(error)[:300]}") from error
+    for leaf in nest.leaves(outputs):
+        if type(leaf) is not KerasTensor:
+            raise NotTracedError(f"it returns a {type(leaf).__name__} that layers have not computed")
+    return Trace(inputs, options.get("mask"), outputs)
+
+
+def _check_arguments(node: Node) -> None:
+    """Raises NotTracedError for a call with arrays: another call may have others in their place, such as weights."""
+    for leaf in nest.leaves((node.args, node.kwargs)):
+        if type(leaf) is not KerasTensor and hasattr(leaf, "__array__"):
+            raise NotTracedError(f"{node.layer.name!r} gets an array that Python has computed, or a weight")

@@ -366,6 +366,15 @@ def test_evaluation_with_averages(swap_on_epoch):
     assert seen[-2] == ("batch", 2.5)
 
 
+def test_a_training_that_is_stopped_ends_with_averages_too():
+    class Stops(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    model = run([callbacks.SwapEMAWeights(swap_on_epoch=True), Stops()], [{}] * 3, FakeModel(use_ema=True))
+    assert model.optimizer.iterations == 2 and model.weights[0] == 1.5
+
+
 def test_prediction_with_averages_leaves_the_weights():
     model = FakeModel(use_ema=True)
     model.step()

@@ -26,7 +26,7 @@ from cyrnn.layers import Input, Layer
 from cyrnn.models import Model, Sequential
 
 if TYPE_CHECKING:
-    from cyrnn import callbacks, losses, metrics, optimizers, utils
+    from cyrnn import callbacks, losses, metrics, optimizers, preprocessing, utils
     from cyrnn.config import show_config
     from cyrnn.models.serialization import from_json
 
@@ -34,7 +34,7 @@ _MODULES = {  # what is imported when it is first used
     "from_json": "cyrnn.models.serialization",
     "show_config": "cyrnn.config",
 }
-_PACKAGES = ("callbacks", "losses", "metrics", "optimizers", "utils")  # these too
+_PACKAGES = ("callbacks", "losses", "metrics", "optimizers", "preprocessing", "utils")  # these too
 
 __all__ = [
     "Input",
@@ -55,6 +55,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "preprocessing",
     "random",
     "regularizers",
     "saving",

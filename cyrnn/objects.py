@@ -18,11 +18,16 @@ from cyrnn.arrays import shown
 _LONGEST_MESSAGE = 1000  # characters: an error within nested layers is quoted by each of them
 
 _Class = TypeVar("_Class", bound=type)
+_Object = TypeVar("_Object")
 
 _classes: dict[tuple[str, str], type] = {}  # (module, class name or alias) -> class
 _late: dict[str, Callable[[], None]] = {}  # module -> what registers those of its classes that are not registered yet
 _cloning: ContextVar[dict[str, Any] | None] = ContextVar("cloning", default=None)
 _custom: ContextVar[Mapping[str, Any]] = ContextVar("custom_objects", default=MappingProxyType({}))
+
+
+_registered: dict[str, Any] = {}  # what `register_keras_serializable` has registered, and `get_custom_objects` got
+_registered_names: dict[Any, str] = {}
 
 
 class CodeError(ValueError):
@@ -77,6 +82,51 @@ def is_known(module: str, class_name: Any) -> bool:
     return isinstance(class_name, str) and _class_of(module, class_name) is not None
 
 
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[_Object], _Object]:
+    """Decorator: configs may name the class or function, without `custom_objects`.
+
+    Parameters
+    ----------
+    package : str
+        Configs name it ``package>name``.
+    name : str, optional
+        Default: its own.
+
+    Raises
+    ------
+    ValueError
+        For a class without `get_config`.
+    """
+
+    def register_it(obj: _Object) -> _Object:
+        if isinstance(obj, type) and not hasattr(obj, "get_config"):
+            raise ValueError(f"a class must have a get_config to be registered, got {obj!r}")
+        key = f"{package}>{obj.__name__ if name is None else name}"  # type: ignore[attr-defined]
+        _registered[key] = obj
+        _registered_names[obj] = key
+        return obj
+
+    return register_it
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """The registered classes and functions by name: the dict itself, to which others may be added."""
+    return _registered
+
+
+def get_registered_name(obj: Any) -> str:
+    """The name by which a config names a class or function: ``package>name`` if it is registered, else its own."""
+    return _registered_names.get(obj, obj.__name__)
+
+
+def get_registered_object(
+    name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
+) -> Any:
+    """The class or function of this name in the current scope, registered, or in one of the mappings; or None."""
+    scopes = (_custom.get(), _registered, custom_objects or {}, module_objects or {})
+    return next((scope[name] for scope in scopes if name in scope), None)
+
+
 @contextlib.contextmanager
 def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[None]:
     """Within the block, names in a config are looked up in `custom_objects` before the built-ins."""
@@ -87,15 +137,20 @@ def custom_object_scope(custom_objects: Mapping[str, Any] | None) -> Iterator[No
         _custom.reset(token)
 
 
+CustomObjectScope = custom_object_scope
+
+
 def custom_object(*names: Any) -> Any:
-    """The first of `names` that the current `custom_objects` hold, with or without its package; or None.
+    """The first of `names` that the current `custom_objects` hold, with or without its package, or that is registered;
+    or None.
 
     Keras registers custom classes and functions as ``package>Name``.
     """
     scope = _custom.get()
     known = [name for name in names if isinstance(name, str)]
-    known += [name.rpartition(">")[2] for name in known]
-    return next((scope[name] for name in known if name in scope), None)
+    short = [name.rpartition(">")[2] for name in known]
+    found = next((scope[name] for name in (*known, *short) if name in scope), None)
+    return next((_registered[name] for name in known if name in _registered), None) if found is None else found
 
 
 @contextlib.contextmanager
@@ -131,7 +186,7 @@ def serialize(obj: Any) -> Any:
     if cloned is not None and not builtin and not (hasattr(obj, "get_config") and hasattr(obj, "build")):
         return obj if callable(obj) and not hasattr(obj, "call") else copy.deepcopy(obj)  # a function, or a cell
     if hasattr(obj, "get_config"):
-        name = cls.__name__
+        name = get_registered_name(cls)
         if cloned is not None and not builtin:
             cloned[name := f"{cls.__qualname__} at {id(cls)}"] = cls
         envelope = {
@@ -143,9 +198,43 @@ def serialize(obj: Any) -> Any:
         build_config = obj.get_build_config() if cloned is None and hasattr(obj, "get_build_config") else None
         return envelope if build_config is None else {**envelope, "build_config": build_config}
     if callable(obj):
-        name = getattr(obj, "__name__", cls.__name__)
-        return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
+        known = _registered_names.get(obj) if hasattr(obj, "__name__") else None
+        config = known or getattr(obj, "__name__", cls.__name__)
+        return {
+            "module": "builtins",
+            "class_name": "function",
+            "config": config,
+            "registered_name": known or "function",
+        }
     raise ValueError(f"cannot write {obj!r} to a config: it has no get_config()")
+
+
+def serialize_keras_object(obj: Any) -> Any:
+    """What a config holds for an object: of an object with `get_config`, a function, or several in lists and dicts."""
+    if obj is None or isinstance(obj, (bool, int, float, str)):
+        return obj
+    if isinstance(obj, (list, tuple)):
+        return [serialize_keras_object(part) for part in obj]
+    return {key: serialize_keras_object(part) for key, part in obj.items()} if isinstance(obj, dict) else serialize(obj)
+
+
+def deserialize_keras_object(
+    config: Any, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True
+) -> Any:
+    """What `serialize_keras_object` described. `safe_mode` is accepted as in Keras: code never runs.
+
+    Raises ValueError for a class or function that is neither built in, nor registered, nor in `custom_objects`.
+    """
+    with custom_object_scope(custom_objects):
+        if isinstance(config, (list, tuple)):
+            return [deserialize_keras_object(part) for part in config]
+        if isinstance(config, Mapping) and "class_name" not in config:
+            refuse_code(config)
+            return {key: deserialize_keras_object(part) for key, part in config.items()}
+        if not isinstance(config, Mapping):
+            return config
+        module = str(config.get("module"))
+        return deserialize(config, module if is_known(module, config["class_name"]) else "keras.layers")
 
 
 def clone(obj: Any, **changes: Any) -> Any:

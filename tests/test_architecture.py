@@ -26,7 +26,7 @@ FLOORS = [
     ["dtypes", "configurable"],
     ["random"],
     ["initializers", "regularizers", "constraints", "activations", "utils"],
-    ["layers.base"],
+    ["layers.base", "preprocessing"],
     ["layers.recurrent"],
     ["layers.around"],
     ["layers"],

@@ -522,7 +522,7 @@ def test_a_layer_over_a_built_cell_is_built_by_its_first_call():
 def test_every_class_has_what_its_bases_leave_to_it():
     """A method that only raises NotImplementedError is there for classes that have their own."""
     modules = (cyrnn.layers, cyrnn.models, cyrnn.initializers, cyrnn.regularizers, cyrnn.constraints)
-    made_to_derive_from = {"Layer", "Model", "InputLayer", "Initializer", "RandomInitializer", "Regularizer"}
+    made_to_derive_from = {"Layer", "Wrapper", "Model", "InputLayer", "Initializer", "RandomInitializer", "Regularizer"}
     public = (getattr(module, name) for module in modules for name in dir(module))
     found = {value for value in public if inspect.isclass(value)}
     assert len(found) > 60

@@ -67,7 +67,7 @@ LAYERS = {
     "UpSampling1D": [({}, SEQUENCES)],
     "ZeroPadding1D": [({}, SEQUENCES)],
 }
-OTHERS = {"Layer", "SimpleRNNCell", "StackedRNNCells", "InputLayer"}  # that do not compute, or not sequences
+OTHERS = {"Layer", "Wrapper", "SimpleRNNCell", "StackedRNNCells", "InputLayer"}  # that do not compute, or not sequences
 CASES = [(name, arguments, x) for name, cases in LAYERS.items() for arguments, x in cases]
 
 

@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from cyrnn.layers.around.reshaping import Flatten, Identity, Permute, RepeatVector, Reshape
     from cyrnn.layers.around.time_distributed import TimeDistributed
     from cyrnn.layers.around.timesteps import Cropping1D, UpSampling1D, ZeroPadding1D
-    from cyrnn.layers.base.layer import Layer
+    from cyrnn.layers.around.wrapper import Wrapper
+    from cyrnn.layers.base.layer import Layer, deserialize, serialize
     from cyrnn.layers.recurrent.bidirectional import Bidirectional
     from cyrnn.layers.recurrent.rnn import RNN
     from cyrnn.layers.recurrent.simple_rnn import SimpleRNN
@@ -83,7 +84,8 @@ _NAMES = {  # by module
     "cyrnn.layers.around.reshaping": "Flatten Identity Permute RepeatVector Reshape",
     "cyrnn.layers.around.time_distributed": "TimeDistributed",
     "cyrnn.layers.around.timesteps": "Cropping1D UpSampling1D ZeroPadding1D",
-    "cyrnn.layers.base.layer": "Layer",
+    "cyrnn.layers.around.wrapper": "Wrapper",
+    "cyrnn.layers.base.layer": "Layer deserialize serialize",
     "cyrnn.layers.recurrent.bidirectional": "Bidirectional",
     "cyrnn.layers.recurrent.rnn": "RNN",
     "cyrnn.layers.recurrent.simple_rnn": "SimpleRNN",
@@ -91,6 +93,18 @@ _NAMES = {  # by module
     "cyrnn.layers.recurrent.stacked_rnn_cells": "StackedRNNCells",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+# Layers of Keras that scripts with recurrent layers have, and what to do without them.
+_INSTEAD = {
+    **dict.fromkeys(
+        ("TextVectorization", "StringLookup", "IntegerLookup"),
+        "make the integers in Python, before the model, and pass them to an Embedding",
+    ),
+    **dict.fromkeys(
+        ("Conv1D", "Attention", "MultiHeadAttention", "GroupNormalization"),
+        "write a custom layer, a subclass of cyrnn.layers.Layer with a `call` in NumPy",
+    ),
+}
 
 __all__ = [
     "Layer",
@@ -100,6 +114,7 @@ __all__ = [
     "SimpleRNN",
     "Bidirectional",
     "TimeDistributed",
+    "Wrapper",
     "Input",
     "InputLayer",
     "Masking",
@@ -155,12 +170,15 @@ __all__ = [
     "GlobalMaxPool1D",
     "MaxPool1D",
     "AvgPool1D",
+    "serialize",
+    "deserialize",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
-        raise AttributeError(f"module 'cyrnn.layers' has no attribute {name!r}")
+        hint = f": {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise AttributeError(f"module 'cyrnn.layers' has no attribute {name!r}{hint}")
     found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
     return found
 

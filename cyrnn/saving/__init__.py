@@ -5,6 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cyrnn.models.model_files import load_model, save_model
+    from cyrnn.objects import (
+        CustomObjectScope,
+        custom_object_scope,
+        deserialize_keras_object,
+        get_custom_objects,
+        get_registered_name,
+        get_registered_object,
+        register_keras_serializable,
+        serialize_keras_object,
+    )
     from cyrnn.saving.c.export import export_c
     from cyrnn.saving.errors import ModelFileError, Reason
     from cyrnn.saving.onnx.export import export_onnx
@@ -12,9 +22,20 @@ if TYPE_CHECKING:
     from cyrnn.saving.torch import from_torch
     from cyrnn.saving.weight_files import load_weights, save_weights
 
+_OF_CONFIGS = (  # Keras has these here too
+    "CustomObjectScope",
+    "custom_object_scope",
+    "deserialize_keras_object",
+    "get_custom_objects",
+    "get_registered_name",
+    "get_registered_object",
+    "register_keras_serializable",
+    "serialize_keras_object",
+)
 _MODULES = {
     "ModelFileError": "cyrnn.saving.errors",
     "Reason": "cyrnn.saving.errors",
+    **dict.fromkeys(_OF_CONFIGS, "cyrnn.objects"),
     "export_c": "cyrnn.saving.c.export",
     "export_onnx": "cyrnn.saving.onnx.export",
     "from_onnx": "cyrnn.saving.onnx.importer",
@@ -27,16 +48,24 @@ _MODULES = {
 _SUBMODULES = ("c", "keras", "onnx", "torch")
 
 __all__ = [
+    "CustomObjectScope",
     "ModelFileError",
     "Reason",
+    "custom_object_scope",
+    "deserialize_keras_object",
     "export_c",
     "export_onnx",
     "from_onnx",
     "from_torch",
+    "get_custom_objects",
+    "get_registered_name",
+    "get_registered_object",
     "load_model",
     "load_weights",
+    "register_keras_serializable",
     "save_model",
     "save_weights",
+    "serialize_keras_object",
 ]
 
 

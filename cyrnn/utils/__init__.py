@@ -1,9 +1,32 @@
 """Utilities of Keras."""
 
+from cyrnn.objects import (
+    CustomObjectScope,
+    custom_object_scope,
+    deserialize_keras_object,
+    get_custom_objects,
+    get_registered_name,
+    get_registered_object,
+    register_keras_serializable,
+    serialize_keras_object,
+)
 from cyrnn.random import set_random_seed
+from cyrnn.utils.arrays import normalize, to_categorical
 from cyrnn.utils.progbar import Progbar
+from cyrnn.utils.sequences import pad_sequences
 
 __all__ = [
+    "CustomObjectScope",
     "Progbar",
+    "custom_object_scope",
+    "deserialize_keras_object",
+    "get_custom_objects",
+    "get_registered_name",
+    "get_registered_object",
+    "normalize",
+    "pad_sequences",
+    "register_keras_serializable",
+    "serialize_keras_object",
     "set_random_seed",
+    "to_categorical",
 ]

@@ -10,7 +10,7 @@ from cyrnn.layers.base.calling import CallableLayer, accepted, required_argument
 from cyrnn.layers.base.config import Configurable
 from cyrnn.layers.base.names import unique_name
 
-__all__ = ["Layer", "accepted", "required_arguments"]
+__all__ = ["Layer", "accepted", "deserialize", "required_arguments", "serialize"]
 
 
 class Layer(CallableLayer, Configurable):
@@ -82,3 +82,23 @@ class Layer(CallableLayer, Configurable):
             return {"built": False}
         features = {} if self._build_shape is None else {"features": self._build_shape[-1]}
         return {**features, "parameters": self.count_params()}
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """The class and config of a layer as a dict, in Keras' form. Raises TypeError for what is no layer."""
+    if not isinstance(layer, Layer):
+        raise TypeError(f"layer must be a layer, got {shown(layer)}")
+    entry: dict[str, Any] = objects.serialize(layer)
+    return entry
+
+
+def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Layer:
+    """The layer that a dict describes, as `serialize` or Keras returns it, with new weights.
+
+    Raises ValueError for what describes no layer, or names a class that is neither built in nor in `custom_objects`.
+    """
+    with objects.custom_object_scope(custom_objects):
+        layer = objects.deserialize(config, "keras.layers")
+    if not isinstance(layer, Layer):
+        raise ValueError(f"config must describe a layer, got that of a {type(layer).__name__}")
+    return layer

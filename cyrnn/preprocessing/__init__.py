@@ -1,0 +1,5 @@
+"""Keras' older place of `cyrnn.utils.pad_sequences`."""
+
+from cyrnn.preprocessing import sequence
+
+__all__ = ["sequence"]

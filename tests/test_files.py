@@ -285,7 +285,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, nam
 
     monkeypatch.setattr(os, "fsync", fsync)
     model = cyrnn.Sequential([Input((None, 3)), SimpleRNN(4), Dense(2)])
-    interchange.export(model, path, registry.by_name(path, interchange.WRITTEN))
+    interchange.export(model, path, registry.by_end(path, interchange.WRITTEN))
     content = path.read_bytes()
     (of_folder, size, mode, before), *rest = synced
     assert not of_folder and size == len(content) and mode == 0o640 and before == b"precious" != content

@@ -40,11 +40,13 @@ class InFiles(Layer):
         _check_free(filepath, overwrite)
         save_weights(self, filepath)
 
-    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
+    def load_weights(
+        self, filepath: str | os.PathLike[str], skip_mismatch: bool = False, *, by_name: bool | None = False
+    ) -> None:
         """Take the weights of a file; see `cyrnn.saving.load_weights`."""
         from cyrnn.saving.weight_files import load_weights
 
-        load_weights(self, filepath)
+        load_weights(self, filepath, skip_mismatch, by_name=by_name)
 
 
 def _check_free(filepath: str | os.PathLike[str], overwrite: bool) -> None:

@@ -3,14 +3,20 @@
 A module of a format ends in a `Format`; `cyrnn.saving.registry` lists them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from cyrnn.layers.base.arguments import Array, size_of
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.opened import OpenFile
-from cyrnn.saving.weight_paths import Place
+from cyrnn.saving.weight_paths import Choice, Place
+
+
+class ReadPlaces(Protocol):
+    """Reads the weights for each place, by name; None for a place that is to keep its own."""
+
+    def __call__(self, of_a_layer: list[Place], choice: Choice = ...) -> Sequence[dict[str, Array] | None]: ...
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class ModelFile:
 
     config: Mapping[str, Any]
     keras_version: str
-    weights: Callable[[list[Place]], list[dict[str, Array]]]
+    weights: ReadPlaces
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Format:
     name: str
     ends: tuple[str, ...]
     sniff: Callable[[OpenFile], bool]
-    read_weights: Callable[[OpenFile, list[Place]], list[dict[str, Array]]] | None = None
+    read_weights: Callable[[OpenFile, list[Place], Choice], Sequence[dict[str, Array] | None]] | None = None
     write_weights: Callable[[BinaryIO, list[Place]], None] | None = None
     read_model: Callable[[OpenFile], ModelFile] | None = None
     write_model: Callable[[BinaryIO, Layer], None] | None = None

@@ -4,6 +4,7 @@ The name is the path in Keras' weights files without `layers`, then the weight's
 (``numpy.savez(path, *layer.get_weights())``) are read in the order of the weights.
 """
 
+import functools
 import re
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
@@ -15,7 +16,7 @@ from cyrnn.layers.base.names import distinct
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.file_format import Format, StoredArray
 from cyrnn.saving.opened import OpenFile
-from cyrnn.saving.weight_paths import Place
+from cyrnn.saving.weight_paths import EVERYTHING, Choice, Place
 
 
 class Arrays(Protocol):
@@ -50,7 +51,7 @@ def array_format(
         name=name,
         ends=ends,
         sniff=sniff,
-        read_weights=lambda file, of_a_layer: read_arrays(arrays_in(file), of_a_layer),
+        read_weights=lambda file, of_a_layer, choice: read_arrays(arrays_in(file), of_a_layer, choice),
         write_weights=lambda file, of_a_layer: write(file, named_arrays(of_a_layer)),
         list_arrays=listed,
     )
@@ -64,7 +65,7 @@ def weight_names(of_a_layer: list[Place]) -> list[list[str]]:
     return [[next(names) for _ in place.specs] for place in of_a_layer]
 
 
-def read_arrays(arrays: Arrays, of_a_layer: list[Place]) -> list[dict[str, Array]]:
+def read_arrays(arrays: Arrays, of_a_layer: list[Place], choice: Choice = EVERYTHING) -> list[dict[str, Array] | None]:
     """The weights for each place, by name. Raises ModelFileError where the file has others."""
     names = weight_names(of_a_layer)
     expected = [name for own in names for name in own]
@@ -77,22 +78,30 @@ def read_arrays(arrays: Arrays, of_a_layer: list[Place]) -> list[dict[str, Array
             )
         stored = dict(zip(expected, in_order, strict=True))
     missing = [name for name in expected if name not in stored]
-    if missing or len(stored) != len(expected):
+    if choice == EVERYTHING and (missing or len(stored) != len(expected)):
         unknown = sorted(set(stored) - set(expected))
         raise ModelFileError(f"the file has no {missing[:5]}, and the layer no {unknown[:5]}", Reason.MISMATCH)
-    values: list[dict[str, Array]] = []
+    values: list[dict[str, Array] | None] = []
     for place, own in zip(of_a_layer, names, strict=True):
-        found = {}
-        for name, spec in zip(own, place.specs, strict=True):
-            shape = arrays.shape(stored[name])
-            if shape != spec.shape:
-                raise ModelFileError(
-                    f"{place.described(spec)} has shape {spec.shape}, the file has {shape}", Reason.MISMATCH
-                )
-            found[spec.name] = arrays.read(stored[name])
-            place.check_kind(spec, found[spec.name].dtype)
-        values.append(found)
+        absent = choice.by_name and bool(own) and stored.keys().isdisjoint(own)
+        read = functools.partial(_of_a_place, arrays, place, own, stored)
+        values.append(None if absent else choice.values(place.layer.name, read))
     return values
+
+
+def _of_a_place(arrays: Arrays, place: Place, names: list[str], stored: dict[str, str]) -> dict[str, Array]:
+    found = {}
+    for name, spec in zip(names, place.specs, strict=True):
+        if name not in stored:
+            raise ModelFileError(f"the file has no {name!r}", Reason.MISMATCH)
+        shape = arrays.shape(stored[name])
+        if shape != spec.shape:
+            raise ModelFileError(
+                f"{place.described(spec)} has shape {spec.shape}, the file has {shape}", Reason.MISMATCH
+            )
+        found[spec.name] = arrays.read(stored[name])
+        place.check_kind(spec, found[spec.name].dtype)
+    return found
 
 
 def named_arrays(of_a_layer: list[Place]) -> dict[str, Array]:

@@ -25,7 +25,7 @@ def recognised(file: OpenFile, formats: Iterable[Format]) -> Format | None:
     return next((form for form in formats if form.sniff(file)), None)
 
 
-def by_name(path: str | os.PathLike[str], formats: Sequence[Format]) -> Format:
+def by_end(path: str | os.PathLike[str], formats: Sequence[Format]) -> Format:
     """The format for a file that is to be written. Raises ValueError if the name has none of their endings."""
     name = Path(path).name
     found = next((form for form in formats if name.endswith(form.ends)), None)
@@ -63,6 +63,6 @@ def not_a_model(file: OpenFile, formats: Sequence[Format]) -> ModelFileError:
 
 def write_model(layer: Layer, path: str | os.PathLike[str]) -> None:
     """Write a layer that is a model to a file, at once and whole. Raises ValueError for other names than .keras."""
-    form = by_name(path, [form for form in FORMATS if form.write_model is not None])
+    form = by_end(path, [form for form in FORMATS if form.write_model is not None])
     with written_at_once(path) as file:
         form.write_model(file, layer)  # type: ignore[misc]

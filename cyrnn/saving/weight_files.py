@@ -1,32 +1,43 @@
 """Weights from files into a layer, and from a layer into files."""
 
 import os
+import warnings
 
+from cyrnn.layers.base.arguments import checked_bool
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.atomic import written_at_once
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.opened import OpenFile, opened
-from cyrnn.saving.registry import FORMATS, by_name, ends_of, recognised
-from cyrnn.saving.weight_paths import fill, places
+from cyrnn.saving.registry import FORMATS, by_end, ends_of, recognised
+from cyrnn.saving.weight_paths import EVERYTHING, Choice, fill, places
 
 
-def load_weights(layer: Layer, path: str | os.PathLike[str]) -> None:
+def load_weights(
+    layer: Layer, filepath: str | os.PathLike[str], skip_mismatch: bool = False, *, by_name: bool | None = False
+) -> None:
     """Give a built layer or model the weights of a file, whose order must be that of its weights.
 
     Parameters
     ----------
     layer : Layer
         A built layer or model.
-    path : str or os.PathLike
+    filepath : str or os.PathLike
         Keras 3's ``.weights.h5`` or ``.keras``, a ``.h5`` of Keras 1 or 2 with weights or a whole model, or what
         `save_weights` writes: the contents decide, not the name.
+    skip_mismatch : bool, default False
+        Whether a layer keeps its weights, with a warning, where the file has another number of them, other shapes or
+        none, instead of the error. A ``.h5`` of Keras 1 or 2 must have as many layers as the model nevertheless,
+        unless they are found by name.
+    by_name : bool, default False
+        Whether the layers of a model take the weights of the layers that have their names in the file, and all others
+        keep theirs. From ``.npz`` and ``.safetensors`` files, layers take the arrays that are called as theirs.
 
     Raises
     ------
     ModelFileError
         The file is damaged, or its weights do not fit. Nothing has changed then.
     ValueError
-        The layer is not built.
+        The layer is not built, or an option is no bool.
     OSError
         There is no such file, or it cannot be read.
 
@@ -36,23 +47,26 @@ def load_weights(layer: Layer, path: str | os.PathLike[str]) -> None:
     and 100 MB; 11 times for float64 layers and weights of 16 bits. Compressed ``.npz`` files may expand to the size of
     the layer's weights, members of other archives to 4 times their size.
     """
+    choice = Choice(checked_bool("by_name", by_name or False), checked_bool("skip_mismatch", skip_mismatch))
     of_a_layer = places(_checked(layer))
-    with opened(path) as file:
+    with opened(filepath) as file:
         form = recognised(file, FORMATS)
         if form is None or form.read_weights is None:
             raise _not_weights(file)
-        values = form.read_weights(file, of_a_layer)
+        values = form.read_weights(file, of_a_layer, choice)
+    if choice != EVERYTHING and not any(values):
+        warnings.warn(f"no layer of {layer.name!r} has taken weights of {os.fspath(filepath)}", stacklevel=2)
     fill(of_a_layer, values)
 
 
-def save_weights(layer: Layer, path: str | os.PathLike[str]) -> None:
+def save_weights(layer: Layer, filepath: str | os.PathLike[str]) -> None:
     """Write the weights of a built layer or model to a file, at once and whole.
 
     Parameters
     ----------
     layer : Layer
         A built layer or model.
-    path : str or os.PathLike
+    filepath : str or os.PathLike
         The end decides: ``.weights.h5`` is Keras 3's format (needs h5py), ``.npz`` and ``.safetensors`` hold arrays by
         name, as ``simple_rnn_1/cell/kernel``.
 
@@ -64,8 +78,8 @@ def save_weights(layer: Layer, path: str | os.PathLike[str]) -> None:
         The file cannot be written.
     """
     of_a_layer = places(_checked(layer))
-    form = by_name(path, [form for form in FORMATS if form.write_weights is not None])
-    with written_at_once(path) as file:
+    form = by_end(filepath, [form for form in FORMATS if form.write_weights is not None])
+    with written_at_once(filepath) as file:
         form.write_weights(file, of_a_layer)  # type: ignore[misc]
 
 

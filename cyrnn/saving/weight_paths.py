@@ -4,9 +4,10 @@ A *place* is a layer that may have weights of its own: the layer itself, or one 
 attributes, and in a list of layers by class and number, as Keras' files have it: ``layers/simple_rnn_1/cell``.
 """
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,8 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import WeightSpec, replace_weights
 from cyrnn.saving.errors import ModelFileError, Reason
+
+_Values = TypeVar("_Values")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,36 @@ class Place:
         return [self.layer._values[spec.name] for spec in self.specs]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which weights of a file a layer takes; it keeps its own where that is None.
+
+    Parameters
+    ----------
+    by_name : bool
+        Those of the layers that have the same names in the file and in the model; not all of them, in their order.
+    skip_mismatch : bool
+        Not those of layers whose weights are others than in the file: there is a warning of each.
+    """
+
+    by_name: bool = False
+    skip_mismatch: bool = False
+
+    def values(self, name: str, read: Callable[[], _Values]) -> _Values | None:
+        """What ``read()`` returns for the layer of this name. Raises ModelFileError, or returns None, if it does not
+        fit."""
+        try:
+            return read()
+        except ModelFileError as error:
+            if not self.skip_mismatch or error.reason is not Reason.MISMATCH:
+                raise
+            warnings.warn(f"layer {name!r} keeps its weights: {error}", stacklevel=2)
+            return None
+
+
+EVERYTHING = Choice()
+
+
 def places(layer: Layer, input_shape: Any = None) -> list[Place]:
     """The layer and all that are in it, each once, in Keras' order. What is not built is to be so for `input_shape`.
 
@@ -53,12 +86,14 @@ def places(layer: Layer, input_shape: Any = None) -> list[Place]:
     return found
 
 
-def fill(of_a_layer: list[Place], values: Sequence[Mapping[str, ArrayLike]]) -> None:
-    """Give each layer its weights, by name, of the shapes that its specs say; and build it, if it is not built.
+def fill(of_a_layer: list[Place], values: Sequence[Mapping[str, ArrayLike] | None]) -> None:
+    """Give each layer its weights, by name, of the shapes that its specs say; and build it, if it is not built. A built
+    layer with None keeps its weights.
 
     What is wrong with a value is said before any weight is replaced.
     """
-    pairs = list(zip(reversed(of_a_layer), reversed(values), strict=True))
+    both = zip(reversed(of_a_layer), reversed(values), strict=True)
+    pairs = [(place, own) for place, own in both if own is not None]
     checked = [(place.layer, place.layer.checked_weights(own)) for place, own in pairs if place.layer.built]
     for place, own in pairs:
         if not place.layer.built:

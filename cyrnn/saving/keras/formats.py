@@ -1,7 +1,8 @@
 """The file formats of Keras: ``.keras`` archives, and HDF5 files of weights and of whole models."""
 
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -16,7 +17,7 @@ from cyrnn.saving.keras.legacy_h5 import legacy_group, read_legacy_weights
 from cyrnn.saving.keras.versions import first_version_that_reads, version_text
 from cyrnn.saving.keras.weights_h5 import read_weights, weights_file
 from cyrnn.saving.opened import OpenFile
-from cyrnn.saving.weight_paths import Place, places
+from cyrnn.saving.weight_paths import EVERYTHING, Choice, Place, places
 
 # ------------------------------------------------------------ HDF5
 
@@ -51,10 +52,14 @@ def _holds_a_model(file: OpenFile) -> bool:
     return found.config is not None or found.refusal is not None
 
 
-def _weights_of(root: hdf5.Node, of_a_layer: list[Place]) -> list[dict[str, Array]]:
+def _weights_of(
+    root: hdf5.Node, of_a_layer: list[Place], choice: Choice = EVERYTHING
+) -> Sequence[dict[str, Array] | None]:
     """The weights for each place, in the layout of Keras 1 and 2, or of Keras 3."""
     legacy = legacy_group(root)
-    return read_weights(root, of_a_layer) if legacy is None else read_legacy_weights(legacy, of_a_layer)
+    if legacy is None:
+        return read_weights(root, of_a_layer, choice)
+    return read_legacy_weights(legacy, of_a_layer, choice)
 
 
 def _read_h5(file: OpenFile) -> ModelFile:
@@ -68,7 +73,7 @@ def _read_h5(file: OpenFile) -> ModelFile:
     return ModelFile(
         archive.parsed(found.config, "model_config", len(file.content)),
         version_text(version),
-        lambda of_a_layer: read_legacy_weights(weights, of_a_layer),
+        functools.partial(read_legacy_weights, weights),
     )
 
 
@@ -109,7 +114,7 @@ WEIGHTS_H5 = Format(
     name="Keras' weights",
     ends=(".weights.h5",),
     sniff=lambda file: _holds_hdf5(file) and not _holds_a_model(file),
-    read_weights=lambda file, of_a_layer: _weights_of(_root(file), of_a_layer),
+    read_weights=lambda file, of_a_layer, choice: _weights_of(_root(file), of_a_layer, choice),
     write_weights=_write_weights,
     list_arrays=_arrays_in_h5,
 )
@@ -117,7 +122,7 @@ MODEL_H5 = Format(
     name="Keras' models in HDF5",
     ends=(".h5",),
     sniff=lambda file: _holds_hdf5(file) and _holds_a_model(file),
-    read_weights=lambda file, of_a_layer: _weights_of(_root(file), of_a_layer),
+    read_weights=lambda file, of_a_layer, choice: _weights_of(_root(file), of_a_layer, choice),
     read_model=_read_h5,
 )
 
@@ -129,7 +134,9 @@ def _read_archive(file: OpenFile) -> ModelFile:
     return ModelFile(
         found.config,
         version_text(found.metadata.get("keras_version")),
-        lambda of_a_layer: _weights_of(hdf5.File(found.weights, found.stored_bytes).root, of_a_layer),
+        lambda of_a_layer, choice=EVERYTHING: _weights_of(
+            hdf5.File(found.weights, found.stored_bytes).root, of_a_layer, choice
+        ),
     )
 
 
@@ -151,7 +158,7 @@ ARCHIVE = Format(
     name="Keras",
     ends=(".keras",),
     sniff=lambda file: file.is_zip and not archive.NAMES.isdisjoint(file.members.names),
-    read_weights=lambda file, of_a_layer: _read_archive(file).weights(of_a_layer),
+    read_weights=lambda file, of_a_layer, choice: _read_archive(file).weights(of_a_layer, choice),
     read_model=_read_archive,
     write_model=_write_archive,
 )

@@ -5,6 +5,7 @@ first. A whole model's file has this in the group `model_weights`, and the confi
 alone has it at its root. The names themselves changed from version to version, and say nothing here.
 """
 
+import functools
 import itertools
 
 from cyrnn.layers.base.arguments import Array
@@ -12,8 +13,9 @@ from cyrnn.layers.base.weights import WeightSpec
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.keras.hdf5 import Node
 from cyrnn.saving.keras.weights_h5 import read_dataset
-from cyrnn.saving.weight_paths import Place
+from cyrnn.saving.weight_paths import EVERYTHING, Choice, Place
 
+_Slots = list[tuple[int, Place, WeightSpec]]  # with the number of each place
 _MOST_CHUNKS = 10_000  # of a list of names
 
 
@@ -25,25 +27,43 @@ def legacy_group(root: Node) -> Node | None:
     return None
 
 
-def read_legacy_weights(group: Node, of_a_layer: list[Place]) -> list[dict[str, Array]]:
+def read_legacy_weights(
+    group: Node, of_a_layer: list[Place], choice: Choice = EVERYTHING
+) -> list[dict[str, Array] | None]:
     """The weights for each place, by name. Raises ModelFileError where the file has others."""
     stored = [(name, names) for name in _names(group, "layer_names") or [] if (names := _weight_names(group, name))]
     expected = [
-        (layer, slots)
-        for layer, inner in itertools.groupby(enumerate(of_a_layer), key=lambda entry: _layer_of_the_model(entry[1]))
-        if (slots := _in_order(list(inner)))
+        (inner[0][1].layer.name, slots)
+        for _, parts in itertools.groupby(enumerate(of_a_layer), key=lambda entry: _layer_of_the_model(entry[1]))
+        if (slots := _in_order(inner := list(parts)))
     ]
-    if len(stored) != len(expected):
+    if choice.by_name:
+        by_name = dict(stored)
+        pairs = [((name, by_name[name]), (name, slots)) for name, slots in expected if name in by_name]
+    elif len(stored) != len(expected):
         raise ModelFileError(
             f"the model has {len(expected)} layers with weights, the file has {len(stored)}", Reason.MISMATCH
         )
-    values: list[dict[str, Array]] = [{} for _ in of_a_layer]
-    for (name, weight_names), (layer, slots) in zip(stored, expected, strict=True):
-        if len(weight_names) != len(slots):
-            what = f"layer {layer!r} has {len(slots)} weights"
-            raise ModelFileError(f"{what}, its group {name!r} in the file holds {len(weight_names)}", Reason.MISMATCH)
-        for weight_name, (index, place, spec) in zip(weight_names, slots, strict=True):
-            values[index][spec.name] = read_dataset(group, f"{name}/{weight_name}", place, spec)
+    else:
+        pairs = list(zip(stored, expected, strict=True))
+    values: list[dict[str, Array] | None] = [None if place.specs else {} for place in of_a_layer]
+    for (name, weight_names), (layer, slots) in pairs:
+        read = functools.partial(_read_layer, group, name, weight_names, layer, slots)
+        for index, own in (choice.values(layer, read) or {}).items():
+            values[index] = own
+    return values
+
+
+def _read_layer(
+    group: Node, name: str, weight_names: list[str], layer: str, slots: _Slots
+) -> dict[int, dict[str, Array]]:
+    """The weights of a layer of the model, for each of its places by their numbers."""
+    if len(weight_names) != len(slots):
+        what = f"layer {layer!r} has {len(slots)} weights"
+        raise ModelFileError(f"{what}, its group {name!r} in the file holds {len(weight_names)}", Reason.MISMATCH)
+    values: dict[int, dict[str, Array]] = {index: {} for index, _, _ in slots}
+    for weight_name, (index, place, spec) in zip(weight_names, slots, strict=True):
+        values[index][spec.name] = read_dataset(group, f"{name}/{weight_name}", place, spec)
     return values
 
 
@@ -53,7 +73,7 @@ def _layer_of_the_model(place: Place) -> str:
     return "/".join(parts[:2]) if parts[0] == "layers" else ""
 
 
-def _in_order(inner: list[tuple[int, Place]]) -> list[tuple[int, Place, WeightSpec]]:
+def _in_order(inner: list[tuple[int, Place]]) -> _Slots:
     """The weights of one layer of the model, those that are trained first."""
     slots = [(index, place, spec) for index, place in inner for spec in place.specs]
     return sorted(slots, key=lambda slot: slot[1].frozen or not slot[2].trainable)

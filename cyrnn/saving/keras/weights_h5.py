@@ -4,6 +4,7 @@ A layer's own weights are ``vars/0``, ``vars/1``, ...; a layer inside it is a gr
 the layers of a model are in ``layers``, named by class: ``simple_rnn``, ``simple_rnn_1``, ... in order.
 """
 
+import functools
 import io
 import re
 from collections.abc import Iterable
@@ -14,27 +15,50 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.weights import WeightSpec
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.keras.hdf5 import Node
-from cyrnn.saving.weight_paths import Place
+from cyrnn.saving.weight_paths import EVERYTHING, Choice, Place
 
 _LAYERS, _OLD_LAYERS = "layers", "_layer_checkpoint_dependencies"  # the latter in Keras 2.12 and 2.13
 
 
-def read_weights(root: Node, of_a_layer: list[Place]) -> list[dict[str, Array]]:
+def read_weights(root: Node, of_a_layer: list[Place], choice: Choice = EVERYTHING) -> list[dict[str, Array] | None]:
     """The weights for each place, by name. Raises ModelFileError where the file has others."""
     orders: _Orders = {}
-    return [_own_weights(root, place, orders) for place in of_a_layer]
+    paths = _paths_by_name(root, of_a_layer) if choice.by_name else [place.path for place in of_a_layer]
+    return [
+        None
+        if path is None
+        else choice.values(place.layer.name, functools.partial(_own_weights, root, place, path, orders))
+        for place, path in zip(of_a_layer, paths, strict=True)
+    ]
+
+
+def _paths_by_name(root: Node, of_a_layer: list[Place]) -> list[str | None]:
+    """The path of each place in the file, in the layers of the model that have the names of layers there."""
+    layers = root.get(_LAYERS)
+    stored: dict[str, str] = {}
+    for group_name in layers.names if layers is not None and layers.is_group else ():
+        own = root.get(f"{_LAYERS}/{group_name}/vars")
+        name = None if own is None else own.attribute("name")
+        if isinstance(name, str):
+            stored[name] = f"{_LAYERS}/{group_name}"
+    paths: list[str | None] = []
+    begin: str | None = None
+    for place in of_a_layer:
+        top, *rest = place.path.split("/")
+        if top == _LAYERS and len(rest) == 1:
+            begin = stored.get(place.layer.name)
+        paths.append(None if top != _LAYERS or begin is None else "/".join([begin, *rest[1:]]))
+    return paths
 
 
 _Orders = dict[Node, dict[str, str]]  # for groups whose names were counted: see `_in_order`
 
 
-def _own_weights(root: Node, place: Place, orders: _Orders) -> dict[str, Array]:
+def _own_weights(root: Node, place: Place, path: str, orders: _Orders) -> dict[str, Array]:
     if not place.specs:
         return {}
-    name = f"{place.path}/vars".removeprefix("/")
-    group = _group(root, name, orders) or root.get(
-        place.path.replace("/", "\\") + "/vars"
-    )  # Keras 3.0 on Windows wrote that
+    name = f"{path}/vars".removeprefix("/")
+    group = _group(root, name, orders) or root.get(path.replace("/", "\\") + "/vars")  # of Keras 3.0 on Windows
     if group is None or not group.is_group:
         raise ModelFileError(f"the weights file holds no {name!r}", Reason.MISMATCH)
     if len(group.names) != len(place.specs):

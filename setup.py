@@ -72,6 +72,7 @@ setup(
             extension("plan", "simd.cpp", "simd_generic.cpp", "simd_avx2.cpp", "simd_avx512.cpp", flags=[]),
             extension("program", "pool.cpp"),
             extension("runner", "capi.cpp"),
+            extension("training", flags=[*SMALLER, "-ffp-contract=off"]),  # the bits of NumPy's rules
             extension("engine_blas"),
         ],
         compiler_directives=DIRECTIVES,

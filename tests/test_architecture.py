@@ -32,6 +32,7 @@ FLOORS = [
     ["layers"],
     ["saving", "optimizers", "losses"],  # they know layers and their weights, by path in the files, and never a model
     ["metrics", "callbacks"],  # of losses; of files
+    ["training"],
     ["models"],
     ["saving.onnx", "saving.c", "saving.torch"],
     ["saving.interchange"],

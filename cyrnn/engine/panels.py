@@ -35,6 +35,27 @@ def packed(kernels: Array, bias: Array | None, columns: int) -> tuple[Array, Arr
     return panels, None if bias is None else np.pad(bias, (0, padded.shape[1] - units))
 
 
+def laid_out(
+    kernel: Array, recurrent_kernel: Array | None, bias: Array | None, columns: int | None, transposed: bool
+) -> tuple[Array | None, Array | None, Array | None, Array | None]:
+    """Weights in the order in which an engine reads them: kernels, the same transposed, panels, and bias.
+
+    Parameters
+    ----------
+    kernel, recurrent_kernel, bias : array
+        Of any dtype as wide as that of the plan, so that indices can be laid out as weights are.
+    columns : int or None
+        Of a panel; None for an engine that reads no panels.
+    transposed : bool
+        Whether it reads the transposed kernels.
+    """
+    kernels = kernel if recurrent_kernel is None else np.concatenate([kernel, recurrent_kernel])
+    if columns is None:
+        return kernels, np.ascontiguousarray(kernels.T) if transposed else None, None, bias
+    panels, wide = packed(kernels, bias, columns)
+    return None, None, panels, wide
+
+
 def unpacked(panels: Array, depth: int, units: int, columns: int) -> Array:
     """The kernels (depth, units) of which `packed` has made panels."""
     padded = np.empty((depth, padded_width(units, columns, panels.itemsize)), panels.dtype)

@@ -48,7 +48,8 @@ cdef class Vectors(Packed):
 
 @cython.final
 cdef class Slot:
-    cdef readonly object values         # a mapping: the weights by name
+    cdef object held                    # a mapping: the weights by name
+    cdef object source                  # what has newer ones; or None
     cdef readonly Packed packed         # the same, made ready; or None
 
 

@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 from libcpp.memory cimport make_shared
 
 from cyrnn.engine.choice import choose_engine
-from cyrnn.engine.panels import checked, packed, padded_width, unpacked
+from cyrnn.engine.panels import checked, laid_out, padded_width, unpacked
 
 from cyrnn.engine.contract cimport (
     Cell, Cells, Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_from_sums,
@@ -62,11 +62,9 @@ cdef class Plan(Packed):
         units = columns if cells == NULL else columns // cells.f32.gates
         if features + columns > INT_MAX // 2:
             raise ValueError(f"kernel of shape {kernel.shape} is larger than BLAS can count: {INT_MAX // 2}")
-        parts = [kernel]
         if recurrent_kernel is not None:
-            parts.append(checked("recurrent_kernel", recurrent_kernel, (units, columns), dtype))
-        kernels = numpy.concatenate(parts)  # copies: what the caller does to its arrays is its own affair
-        bias = None if bias is None else checked("bias", bias, (columns,), dtype).copy()
+            recurrent_kernel = checked("recurrent_kernel", recurrent_kernel, (units, columns), dtype)
+        bias = None if bias is None else checked("bias", bias, (columns,), dtype)
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
         cdef const Simd *simd = choose_simd(isa)
@@ -79,16 +77,10 @@ cdef class Plan(Packed):
         cdef Prepared *prepared = self.prepared.get()
         prepared.single = self.single = dtype == numpy.float32
         prepared.guard = choose_guard()
-        depth = len(kernels)
-        if self.engine == "simd":
-            prepared.engine = &simd.engine
-            panels, bias = packed(kernels, bias, simd.columns_f32 if self.single else simd.columns_f64)
-            kernels = kernels_t = None
-        else:
-            prepared.engine = blas_functions()
-            self.may_block = True
-            kernels_t = numpy.ascontiguousarray(kernels.T) if prepared.engine.transposed else None
-            panels = None
+        depth = features if recurrent_kernel is None else features + units
+        self.may_block = self.engine != "simd"
+        prepared.engine = blas_functions() if self.may_block else &simd.engine
+        kernels, kernels_t, panels, bias = self.laid_out(kernel, recurrent_kernel, bias)
         if self.single:
             fill_weights[float](prepared, &prepared.f32, features, units, depth, kernels, kernels_t, panels, bias)
             prepared.f32.activate = simd.activate_f32[index]
@@ -108,6 +100,12 @@ cdef class Plan(Packed):
             if cells != NULL:
                 set_cell[double](&prepared.f64, &cells.f64)
 
+    def laid_out(self, kernel, recurrent_kernel, bias):
+        """Arrays like the weights in the order in which the engine reads these; see `panels.laid_out`."""
+        cdef const Simd *simd = choose_simd(self.isa)
+        columns = None if self.may_block else simd.columns_f32 if self.single else simd.columns_f64
+        return laid_out(kernel, recurrent_kernel, bias, columns, self.prepared.get().engine.transposed)
+
     @property
     def made_of(self):
         """The kernel, the recurrent kernel, the bias and the activation: new arrays, or None. Raises TypeError where
@@ -121,10 +119,13 @@ cdef class Plan(Packed):
             self.transposes = {}
         made = self.transposes.get(name)
         if made is None:
-            turned = numpy.ascontiguousarray(self.values[name].T, self.dtype)
-            made = Plan(turned, None, None, "linear", self.isa, self.engine, differentiates=self.activation)
-            made = self.transposes.setdefault(name, made)
+            made = self.transposes.setdefault(name, self.own_transposed(self.values[name]))
         return made
+
+    def own_transposed(self, weight):
+        """As `transposed`, of this weight; a new plan of the caller's own."""
+        turned = numpy.ascontiguousarray(weight.T, self.dtype)
+        return Plan(turned, None, None, "linear", self.isa, self.engine, differentiates=self.activation)
 
     def __reduce__(self):
         """On another machine it is made ready anew."""

@@ -40,14 +40,6 @@ cdef extern from *:
     """static int raise_pending() { return PyErr_Occurred() ? -1 : 0; }"""
     int raise_pending() except -1
 
-cdef extern from "numpy/arrayobject.h":
-    ctypedef struct Descriptor "PyArray_Descr":
-        char kind
-    Descriptor *descriptor_of "PyArray_DESCR"(numpy.ndarray array)
-    bint PyArray_ISNOTSWAPPED(numpy.ndarray array)
-    bint PyArray_ISALIGNED(numpy.ndarray array)
-    bint PyArray_ISWRITEABLE(numpy.ndarray array)
-
 cdef ptrdiff_t most_timesteps = 1 << 40  # by which timelines may differ
 
 MOST_AXES = most_axes
@@ -249,6 +241,7 @@ cdef tuple taken(tuple slots):
     return held if ready else None
 
 
+include "elements.pxi"
 include "arrays.pxi"
 include "bound.pxi"
 

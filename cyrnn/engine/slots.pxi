@@ -5,16 +5,23 @@ cdef class Slot:
     """Where a layer has its weights, of which programs only know the place. See `replace`.
 
     Calls take what all slots of a program hold at one moment. `values`, a mapping, is replaced as a whole, never
-    changed.
+    changed. While a model is trained, `values` are asked for when they are needed: see `defer`.
     """
 
     def __init__(self, values=None):
-        self.values = {} if values is None else values
+        self.held = {} if values is None else values
+
+    @property
+    def values(self):
+        """The weights by name."""
+        if self.source is not None:
+            self.source.publish()
+        return self.held
 
     def pack(self, values, Packed ready):
         """Keep what these values are, made ready, unless others have come meanwhile."""
         with cython.critical_section(Slot):
-            if self.values is values:
+            if self.held is values and self.source is None:
                 ready.values = values
                 self.packed = ready
 
@@ -32,9 +39,28 @@ def replace(list slots, list values):
     with cython.critical_section(Slot):
         for index in range(len(slots)):
             slot = <Slot> slots[index]
-            before[2 * index] = slot.values
+            before[2 * index] = slot.held
             before[2 * index + 1] = slot.packed
-            slot.values = values[index]
+            slot.held = values[index]
+            slot.packed = slot.source = None
+
+
+def holds(list slots, list values):
+    """Whether each of the slots has these values, or newer ones of a source."""
+    cdef Py_ssize_t index
+    for index in range(len(slots)):
+        if (<Slot> slots[index]).held is not values[index]:
+            return False
+    return True
+
+
+def defer(list slots, source):
+    """Let the slots have newer values than they hold: `source.publish()` puts them there, when they are asked for."""
+    cdef Slot slot
+    with cython.critical_section(Slot):
+        for item in slots:
+            slot = <Slot> item
+            slot.source = source
             slot.packed = None
 
 
@@ -62,6 +88,10 @@ cdef class Table(Packed):
             fill_weights[float](prepared, &prepared.f32, rows, units, rows, table, None, None, None)
         else:
             fill_weights[double](prepared, &prepared.f64, rows, units, rows, table, None, None, None)
+
+    def indices(self, table):
+        """An array like the table in the order of its elements."""
+        return table
 
     @property
     def made_of(self):

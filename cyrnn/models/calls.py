@@ -115,14 +115,30 @@ class ModelOfCalls(ModelOfLayers):
         """The arrays for the inputs, in their order; and the structure of x with a `Leaf` for each array."""
         raise NotImplementedError(f"{type(self).__name__} has no `inputs_of_vjp`")
 
-    def partition_for(self, masks: Sequence[Any], training: bool, target: Target) -> Partition:
+    def taped(self, x: Any) -> tuple[Any, Any, Any]:
+        from cyrnn.models.programs import gradients
+
+        return gradients.taped(self, x, None, training=True, masks_wanted=True)
+
+    def compiled_step(self, compiled: Any) -> Any:
+        from cyrnn.models.programs.training_step import ProgramStep
+
+        places, _ = self.known_inputs()
+        return None if places is None else ProgramStep.made(self, compiled, len(executor.places_of(places)))
+
+    def called(self, x: Any) -> tuple[Any, Any]:
+        return self.run_calls(x, None, False, masks_wanted=True)
+
+    def partition_for(
+        self, masks: Sequence[Any], training: bool, target: Target, masks_wanted: bool = False
+    ) -> Partition:
         """The partition for a call with these masks, of which some are None."""
         open_training = None if self.keeps_training_open and not training else bool(training)
         places, _ = self.known_inputs()
-        masked = tuple(mask is not None for mask in masks)
+        masked: Any = tuple(mask is not None for mask in masks)
         if len(masked) == 1 and not isinstance(places, (list, tuple, dict)):
-            return self.partition(places, open_training, masked=masked[0], target=target)
-        return self.partition(places, open_training, masked=masked, target=target)
+            masked = masked[0]
+        return self.partition(places, open_training, masked=masked, masks_wanted=masks_wanted, target=target)
 
     # ------------------------------------------------------------ streaming
 

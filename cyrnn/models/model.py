@@ -28,6 +28,11 @@ class ModelOfLayers(InFiles, Predicts, Layer):
         """The shape of the input, batch axis first; for several inputs a list. None if it is not known."""
         return self._build_shape
 
+    @property
+    def output_names(self) -> list[str]:
+        """For each output the name of the layer that returns it; the model's own where that is not known."""
+        return [self.name]
+
     def output_shapes_of_layers(self) -> list[Any]:
         """For each of `layers` the shape of its output, or a list of several, in its first call; None if not known."""
         return [_output_shape(layer) for layer in self.layers]

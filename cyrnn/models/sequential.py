@@ -75,6 +75,11 @@ class Sequential(ModelOfCalls, Model):
         return first.batch_shape if isinstance(first, InputLayer) else self._build_shape
 
     @property
+    def output_names(self) -> list[str]:
+        """The name of the last layer."""
+        return [self.layers[-1].name] if self.layers else [self.name]
+
+    @property
     def output_shape(self) -> Shape | None:
         """The shape of the output, where that of the input is known."""
         return None if self.input_shape is None else self.compute_output_shape(self.input_shape)

@@ -30,6 +30,9 @@ class Stepped(Protocol):
     def layers(self) -> list[Layer]: ...
 
     @property
+    def output_names(self) -> list[str]: ...
+
+    @property
     def has_its_own_call(self) -> bool: ...
 
     def known_inputs(self) -> tuple[Any, tuple[Any, ...]]: ...
@@ -103,8 +106,8 @@ def _steps_of(model: Stepped) -> _Steps:
 
 def _output_names(model: Stepped, count: int) -> list[str]:
     """For each of the outputs the name of the layer that returns it."""
-    names: list[str] = getattr(model, "output_names", [model.layers[-1].name] * count)
-    return names
+    names = model.output_names
+    return names if len(names) == count else [model.layers[-1].name] * count
 
 
 def _program_of(model: Stepped) -> CallProgram:

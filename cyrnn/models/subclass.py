@@ -19,15 +19,15 @@ from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.programs.interface import current_target
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.executor import Call, Place
-from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.programs.trace import NotTracedError, Trace, TracedCall, traced
+from cyrnn.models.trained import Trained
 
 _KEPT = 16  # traces of a model: in training or not, with masks, for inputs of other shapes and dtypes
 
 _Key = tuple[Any, ...]
 
 
-class SubclassedModel(ModelOfLayers):
+class SubclassedModel(Trained):
     """What `Model` is for its subclasses: a model that Python code describes.
 
     The code of `call` is run once with symbolic tensors for each kind of inputs: a trace. Then the model runs the calls
@@ -208,6 +208,24 @@ class SubclassedModel(ModelOfLayers):
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         from cyrnn.models.programs import gradients
 
+        call, given, in_training = self._call_with_gradients(x, mask, training)
+        return gradients.vjp(call, given, initial_state, call.masks, in_training)
+
+    def taped(self, x: Any) -> tuple[Any, Any, Any]:
+        from cyrnn.models.programs import gradients
+
+        if objects.owner(type(self), "vjp") is not SubclassedModel:
+            return super().taped(x)
+        call, given, _ = self._call_with_gradients(x, None, True)
+        return gradients.taped(call, given, call.masks, training=True, masks_wanted=True)
+
+    def called(self, x: Any) -> tuple[Any, Any]:
+        if not self.is_custom or not self.built:
+            return super().called(x)
+        return self.call_and_mask(x, None, False)
+
+    def _call_with_gradients(self, x: Any, mask: Any, training: bool) -> tuple[TracedCall, Any, bool]:
+        """The call as a trace has it, its inputs as arrays, and whether it is in training. Raises ValueError."""
         if self.activity_regularizer is not None:
             raise ValueError(f"model {self.name!r} has no gradients: it has an activity regularizer itself")
         inputs, in_training = self.checked_inputs(x), self._in_training(training)
@@ -222,7 +240,7 @@ class SubclassedModel(ModelOfLayers):
             ) from error
         self._built_by_a_call(symbolic.shapes_of(inputs))
         given = nest.mapped(lambda part: as_array("inputs", part), x)
-        return gradients.vjp(call, given, initial_state, call.masks, in_training)
+        return call, given, in_training
 
     # ------------------------------------------------------------ in other models
 

@@ -11,7 +11,7 @@ import numpy as np
 from cyrnn.configurable import at_least_0, fraction
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.objects import register
-from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step
+from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Options, Step
 
 
 class _Moments(Optimizer):
@@ -68,6 +68,9 @@ class Adam(_Moments):
             largest = [root]
         return adam_step(w, m, root, at, self.beta_1, self.beta_2, self.epsilon), m, v, *largest
 
+    def compiled_rule(self) -> CompiledRule | None:
+        return CompiledRule("amsgrad" if self.amsgrad else "adam", self.beta_1, self.beta_2, self.epsilon)
+
 
 @register(MODULE, "adamw")
 class AdamW(Adam):
@@ -97,6 +100,9 @@ class Adamax(_Moments):
         m = m + (g - m) * (1 - self.beta_1)
         u = np.maximum(self.beta_2 * u, np.abs(g))
         return w - at.learning_rate * m / (_one_minus_power(w, self.beta_1, at.t) * (u + self.epsilon)), m, u
+
+    def compiled_rule(self) -> CompiledRule | None:
+        return CompiledRule("adamax", self.beta_1, self.beta_2, self.epsilon)
 
 
 @register(MODULE, "nadam")

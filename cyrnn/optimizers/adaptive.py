@@ -10,7 +10,7 @@ import numpy as np
 from cyrnn.configurable import at_least_0, fraction, number, positive
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.objects import register
-from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step
+from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Options, Step
 
 
 @register(MODULE, "rmsprop")
@@ -55,6 +55,9 @@ class RMSprop(Optimizer):
             step = moving = self.momentum * moving + step
         return w - step, v, moving, a
 
+    def compiled_rule(self) -> CompiledRule | None:
+        return CompiledRule("rmsprop", self.rho, self.momentum, self.epsilon)
+
 
 @register(MODULE, "adagrad")
 class Adagrad(Optimizer):
@@ -80,6 +83,9 @@ class Adagrad(Optimizer):
         total = slots[0] + np.square(g)
         return w - at.learning_rate * g / np.sqrt(total + self.epsilon), total
 
+    def compiled_rule(self) -> CompiledRule | None:
+        return CompiledRule("adagrad", epsilon=self.epsilon)
+
 
 @register(MODULE, "adadelta")
 class Adadelta(Optimizer):
@@ -102,6 +108,9 @@ class Adadelta(Optimizer):
         delta = -g * np.sqrt(deltas + self.epsilon) / np.sqrt(gradients + self.epsilon)
         deltas = self.rho * deltas + (1 - self.rho) * np.square(delta)
         return w + at.learning_rate * delta, gradients, deltas
+
+    def compiled_rule(self) -> CompiledRule | None:
+        return CompiledRule("adadelta", self.rho, epsilon=self.epsilon)
 
 
 @register(MODULE, "ftrl")

@@ -14,7 +14,7 @@ from cyrnn.layers.base.arguments import Array, checked_bool, checked_int
 from cyrnn.objects import register
 from cyrnn.optimizers.adam import adam_moments, adam_step
 from cyrnn.optimizers.checks import patterns
-from cyrnn.optimizers.optimizer import MODULE, Optimizer, Options, Step
+from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Options, Step
 
 
 @register(MODULE, "sgd")
@@ -43,6 +43,11 @@ class SGD(Optimizer):
         m = self.momentum * slots[0] - step
         return w + (self.momentum * m - step if self.nesterov else m), m
 
+    def compiled_rule(self) -> CompiledRule | None:
+        if not self.momentum:
+            return CompiledRule("sgd")
+        return CompiledRule("nesterov" if self.nesterov else "momentum", self.momentum)
+
 
 @register(MODULE, "lion")
 class Lion(Optimizer):
@@ -63,6 +68,9 @@ class Lion(Optimizer):
         (m,) = slots
         step = at.learning_rate * np.sign(self.beta_1 * m + (1 - self.beta_1) * g)
         return w - step, self.beta_2 * m + (1 - self.beta_2) * g
+
+    def compiled_rule(self) -> CompiledRule | None:
+        return CompiledRule("lion", self.beta_1, self.beta_2)
 
 
 @register(MODULE, "muon")

@@ -57,7 +57,16 @@ class Step(NamedTuple):
     path: str  # of the weight: "model/encoder/simple_rnn_cell/kernel"
 
 
-class _Kept(NamedTuple):
+class CompiledRule(NamedTuple):
+    """A rule that the engine has too: its name there, and its numbers."""
+
+    name: str
+    beta_1: float = 0.0
+    beta_2: float = 0.0
+    epsilon: float = 0.0
+
+
+class Kept(NamedTuple):
     """What an optimizer remembers of a weight."""
 
     slots: tuple[Any, ...]
@@ -132,7 +141,8 @@ class Optimizer(Configurable):
         self.loss_scale_factor = None if loss_scale_factor is None else positive("loss_scale_factor", loss_scale_factor)
         self.gradient_accumulation_steps = checked_count("gradient_accumulation_steps", gradient_accumulation_steps, 2)
         self._iterations = 0
-        self._kept: dict[Key, _Kept] = {}
+        self._state: dict[Key, Kept] = {}
+        self._borrower: Any = None  # trains with the state meanwhile, and has a method `publish` that puts it back
         self._not_decayed: tuple[list[Any], list[str]] = ([], [])
         self._lock = locks.ForkSafeLock()
 
@@ -146,7 +156,22 @@ class Optimizer(Configurable):
         """The new weight, and after it the new slots. Nothing that is given changes."""
         raise NotImplementedError(f"{type(self).__name__} must define update(w, g, at, *slots)")
 
+    def compiled_rule(self) -> CompiledRule | None:
+        """The rule as the engine has it; None where it does not."""
+        return None
+
     # ------------------------------------------------------------ a step
+
+    @property
+    def _kept(self) -> dict[Key, Kept]:
+        """What is remembered of each weight."""
+        if self._borrower is not None:
+            self._borrower.publish()
+        return self._state
+
+    @_kept.setter
+    def _kept(self, state: dict[Key, Kept]) -> None:
+        self._state, self._borrower = state, None
 
     @property
     def iterations(self) -> int:
@@ -202,18 +227,7 @@ class Optimizer(Configurable):
         """
         keys = trained_weights(model)
         with self._lock:
-            kept = self._kept
-            if kept:
-                unknown = next((key for key in keys if key not in kept), None)
-                if unknown is not None:
-                    raise ValueError(
-                        f"weight {paths_of(model)[unknown]!r} is not one that the optimizer {self.name!r} began with: "
-                        "make a new one for another model, for a copy, or after you set `trainable`"
-                    )
-            else:
-                paths = paths_of(model)
-                kept = {key: self._begun(key, paths[key]) for key in keys}
-                self._check_excluded(keys)
+            kept = self._kept_for(keys, model)
             given = checked_gradients(gradients, keys, model, {key: of_weight.path for key, of_weight in kept.items()})
             found, sums = self._accumulated(given, kept) if self.gradient_accumulation_steps else (given, {})
             moved = self._moved(found, {**kept, **sums})
@@ -226,6 +240,27 @@ class Optimizer(Configurable):
             self._kept = {**kept, **sums, **changed}
             self._iterations += 1
 
+    def build(self, model: Layer) -> None:
+        """Begin with the trainable weights of a model, as its first step does. Raises ValueError as `apply`."""
+        keys = trained_weights(model)
+        with self._lock:
+            self._kept = self._kept_for(keys, model)
+
+    def _kept_for(self, keys: Sequence[Key], model: Layer) -> dict[Key, Kept]:
+        """What is remembered of these weights, and of others. Raises ValueError where it began with others alone."""
+        kept = self._kept
+        if not kept:
+            paths = paths_of(model)
+            kept = {key: self._begun(key, paths[key]) for key in keys}
+            self._check_excluded(keys)
+        unknown = next((key for key in keys if key not in kept), None)
+        if unknown is not None:
+            raise ValueError(
+                f"weight {paths_of(model)[unknown]!r} is not one that the optimizer {self.name!r} began with: "
+                "make a new one for another model, for a copy, or after you set `trainable`"
+            )
+        return kept
+
     def finalize_variable_values(self, model: Layer) -> None:
         """Replace weights by their averages, where `use_ema` is True: Keras does so at the end of `fit`."""
         keys = trained_weights(model)
@@ -237,7 +272,7 @@ class Optimizer(Configurable):
                     weights.setdefault(layer, {})[name] = kept.average
             replace_weights({layer: layer.checked_weights(values) for layer, values in weights.items()})
 
-    def _accumulated(self, given: dict[Any, Array], kept: dict[Any, _Kept]) -> tuple[dict[Any, Array], dict[Any, Any]]:
+    def _accumulated(self, given: dict[Any, Array], kept: dict[Any, Kept]) -> tuple[dict[Any, Array], dict[Any, Any]]:
         """The mean gradients, if this call has the last one, and what is remembered of the sums."""
         count = self.gradient_accumulation_steps or 1
         sums = {}
@@ -249,7 +284,7 @@ class Optimizer(Configurable):
         means = {key: total / total.dtype.type(count) for key, total in sums.items()}
         return means, {key: of_weight._replace(accumulated=None) for key, of_weight in kept.items()}
 
-    def _moved(self, gradients: dict[Any, Array], kept: dict[Any, _Kept]) -> dict[Any, tuple[Array, _Kept]]:
+    def _moved(self, gradients: dict[Any, Array], kept: dict[Any, Kept]) -> dict[Any, tuple[Array, Kept]]:
         """The new weights, before their constraints, and what is remembered of each."""
         if not gradients:
             return {}
@@ -290,10 +325,10 @@ class Optimizer(Configurable):
         """The weight decay of a weight that is not excluded from it."""
         return self.weight_decay
 
-    def _begun(self, key: Key, path: str) -> _Kept:
+    def _begun(self, key: Key, path: str) -> Kept:
         arrays, excluded = self._not_decayed
         named = any(array is value_of(key) for array in arrays) or any(re.search(pattern, path) for pattern in excluded)
-        return _Kept(self.begin(value_of(key)), path, decays=not named)
+        return Kept(self.begin(value_of(key)), path, decays=not named)
 
     def _check_excluded(self, keys: Sequence[Key]) -> None:
         """Raises ValueError for arrays that were excluded from weight decay, and are no weights of the model now."""

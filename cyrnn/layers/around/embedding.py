@@ -1,15 +1,15 @@
 """Embedding: rows of a table by index. Reference: ``keras.layers.Embedding``, Keras 3."""
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import constraints, initializers, objects, regularizers
 from cyrnn.arrays import converted
-from cyrnn.engine.plan import Table
+from cyrnn.engine.plan import Packed, Table
 from cyrnn.layers.around.core import checked_size, refuse_lora, refuse_quantization
 from cyrnn.layers.base import operations
 from cyrnn.layers.base.arguments import Array, Shape, as_array
@@ -18,6 +18,9 @@ from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.values import Deferred, Symbolic, Value
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.layers.base.weights import Weight, WeightSpec
+
+if TYPE_CHECKING:  # imported where a model is trained
+    from cyrnn.engine.training import Refill
 
 
 @objects.register("keras.layers")
@@ -133,7 +136,17 @@ class Embedding(ProgramLayer):
         """Make the table in the slot ready for programs, if it is not."""
         values = self._slot.values
         if self._slot.packed is None:
-            self._slot.pack(values, Table(values["embeddings"]))
+            self._slot.pack(values, self.own_packed())
+
+    def own_packed(self) -> Table:
+        """The table made ready for one owner, who may change it."""
+        return Table(self._slot.values["embeddings"])
+
+    def refill(self, packed: Packed, places: Mapping[str, Array]) -> "Refill":
+        """How such a table follows flat weights: see `EngineLayer.refill`."""
+        from cyrnn.engine.training import Refill
+
+        return Refill(packed, places["embeddings"])
 
     def lower_mask(self, lowering: Lowering, inputs: Symbolic, mask: Any) -> Deferred | None:
         """Where the token is not 0; the op is added if something reads it."""

@@ -2,15 +2,18 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cyrnn import activations
-from cyrnn.engine.plan import Plan
+from cyrnn.engine.plan import Packed, Plan
 from cyrnn.engine.program import Program
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
+
+if TYPE_CHECKING:  # imported where a model is trained
+    from cyrnn.engine.training import Refill
 
 _MOST_TRIES = 1000  # of a call whose weights another thread replaces again and again
 
@@ -51,6 +54,17 @@ class EngineLayer(Layer):
     def make_ready(self) -> None:
         """Make the weights in the slot ready for programs, if they are not."""
         self.plan_and_weights()
+
+    def own_packed(self) -> Plan:
+        """The weights made ready for one owner, who may change them."""
+        name = activations.engine_name(self.activation) or "linear"
+        return planned(self._slot.values, self.dtype_policy.engine_dtype, name)
+
+    def refill(self, packed: Packed, places: Mapping[str, Array]) -> "Refill":
+        """How such weights follow flat ones: `places` has for each weight where each element of it is, see `Refill`."""
+        from cyrnn.engine.training import Refill
+
+        return Refill(packed, places["kernel"], places.get("recurrent_kernel"), places.get("bias"))
 
     def run_program(self, program: Program, *inputs: Array | None) -> Array:
         """The output of a program with the layer's weights for inputs that fit."""

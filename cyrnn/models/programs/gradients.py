@@ -35,7 +35,9 @@ class Model(Protocol):
 
     def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]: ...
 
-    def partition_for(self, masks: Sequence[Any], training: bool, target: Any) -> Partition: ...
+    def partition_for(
+        self, masks: Sequence[Any], training: bool, target: Any, masks_wanted: bool = ...
+    ) -> Partition: ...
 
     def layers_within(self) -> tuple[Any, ...]: ...
 
@@ -48,6 +50,12 @@ def vjp(model: Model, x: Any, initial_state: Any, mask: Any, training: bool) -> 
         raise ValueError(
             f"model {model.name!r} takes no initial_state: its layers carry states, or have inputs for them"
         )
+    outputs, _, pullback = taped(model, x, mask, training, masks_wanted=False)
+    return outputs, pullback
+
+
+def taped(model: Model, x: Any, mask: Any, training: bool, masks_wanted: bool) -> tuple[Any, Any, Pullback]:
+    """What a call of the model returns, the masks of that if they are asked for, and the pullback."""
     if model.has_its_own_call:
         raise ValueError(
             f"model {model.name!r} has no gradients: its `call` is its own, and must have a `vjp` beside it"
@@ -57,7 +65,7 @@ def vjp(model: Model, x: Any, initial_state: Any, mask: Any, training: bool) -> 
     if len(masks) != len(arrays):
         raise ValueError(f"mask must hold a mask or None for each of {len(arrays)} inputs, got {len(masks)}")
     try:
-        made = model.partition_for(masks, training, TAPE)
+        made = model.partition_for(masks, training, TAPE, masks_wanted)
     except NoWayBackError as error:
         raise ValueError(f"model {model.name!r} has no gradients: {error}") from None
     for part in made.parts:
@@ -80,7 +88,8 @@ def vjp(model: Model, x: Any, initial_state: Any, mask: Any, training: bool) -> 
     ends = [(place, values[place][0]) for place in places_of(made.outputs)]
     outputs = owned(outputs, arrays, copied=False)
     slots = model._weight_slots(trainable=True)
-    return outputs, _PullbackOfModel(ways, made.inputs, ends, outputs, structure, (), slots, dtype)
+    pullback = _PullbackOfModel(ways, made.inputs, ends, outputs, structure, (), slots, dtype)
+    return outputs, masks_of(made.outputs, values) if masks_wanted else None, pullback
 
 
 def _put_averages_back(before: Sequence[tuple[Any, Mapping[str, Array]]]) -> None:

@@ -151,9 +151,11 @@ class TracedCall:
         numbers = iter(range(len(self.arrays)))
         return self.arrays, nest.mapped(lambda array: Leaf(array, next(numbers)), x)
 
-    def partition_for(self, masks: Sequence[Any], training: bool, target: Target) -> Partition:
+    def partition_for(
+        self, masks: Sequence[Any], training: bool, target: Target, masks_wanted: bool = False
+    ) -> Partition:
         masked = tuple(mask is not None for mask in masks)
-        return self._trace.partition(self._model, masked, training, target=target)
+        return self._trace.partition(self._model, masked, training, masks_wanted=masks_wanted, target=target)
 
     def run(self, training: bool, masks_wanted: bool) -> tuple[Any, Any]:
         """The outputs, and their masks, which need not be right unless they are wanted."""

@@ -1,0 +1,322 @@
+"""Steps of training, compiled: forward, loss, back, update, and the weights made ready for the next step."""
+
+import numpy
+cimport cython
+cimport numpy
+from libc.stdint cimport int32_t, int64_t
+from libcpp cimport bool
+from libcpp.vector cimport vector
+
+from cyrnn.engine.contract cimport Prepared, Weights
+from cyrnn.engine.plan cimport Packed, Plan, Table
+from cyrnn.engine.program cimport Element, Program, Source
+
+numpy.import_array()
+
+
+cdef extern from "losses.hpp" namespace "cyrnn" nogil:
+    enum class Loss(int):
+        sparse_categorical_crossentropy
+
+    struct LossOptions:
+        double delta, smoothing
+        bool from_logits
+
+    cdef cppclass LossCall:
+        bool single
+        ptrdiff_t count, classes
+        const void *p
+        const void *t
+        const int64_t *labels
+        const void *weights
+        double factor
+        void *d
+
+    const int64_t *wrong_label(const LossCall &call)
+    ptrdiff_t weigh(bool single, ptrdiff_t count, const void *weights, ptrdiff_t repeats, const bool *mask, void *out)
+    double loss_of_batch(Loss kind, const LossOptions &options, const LossCall &call)
+
+
+cdef extern from "updates.hpp" namespace "cyrnn" nogil:
+    enum class Rule(int):
+        pass
+
+    struct RuleOptions:
+        double beta_1, beta_2, epsilon
+
+    struct Segment:
+        ptrdiff_t first, size
+        double l1, l2, decay
+
+    cdef cppclass Movement:
+        Rule rule
+        RuleOptions options
+        double clip_value, clip_norm, clip_global
+        vector[Segment] segments
+        double move(bool single, ptrdiff_t size, void *w, void *g, void **slots, double rate, long t)
+
+    const int most_slots
+
+
+cdef extern from "packing.hpp" namespace "cyrnn" nogil:
+    cdef cppclass Stretch:
+        pass
+
+    void find_stretches[Index](const Index *index, ptrdiff_t count, vector[Stretch] &found) except +
+
+    cdef cppclass Followers:
+        vector[Stretch] kernels, kernels_t, panels, bias
+        void fill[T](const T *flat, const Weights[T] &weights)
+
+
+cdef extern from "rows.hpp" namespace "cyrnn" nogil:
+    void gather_converted[To](const Source &source, const int64_t *rows, ptrdiff_t count, ptrdiff_t width, To *to)
+    void gather_bytes(const char *start, ptrdiff_t stride, const int64_t *rows, ptrdiff_t count, size_t size, char *to)
+
+
+LOSSES = {name: index for index, name in enumerate((
+    "mean_squared_error", "mean_absolute_error", "huber", "binary_crossentropy", "categorical_crossentropy",
+    "sparse_categorical_crossentropy"))}
+RULES = {name: index for index, name in enumerate((
+    "sgd", "momentum", "nesterov", "adam", "amsgrad", "adamax", "rmsprop", "adagrad", "adadelta", "lion"))}
+
+
+include "elements.pxi"
+include "flat.pxi"
+
+
+cdef class Room:
+    """What a step of batches of one shape is computed in."""
+
+    cdef tuple outputs, back_inputs
+    cdef numpy.ndarray d        # the gradient of the prediction
+    cdef numpy.ndarray weights  # of the values of the loss
+
+
+@cython.final
+cdef class TrainingStep:
+    """A step of training of a program, with weights, gradients and slots in flat arrays.
+
+    Parameters
+    ----------
+    forward : Program
+        With a tape.
+    forward_weights : tuple of Packed
+    back : Program
+        From the gradient of one output to those of all weights.
+    back_weights : tuple of Packed
+    back_inputs : sequence of int
+        What each input of it is: the number of an output of `forward`, `GRADIENT`, or `NOTHING`.
+    prediction, mask : int
+        The numbers of the outputs of `forward` that the loss is of, and that is the mask of that one, -1 for none.
+    w, g : array (size,)
+        Weights and their gradients.
+    gradients : sequence of (int, shape)
+        For each output of `back` where in g it is, and its shape. What comes a second time is added.
+    refills : sequence of Refill
+        The weights that are made ready after each step.
+    """
+
+    cdef Program forward, back
+    cdef tuple forward_weights, back_weights, back_outputs
+    cdef list refills, sums, constraints
+    cdef vector[int] back_inputs
+    cdef int prediction, mask
+    cdef bint mean
+    cdef numpy.ndarray w, g
+    cdef tuple slots
+    cdef dict rooms
+    cdef tuple recent
+    cdef Room room
+    cdef Loss loss
+    cdef LossOptions loss_options
+    cdef Movement movement
+    cdef bint single
+
+    def __init__(self, Program forward not None, tuple forward_weights not None, Program back not None,
+                 tuple back_weights not None, back_inputs, int prediction, int mask, numpy.ndarray w not None,
+                 numpy.ndarray g not None, gradients, refills):
+        self.forward, self.forward_weights = forward, forward_weights
+        self.back, self.back_weights = back, back_weights
+        self.back_inputs = back_inputs
+        self.prediction, self.mask, self.w, self.g = prediction, mask, w, g
+        self.refills, self.rooms, self.constraints, self.sums, self.slots = list(refills), {}, [], [], ()
+        self.single = numpy.PyArray_TYPE(w) == numpy.NPY_FLOAT32
+        outputs, seen = [], set()
+        for first, shape in gradients:
+            view = g[first:first + numpy.prod(shape, dtype=int)].reshape(shape)
+            if first in seen:
+                total, view = view, numpy.empty(shape, g.dtype)
+                self.sums.append((total, view))
+            seen.add(first)
+            outputs.append(view)
+        self.back_outputs = tuple(outputs)
+
+    def set_loss(self, str name, bint mean, double delta=1.0, double smoothing=0.0, bint from_logits=False):
+        """Choose the loss, a name in `LOSSES`, and whether it is the mean of values or their sum."""
+        self.mean = mean
+        self.loss = <Loss> <int> LOSSES[name]
+        self.loss_options.delta, self.loss_options.smoothing = delta, smoothing
+        self.loss_options.from_logits = from_logits
+
+    def set_rule(self, str name, tuple slots, double beta_1=0.0, double beta_2=0.0, double epsilon=0.0, *,
+                 double clip_value=0.0, double clip_norm=0.0, double clip_global=0.0):
+        """Choose the rule, a name in `RULES`, with its slots: flat arrays like the weights, or None; and what gradients
+        are clipped to, 0 for no limit."""
+        if len(slots) > most_slots:
+            raise ValueError(f"a rule has at most {most_slots} slots, got {len(slots)}")
+        self.movement.rule, self.slots = <Rule> <int> RULES[name], slots
+        cdef RuleOptions *options = &self.movement.options
+        options.beta_1, options.beta_2, options.epsilon = beta_1, beta_2, epsilon
+        self.movement.clip_value, self.movement.clip_norm = clip_value, clip_norm
+        self.movement.clip_global = clip_global
+
+    def add_segment(self, ptrdiff_t first, ptrdiff_t size, double l1=0.0, double l2=0.0, double decay=0.0,
+                    constraint=None):
+        """Add a weight: where it is, its penalties and its decay, and a function that it becomes after each update."""
+        cdef Segment segment
+        segment.first, segment.size, segment.l1, segment.l2, segment.decay = first, size, l1, l2, decay
+        self.movement.segments.push_back(segment)
+        if constraint is not None:
+            self.constraints.append((first, size, constraint))
+
+    @property
+    def prediction_and_mask(self):
+        """The output that the loss was of, and its mask or None, in memory that the next step changes."""
+        return self.room.outputs[self.prediction], None if self.mask < 0 else self.room.outputs[self.mask]
+
+    def run(self, tuple inputs not None, numpy.ndarray target not None, numpy.ndarray weights, double factor,
+            double learning_rate, long t):
+        """Make a step. The loss before it, penalties included; None, and nothing has changed, for inputs that do not
+        fit.
+
+        Parameters
+        ----------
+        inputs : tuple of ndarray or None
+            Those of `forward`. The same tuple again has arrays of the same shapes.
+        target : array like the output, of its dtype; or of int64, labels without the last axis
+        weights : array of the dtype, or None
+            A weight for each value of the loss, or for each row. What weighs 0 is not looked at.
+        factor : float
+            What all values are multiplied by.
+        learning_rate : float
+        t : int
+            The number of the update, 1 first.
+
+        Raises
+        ------
+        ValueError
+            For a target of another shape, or with a label that is no class. Nothing has changed then.
+        """
+        cdef Room room = self.room if inputs is self.recent else self.known_room(inputs)
+        found = self.forward.run_now(self.forward_weights, inputs, 0, 0, None if room is None else room.outputs)
+        if found is None:
+            return None
+        if room is None:
+            room = self.made_room(inputs, found)
+        self.recent, self.room = inputs, room
+        cdef double loss
+        loss = self.loss_of(room, target, weights, factor)
+        if self.back.run_now(self.back_weights, room.back_inputs, 0, 0, self.back_outputs) is None:
+            raise RuntimeError("the way back does not fit the tape")
+        for total, more in self.sums:
+            numpy.add(total, more, out=total)
+        loss += self.move(learning_rate, t)
+        for first, size, constraint in self.constraints:
+            self.w[first:first + size] = constraint(self.w[first:first + size]).reshape(-1)
+        self.refill()
+        return loss
+
+    def refill(self):
+        """Make the weights ready for the next step."""
+        cdef Refill refill
+        for refill in self.refills:
+            refill.fill(self.w)
+
+    cdef Room known_room(self, tuple inputs):
+        return self.rooms.get(shapes_of(inputs))
+
+    cdef Room made_room(self, tuple inputs, found):
+        cdef Room room = Room()
+        room.outputs = found if type(found) is tuple else (found,)
+        prediction = room.outputs[self.prediction]
+        room.d = numpy.empty_like(prediction)
+        room.weights = numpy.empty(prediction.size // max(1, prediction.shape[prediction.ndim - 1]), prediction.dtype)
+        room.back_inputs = tuple([
+            room.d if number == gradient else None if number == nothing else room.outputs[number]
+            for number in self.back_inputs])
+        if len(self.rooms) >= most_rooms:
+            self.rooms.clear()
+        self.rooms[shapes_of(inputs)] = room
+        return room
+
+    cdef double loss_of(self, Room room, numpy.ndarray target, numpy.ndarray weights, double factor) except? -1:
+        """The loss of the prediction, whose gradient is in the room then."""
+        cdef numpy.ndarray p = room.outputs[self.prediction]
+        cdef LossCall call
+        cdef int kind = numpy.NPY_FLOAT32 if self.single else numpy.NPY_FLOAT64
+        cdef bint sparse = self.loss == Loss.sparse_categorical_crossentropy
+        cdef ptrdiff_t size = numpy.PyArray_SIZE(p)
+        call.single, call.factor = self.single, factor
+        call.classes = numpy.PyArray_DIMS(p)[numpy.PyArray_NDIM(p) - 1]
+        call.count = size // max(1, call.classes)
+        call.p, call.d = numpy.PyArray_DATA(p), numpy.PyArray_DATA(room.d)
+        if numpy.PyArray_SIZE(target) != (call.count if sparse else size) or (
+                numpy.PyArray_TYPE(target) != (numpy.NPY_INT64 if sparse else kind)):
+            raise ValueError(f"target must be like the output of shape {(<object> p).shape}, got {target.dtype} of "
+                             f"shape {(<object> target).shape}")
+        cdef numpy.ndarray mask = None if self.mask < 0 else room.outputs[self.mask]
+        cdef ptrdiff_t kept = call.count, repeats = 1, given
+        cdef const void *of_rows = NULL
+        cdef const bool *keep = NULL
+        if weights is not None:
+            given = numpy.PyArray_SIZE(weights)
+            if numpy.PyArray_TYPE(weights) != kind or given == 0 or call.count % given:
+                raise ValueError(f"weights must be one for each of {call.count} values, or for each row, got "
+                                 f"{weights.dtype} of shape {(<object> weights).shape}")
+            repeats = call.count // given
+        if mask is not None and numpy.PyArray_SIZE(mask) != call.count:
+            raise ValueError(f"the mask has the shape {(<object> mask).shape}, and the loss {call.count} values")
+        if weights is not None or mask is not None:
+            if weights is not None:
+                of_rows = numpy.PyArray_DATA(weights)
+            if mask is not None:
+                keep = <const bool *> numpy.PyArray_DATA(mask)
+            kept = weigh(self.single, call.count, of_rows, repeats, keep, numpy.PyArray_DATA(room.weights))
+            call.weights = numpy.PyArray_DATA(room.weights)
+        if self.mean:
+            call.factor = factor / kept if kept else 0
+        cdef const int64_t *wrong
+        if sparse:
+            call.labels = <const int64_t *> numpy.PyArray_DATA(target)
+            wrong = wrong_label(call)
+            if wrong != NULL:
+                raise ValueError(
+                    f"y_true must have labels from 0 to {call.classes - 1}, as y_pred has classes, got {wrong[0]}")
+        else:
+            call.t = numpy.PyArray_DATA(target)
+        return loss_of_batch(self.loss, self.loss_options, call)
+
+    cdef double move(self, double learning_rate, long t) noexcept:
+        """Move the weights. The penalties on them, before it."""
+        cdef void *slots[3]
+        cdef int index
+        for index in range(most_slots):
+            slots[index] = NULL
+        for index in range(<int> len(self.slots)):
+            if self.slots[index] is not None:
+                slots[index] = numpy.PyArray_DATA(<numpy.ndarray> self.slots[index])
+        return self.movement.move(self.single, numpy.PyArray_SIZE(self.w), numpy.PyArray_DATA(self.w),
+                                  numpy.PyArray_DATA(self.g), slots, learning_rate, t)
+
+
+cdef enum:
+    gradient = -1
+    nothing = -2
+    most_rooms = 8
+
+GRADIENT, NOTHING = gradient, nothing
+
+
+cdef tuple shapes_of(tuple inputs):
+    return tuple([None if array is None else array.shape for array in inputs])

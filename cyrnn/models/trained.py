@@ -1,0 +1,314 @@
+"""How models are trained: Keras' `compile`, `fit`, `evaluate`, and their calls for one batch."""
+
+from typing import TYPE_CHECKING, Any
+
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array
+from cyrnn.models.model import ModelOfLayers
+
+if TYPE_CHECKING:  # imported when a model is trained
+    from cyrnn.callbacks import History
+    from cyrnn.losses import Loss
+    from cyrnn.metrics import Metric
+    from cyrnn.optimizers import Optimizer
+    from cyrnn.training.compiled import Compiled
+    from cyrnn.training.protocol import CompiledStep, Pullback
+
+
+class Trained(ModelOfLayers):
+    """A model that can be trained."""
+
+    stop_training: bool = False  # callbacks set it: training ends after the step
+    history: Any = None  # of the last `fit`
+    _compiled: "Compiled | None" = None
+
+    # ------------------------------------------------------------ compile
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Choose what the model is trained with. It replaces what was chosen before, as a whole.
+
+        Parameters
+        ----------
+        optimizer : str, Optimizer, or config
+            A name such as "adam", or an optimizer of `cyrnn.optimizers`, whose slots stay its own.
+        loss : str, Loss, function, or a list or dict of them
+            What is to become small, for each output; for several outputs a list in their order, or a dict by their
+            names, with None for outputs that are not trained. A function ``(y_true, y_pred)`` has an attribute
+            `gradient`: see `cyrnn.losses.LossFunction`.
+        loss_weights : float, list or dict of float, optional
+            What the loss of each output is multiplied by.
+        metrics, weighted_metrics : list, or dict by output, optional
+            Names, metrics of `cyrnn.metrics`, or functions ``(y_true, y_pred)``. The second follow sample weights.
+        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
+            Accepted as in Keras; they change nothing.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For unknown names, and for what is for other outputs than the model has. Nothing has changed then.
+        """
+        from cyrnn.training.compiled import Compiled
+
+        self._compiled = Compiled(
+            self,
+            optimizer=optimizer,
+            loss=loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+        )
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` has been called."""
+        return self._compiled is not None
+
+    @property
+    def optimizer(self) -> "Optimizer | None":
+        """The optimizer; None before `compile`."""
+        return None if self._compiled is None else self._compiled.optimizer
+
+    @property
+    def loss(self) -> "str | Loss | Any":
+        """What `compile` was given as loss."""
+        return None if self._compiled is None else self._compiled.arguments["loss"]
+
+    @property
+    def metrics(self) -> "list[Metric]":
+        """The metrics that the model was compiled with."""
+        return [] if self._compiled is None else self._compiled.all_metrics
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` returns, in its order."""
+        return [] if self._compiled is None else list(self._compiled.ordered_logs())
+
+    @property
+    def metric_directions(self) -> dict[str, str]:
+        """By the name of a log "min" or "max", whichever is better; what has no direction is not there."""
+        return {} if self._compiled is None else self._compiled.directions
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """What `compile` was given, as files hold it; None before it."""
+        return None if self._compiled is None else self._compiled.get_config()
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as `get_compile_config` has described it. Raises ValueError for unknown names."""
+        from cyrnn.training.compiled import arguments_of
+
+        self.compile(**arguments_of(config))
+
+    # ------------------------------------------------------------ many batches
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: Any = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+    ) -> "History":
+        """Train the model for some epochs.
+
+        Parameters
+        ----------
+        x : array (rows, ...), a list or dict of arrays, a generator, or an object with `__getitem__` and `__len__`
+            The inputs; or batches, tuples ``(x, y)`` or ``(x, y, sample_weight)``. Memory maps may be larger than
+            memory: their rows are gathered batch by batch.
+        y : array (rows, ...), or a list or dict of arrays by output
+            The truth.
+        batch_size : int, optional
+            Rows of a step; default 32, or the rows of a stateful model.
+        epochs : int
+            The number of the last epoch.
+        verbose : "auto", 0, 1 or 2
+            1 shows a progress bar, 2 a line for each epoch, 0 nothing. "auto" is 1 in a terminal, else 0.
+        callbacks : list of Callback, optional
+            See `cyrnn.callbacks`.
+        validation_split : float
+            This part of the rows, the last ones, is held out to validate with.
+        validation_data : tuple (x, y) or (x, y, sample_weight), or an object that has batches, optional
+            What the model is validated with after each epoch.
+        shuffle : bool or "batch"
+            Whether rows come in another order in each epoch, drawn from NumPy's global generator, which
+            `cyrnn.utils.set_random_seed` seeds; "batch" moves them within each batch only.
+        class_weight : dict of int to float, optional
+            What rows, or timesteps, weigh by their class; 1 for classes that it has not.
+        sample_weight : array (rows,) or (rows, timesteps), optional
+            What rows, or timesteps, weigh; for several outputs one for all, or a list or dict.
+        initial_epoch : int
+            The number of the first epoch.
+        steps_per_epoch : int, optional
+            Batches of an epoch; None for all there are.
+        validation_steps, validation_batch_size : int, optional
+            The same of the validation.
+        validation_freq : int, or list of int
+            After each so many epochs the model is validated, or after those of these numbers, from 1 on.
+
+        Returns
+        -------
+        History
+            Its `history` has a list for each log: loss and metrics of each epoch, and those of the validation as
+            ``val_...``. The loss is the mean over rows, as each was before the step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the model is not compiled, or arguments do not fit; before the first step. Nothing has changed then.
+
+        Notes
+        -----
+        Ctrl-C ends it with the weights of the last finished step.
+        """
+        from cyrnn.training import loop
+
+        options = loop.FitOptions(
+            batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle, class_weight,
+            initial_epoch, steps_per_epoch, validation_steps, validation_batch_size, validation_freq,
+        )  # fmt: skip
+        compiled = self._checked_compiled()
+        self._built_for(x)
+        return loop.fit(self, compiled, x, y, sample_weight, options)
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Loss and metrics of the model, in inference.
+
+        Parameters
+        ----------
+        x, y, batch_size, verbose, sample_weight, callbacks
+            See `fit`.
+        steps : int, optional
+            The number of batches; None for all there are.
+        return_dict : bool
+            Whether to return a dict by name.
+
+        Returns
+        -------
+        float, list of float, or dict
+            The loss alone; or loss and metrics in a list, in the order of `metrics_names`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the model is not compiled, or arguments do not fit.
+        """
+        from cyrnn.training import loop
+
+        compiled = self._checked_compiled()
+        self._built_for(x)
+        found = loop.evaluate(self, compiled, x, y, sample_weight, batch_size, verbose, steps, callbacks)
+        return _returned(found, return_dict)
+
+    # ------------------------------------------------------------ one batch
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Make one step with all rows of x, and return loss and metrics of this batch, as they were before it.
+
+        Parameters
+        ----------
+        x, y, sample_weight, class_weight
+            See `fit`.
+        return_dict : bool
+            As in `evaluate`, whose results it has too.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the model is not compiled, or arguments do not fit. Nothing has changed then.
+        """
+        from cyrnn.training import loop
+
+        compiled = self._checked_compiled()
+        self._built_for(x)
+        return _returned(loop.train_on_batch(self, compiled, x, y, sample_weight, class_weight), return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Loss and metrics of one batch, in inference; arguments and results are those of `train_on_batch`."""
+        from cyrnn.training import loop
+
+        compiled = self._checked_compiled()
+        self._built_for(x)
+        return _returned(loop.test_on_batch(self, compiled, x, y, sample_weight), return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch: what a call in inference returns."""
+        return self(x)
+
+    # ------------------------------------------------------------ what training asks for
+
+    def taped(self, x: Any) -> "tuple[Any, Any, Pullback]":
+        """The outputs of a call in training, their masks, and the pullback."""
+        outputs, pullback = self.vjp(x, training=True)
+        return outputs, None, pullback
+
+    def compiled_step(self, compiled: "Compiled") -> "CompiledStep | None":
+        """A step of training as one compiled call; None where there is none."""
+        return None
+
+    def called(self, x: Any) -> tuple[Any, Any]:
+        """The outputs of a call in inference, and their masks."""
+        return self(x), None
+
+    @property
+    def output_rank(self) -> int:
+        """The number of axes of the first output."""
+        return len(nest.leaves_of_shapes(self.compute_output_shape(self.input_shape))[0])
+
+    def _checked_compiled(self) -> "Compiled":
+        if self._compiled is None:
+            raise ValueError(f"model {self.name!r} must be compiled before it is trained: call compile()")
+        return self._compiled
+
+    def _built_for(self, x: Any) -> None:
+        """Build the model for inputs like x, if it is not built, and x is no data that has batches itself."""
+        from cyrnn.training.data import has_batches, parts_of_x, without_lists
+
+        if not self.built and not has_batches(x):
+            x = without_lists(x)
+            arrays: list[Array] = parts_of_x(self, x)
+            self.build(self.in_structure([(None, *array.shape[1:]) for array in arrays], x))
+
+
+def _returned(found: dict[str, Any], as_dict: bool) -> Any:
+    """What calls return of the logs, which are in order."""
+    if as_dict:
+        return dict(sorted(found.items()))
+    values = list(found.values())
+    return values[0] if len(values) == 1 else values

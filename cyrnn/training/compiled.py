@@ -1,0 +1,195 @@
+"""What `compile` makes of its arguments: the optimizer, the losses and the metrics, and what an epoch has come to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cyrnn import optimizers
+from cyrnn.engine.program import structure_now
+from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array
+from cyrnn.metrics import Metric
+from cyrnn.objects import serialize
+from cyrnn.optimizers import Optimizer
+from cyrnn.training.compiled_loss import CompiledLoss, FunctionLoss
+from cyrnn.training.compiled_metrics import CompiledMetrics
+from cyrnn.training.data import Batch
+from cyrnn.training.protocol import CompiledStep, Trainable
+
+ARGUMENTS = (
+    "optimizer",
+    "loss",
+    "loss_weights",
+    "metrics",
+    "weighted_metrics",
+    "run_eagerly",
+    "steps_per_execution",
+    "jit_compile",
+)
+
+
+class Compiled:
+    """What a model is trained with.
+
+    Parameters
+    ----------
+    model : Trainable
+    optimizer, loss, loss_weights, metrics, weighted_metrics, run_eagerly, steps_per_execution, jit_compile
+        Arguments of `compile`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For unknown names, and for what is for other outputs than the model has.
+    """
+
+    def __init__(self, model: Trainable, **arguments: Any) -> None:
+        self.arguments = arguments
+        self.optimizer: Optimizer | None = optimizers.get(arguments["optimizer"])
+        names = model.output_names
+        self.loss = CompiledLoss(arguments["loss"], arguments["loss_weights"], names)
+        self.metrics = CompiledMetrics(arguments["metrics"], arguments["weighted_metrics"], names)
+        self._step: tuple[int, CompiledStep | None] = (-1, None)  # the structure for which it was asked for
+        self.reset()
+
+    @property
+    def all_metrics(self) -> list[Metric]:
+        """The metrics of all outputs."""
+        return self.metrics.all
+
+    @property
+    def directions(self) -> dict[str, str]:
+        """By the name of a log "min" or "max", whichever is better."""
+        losses = dict.fromkeys(["loss", *self.loss.names_of_losses], "min")
+        return {**losses, **self.metrics.directions}
+
+    # ------------------------------------------------------------ what an epoch has come to
+
+    def reset(self) -> None:
+        """Begin an epoch."""
+        self._rows = 0
+        self._total = 0.0
+        self._each = [0.0] * len(self.loss.losses)
+        self.metrics.reset()
+
+    def note(self, total: float, each: list[float | None], rows: int) -> None:
+        """Take the loss of a batch into account: it weighs as its rows."""
+        self._rows += rows
+        self._total += total * rows
+        self._each = [known + (value or 0.0) * rows for known, value in zip(self._each, each, strict=True)]
+
+    def ordered_logs(self) -> dict[str, Any]:
+        """Loss and metrics since `reset`, in the order in which `evaluate` lists them."""
+        rows = max(1, self._rows)
+        pairs = zip(self.loss.losses, self._each, strict=True)
+        each = [value / rows for loss, value in pairs if loss is not None]
+        of_outputs = dict(zip(self.loss.names_of_losses, each, strict=False))
+        found = {name: _plain(value) for name, value in self.metrics.results().items()}
+        if len(self.loss.names) > 1:  # with their prefixes they are sorted among each other, as in Keras
+            return {"loss": self._total / rows, **of_outputs, **dict(sorted(found.items()))}
+        return {"loss": self._total / rows, **found, **of_outputs}
+
+    def logs(self) -> dict[str, Any]:
+        """The same, by sorted names."""
+        return dict(sorted(self.ordered_logs().items()))
+
+    # ------------------------------------------------------------ a batch
+
+    def train(self, model: Trainable, batch: Batch) -> None:
+        """One step: the weights follow the gradients of a batch. Nothing has changed after an error.
+
+        Raises
+        ------
+        ValueError
+            For targets that the losses cannot follow, and where there are no gradients.
+        """
+        step = self._step_of(model)
+        taken = None if step is None else step.train(batch)
+        if taken is not None:
+            self._rows += batch.rows
+            self._total += taken.loss * batch.rows
+            if self.metrics.entries:
+                self.metrics.update([taken.target], [taken.prediction], [taken.weights], [taken.mask])
+            return
+        optimizer = self._checked_optimizer()
+        outputs, masks, pullback = model.taped(batch.x)
+        flat = nest.leaves(outputs)
+        penalties = model.losses
+        if not self.loss and not penalties:
+            raise ValueError("there is no loss to train with: give compile() a loss")
+        found = self.loss.of_batch(batch.y, flat, batch.sample_weight, _each_of(masks, flat), with_gradients=True)
+        gradients = pullback(nest.filled(outputs, found.gradients), inputs=False, losses=True).weights
+        self._take(batch, flat, _each_of(masks, flat), found.total + _sum(penalties), found.each)
+        optimizer.apply(gradients, model)  # type: ignore[arg-type]  # it is a layer
+
+    def test(self, model: Trainable, batch: Batch) -> None:
+        """Take the loss and the metrics of a batch in inference into account."""
+        outputs, masks = model.called(batch.x)
+        flat = nest.leaves(outputs)
+        each_mask = _each_of(masks, flat)
+        found = self.loss.of_batch(batch.y, flat, batch.sample_weight, each_mask)
+        self._take(batch, flat, each_mask, found.total + _sum(model.losses), found.each)
+
+    def _step_of(self, model: Trainable) -> CompiledStep | None:
+        """The step of the model as one compiled call, if it has one."""
+        made_at, step = self._step
+        now = structure_now()
+        if made_at != now:
+            if step is None or not step.up_to_date():
+                step = model.compiled_step(self)
+            self._step = (structure_now(), step)
+        return step
+
+    def _take(
+        self, batch: Batch, outputs: list[Array], masks: list[Any], total: float, each: list[float | None]
+    ) -> None:
+        self.metrics.update(batch.y, outputs, batch.sample_weight, masks)
+        self.note(total, each, batch.rows)
+
+    def _checked_optimizer(self) -> Optimizer:
+        if self.optimizer is None:
+            raise ValueError("the model was compiled without an optimizer: it cannot be trained")
+        return self.optimizer
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_step": (-1, None)}  # it is made again when it is needed
+
+    # ------------------------------------------------------------ its config
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments of `compile`, as Keras writes them into files."""
+        found = {name: _written(self.arguments[name]) for name in ARGUMENTS}
+        return {**found, "optimizer": None if self.optimizer is None else serialize(self.optimizer)}
+
+
+def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `compile` that a config describes; what it does not name is left at its default."""
+    return {name: config[name] for name in ARGUMENTS if name in config}
+
+
+def _written(argument: Any) -> Any:
+    if isinstance(argument, FunctionLoss):
+        argument = argument.function
+    if argument is None or isinstance(argument, bool | int | float | str):
+        return argument
+    if isinstance(argument, list | tuple):
+        return [_written(part) for part in argument]
+    if isinstance(argument, Mapping):
+        return {name: _written(part) for name, part in argument.items()}
+    return serialize(argument)
+
+
+def _each_of(masks: Any, outputs: list[Array]) -> list[Array | None]:
+    """A mask, or None, for each output."""
+    flat = nest.leaves(masks) if masks is not None else []
+    return [*flat, *[None] * (len(outputs) - len(flat))]
+
+
+def _sum(penalties: list[Any]) -> float:
+    return float(sum(float(np.asarray(penalty)) for penalty in penalties))
+
+
+def _plain(result: Any) -> Any:
+    """A number as Python has it; arrays, of metrics of several numbers, as they are."""
+    return float(result) if np.ndim(result) == 0 else result

@@ -1,0 +1,342 @@
+"""Data in batches: arrays, generators, and objects with `__getitem__` and `__len__`, as `fit` takes them."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from cyrnn.arrays import array_of_numbers, shown
+from cyrnn.layers.base.arguments import Array
+from cyrnn.training.outputs import for_each_output
+from cyrnn.training.protocol import Trainable
+
+BATCH_SIZE = 32  # Keras' default
+
+
+class Batch:
+    """Some rows of arrays.
+
+    Parameters
+    ----------
+    model : Trainable
+    like : any
+        In whose structure the inputs are.
+    parts : list of array
+        The inputs, all rows of them.
+    targets, weights : list of array or None
+        For each output the truth and the weights, all rows.
+    index : array of int64
+        The rows of the batch.
+    """
+
+    def __init__(
+        self,
+        model: Trainable,
+        like: Any,
+        parts: list[Array],
+        targets: list[Array | None],
+        weights: list[Array | None],
+        index: Array,
+    ) -> None:
+        self._model, self._like = model, like
+        self.parts, self.targets, self.weights, self.index = parts, targets, weights, index
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self.index)
+
+    @property
+    def x(self) -> Any:
+        """The argument of a call."""
+        return self._model.in_structure([part[self.index] for part in self.parts], self._like)
+
+    @property
+    def y(self) -> list[Array | None]:
+        """The truth for each output."""
+        return [None if part is None else part[self.index] for part in self.targets]
+
+    @property
+    def sample_weight(self) -> list[Array | None]:
+        """The weights for each output."""
+        return [None if part is None else part[self.index] for part in self.weights]
+
+    def weighed(self, weights: list[Array | None]) -> "Batch":
+        """The same with other weights of all rows."""
+        return Batch(self._model, self._like, self.parts, self.targets, weights, self.index)
+
+
+class Data(Protocol):
+    """Batches, any number of times."""
+
+    num_batches: int | None  # None where that is not known
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches of one pass; of a generator, which has one pass, those that are left."""
+        ...
+
+    def end_epoch(self) -> None:
+        """What the data does after an epoch."""
+        ...
+
+
+# ---------------------------------------------------------------- the parts of a batch
+
+
+def parts_of_x(model: Trainable, x: Any) -> list[Array]:
+    """The arrays for the inputs, in their order."""
+    arrays = model.predict_inputs(x)
+    for array in arrays:
+        if array.ndim == 0:
+            raise ValueError("x must have a batch axis, got an array of shape ()")
+    return arrays
+
+
+def without_lists(x: Any) -> Any:
+    """Numbers in lists as an array; all else as it is."""
+    listed = isinstance(x, list | tuple) and len(x) > 0 and isinstance(x[0], int | float | list | tuple)
+    return array_of_numbers("x", x) if listed else x
+
+
+def parts_for_outputs(what: str, given: Any, names: Sequence[str]) -> list[Array | None]:
+    """An array, or None, for each output."""
+    if given is None:
+        return [None] * len(names)
+    if isinstance(given, dict) or len(names) > 1 or (_is_list_of_one(given) and len(names) == 1):
+        parts = for_each_output(what, given, names)
+    else:
+        parts = [given]
+    return [None if part is None else _array(what, part) for part in parts]
+
+
+def weights_for_outputs(given: Any, names: Sequence[str]) -> list[Array | None]:
+    """Weights for each output: one array is for all of them."""
+    if given is not None and len(names) > 1 and not isinstance(given, list | tuple | dict):
+        return [_array("sample_weight", given)] * len(names)
+    return parts_for_outputs("sample_weight", given, names)
+
+
+def _is_list_of_one(given: Any) -> bool:
+    return isinstance(given, list | tuple) and len(given) == 1 and hasattr(given[0], "__array__")
+
+
+def _array(what: str, given: Any) -> Array:
+    array = array_of_numbers(what, given)
+    if array.ndim == 0:
+        raise ValueError(f"{what} must have a batch axis, got {shown(given)}")
+    return array
+
+
+def checked_batch(model: Trainable, x: Any, y: Any, sample_weight: Any) -> Batch:
+    """One batch of what a caller has. Raises ValueError where rows do not fit."""
+    x = without_lists(x)
+    arrays, names = parts_of_x(model, x), model.output_names
+    targets, weights = parts_for_outputs("y", y, names), weights_for_outputs(sample_weight, names)
+    rows = _checked_rows(arrays, targets, weights)
+    return Batch(model, x, arrays, targets, weights, np.arange(rows))
+
+
+def _checked_rows(arrays: Sequence[Array], targets: Sequence[Any], weights: Sequence[Any]) -> int:
+    counts = {"x": [len(array) for array in arrays]}
+    counts["y"] = [len(array) for array in targets if array is not None]
+    counts["sample_weight"] = [len(array) for array in weights if array is not None]
+    if len({count for each in counts.values() for count in each}) > 1:
+        said = ", ".join(f"{name} {', '.join(map(str, each))}" for name, each in counts.items() if each)
+        raise ValueError(f"x, y and sample_weight must have as many rows as each other, got: {said}")
+    return counts["x"][0] if counts["x"] else 0
+
+
+# ---------------------------------------------------------------- arrays
+
+
+class ArrayData:
+    """Arrays, of which each pass takes the rows in another order, or in theirs.
+
+    Rows of memory maps are gathered batch by batch; no array is converted as a whole.
+
+    Parameters
+    ----------
+    model : Trainable
+    x, y, sample_weight
+        Arguments of `fit`.
+    batch_size : int
+    shuffle : bool or "batch"
+        "batch" keeps the batches, and moves the rows within each.
+    """
+
+    def __init__(self, model: Trainable, x: Any, y: Any, sample_weight: Any, batch_size: int, shuffle: Any) -> None:
+        x = without_lists(x)
+        self.model, self.like, self.shuffle, self.batch_size = model, x, shuffle, batch_size
+        names = model.output_names
+        self.x = parts_of_x(model, x)
+        self.y, self.sample_weight = parts_for_outputs("y", y, names), weights_for_outputs(sample_weight, names)
+        self.rows = _checked_rows(self.x, self.y, self.sample_weight)
+        self.num_batches: int | None = math.ceil(self.rows / batch_size)
+
+    def orders(self) -> Iterator[Array]:
+        """Which rows the batches of a pass have. A pass in random order draws from NumPy's legacy generator."""
+        order = np.random.permutation(self.rows) if self.shuffle and self.shuffle != "batch" else None  # noqa: NPY002
+        for first in range(0, self.rows, self.batch_size):
+            last = min(first + self.batch_size, self.rows)
+            if self.shuffle == "batch":
+                yield first + np.random.permutation(last - first)  # noqa: NPY002
+            else:
+                yield np.arange(first, last) if order is None else order[first:last]
+
+    def batches(self) -> Iterator[Batch]:
+        for index in self.orders():
+            yield Batch(self.model, self.like, self.x, self.y, self.sample_weight, index)
+
+    def split(self, fraction: float) -> "tuple[ArrayData, ArrayData]":
+        """The first rows, and the last ones, which are this fraction of all; the last are not shuffled."""
+        first = math.floor(self.rows * (1 - fraction))
+        if not 0 < first < self.rows:
+            raise ValueError(
+                f"validation_split={fraction} of {self.rows} rows leaves {first} to train and {self.rows - first} to "
+                "validate; both must have some"
+            )
+        return self._part(slice(0, first), self.shuffle), self._part(slice(first, self.rows), False)
+
+    def _part(self, rows: slice, shuffle: Any) -> "ArrayData":
+        part = object.__new__(ArrayData)
+        vars(part).update(vars(self))
+        part.shuffle, part.x = shuffle, [array[rows] for array in self.x]
+        part.y = [None if array is None else array[rows] for array in self.y]
+        part.sample_weight = [None if array is None else array[rows] for array in self.sample_weight]
+        part.rows = rows.stop - rows.start
+        part.num_batches = math.ceil(part.rows / part.batch_size)
+        return part
+
+    def end_epoch(self) -> None:
+        pass
+
+
+# ---------------------------------------------------------------- what has batches itself
+
+Unpack = Callable[[Any], Batch]
+
+
+class GeneratorData:
+    """A generator of batches, which there is one pass of."""
+
+    num_batches: int | None = None
+
+    def __init__(self, generator: Iterator[Any], unpack: Unpack) -> None:
+        self._generator, self._unpack = generator, unpack
+
+    def batches(self) -> Iterator[Batch]:
+        for item in self._generator:
+            yield self._unpack(item)
+
+    def end_epoch(self) -> None:
+        pass
+
+
+class SequenceData:
+    """An object with `__len__` and `__getitem__` that has batches, as Keras' PyDataset; or that iterates over them.
+
+    Parameters
+    ----------
+    dataset : object
+    unpack : callable
+    shuffle : bool
+        Whether a pass has the batches in random order; not where the object only iterates.
+    """
+
+    def __init__(self, dataset: Any, unpack: Unpack, shuffle: bool) -> None:
+        self._dataset, self._unpack = dataset, unpack
+        self._indexed = hasattr(dataset, "__getitem__") and _length(dataset) is not None
+        self._shuffle = shuffle and self._indexed
+        self.num_batches = _length(dataset)
+
+    def batches(self) -> Iterator[Batch]:
+        if not self._indexed:
+            yield from map(self._unpack, self._dataset)
+            return
+        count = self.num_batches or 0
+        order = np.random.permutation(count) if self._shuffle else range(count)  # noqa: NPY002
+        for index in order:
+            yield self._unpack(self._dataset[int(index)])
+
+    def end_epoch(self) -> None:
+        on_epoch_end = getattr(self._dataset, "on_epoch_end", None)
+        if on_epoch_end is not None:
+            on_epoch_end()
+        self.num_batches = _length(self._dataset)
+
+
+def _length(dataset: Any) -> int | None:
+    """How many batches there are; None where that is not known."""
+    count = getattr(dataset, "num_batches", None)
+    if count is None and hasattr(dataset, "__len__"):
+        count = len(dataset)
+    return int(count) if isinstance(count, int | np.integer) else None
+
+
+def has_batches(x: Any) -> bool:
+    """Whether x is no array, nor several, but something that has batches itself."""
+    if inspect.isgenerator(x):
+        return True
+    if isinstance(x, list | tuple | dict) or hasattr(x, "__array__"):
+        return False
+    return hasattr(x, "__getitem__") or hasattr(x, "__iter__")
+
+
+def data_of_batches(model: Trainable, x: Any, shuffle: Any, transformed: Callable[[Batch], Batch] | None) -> Data:
+    """The batches that x has, each a tuple (x, y) or (x, y, sample_weight), or (x,) for `predict`."""
+
+    def unpack(item: Any) -> Batch:
+        if not isinstance(item, tuple) or not 1 <= len(item) <= 3:
+            got = f"a tuple of {len(item)}" if isinstance(item, tuple) else type(item).__name__
+            raise ValueError(f"batches must be tuples (x, y) or (x, y, sample_weight), got {got}")
+        batch = checked_batch(model, *item, *[None] * (3 - len(item)))
+        return batch if transformed is None else transformed(batch)
+
+    if inspect.isgenerator(x):
+        return GeneratorData(x, unpack)
+    return SequenceData(x, unpack, bool(shuffle))
+
+
+# ---------------------------------------------------------------- epochs
+
+
+class Epochs:
+    """The batches of one epoch after the other.
+
+    Parameters
+    ----------
+    data : Data
+    steps : int or None
+        The batches of an epoch; None for a whole pass. A pass that is longer is continued in the next epoch.
+    """
+
+    def __init__(self, data: Data, steps: int | None) -> None:
+        self._data, self.wanted = data, steps
+        self._pass: Iterator[Batch] | None = None
+        self.ended_early = False  # whether the data had less than the last epoch wanted
+        self.exhausted = False  # whether it had nothing
+
+    @property
+    def steps(self) -> int | None:
+        """How many batches an epoch has, where that is known."""
+        return self.wanted if self.wanted is not None else self._data.num_batches
+
+    def epoch(self) -> Iterator[Batch]:
+        """The batches of the next epoch."""
+        count, begun = 0, False  # whether a pass has begun in this epoch
+        while self.wanted is None or count < self.wanted:
+            if self._pass is None:
+                self._pass, begun = self._data.batches(), True
+            batch = next(self._pass, None)
+            if batch is not None:
+                count += 1
+                yield batch
+                continue
+            self._pass = None
+            if count or begun:  # else the pass had ended with the last epoch
+                break
+        short = self.wanted is not None and count < self.wanted
+        self.ended_early, self.exhausted = short and (begun or self._data.num_batches is None), count == 0
+        self._data.end_epoch()

@@ -1,0 +1,87 @@
+"""What training knows of a model."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from cyrnn.layers.base.arguments import Array
+
+
+class Pullback(Protocol):
+    """What goes back from gradients of outputs to those of weights."""
+
+    def __call__(self, dy: Any, inputs: bool = ..., losses: bool = ...) -> Any: ...
+
+
+class CompiledStep(Protocol):
+    """A step of training as one compiled call."""
+
+    def up_to_date(self) -> bool:
+        """Whether the model is still the one that the step was made of."""
+        ...
+
+    def train(self, batch: Any) -> Any:
+        """Make a step. What it took into account; None for arrays that it does not take."""
+        ...
+
+
+class Trainable(Protocol):
+    """A model, or a layer, that can be trained."""
+
+    name: str
+    stop_training: bool
+    history: Any
+
+    @property
+    def built(self) -> Any: ...
+
+    @property
+    def losses(self) -> list[Any]: ...
+
+    @property
+    def output_names(self) -> list[str]: ...
+
+    @property
+    def output_rank(self) -> int:
+        """The number of axes of the first output."""
+        ...
+
+    @property
+    def stateful(self) -> bool: ...
+
+    @property
+    def optimizer(self) -> Any: ...
+
+    @property
+    def metric_directions(self) -> dict[str, Any]: ...
+
+    def predict_inputs(self, x: Any) -> list[Array]:
+        """The arrays that are cut into batches."""
+        ...
+
+    def in_structure(self, parts: list[Any], like: Any = None) -> Any:
+        """The argument of a call, of the parts for these arrays."""
+        ...
+
+    def stateful_rows(self) -> int | None: ...
+
+    def taped(self, x: Any) -> tuple[Any, Any, Pullback]:
+        """The outputs of a call in training, their masks, and the pullback."""
+        ...
+
+    def called(self, x: Any) -> tuple[Any, Any]:
+        """The outputs of a call in inference, and their masks."""
+        ...
+
+    def compiled_step(self, compiled: Any) -> "CompiledStep | None":
+        """A step of training as one compiled call; None where there is none."""
+        ...
+
+    def get_weights(self) -> list[Array]: ...
+
+    def set_weights(self, weights: Sequence[Any]) -> None: ...
+
+    def save(self, filepath: str) -> None: ...
+
+    def save_weights(self, filepath: str) -> None: ...
+
+    def load_weights(self, filepath: str) -> None: ...

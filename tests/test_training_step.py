@@ -1,0 +1,423 @@
+"""A step of training as one compiled call: what it computes, and that nobody sees weights that are not finished."""
+
+import copy
+import itertools
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+import cyrnn
+from cyrnn import callbacks, losses, optimizers, regularizers
+from cyrnn.engine import training as engine
+from cyrnn.layers import Bidirectional, Dense, Dropout, Embedding, Layer, SimpleRNN
+from cyrnn.models.programs.training_step import ProgramStep
+
+TIMESTEPS, FEATURES, CLASSES, ROWS = 7, 3, 4, 20
+
+
+def sequence_model():
+    return cyrnn.Sequential([
+        cyrnn.Input((TIMESTEPS, FEATURES)),
+        SimpleRNN(5, return_sequences=True, kernel_regularizer="l2", recurrent_constraint="max_norm"),
+        Dense(CLASSES, activation="softmax", bias_regularizer=regularizers.L1L2(0.01, 0.02)),
+    ])  # fmt: skip
+
+
+def last_output_model():
+    return cyrnn.Sequential([
+        cyrnn.Input((TIMESTEPS, FEATURES)), SimpleRNN(20, activation="relu"), Dense(CLASSES, activation="sigmoid")
+    ])  # fmt: skip
+
+
+def masked_model():
+    return cyrnn.Sequential([
+        cyrnn.Input((TIMESTEPS,)), Embedding(11, 6, mask_zero=True), SimpleRNN(5, return_sequences=True),
+        SimpleRNN(17, return_sequences=True), Dense(CLASSES, activation="softmax"),
+    ])  # fmt: skip
+
+
+def shared_model():
+    inputs, shared = cyrnn.Input((TIMESTEPS, FEATURES)), SimpleRNN(FEATURES, return_sequences=True)
+    return cyrnn.Model(inputs, Dense(CLASSES, activation="sigmoid")(shared(shared(inputs))))
+
+
+def two_directions_model():
+    return cyrnn.Sequential([
+        cyrnn.Input((TIMESTEPS, FEATURES)), Bidirectional(SimpleRNN(4)), Dense(CLASSES, activation="softmax")
+    ])  # fmt: skip
+
+
+MODELS = [sequence_model, last_output_model, masked_model, shared_model, two_directions_model]
+LOSSES = [
+    "mse", "mae", losses.Huber(0.3), "binary_crossentropy",
+    losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1, reduction="sum"), "categorical_crossentropy",
+    losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1), "sparse_categorical_crossentropy",
+    losses.SparseCategoricalCrossentropy(from_logits=True),
+]  # fmt: skip
+OPTIMIZERS = {
+    "sgd": lambda: optimizers.SGD(0.1),
+    "momentum": lambda: optimizers.SGD(0.1, momentum=0.9),
+    "nesterov": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    "adam": optimizers.Adam,
+    "amsgrad": lambda: optimizers.Adam(amsgrad=True, clipnorm=0.01),
+    "adamw": lambda: optimizers.AdamW(0.01),
+    "adamax": optimizers.Adamax,
+    "rmsprop": optimizers.RMSprop,
+    "centered": lambda: optimizers.RMSprop(centered=True, momentum=0.3),
+    "adagrad": lambda: optimizers.Adagrad(clipvalue=0.01),
+    "adadelta": optimizers.Adadelta,
+    "lion": lambda: optimizers.Lion(global_clipnorm=0.01),
+    "schedule": lambda: optimizers.Adam(optimizers.schedules.ExponentialDecay(0.01, 3, 0.5)),
+}
+
+
+def name_of(loss):
+    return getattr(loss, "name", loss)
+
+
+def data_for(make, loss, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((ROWS, TIMESTEPS, FEATURES)).astype(np.float32)
+    if make is masked_model:
+        x = rng.integers(0, 11, (ROWS, TIMESTEPS))
+    shape = (ROWS,) if make in (last_output_model, two_directions_model) else (ROWS, TIMESTEPS)
+    labels = rng.integers(0, CLASSES, shape)
+    if "sparse" in name_of(loss):
+        return x, labels
+    return x, np.eye(CLASSES)[labels] if "categorical" in name_of(loss) else (rng.random((*shape, CLASSES)) > 0.5) * 1.0
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """How many steps compiled calls have made."""
+    counted, train = [], ProgramStep.train
+
+    def counting(self, batch):
+        taken = train(self, batch)
+        counted.append(taken is not None)
+        return taken
+
+    monkeypatch.setattr(ProgramStep, "train", counting)
+    return counted
+
+
+def trained(make, loss, optimizer, *, compiled, weights=None, **fit):
+    """A model after some steps, its history, and its optimizer."""
+    model, (x, y) = make(), data_for(make, loss)
+    model.set_weights(weights)
+    model.compile(optimizer, loss, metrics=["mae"] if "sparse" not in name_of(loss) else ["accuracy"])
+    if not compiled:
+        model._compiled._step_of = lambda _: None
+    history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0, **fit).history
+    return model.get_weights(), history, model.optimizer
+
+
+def check_both_roads(make, loss, make_optimizer, steps, **fit):
+    weights = make().get_weights()
+    there = trained(make, loss, make_optimizer(), compiled=True, weights=weights, **fit)
+    assert steps == [True] * 6
+    other = trained(make, loss, make_optimizer(), compiled=False, weights=weights, **fit)
+    assert len(steps) == 6
+    for ours, theirs in zip(there[0], other[0], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
+    assert there[1].keys() == other[1].keys()
+    for name, values in there[1].items():
+        np.testing.assert_allclose(values, other[1][name], rtol=1e-5)
+    assert there[2].iterations == other[2].iterations == 6
+    kept = [[slot for of_weight in found[2]._kept.values() for slot in of_weight.slots] for found in (there, other)]
+    for ours, theirs in zip(*kept, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{name_of(loss)}{getattr(loss, 'from_logits', '')}")
+@pytest.mark.parametrize("make", MODELS)
+def test_losses_have_the_gradients_of_the_functions(make, loss, steps):
+    check_both_roads(make, loss, OPTIMIZERS["sgd"], steps)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_optimizers_follow_the_same_rules(optimizer, steps):
+    check_both_roads(sequence_model, "mse", OPTIMIZERS[optimizer], steps)
+
+
+@pytest.mark.parametrize("shape", [(ROWS,), (ROWS, 1), (ROWS, TIMESTEPS), (ROWS, TIMESTEPS, 1)])
+@pytest.mark.parametrize("make", [sequence_model, masked_model])
+def test_sample_weights_are_of_rows_or_timesteps(make, shape, steps):
+    weights = np.random.default_rng(1).random(shape)
+    check_both_roads(make, "sparse_categorical_crossentropy", OPTIMIZERS["adam"], steps, sample_weight=weights)
+
+
+@pytest.mark.parametrize("optimizer", sorted(set(OPTIMIZERS) - {"amsgrad", "adagrad", "lion"}))  # which clip
+def test_rules_have_the_bits_of_numpy(optimizer):
+    """The gradients of this loss have the same bits on both roads: so have the weights, if the rules have them."""
+    weights = last_output_model().get_weights()
+    make = OPTIMIZERS[optimizer]
+    ours, theirs = (
+        trained(last_output_model, "mse", make(), compiled=compiled, weights=weights)[0] for compiled in (True, False)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# ---------------------------------------------------------------- what others see
+
+
+def fitted(model, x, y, **options):
+    model.compile("adam", "mse")
+    model.fit(x, y, batch_size=5, shuffle=False, verbose=0, **options)
+    return model
+
+
+def small_model():
+    return cyrnn.Sequential([cyrnn.Input((TIMESTEPS, FEATURES)), SimpleRNN(4), Dense(2)])
+
+
+def small_data():
+    rng = np.random.default_rng(3)
+    return rng.standard_normal((ROWS, TIMESTEPS, FEATURES)).astype(np.float32), rng.standard_normal((ROWS, 2))
+
+
+class Seen(callbacks.Callback):
+    """Calls a function after each step."""
+
+    def __init__(self, function):
+        self.function, self.found = function, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.found.append(self.function(self.model))
+
+
+def test_weights_are_those_of_the_last_finished_step(steps):
+    """They lie in flat arrays meanwhile; a model that is looked at after each step trains as one that is not."""
+    (x, y), first = small_data(), small_model()
+    other = cyrnn.models.clone_model(first)
+    other.set_weights(first.get_weights())
+    begin = first.get_weights()
+    seen = Seen(lambda model: (model.get_weights(), model(x[:3]), model.layers[0].cell.kernel))
+    fitted(first, x, y, epochs=2, callbacks=[seen])
+    fitted(other, x, y, epochs=2)
+    assert steps == [True] * 16
+    for a, b in zip(first.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for (before, _, _), (after, _, _) in itertools.pairwise([(begin, None, None), *seen.found]):
+        assert all(np.any(a != b) for a, b in zip(before, after, strict=True))
+    for weights, output, kernel in seen.found:
+        other.set_weights(weights)
+        np.testing.assert_array_equal(other(x[:3]), output)
+        np.testing.assert_array_equal(kernel, weights[0])
+        assert not kernel.flags.writeable
+
+
+def test_weights_that_are_set_meanwhile_are_trained_on():
+    (x, y), model = small_data(), small_model()
+    begin = model.get_weights()
+    fitted(model, x, y, callbacks=[Seen(lambda model: model.set_weights(begin))], epochs=1)
+    for a, b in zip(model.get_weights(), begin, strict=True):
+        np.testing.assert_array_equal(a, b)
+    # One weight alone: the others stay those of the step.
+    kernel = np.full_like(model.layers[1].kernel, 0.25)
+    seen = Seen(lambda model: (model.layers[1].assign({"kernel": kernel}), model.get_weights())[1])
+    fitted(model, x, y, callbacks=[seen], epochs=1)
+    assert all(np.all(weights[3] == 0.25) for weights in seen.found)
+    assert all(np.any(a[0] != b[0]) for a, b in itertools.pairwise(seen.found))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_can_be_copied_in_the_middle(copied):
+    """The copy trains on as the model does, with the state of the optimizer."""
+    (x, y), model = small_data(), small_model()
+    model.compile(optimizers.Adam(0.01), "mse")
+    for _ in range(3):
+        model.train_on_batch(x, y)
+    twin = copied(model)
+    assert twin.optimizer.iterations == 3
+    for _ in range(2):
+        model.train_on_batch(x, y)
+        twin.train_on_batch(x, y)
+    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_steps_of_all_kinds_can_follow_each_other(steps):
+    """A loop of one's own with `vjp` and `apply`, between steps of `train_on_batch`."""
+    (x, y), model = small_data(), small_model()
+    twin = cyrnn.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    for each in (model, twin):
+        each.compile("adam", "mse")
+    twin._compiled._step_of = lambda _: None
+    for number in range(6):
+        for each in (model, twin):
+            if number % 2:
+                outputs, pullback = each.vjp(x, training=True)
+                _, gradient = losses.MeanSquaredError().value_and_gradient(y, outputs)
+                each.optimizer.apply(pullback(gradient, inputs=False).weights, each)
+            else:
+                each.train_on_batch(x, y)
+    assert steps == [True] * 3
+    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_threads_do_not_change_a_bit(make):
+    (x, y), model = data_for(make, "mse"), make()
+    x, y, begin, found = np.repeat(x, 30, 0), np.repeat(y, 30, 0), model.get_weights(), []
+    before = cyrnn.get_num_threads()
+    try:
+        for threads in (1, 2, 3, 8):
+            cyrnn.set_num_threads(threads)
+            model.set_weights(begin)
+            model.compile("adam", "mse")
+            cyrnn.utils.set_random_seed(5)
+            history = model.fit(x, y, batch_size=200, epochs=2, verbose=0).history
+            found.append((history["loss"], model.get_weights()))
+    finally:
+        cyrnn.set_num_threads(before)
+    for loss, weights in found[1:]:
+        assert loss == found[0][0]
+        for a, b in zip(weights, found[0][1], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.thread_unsafe
+def test_readers_in_other_threads_see_whole_steps():
+    """Weights that are all equal stay so: gradients of all outputs are the same."""
+    x, y = np.ones((8, 1), np.float32), np.zeros((8, 64), np.float32)
+    model = cyrnn.Sequential([cyrnn.Input((1,)), Dense(64, kernel_initializer="ones")])
+    model.compile(optimizers.SGD(1e-4), "mse")
+    torn, done = [], threading.Event()
+
+    def read():
+        while not done.is_set():
+            kernel, bias = model.get_weights()
+            if len(np.unique(kernel)) > 1 or len(np.unique(bias)) > 1:
+                torn.append((kernel, bias))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        model.fit(x, y, epochs=2000, verbose=0)
+    finally:
+        done.set()
+        reader.join()
+    assert not torn
+    assert np.all(model.get_weights()[0] < 1)
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.4, seed=2), Dense(5)])
+def test_dropout_is_drawn_for_each_step(layer, steps):
+    rnn = SimpleRNN(4, dropout=0.5, recurrent_dropout=0.3, seed=1)
+    model = cyrnn.Sequential([cyrnn.Input((TIMESTEPS, FEATURES)), rnn, layer, Dense(2)])
+    twin = cyrnn.Sequential.from_config(model.get_config())
+    twin.set_weights(model.get_weights())
+    (x, y), found = small_data(), []
+    for each in (model, twin):
+        each.compile("sgd", "mse")
+        if each is twin:
+            each._compiled._step_of = lambda _: None
+        found.append(each.fit(x, y, batch_size=5, epochs=3, shuffle=False, verbose=0).history["loss"])
+    assert isinstance(layer, Dropout) or steps == [True] * 12
+    np.testing.assert_allclose(*found, rtol=1e-5)
+    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_layers_stay_as_they_are(steps):
+    (x, y), model = small_data(), small_model()
+    model.layers[0].trainable = False
+    begin = model.get_weights()
+    fitted(model, x, y)
+    assert all(steps)
+    after = model.get_weights()
+    for a, b in zip(begin[:3], after[:3], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.any(after[3] != begin[3])
+
+
+def test_a_structure_that_changes_meanwhile_is_followed(steps):
+    """An activation that is assigned between steps counts from the next one on."""
+    (x, y), model = small_data(), small_model()
+    twin = cyrnn.models.clone_model(model)
+    twin.set_weights(model.get_weights())
+    for each in (model, twin):
+        each.compile("sgd", "mse")
+        each.train_on_batch(x, y)
+        each.layers[0].cell.activation = cyrnn.activations.relu
+        if each is twin:
+            each._compiled._step_of = lambda _: None
+        each.train_on_batch(x, y)
+    assert steps == [True] * 3
+    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_masked_timesteps_may_hold_anything(steps):
+    """NaN in the truth, and labels that are no classes, where the mask does not keep."""
+    model = masked_model()
+    x, y = data_for(masked_model, "sparse_categorical_crossentropy")
+    y = np.where(x == 0, 999, y)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    assert np.isfinite(model.train_on_batch(x, y))
+    model.compile("adam", "mse")
+    dense = np.where((x == 0)[..., None], np.nan, np.eye(CLASSES)[y % CLASSES])
+    assert np.isfinite(model.train_on_batch(x, dense))
+    assert steps == [True] * 2
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_a_label_that_is_no_class_changes_nothing():
+    model = masked_model()
+    x, y = data_for(masked_model, "sparse_categorical_crossentropy")
+    x[:, -1], y[3, -1] = 1, CLASSES
+    model.compile("adam", "sparse_categorical_crossentropy")
+    begin = model.get_weights()
+    with pytest.raises(ValueError, match=rf"labels from 0 to {CLASSES - 1}.*got {CLASSES}"):
+        model.train_on_batch(x, y)
+    assert model.optimizer.iterations == 0
+    for a, b in zip(model.get_weights(), begin, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class Layered(Layer):
+    """A layer that only Python computes."""
+
+    def call(self, inputs):
+        return inputs * 2.0
+
+    def vjp(self, x, initial_state=None, mask=None, training=False):
+        from cyrnn.layers.base.programs.gradients import Gradients
+
+        return x * np.float32(2), lambda dy, inputs=True: Gradients(dy * np.float32(2), [], [])
+
+
+def test_what_is_not_one_program_is_trained_too(steps):
+    x, y = small_data()
+    model = cyrnn.Sequential([cyrnn.Input((TIMESTEPS, FEATURES)), SimpleRNN(4), Layered(), Dense(2)])
+    before = fitted(model, x, y).evaluate(x, y, verbose=0)
+    assert fitted(model, x, y, epochs=20).evaluate(x, y, verbose=0) < before
+    assert not any(steps)
+
+
+def test_gathering_reads_arrays_as_they_lie():
+    rng = np.random.default_rng(0)
+    rows = np.array([3, 0, 3, 5])
+    whole = rng.integers(0, 100, (7, 6, 4))
+    for source in (
+        whole,
+        whole.astype(np.float32),
+        whole.astype(">f8"),
+        whole[:, ::2],
+        whole.transpose(0, 2, 1),
+        whole > 50,
+    ):
+        for dtype in (np.float32, np.float64, np.int64, source.dtype.newbyteorder("=")):
+            out = np.empty((4, *source.shape[1:]), dtype)
+            if engine.gather(source, rows, out):
+                np.testing.assert_array_equal(out, source[rows])
+            else:  # axes that do not lie like one, or another byte order
+                assert not (source.flags.c_contiguous and source.dtype.isnative)

@@ -320,6 +320,29 @@ def test_a_subclass_of_several_inputs_in_a_file(tmp_path):
     np.testing.assert_array_equal(again(inputs)[0], expected[0])
 
 
+class OfFixedArguments(cyrnn.Model):
+    """Its constructor takes no name, and no `**kwargs`."""
+
+    def __init__(self, units=4):
+        super().__init__()
+        self.dense = Dense(units)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_a_subclass_whose_constructor_takes_no_name(tmp_path):
+    model = OfFixedArguments(units=3)
+    begin = cyrnn.Input((6, 3))
+    around = cyrnn.Model(begin, model(begin))
+    assert model.get_config() == {"units": 3}
+    for saved in (model, around):
+        saved.save(tmp_path / "m.keras")
+        again = load_model(tmp_path / "m.keras", custom_objects={"OfFixedArguments": OfFixedArguments})
+        np.testing.assert_array_equal(again(X), model(X))
+    assert clone_model(model).dense.units == 3
+
+
 def test_an_unbuilt_subclass_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="is not built"):
         Custom().save(tmp_path / "m.keras")
@@ -480,6 +503,7 @@ def test_a_summary_of_what_is_not_built():
     model = Custom()
     model(X)
     assert "(None, 4) " in text_of(model) and "unbuilt" not in text_of(model)
+    assert "(None, 3) " in text_of(model) and "│ ? " not in text_of(model)  # all of the shapes of its last call
     assert "Layer (type)" in text_of(cyrnn.Sequential())
     assert "0 (unbuilt)" in text_of(cyrnn.Sequential([Dense(2)]))
 

@@ -75,6 +75,12 @@ class SubclassedModel(Trained):
         """The layers that the attributes hold, in the order of their assignment."""
         return [layer for _, layer in self.sublayers]
 
+    def output_shapes_of_layers(self) -> list[Any]:
+        traces = list(self._traces.values())
+        known = traces[-1].output_shapes if traces else {}
+        pairs = zip(self.layers, super().output_shapes_of_layers(), strict=True)
+        return [known.get(layer, shape) for layer, shape in pairs]
+
     def sublayer_paths(self) -> list[str]:
         """Where Keras' files have the layers of a subclass: Keras sorts the attributes, and `layers` is one of them."""
         paths = super().sublayer_paths()

@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -55,8 +55,10 @@ class Configurable(Buildable):
                 f"layer {self.name!r} got {len(self._extra_arguments)} arguments by its constructor's `*args`, which "
                 f"have no names in a config: {type(self).__name__} needs a `get_config`"
             )
-        own = {key: value for key, value in self._own_arguments.items() if key not in config}
-        return {**config, **{key: _plain(value) for key, value in own.items()}}
+        own = {key: _plain(value) for key, value in self._own_arguments.items() if key not in config}
+        if not _is_ours(type(self), "__init__"):
+            config = _accepted(type(self).__init__, config)
+        return {**config, **own}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
@@ -84,6 +86,13 @@ class Configurable(Buildable):
         import json
 
         return json.dumps(objects.serialize(self), **kwargs)
+
+
+def _accepted(constructor: Callable[..., Any], config: dict[str, Any]) -> dict[str, Any]:
+    """A config without what the constructor does not take: one without `**kwargs` need not take a name."""
+    parameters = inspect.signature(constructor).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    return config if takes_all else {key: value for key, value in config.items() if key in parameters}
 
 
 def _is_ours(cls: type, name: str) -> bool:

@@ -17,7 +17,7 @@ from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.symbolic import KerasTensor, Node, unnoted
 from cyrnn.models import executor
 from cyrnn.models.executor import Call, Place, Step
-from cyrnn.models.graph import calls_between
+from cyrnn.models.graph import calls_between, output_shapes
 from cyrnn.models.inputs import Leaf
 from cyrnn.models.programs import partition
 from cyrnn.models.programs.kept import KeptPartitions
@@ -66,9 +66,9 @@ class Trace:
         self._partitions = KeptPartitions()
 
     @property
-    def layers(self) -> list[Any]:
-        """The layers and operations that are called, in order; one as often as it is called."""
-        return [step.layer for step in self._steps]
+    def output_shapes(self) -> dict[Any, Any]:
+        """The output shapes of layers and operations in their first calls; lists where there are several outputs."""
+        return output_shapes(step.node for step in self._steps)
 
     @property
     def form(self) -> InputForm:

@@ -264,7 +264,7 @@ def assert_program_is_the_layers(model, x, target, mask=None, calls=2):
 def test_is_one_program(name):
     model, x = ONE_PROGRAM[name]()
     built(model, x)
-    for options in ({}, {"masks_wanted": True}, {"masked": True, "masks_wanted": True}):
+    for options in ({}, {"wanted": True}, {"masked": True, "wanted": True}):
         found = divided(model, x, **options)
         if "masked" in options and name in ("tokens of several axes", "attention"):  # softmax has no op with a mask
             continue

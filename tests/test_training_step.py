@@ -11,7 +11,7 @@ import pytest
 import cyrnn
 from cyrnn import callbacks, losses, optimizers, regularizers
 from cyrnn.engine import training as engine
-from cyrnn.layers import Bidirectional, Dense, Dropout, Embedding, Layer, SimpleRNN
+from cyrnn.layers import Activation, Bidirectional, Dense, Dropout, Embedding, Layer, SimpleRNN, Softmax
 from cyrnn.models.programs.training_step import ProgramStep
 
 TIMESTEPS, FEATURES, CLASSES, ROWS = 7, 3, 4, 20
@@ -137,6 +137,31 @@ def check_both_roads(make, loss, make_optimizer, steps, **fit):
 @pytest.mark.parametrize("make", MODELS)
 def test_losses_have_the_gradients_of_the_functions(make, loss, steps):
     check_both_roads(make, loss, OPTIMIZERS["sgd"], steps)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("last", ["dense", "activation", "softmax"])
+def test_crossentropies_are_those_of_logits(last, activation, compiled):
+    """Where the last activation is saturated, the loss is exact, and its gradient does not vanish."""
+    if last == "softmax" and activation == "sigmoid":
+        last = "activation"
+    ends = {"dense": [], "activation": [Activation(activation)], "softmax": [Softmax()]}[last]
+    model = cyrnn.Sequential([
+        cyrnn.Input((2,)),
+        Dense(2, activation=activation if last == "dense" else None, kernel_initializer="identity"),
+        *ends,
+    ])  # fmt: skip
+    x, y = np.array([[60.0, -60.0]], np.float32), np.array([[0.0, 1.0]], np.float32)
+    name = "categorical_crossentropy" if activation == "softmax" else "binary_crossentropy"
+    model.compile(optimizers.SGD(1.0), name)
+    if not compiled:
+        model._compiled._step_of = lambda _: None
+    expected = 120.0 if activation == "softmax" else 60.0
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(expected)
+    assert model.train_on_batch(x, y) == pytest.approx(expected)
+    slope = 1.0 if activation == "softmax" else 0.5  # the mean over two outputs
+    np.testing.assert_allclose(model.get_weights()[1], [-slope, slope])
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -35,6 +35,7 @@ class TrainingStep:
         back: Program,
         back_weights: tuple[Packed, ...],
         back_inputs: Sequence[int],
+        compared: int,
         prediction: int,
         mask: int,
         w: NDArray[Any],

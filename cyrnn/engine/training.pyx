@@ -89,7 +89,7 @@ cdef class Room:
     """What a step of batches of one shape is computed in."""
 
     cdef tuple outputs, back_inputs
-    cdef numpy.ndarray d        # the gradient of the prediction
+    cdef numpy.ndarray d        # the gradient of what is compared
     cdef numpy.ndarray weights  # of the values of the loss
 
 
@@ -107,8 +107,9 @@ cdef class TrainingStep:
     back_weights : tuple of Packed
     back_inputs : sequence of int
         What each input of it is: the number of an output of `forward`, `GRADIENT`, or `NOTHING`.
-    prediction, mask : int
-        The numbers of the outputs of `forward` that the loss is of, and that is the mask of that one, -1 for none.
+    compared, prediction, mask : int
+        The numbers of the outputs of `forward` that the loss is of, that the model returns, and that is the mask of
+        that one, -1 for none.
     w, g : array (size,)
         Weights and their gradients.
     gradients : sequence of (int, shape)
@@ -121,7 +122,7 @@ cdef class TrainingStep:
     cdef tuple forward_weights, back_weights, back_outputs
     cdef list refills, sums, constraints
     cdef vector[int] back_inputs
-    cdef int prediction, mask
+    cdef int compared, prediction, mask
     cdef bint mean
     cdef numpy.ndarray w, g
     cdef tuple slots
@@ -134,12 +135,12 @@ cdef class TrainingStep:
     cdef bint single
 
     def __init__(self, Program forward not None, tuple forward_weights not None, Program back not None,
-                 tuple back_weights not None, back_inputs, int prediction, int mask, numpy.ndarray w not None,
-                 numpy.ndarray g not None, gradients, refills):
+                 tuple back_weights not None, back_inputs, int compared, int prediction, int mask,
+                 numpy.ndarray w not None, numpy.ndarray g not None, gradients, refills):
         self.forward, self.forward_weights = forward, forward_weights
         self.back, self.back_weights = back, back_weights
         self.back_inputs = back_inputs
-        self.prediction, self.mask, self.w, self.g = prediction, mask, w, g
+        self.compared, self.prediction, self.mask, self.w, self.g = compared, prediction, mask, w, g
         self.refills, self.rooms, self.constraints, self.sums, self.slots = list(refills), {}, [], [], ()
         self.single = numpy.PyArray_TYPE(w) == numpy.NPY_FLOAT32
         outputs, seen = [], set()
@@ -239,9 +240,9 @@ cdef class TrainingStep:
     cdef Room made_room(self, tuple inputs, found):
         cdef Room room = Room()
         room.outputs = found if type(found) is tuple else (found,)
-        prediction = room.outputs[self.prediction]
-        room.d = numpy.empty_like(prediction)
-        room.weights = numpy.empty(prediction.size // max(1, prediction.shape[prediction.ndim - 1]), prediction.dtype)
+        compared = room.outputs[self.compared]
+        room.d = numpy.empty_like(compared)
+        room.weights = numpy.empty(compared.size // max(1, compared.shape[compared.ndim - 1]), compared.dtype)
         room.back_inputs = tuple([
             room.d if number == gradient else None if number == nothing else room.outputs[number]
             for number in self.back_inputs])
@@ -251,8 +252,8 @@ cdef class TrainingStep:
         return room
 
     cdef double loss_of(self, Room room, numpy.ndarray target, numpy.ndarray weights, double factor) except? -1:
-        """The loss of the prediction, whose gradient is in the room then."""
-        cdef numpy.ndarray p = room.outputs[self.prediction]
+        """The loss, whose gradient is in the room then."""
+        cdef numpy.ndarray p = room.outputs[self.compared]
         cdef LossCall call
         cdef int kind = numpy.NPY_FLOAT32 if self.single else numpy.NPY_FLOAT64
         cdef bint sparse = self.loss == Loss.sparse_categorical_crossentropy

@@ -18,7 +18,7 @@ from cyrnn.models.executor import Call, Place
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.programs import partition
 from cyrnn.models.programs.kept import KeptPartitions
-from cyrnn.models.programs.parts import Partition
+from cyrnn.models.programs.parts import Partition, Results, Wanted
 
 if TYPE_CHECKING:
     from cyrnn.layers.recurrent.stepper import Stepper  # imported where a model is stepped
@@ -78,14 +78,15 @@ class ModelOfCalls(ModelOfLayers):
         places, _ = self.known_inputs()
         return None if places is None else self.partition(places, None)
 
-    def run_calls(self, x: Any, mask: Any, training: bool | None, masks_wanted: bool) -> tuple[Any, Any]:
-        """The outputs and their masks, which need not be right unless they are wanted, of inputs that were checked."""
+    def run_calls(self, x: Any, mask: Any, training: bool | None, wanted: Wanted) -> Results:
+        """What a call returns, of inputs that were checked."""
         raise NotImplementedError(f"{type(self).__name__} has no `run_calls`")
 
     def call_and_mask(self, x: Any, mask: Any, training: bool | None) -> tuple[Any, Any]:
         if self.has_its_own_call:
             return super().call_and_mask(x, mask, training)  # type: ignore[arg-type]  # its `call` may take None
-        return self.run_calls(x, mask, training, masks_wanted=True)
+        found = self.run_calls(x, mask, training, wanted=Wanted.MASKS)
+        return found.outputs, found.masks
 
     @property
     def has_its_own_call(self) -> bool:
@@ -100,7 +101,7 @@ class ModelOfCalls(ModelOfLayers):
         """The mask of the output, for several outputs a structure of masks. The layers are run for it."""
         before = carried_states(self)
         try:
-            return self.run_calls(inputs, mask, False, masks_wanted=True)[1]
+            return self.run_calls(inputs, mask, False, wanted=Wanted.MASKS).masks
         finally:
             put_back(before)
 
@@ -115,10 +116,10 @@ class ModelOfCalls(ModelOfLayers):
         """The arrays for the inputs, in their order; and the structure of x with a `Leaf` for each array."""
         raise NotImplementedError(f"{type(self).__name__} has no `inputs_of_vjp`")
 
-    def taped(self, x: Any) -> tuple[Any, Any, Any]:
+    def taped(self, x: Any) -> tuple[Results, Any]:
         from cyrnn.models.programs import gradients
 
-        return gradients.taped(self, x, None, training=True, masks_wanted=True)
+        return gradients.taped(self, x, None)
 
     def compiled_step(self, compiled: Any) -> Any:
         from cyrnn.models.programs.training_step import ProgramStep
@@ -126,11 +127,11 @@ class ModelOfCalls(ModelOfLayers):
         places, _ = self.known_inputs()
         return None if places is None else ProgramStep.made(self, compiled, len(executor.places_of(places)))
 
-    def called(self, x: Any) -> tuple[Any, Any]:
-        return self.run_calls(x, None, False, masks_wanted=True)
+    def called(self, x: Any) -> Results:
+        return self.run_calls(x, None, False, wanted=Wanted.LOSS)
 
     def partition_for(
-        self, masks: Sequence[Any], training: bool, target: Target, masks_wanted: bool = False
+        self, masks: Sequence[Any], training: bool, target: Target, wanted: Wanted = Wanted.OUTPUTS
     ) -> Partition:
         """The partition for a call with these masks, of which some are None."""
         open_training = None if self.keeps_training_open and not training else bool(training)
@@ -138,7 +139,7 @@ class ModelOfCalls(ModelOfLayers):
         masked: Any = tuple(mask is not None for mask in masks)
         if len(masked) == 1 and not isinstance(places, (list, tuple, dict)):
             masked = masked[0]
-        return self.partition(places, open_training, masked=masked, masks_wanted=masks_wanted, target=target)
+        return self.partition(places, open_training, masked=masked, wanted=wanted, target=target)
 
     # ------------------------------------------------------------ streaming
 
@@ -188,7 +189,7 @@ class ModelOfCalls(ModelOfLayers):
         training: bool | None = False,
         *,
         masked: bool | tuple[bool, ...] = False,
-        masks_wanted: bool = False,
+        wanted: Wanted = Wanted.OUTPUTS,
         programs: bool = True,
         target: Target | None = None,
     ) -> Partition:
@@ -198,7 +199,7 @@ class ModelOfCalls(ModelOfLayers):
         ----------
         inputs : Place, or a structure of places
             What is known of the inputs. Places of the same shapes and dtypes stand for each other.
-        training, masked, masks_wanted
+        training, masked, wanted
             See `partition.partition`.
         programs : bool
             Whether there may be programs.
@@ -210,11 +211,9 @@ class ModelOfCalls(ModelOfLayers):
         places = executor.places_of(inputs)
         key: tuple[Any, ...] = (target, training)
         if target is not None:
-            key += (masked, masks_wanted, *((place.shape, place.dtype) for place in places))
+            key += (masked, wanted, *((place.shape, place.dtype) for place in places))
         kept = vars(self).setdefault("_partitions", KeptPartitions())
-        return kept.found(
-            self, structure, key, lambda: self._made(inputs, places, training, target, masked, masks_wanted)
-        )
+        return kept.found(self, structure, key, lambda: self._made(inputs, places, training, target, masked, wanted))
 
     def _made(
         self,
@@ -223,14 +222,14 @@ class ModelOfCalls(ModelOfLayers):
         training: bool | None,
         target: Any,
         masked: bool | tuple[bool, ...],
-        masks_wanted: bool,
+        wanted: Wanted,
     ) -> Partition:
         found = self.inner_calls(inputs, training)
         assert found is not None  # these are the model's own places
         calls, outputs = found
         if target is None:
             return partition.undivided(calls, places, outputs)
-        return partition.partition(calls, places, outputs, target, masked=masked, masks_wanted=masks_wanted)
+        return partition.partition(calls, places, outputs, target, masked=masked, wanted=wanted)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -20,6 +20,7 @@ from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.executor import Call, Place, Step, run_specs
 from cyrnn.models.graph import Graph, begun_with, branches, checked_tensors, connections, new_input, output_shapes
 from cyrnn.models.inputs import Feed
+from cyrnn.models.programs.parts import Results, Wanted
 from cyrnn.models.subclass import SubclassedModel
 
 if TYPE_CHECKING:
@@ -235,16 +236,16 @@ class Functional(ModelOfCalls, Model):
         return self.computed(x, training=training, mask=mask)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        return self.run_calls(inputs, mask, training, masks_wanted=False)[0]
+        return self.run_calls(inputs, mask, training, wanted=Wanted.OUTPUTS)[0]
 
-    def run_calls(self, x: Any, mask: Any, training: bool | None, masks_wanted: bool) -> tuple[Any, Any]:
+    def run_calls(self, x: Any, mask: Any, training: bool | None, wanted: Wanted) -> Results:
         arrays = self._feed.arrays(x)
         masks = [None] * len(arrays) if mask is None else nest.leaves(mask)
         if len(masks) != len(arrays):
             raise ValueError(f"mask must hold a mask or None for each of {len(arrays)} inputs, got {len(masks)}")
         inputs, _ = self.known_inputs()
         masked = tuple(part is not None for part in masks)
-        made = self.partition(inputs, training, masked=masked, masks_wanted=masks_wanted, programs=self.built)
+        made = self.partition(inputs, training, masked=masked, wanted=wanted, programs=self.built)
         return made.run(list(zip(arrays, masks, strict=True)))
 
     def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:

@@ -19,6 +19,7 @@ from cyrnn.models.executor import Call, Place
 from cyrnn.models.functional import Model
 from cyrnn.models.graph import calls_in_a_row, still_in_a_row
 from cyrnn.models.inputs import Feed, Leaf
+from cyrnn.models.programs.parts import Results, Wanted
 
 
 @objects.register("keras")
@@ -286,15 +287,15 @@ class Sequential(ModelOfCalls, Model):
         return Place((None, *shape[1:]), feed.tensors[0].dtype if feed is not None and _is_whole(feed) else None)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
-        return self.run_calls(inputs, mask, training, masks_wanted=False)[0]
+        return self.run_calls(inputs, mask, training, wanted=Wanted.OUTPUTS)[0]
 
-    def run_calls(self, x: Any, mask: Any, training: bool | None, masks_wanted: bool) -> tuple[Any, Any]:
+    def run_calls(self, x: Any, mask: Any, training: bool | None, wanted: Wanted) -> Results:
         x = self._fitting(x)
         shape = self.input_shape if self.built else None
         known = nest.is_shape(shape) and shape is not None and isinstance(x, np.ndarray) and len(shape) == x.ndim
         place = self._place(shape) if known and shape is not None else Place()
         masked = mask is not None
-        made = self.partition(place, training, masked=masked, masks_wanted=masks_wanted, programs=known)
+        made = self.partition(place, training, masked=masked, wanted=wanted, programs=known)
         return made.run([(x, mask)])
 
     def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:

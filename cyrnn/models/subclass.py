@@ -19,6 +19,7 @@ from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.programs.interface import current_target
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.executor import Call, Place
+from cyrnn.models.programs.parts import Results, Wanted
 from cyrnn.models.programs.trace import NotTracedError, Trace, TracedCall, traced
 from cyrnn.models.trained import Trained
 
@@ -146,16 +147,18 @@ class SubclassedModel(Trained):
     def computed(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         if not self.is_custom or args or self.run_eagerly or not kwargs.keys() <= {"mask", "training"}:
             return super().computed(x, *args, **kwargs)
-        return self._outputs_and_masks(x, kwargs, masks_wanted=False)[0]
+        return self._outputs_and_masks(x, kwargs, wanted=Wanted.OUTPUTS)[0]
 
     def call_and_mask(self, x: Any, mask: Any, training: bool) -> tuple[Any, Any]:
         ways = (objects.owner(type(self), way).__module__ for way in ("__call__", "compute_mask", "next_mask"))
         own = any(module.partition(".")[0] != "cyrnn" for module in ways)
         if own or not self.is_custom or not self.built or self.run_eagerly:
             return super().call_and_mask(x, mask, training)
-        return self._outputs_and_masks(self.checked_inputs(x), {"mask": mask, "training": training}, masks_wanted=True)
+        return self._outputs_and_masks(
+            self.checked_inputs(x), {"mask": mask, "training": training}, wanted=Wanted.MASKS
+        )
 
-    def _outputs_and_masks(self, x: Any, options: dict[str, Any], masks_wanted: bool) -> tuple[Any, Any]:
+    def _outputs_and_masks(self, x: Any, options: dict[str, Any], wanted: Wanted) -> tuple[Any, Any]:
         """What a call returns, and the masks of that, which need not be right unless they are wanted."""
         mask, training = options.get("mask"), self._in_training(options.get("training"))
         kind = _kind(x, mask, training)
@@ -167,8 +170,8 @@ class SubclassedModel(Trained):
             outputs = super().computed(x, **options)
             if kind not in self._refusals:  # now it is known that the inputs are sound
                 vars(self)["_refusals"] = {**self._refusals, kind: str(error)}
-            return outputs, self.next_mask(x, mask) if masks_wanted else None
-        outputs, masks = call.run(training, masks_wanted)
+            return outputs, self.next_mask(x, mask) if wanted is Wanted.MASKS else None
+        outputs, masks, _ = call.run(training, wanted)
         if isinstance(outputs, np.ndarray) and outputs.dtype.kind == "f":
             outputs = self.returned(outputs)
         self._record_activity(outputs)
@@ -217,18 +220,18 @@ class SubclassedModel(Trained):
         call, given, in_training = self._call_with_gradients(x, mask, training)
         return gradients.vjp(call, given, initial_state, call.masks, in_training)
 
-    def taped(self, x: Any) -> tuple[Any, Any, Any]:
+    def taped(self, x: Any) -> tuple[Results, Any]:
         from cyrnn.models.programs import gradients
 
         if objects.owner(type(self), "vjp") is not SubclassedModel:
             return super().taped(x)
         call, given, _ = self._call_with_gradients(x, None, True)
-        return gradients.taped(call, given, call.masks, training=True, masks_wanted=True)
+        return gradients.taped(call, given, call.masks)
 
-    def called(self, x: Any) -> tuple[Any, Any]:
+    def called(self, x: Any) -> Results:
         if not self.is_custom or not self.built:
             return super().called(x)
-        return self.call_and_mask(x, None, False)
+        return Results(*self.call_and_mask(x, None, False), [])
 
     def _call_with_gradients(self, x: Any, mask: Any, training: bool) -> tuple[TracedCall, Any, bool]:
         """The call as a trace has it, its inputs as arrays, and whether it is in training. Raises ValueError."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.models.model import ModelOfLayers
+from cyrnn.models.programs.parts import Results
 
 if TYPE_CHECKING:  # imported when a model is trained
     from cyrnn.callbacks import History
@@ -273,18 +274,21 @@ class Trained(ModelOfLayers):
 
     # ------------------------------------------------------------ what training asks for
 
-    def taped(self, x: Any) -> "tuple[Any, Any, Pullback]":
-        """The outputs of a call in training, their masks, and the pullback."""
+    def taped(self, x: Any) -> "tuple[Results, Pullback]":
+        """What a call in training returns for a loss, and its pullback.
+
+        That takes a pair: the gradients of the outputs, and for each output that of its logits, or None.
+        """
         outputs, pullback = self.vjp(x, training=True)
-        return outputs, None, pullback
+        return Results(outputs, None, []), OfOutputs(pullback)
 
     def compiled_step(self, compiled: "Compiled") -> "CompiledStep | None":
         """A step of training as one compiled call; None where there is none."""
         return None
 
-    def called(self, x: Any) -> tuple[Any, Any]:
-        """The outputs of a call in inference, and their masks."""
-        return self(x), None
+    def called(self, x: Any) -> Results:
+        """What a call in inference returns for a loss."""
+        return Results(self(x), None, [])
 
     @property
     def output_rank(self) -> int:
@@ -304,6 +308,16 @@ class Trained(ModelOfLayers):
             x = without_lists(x)
             arrays: list[Array] = parts_of_x(self, x)
             self.build(self.in_structure([(None, *array.shape[1:]) for array in arrays], x))
+
+
+class OfOutputs:
+    """A pullback that takes gradients of logits too, of which there are none."""
+
+    def __init__(self, pullback: "Pullback") -> None:
+        self._pullback = pullback
+
+    def __call__(self, dy: Any, inputs: bool = True, losses: bool = False) -> Any:
+        return self._pullback(dy[0], inputs=inputs, losses=losses)
 
 
 def _returned(found: dict[str, Any], as_dict: bool) -> Any:

@@ -8,11 +8,10 @@ import numpy as np
 from cyrnn import optimizers
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import Array
 from cyrnn.metrics import Metric
 from cyrnn.objects import serialize
 from cyrnn.optimizers import Optimizer
-from cyrnn.training.compiled_loss import CompiledLoss, FunctionLoss
+from cyrnn.training.compiled_loss import CompiledLoss, FunctionLoss, Predicted
 from cyrnn.training.compiled_metrics import CompiledMetrics
 from cyrnn.training.data import Batch
 from cyrnn.training.protocol import CompiledStep, Trainable
@@ -113,23 +112,21 @@ class Compiled:
                 self.metrics.update([taken.target], [taken.prediction], [taken.weights], [taken.mask])
             return
         optimizer = self._checked_optimizer()
-        outputs, masks, pullback = model.taped(batch.x)
-        flat = nest.leaves(outputs)
-        penalties = model.losses
+        results, pullback = model.taped(batch.x)
+        predicted, penalties = Predicted.of(results), model.losses
         if not self.loss and not penalties:
             raise ValueError("there is no loss to train with: give compile() a loss")
-        found = self.loss.of_batch(batch.y, flat, batch.sample_weight, _each_of(masks, flat), with_gradients=True)
-        gradients = pullback(nest.filled(outputs, found.gradients), inputs=False, losses=True).weights
-        self._take(batch, flat, _each_of(masks, flat), found.total + _sum(penalties), found.each)
+        found = self.loss.of_batch(batch.y, predicted, batch.sample_weight, with_gradients=True)
+        dy = nest.filled(results.outputs, found.gradients), found.of_logits
+        gradients = pullback(dy, inputs=False, losses=True).weights
+        self._take(batch, predicted, found.total + _sum(penalties), found.each)
         optimizer.apply(gradients, model)  # type: ignore[arg-type]  # it is a layer
 
     def test(self, model: Trainable, batch: Batch) -> None:
         """Take the loss and the metrics of a batch in inference into account."""
-        outputs, masks = model.called(batch.x)
-        flat = nest.leaves(outputs)
-        each_mask = _each_of(masks, flat)
-        found = self.loss.of_batch(batch.y, flat, batch.sample_weight, each_mask)
-        self._take(batch, flat, each_mask, found.total + _sum(model.losses), found.each)
+        predicted = Predicted.of(model.called(batch.x))
+        found = self.loss.of_batch(batch.y, predicted, batch.sample_weight)
+        self._take(batch, predicted, found.total + _sum(model.losses), found.each)
 
     def _step_of(self, model: Trainable) -> CompiledStep | None:
         """The step of the model as one compiled call, if it has one."""
@@ -141,10 +138,8 @@ class Compiled:
             self._step = (structure_now(), step)
         return step
 
-    def _take(
-        self, batch: Batch, outputs: list[Array], masks: list[Any], total: float, each: list[float | None]
-    ) -> None:
-        self.metrics.update(batch.y, outputs, batch.sample_weight, masks)
+    def _take(self, batch: Batch, predicted: Predicted, total: float, each: list[float | None]) -> None:
+        self.metrics.update(batch.y, predicted.outputs, batch.sample_weight, predicted.masks)
         self.note(total, each, batch.rows)
 
     def _checked_optimizer(self) -> Optimizer:
@@ -178,12 +173,6 @@ def _written(argument: Any) -> Any:
     if isinstance(argument, Mapping):
         return {name: _written(part) for name, part in argument.items()}
     return serialize(argument)
-
-
-def _each_of(masks: Any, outputs: list[Array]) -> list[Array | None]:
-    """A mask, or None, for each output."""
-    flat = nest.leaves(masks) if masks is not None else []
-    return [*flat, *[None] * (len(outputs) - len(flat))]
 
 
 def _sum(penalties: list[Any]) -> float:

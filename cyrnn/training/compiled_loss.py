@@ -1,16 +1,19 @@
 """The loss of a model: one for each output, weighed, and added up."""
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from cyrnn import losses
 from cyrnn.arrays import shown
 from cyrnn.configurable import number
+from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.losses import Loss
 from cyrnn.training.outputs import for_each_output
+from cyrnn.training.protocol import Results
 
 _BY_SHAPE = ("crossentropy", "ce")  # which of the three it is, the shapes say
 
@@ -74,6 +77,11 @@ class EngineLoss(NamedTuple):
         return self.name == "sparse_categorical_crossentropy"
 
     @property
+    def is_crossentropy(self) -> bool:
+        """Whether it can be one of logits."""
+        return self.name.endswith("crossentropy")
+
+    @property
     def arguments(self) -> tuple[str, bool, float, float, bool]:
         """The arguments of `TrainingStep.set_loss`."""
         return self.name, self.mean, self.delta, self.smoothing, self.from_logits
@@ -100,11 +108,30 @@ class Found(NamedTuple):
         Of each output, not weighed.
     gradients : list of array or None
         Of the total by each output; empty where they were not asked for.
+    of_logits : list of array or None
+        The same by the logits, of those outputs that have some.
     """
 
     total: float
     each: list[float | None]
     gradients: list[Array | None]
+    of_logits: list[Array | None]
+
+
+class Predicted(NamedTuple):
+    """What a model has returned for a batch, for each output: the array, its mask, and its logits, or None."""
+
+    outputs: list[Array]
+    masks: list[Array | None]
+    logits: list[Array | None]
+
+    @classmethod
+    def of(cls, results: Results) -> Self:
+        """The results of a call, flat."""
+        outputs: list[Array] = nest.leaves(results.outputs)
+        masks = [] if results.masks is None else nest.leaves(results.masks)
+        absent = [None] * len(outputs)
+        return cls(outputs, [*masks, *absent][: len(outputs)], [*results.logits, *absent][: len(outputs)])
 
 
 class CompiledLoss:
@@ -140,37 +167,43 @@ class CompiledLoss:
     def of_batch(
         self,
         y_true: Sequence[Array | None],
-        y_pred: Sequence[Array],
+        predicted: Predicted,
         sample_weight: Sequence[Array | None],
-        masks: Sequence[Array | None],
         with_gradients: bool = False,
     ) -> Found:
         """The loss of a batch, of the arrays of each output."""
         total = 0.0
         each: list[float | None] = []
-        gradients: list[Array | None] = []
+        gradients: list[Array | None] = [None] * len(predicted.outputs)
+        of_logits: list[Array | None] = [None] * len(predicted.outputs)
         for number_, (loss, factor) in enumerate(zip(self.losses, self.weights, strict=True)):
             if loss is None:
                 each.append(None)
-                gradients.append(None)
                 continue
-            t, p = y_true[number_], y_pred[number_]
+            t, p, filled = y_true[number_], predicted.outputs[number_], gradients
             if t is None:
                 raise ValueError(f"y has nothing for output {self.names[number_]!r}, which has a loss")
             loss = self._of_shapes(number_, loss, t, p)
+            logits, of_them = predicted.logits[number_], None
+            if logits is not None:
+                of_them = on_logits(loss)
+            if logits is not None and of_them is not None:
+                loss, p, filled = of_them, logits, of_logits
+            weights, mask = sample_weight[number_], predicted.masks[number_]
             try:
                 if with_gradients:
-                    value, gradient = loss.value_and_gradient(t, p, sample_weight[number_], masks[number_])
-                    gradients.append(gradient if factor == 1.0 else gradient * gradient.dtype.type(factor))
+                    value, gradient = loss.value_and_gradient(t, p, weights, mask)
+                    filled[number_] = gradient if factor == 1.0 else gradient * gradient.dtype.type(factor)
                 else:
-                    value = loss(t, p, sample_weight[number_], masks[number_])
+                    value = loss(t, p, weights, mask)
             except ValueError as error:
                 raise ValueError(f"loss of output {self.names[number_]!r}: {error}") from error
             # A loss that keeps its values counts with their mean, and goes back by their sum, as in Keras.
             value = float(np.mean(value)) if np.ndim(value) else float(value)
             each.append(value)
             total += factor * value
-        return Found(total, each, gradients)
+        known = [gradient for gradient, logits in zip(of_logits, predicted.logits, strict=True) if logits is not None]
+        return Found(total, each, gradients, known)
 
     def _of_shapes(self, index: int, loss: Any, t: Array, p: Array) -> Loss:
         """The loss; where its name leaves that to the shapes, the one that they tell from now on."""
@@ -200,6 +233,28 @@ class CompiledLoss:
 
     def __bool__(self) -> bool:
         return any(loss is not None for loss in self.losses)
+
+
+def on_logits(loss: Loss) -> Loss | None:
+    """A crossentropy as one of logits; None for another loss.
+
+    Where the last activation of a model is a softmax or a sigmoid, its logits are known. Of these nothing is clipped,
+    and gradients do not vanish. As in Keras on TensorFlow it is not looked at which of the two it is.
+    """
+    crossentropies: dict[Any, Any] = {
+        losses.binary_crossentropy: losses.BinaryCrossentropy,
+        losses.categorical_crossentropy: losses.CategoricalCrossentropy,
+        losses.sparse_categorical_crossentropy: losses.SparseCategoricalCrossentropy,
+    }
+    if type(loss) is FunctionLoss:
+        made = crossentropies.get(loss.function)
+        found: Loss | None = None if made is None else made(from_logits=True, name=loss.name)
+        return found
+    if type(loss) not in crossentropies.values() or loss.axis_of_values != -1:
+        return None
+    changed = copy.copy(loss)
+    vars(changed)["from_logits"] = True
+    return changed
 
 
 def kind_by_shapes(t: Array, p: Array) -> str:

@@ -12,6 +12,21 @@ class Pullback(Protocol):
     def __call__(self, dy: Any, inputs: bool = ..., losses: bool = ...) -> Any: ...
 
 
+class Results(Protocol):
+    """What a call returns for a loss: see `cyrnn.models.programs.parts`."""
+
+    @property
+    def outputs(self) -> Any: ...
+
+    @property
+    def masks(self) -> Any: ...
+
+    @property
+    def logits(self) -> list[Array | None]:
+        """For each output what its softmax or sigmoid was applied to, where that is known; it may be empty."""
+        ...
+
+
 class CompiledStep(Protocol):
     """A step of training as one compiled call."""
 
@@ -64,12 +79,15 @@ class Trainable(Protocol):
 
     def stateful_rows(self) -> int | None: ...
 
-    def taped(self, x: Any) -> tuple[Any, Any, Pullback]:
-        """The outputs of a call in training, their masks, and the pullback."""
+    def taped(self, x: Any) -> tuple[Results, Pullback]:
+        """What a call in training returns for a loss, and its pullback.
+
+        That takes a pair: the gradients of the outputs, and for each output that of its logits, or None.
+        """
         ...
 
-    def called(self, x: Any) -> tuple[Any, Any]:
-        """The outputs of a call in inference, and their masks."""
+    def called(self, x: Any) -> Results:
+        """What a call in inference returns for a loss."""
         ...
 
     def compiled_step(self, compiled: Any) -> "CompiledStep | None":

@@ -10,19 +10,24 @@ class Weighted(Noted):
     """The part of a program with notes that adds recurrences and dense layers."""
 
     def dense(self, slot: int, x: View, out: View, vectors: int = 1, *, sums: View | None = None) -> None:
-        assert sums is None  # it is asked for here, where the way back reads it
-        sums = self._sums(slot, out)
+        sums = self._sums(slot, out) if sums is None else sums
         super().dense(slot, x, out, vectors, sums=sums)
 
         def back(way: Way) -> None:
-            d_z = way.gradient(out)
-            if d_z is None:
-                return
-            if self.facts[slot].activation != "linear":
-                d_y, d_z = d_z, way.program.buffer_like(d_z)
-                saved = way.value(out if sums is None else sums)
+            parts = [] if sums is None or (of_sums := way.gradient(sums)) is None else [of_sums]
+            d_y = way.gradient(out)
+            if d_y is not None and self.facts[slot].activation != "linear":
+                d_y, of_output = way.program.buffer_like(d_y), d_y
+                saved = way.value(sums if sums is not None and self.facts[slot].activation in FROM_SUMS else out)
                 units = self.place_of(out)[2] // vectors
-                way.program.activation_gradient(saved, d_y, d_z, units, slot=way.slot(slot, "kernel"))
+                way.program.activation_gradient(saved, of_output, d_y, units, slot=way.slot(slot, "kernel"))
+            parts += [] if d_y is None else [d_y]
+            if not parts:
+                return
+            d_z = parts[0]
+            if len(parts) > 1:
+                d_z = way.program.buffer_like(d_z)
+                way.program.merge("add", parts, d_z)
             if way.reaches(x):
                 d_x = way.like(x)
                 way.program.dense(way.slot(slot, "kernel"), d_z, d_x, vectors)
@@ -36,7 +41,7 @@ class Weighted(Noted):
             if way.trains(slot, "bias"):
                 way.program.batch_sum(d_z, way.weight(slot, "bias", (units,)))
 
-        self.notes.append(Note((x,), (out,), slot, back))
+        self.notes.append(Note((x,), (out,) if sums is None else (out, sums), slot, back))
 
     def recurrent(
         self,

@@ -31,6 +31,7 @@ class Activation(ProgramLayer):
     """
 
     supports_masking = True
+    may_have_logits = True
 
     _made_from: ClassVar = {**ProgramLayer._made_from, "activation": activations.get}
 

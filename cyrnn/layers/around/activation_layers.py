@@ -283,6 +283,7 @@ class Softmax(ProgramLayer):
 
     supports_masking = True
     lowers_timesteps = True
+    may_have_logits = True
 
     def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -319,6 +320,8 @@ class Softmax(ProgramLayer):
         x, length, _ = lowering.along(given, axes, last=True)
         out = lowering.buffer(x.shape, x.timeline)
         lowering.program.activation("softmax", x.view, out.view, length)
+        if x is given and length == shape[-1]:  # the softmax of a loss goes along the last axis alone
+            lowering.note_logits("softmax", out, x)
         return lowering.in_time(out, given.timeline)
 
     def get_config(self) -> dict[str, Any]:

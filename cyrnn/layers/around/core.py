@@ -174,6 +174,7 @@ class Dense(ProgramLayer, EngineLayer):
     bias = Weight()
 
     _made_from: ClassVar = {**ProgramLayer._made_from, "activation": activations.get}
+    may_have_logits = True
 
     def __init__(
         self,
@@ -244,7 +245,9 @@ class Dense(ProgramLayer, EngineLayer):
             raise NotLoweredError(f"its kernel takes {features} features, and its input has the shape {shape}")
         x = lowering.numbers(inputs)
         out = lowering.buffer((*shape[:-1], self.units), x.timeline)
-        lowering.program.dense(lowering.slot(self), x.view, out.view, out.width // self.units)
+        sums = lowering.note_logits(activations.engine_name(self.activation) or "", out)
+        kept = {} if sums is None else {"sums": sums.view}
+        lowering.program.dense(lowering.slot(self), x.view, out.view, out.width // self.units, **kept)
         return out
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:

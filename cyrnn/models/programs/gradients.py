@@ -1,7 +1,7 @@
 """Back-propagation through models: along the tapes of their programs, and the pullbacks of the layers between them."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence, Set
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
@@ -16,7 +16,7 @@ from cyrnn.layers.base.programs.values import Outside
 from cyrnn.layers.base.weights import replace_weights
 from cyrnn.models.executor import Call, Losses, Place, Values, filled, masks_of, places_of
 from cyrnn.models.inputs import Leaf
-from cyrnn.models.programs.parts import Partition, ProgramPart
+from cyrnn.models.programs.parts import Logits, Partition, ProgramPart, Results, Wanted
 
 OfPlaces = dict[Hashable, Any]  # the gradients of what places have held: of arrays, or of structures of them
 # Goes back through a part, from the gradients of its outputs to the others: with those of penalties on activities or
@@ -35,9 +35,7 @@ class Model(Protocol):
 
     def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]: ...
 
-    def partition_for(
-        self, masks: Sequence[Any], training: bool, target: Any, masks_wanted: bool = ...
-    ) -> Partition: ...
+    def partition_for(self, masks: Sequence[Any], training: bool, target: Any, wanted: Wanted = ...) -> Partition: ...
 
     def layers_within(self) -> tuple[Any, ...]: ...
 
@@ -50,12 +48,47 @@ def vjp(model: Model, x: Any, initial_state: Any, mask: Any, training: bool) -> 
         raise ValueError(
             f"model {model.name!r} takes no initial_state: its layers carry states, or have inputs for them"
         )
-    outputs, _, pullback = taped(model, x, mask, training, masks_wanted=False)
-    return outputs, pullback
+    made, values, taken = _forward(model, x, mask, training, Wanted.OUTPUTS)
+    outputs = owned(filled(made.outputs, values), taken.arrays, copied=False)
+    return outputs, taken.pullback(outputs, [(place, values[place][0]) for place in places_of(made.outputs)])
 
 
-def taped(model: Model, x: Any, mask: Any, training: bool, masks_wanted: bool) -> tuple[Any, Any, Pullback]:
-    """What a call of the model returns, the masks of that if they are asked for, and the pullback."""
+def taped(model: Model, x: Any, mask: Any) -> tuple[Results, Pullback]:
+    """What a call of the model in training returns for a loss, and its pullback.
+
+    That takes a pair: the gradients of the outputs, and for each output that of its logits, or None.
+    """
+    made, values, taken = _forward(model, x, mask, True, Wanted.LOSS)
+    found = made.results(values)
+    results = found._replace(outputs=owned(found.outputs, taken.arrays, copied=False))
+    ends: list[tuple[Any, Any]] = [(place, values[place][0]) for place in places_of(made.outputs)]
+    ends += [
+        (Logits(place), array) for place, array in zip(made.logits, found.logits, strict=True) if place is not None
+    ]
+    logits = [array for array in found.logits if array is not None]
+    return results, taken.pullback((results.outputs, logits), ends)
+
+
+class _Taken(NamedTuple):
+    """What a pullback is made of: the arrays and the leaves of the inputs, the ways back, and more."""
+
+    model: Model
+    made: Partition
+    arrays: Sequence[Array | None]
+    leaves: Any
+    ways: "Sequence[Way]"
+
+    def pullback(self, outputs: Any, ends: Sequence[tuple[Any, Any]]) -> Pullback:
+        """The pullback of a call that has returned this, whose arrays are in these places."""
+        inputs = self.made.inputs
+        structure = nest.mapped(lambda leaf: _input_of(leaf, inputs), self.leaves)
+        dtype = next((part.lowered.dtype for part in self.made.programs), "float32")
+        slots = self.model._weight_slots(trainable=True)
+        return _PullbackOfModel(self.ways, inputs, ends, outputs, structure, (), slots, dtype)
+
+
+def _forward(model: Model, x: Any, mask: Any, training: bool, wanted: Wanted) -> tuple[Partition, Values, _Taken]:
+    """Call the model: what it was divided in, what is in all places then, and what a pullback is made of."""
     if model.has_its_own_call:
         raise ValueError(
             f"model {model.name!r} has no gradients: its `call` is its own, and must have a `vjp` beside it"
@@ -65,7 +98,7 @@ def taped(model: Model, x: Any, mask: Any, training: bool, masks_wanted: bool) -
     if len(masks) != len(arrays):
         raise ValueError(f"mask must hold a mask or None for each of {len(arrays)} inputs, got {len(masks)}")
     try:
-        made = model.partition_for(masks, training, TAPE, masks_wanted)
+        made = model.partition_for(masks, training, TAPE, wanted)
     except NoWayBackError as error:
         raise ValueError(f"model {model.name!r} has no gradients: {error}") from None
     for part in made.parts:
@@ -82,14 +115,7 @@ def taped(model: Model, x: Any, mask: Any, training: bool, masks_wanted: bool) -
         raise
     for layer, of_all_calls in losses.items():
         layer._activity_losses = of_all_calls
-    outputs = filled(made.outputs, values)
-    structure = nest.mapped(lambda leaf: _input_of(leaf, made.inputs), leaves)
-    dtype = next((part.lowered.dtype for part in made.programs), "float32")
-    ends = [(place, values[place][0]) for place in places_of(made.outputs)]
-    outputs = owned(outputs, arrays, copied=False)
-    slots = model._weight_slots(trainable=True)
-    pullback = _PullbackOfModel(ways, made.inputs, ends, outputs, structure, (), slots, dtype)
-    return outputs, masks_of(made.outputs, values) if masks_wanted else None, pullback
+    return made, values, _Taken(model, made, arrays, leaves, ways)
 
 
 def _put_averages_back(before: Sequence[tuple[Any, Mapping[str, Array]]]) -> None:
@@ -169,6 +195,8 @@ def _through_program(model: Model, part: ProgramPart, values: Values) -> Way:
                 else:
                     before = found[leaf]
                     found[leaf] = gradient if before is None else before + gradient
+        for place, number in part.logits.items():
+            found[number] = of_places.pop(Logits(place), None)
         if all(gradient is None for gradient in found):
             return
         of_inputs, weights = tape.back(found, [place for place in part.needs if place not in unwanted])

@@ -21,7 +21,7 @@ from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import Compared, Deferred, Outside, Value
 from cyrnn.layers.base.symbolic import Operation
 from cyrnn.models.executor import Call, Place, Runnable, filled, masks_of, places_of
-from cyrnn.models.programs.parts import Partition, ProgramPart
+from cyrnn.models.programs.parts import Partition, ProgramPart, Wanted
 from cyrnn.models.programs.readiness import Readiness
 
 _MOST_CALLS = 200  # of a program
@@ -47,7 +47,7 @@ def partition(
     target: Target,
     *,
     masked: bool | Sequence[bool],
-    masks_wanted: bool,
+    wanted: Wanted,
 ) -> Partition:
     """Divide the calls of a model.
 
@@ -63,14 +63,14 @@ def partition(
         What makes and runs programs.
     masked : bool or sequence of bool
         Whether a mask comes with each of the inputs, or for each whether one does.
-    masks_wanted : bool
-        Whether the masks of the outputs are asked for.
+    wanted : Wanted
+        What is asked for.
     """
     flat, outputs = _flattened(calls, outputs, [_MOST_INNER_CALLS])
     counts = Counter(call.layer for call in flat)
     for call in flat:
         call.shared = call.shared or counts[call.layer] > 1
-    division = _Division(flat, inputs, places_of(outputs), target, masks_wanted)
+    division = _Division(flat, inputs, places_of(outputs), target, wanted)
     each = [masked] * len(inputs) if isinstance(masked, bool) else masked
     for place, has_mask in zip(inputs, each, strict=True):
         division.bring(place, has_mask, certain=True)
@@ -131,12 +131,18 @@ class _Division:
     """The calls, while they are divided into programs and cuts."""
 
     def __init__(
-        self, calls: list[Call], inputs: Sequence[Place], ends: list[Place], target: Target, masks_wanted: bool
+        self,
+        calls: list[Call],
+        inputs: Sequence[Place],
+        ends: list[Place],
+        target: Target,
+        wanted: Wanted,
     ) -> None:
         self.calls = calls
         self.ends = {place: number for number, place in enumerate(ends)}
         self.target = target
-        self.masks_wanted = masks_wanted
+        self.wanted = wanted
+        self.logits: dict[Place, Value] = {}  # of the next program
         self.known: Known = {}  # what comes from the caller, or from parts before; and what the next program has so far
         reasons = ((call, _why_never(call)) for call in calls)
         self.reasons: dict[Call, str] = {call: reason for call, reason in reasons if reason is not None}
@@ -203,6 +209,7 @@ class _Division:
             if lowering is None or not taken:
                 dtype = self._dtype(number)
                 lowering = Lowering(self.target.program(dtype.name), dtype)
+            lowering.wants_logits = self._gives_logits(call) and lowering.dtype == np.float32
             try:
                 _lower(lowering, call, self.known)
                 lowering.note_owner(call.layer.name)
@@ -211,6 +218,8 @@ class _Division:
                 self.reasons[call] = str(error)
                 self._queue([number])
                 continue
+            if lowering.wants_logits:
+                self._note_logits(lowering, call)
             taken.append(call)
             self._make(number)
         if lowering is None or not taken:
@@ -221,6 +230,18 @@ class _Division:
             self.reasons[call] = "it computes nothing"
             self._bring_outputs(call)
         return list(taken)
+
+    def _gives_logits(self, call: Call) -> bool:
+        """Whether the call returns an output of the model, and what its activation is applied to is asked for."""
+        last = type(call.outputs) is Place and call.outputs in self.ends
+        return self.wanted is Wanted.LOSS and last and getattr(call.layer, "may_have_logits", False)
+
+    def _note_logits(self, lowering: Lowering, call: Call) -> None:
+        (place,) = call.fills
+        output = self.known[place][0]
+        logits = lowering.logits.get(output.view) if isinstance(output, Value) else None
+        if logits is not None:
+            self.logits[place] = logits
 
     def _check_comparison(self, call: Call) -> None:
         """Raises NotLoweredError for a comparison that is more than half of a mask: no op computes it."""
@@ -253,7 +274,7 @@ class _Division:
         filled_places = dict.fromkeys(place for call in calls for place in call.fills)
         ends = sorted(filled_places.keys() & self.ends.keys(), key=self.ends.__getitem__)
         needed = [place for place in filled_places if self.readiness.is_needed(place)]
-        masks = {*needed, *(ends if self.masks_wanted else [])}
+        masks = {*needed, *(ends if self.wanted is not Wanted.OUTPUTS else [])}
 
         def number(value: Any) -> Any:
             return value if value is None or isinstance(value, Outside) else lowering.result(value)
@@ -262,12 +283,17 @@ class _Division:
         for place in dict.fromkeys([*needed, *ends]):
             outputs, mask = self.known[place]
             results[place] = (nest.mapped(number, outputs), nest.mapped(number, mask) if place in masks else None)
+        numbers = ((place, lowering.result(value)) for place, value in self.logits.items() if place in results)
+        logits = {place: number for place, number in numbers if isinstance(number, int)}
+        self.logits = {}
         needs = dict.fromkeys(place for call in calls for place in call.needs if place not in filled_places)
         for place in filled_places:
             outputs, mask = self.known.pop(place)
             if place in results:
                 self._bring_result(place, outputs, mask)
-        return ProgramPart(lowering.finish(), self.target, calls, results, list(needs))
+        part = ProgramPart(lowering.finish(), self.target, calls, results, list(needs))
+        part.logits = logits
+        return part
 
     def _bring_result(self, place: Place, outputs: Any, mask: Any) -> None:
         """Note what a program has put in a place, with its shape, for programs after it."""

@@ -1,9 +1,11 @@
 """The parts of a model's call: its programs, and what the executor calls between them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from enum import Enum
+from typing import Any, NamedTuple
 
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.programs.alone import CallProgram
 from cyrnn.layers.base.programs.arguments import Passed
 from cyrnn.layers.base.programs.interface import Target
@@ -22,6 +24,37 @@ from cyrnn.models.executor import (
     places_of,
     run,
 )
+
+
+class Wanted(Enum):
+    """What a call of a model is made for."""
+
+    OUTPUTS = "outputs"
+    MASKS = "outputs and their masks"
+    LOSS = "these, and what the last softmax or sigmoid is applied to, where an output is one of float32"
+
+
+class Results(NamedTuple):
+    """What a call of a model returns.
+
+    Parameters
+    ----------
+    outputs : structure of array
+    masks : structure of array or None
+        Which need not be right unless they are wanted.
+    logits : list of array or None
+        For each output what its softmax or sigmoid was applied to, where that is wanted and known.
+    """
+
+    outputs: Any
+    masks: Any
+    logits: list[Array | None]
+
+
+class Logits(NamedTuple):
+    """Where what the softmax or sigmoid of a place is applied to is kept."""
+
+    of: Place
 
 
 class ProgramPart:
@@ -52,6 +85,7 @@ class ProgramPart:
         self.results = results
         self.needs = needs
         self.done: list[Place] = []
+        self.logits: dict[Place, int] = {}  # the output with what the softmax or sigmoid of a place is applied to
         self.taped: Any = None  # the same, as one that can be gone back through, once that was asked for
 
     @property
@@ -85,6 +119,8 @@ class ProgramPart:
 
         for place, result in self.results.items():
             values[place] = nest.mapped(array, result)
+        for place, number in self.logits.items():
+            values[Logits(place)] = (outputs[number], None)  # type: ignore[index]  # beside the places of the model
 
     def _run_calls(self, values: Values, losses: Losses) -> None:
         for call in self.calls:
@@ -162,8 +198,20 @@ class Partition:
         whole = CallProgram(part.lowered, numbers, part.target, self.inputs, (), made_at, form)
         return None if whole.bound is None else whole
 
-    def run(self, given: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
-        """The outputs and their masks, in the structure of `outputs`, for the array and the mask of each input."""
+    @property
+    def logits(self) -> list[Place | None]:
+        """For each output its place, if what its softmax or sigmoid is applied to is known."""
+        known = {place for part in self.programs for place in part.logits}
+        return [place if place in known else None for place in places_of(self.outputs)]
+
+    def run(self, given: Sequence[tuple[Any, Any]]) -> Results:
+        """What a call returns, in the structure of `outputs`, for the array and the mask of each input."""
         values: Values = dict(zip(self.inputs, given, strict=True))
         run(self.parts, values)
-        return filled(self.outputs, values), masks_of(self.outputs, values)
+        return self.results(values)
+
+    def results(self, values: Values) -> Results:
+        """What a call returns, when all parts have run."""
+        kept: Any = values  # has logits beside the places of the model
+        logits = [None if place is None else kept[Logits(place)][0] for place in self.logits]
+        return Results(filled(self.outputs, values), masks_of(self.outputs, values), logits)

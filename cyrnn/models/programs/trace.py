@@ -21,7 +21,7 @@ from cyrnn.models.graph import calls_between, output_shapes
 from cyrnn.models.inputs import Leaf
 from cyrnn.models.programs import partition
 from cyrnn.models.programs.kept import KeptPartitions
-from cyrnn.models.programs.parts import Partition
+from cyrnn.models.programs.parts import Partition, Results, Wanted
 
 
 class NotTracedError(Exception):
@@ -92,7 +92,7 @@ class Trace:
         masked: tuple[bool, ...],
         training: bool,
         *,
-        masks_wanted: bool = False,
+        wanted: Wanted = Wanted.OUTPUTS,
         target: Target | None = None,
     ) -> Partition:
         """The calls as programs, kept until something changes that they depend on; see `ModelOfCalls.partition`."""
@@ -104,9 +104,9 @@ class Trace:
             calls, outputs = self.calls(places, training)
             if target is None:
                 return partition.undivided(calls, places, outputs)
-            return partition.partition(calls, places, outputs, target, masked=masked, masks_wanted=masks_wanted)
+            return partition.partition(calls, places, outputs, target, masked=masked, wanted=wanted)
 
-        return self._partitions.found(model, structure, (target, training, masked, masks_wanted), made)
+        return self._partitions.found(model, structure, (target, training, masked, wanted), made)
 
 
 class TracedModel(Protocol):
@@ -152,15 +152,15 @@ class TracedCall:
         return self.arrays, nest.mapped(lambda array: Leaf(array, next(numbers)), x)
 
     def partition_for(
-        self, masks: Sequence[Any], training: bool, target: Target, masks_wanted: bool = False
+        self, masks: Sequence[Any], training: bool, target: Target, wanted: Wanted = Wanted.OUTPUTS
     ) -> Partition:
         masked = tuple(mask is not None for mask in masks)
-        return self._trace.partition(self._model, masked, training, masks_wanted=masks_wanted, target=target)
+        return self._trace.partition(self._model, masked, training, wanted=wanted, target=target)
 
-    def run(self, training: bool, masks_wanted: bool) -> tuple[Any, Any]:
-        """The outputs, and their masks, which need not be right unless they are wanted."""
+    def run(self, training: bool, wanted: Wanted) -> Results:
+        """What a call returns."""
         masked = tuple(mask is not None for mask in self.masks)
-        made = self._trace.partition(self._model, masked, training, masks_wanted=masks_wanted)
+        made = self._trace.partition(self._model, masked, training, wanted=wanted)
         return made.run(list(zip(self.arrays, self.masks, strict=True)))
 
     def layers_within(self) -> tuple[Layer, ...]:

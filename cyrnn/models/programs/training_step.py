@@ -17,7 +17,7 @@ from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram
 from cyrnn.layers.base.weights import WeightSpec
 from cyrnn.models.programs import gradients
 from cyrnn.models.programs.flat_weights import FlatWeights, Key, Place
-from cyrnn.models.programs.parts import Partition, ProgramPart
+from cyrnn.models.programs.parts import Partition, ProgramPart, Wanted
 from cyrnn.optimizers import Optimizer
 from cyrnn.regularizers import L1, L1L2, L2
 from cyrnn.training.compiled import Compiled
@@ -90,7 +90,7 @@ class ProgramStep:
         if optimizer is None or loss is None or model.has_its_own_call or not _is_plain(optimizer):
             return None
         try:
-            made = model.partition_for([None] * inputs, True, TAPE, masks_wanted=True)
+            made = model.partition_for([None] * inputs, True, TAPE, wanted=Wanted.LOSS)
         except NoWayBackError:
             return None
         part = made.parts[0] if len(made.parts) == 1 else None
@@ -118,7 +118,7 @@ class ProgramStep:
     ) -> None:
         self.optimizer, self.loss, self.made_at = optimizer, loss, made_at
         self._model, self._made = model, made
-        self._asked = ([None] * len(made.inputs), True, TAPE, True)
+        self._asked: tuple[list[None], bool, Any, Wanted] = ([None] * len(made.inputs), True, TAPE, Wanted.LOSS)
         part.taped = part.taped or TapedProgram(part.lowered)
         self._taped: TapedProgram = part.taped
         self._arguments, self._places = part.lowered.arguments, made.inputs
@@ -126,7 +126,11 @@ class ProgramStep:
         self._dtype = np.dtype(part.lowered.dtype)
         self._output_shape = made.outputs.shape[1:]
         self._prediction, self._mask = prediction, -1 if mask is None else mask
-        given = tuple([number == prediction for number in range(part.lowered.outputs)])
+        logits = part.logits.get(made.outputs) if loss.is_crossentropy else None
+        if logits is not None:
+            self.loss = loss._replace(from_logits=True)
+        self._compared = prediction if logits is None else logits  # what the loss is of
+        given = tuple([number == self._compared for number in range(part.lowered.outputs)])
         self._route = self._taped.route((), given)
         self._keys: list[Key] = model._weight_slots(trainable=True)
         self._rooms: dict[int, _Room] = {}  # by rows
@@ -173,8 +177,8 @@ class ProgramStep:
             flat.places[layer, name] for (_, name), layer in zip(route.weights, route.layers, strict=True)
         ]  # fmt: skip
         step = TrainingStep(
-            self._taped.taped, tuple(forward), route.program, tuple(back), self._back_inputs(inputs), self._prediction,
-            self._mask, flat.w, flat.g, [(place.first, place.shape) for place in gradients], refills,
+            self._taped.taped, tuple(forward), route.program, tuple(back), self._back_inputs(inputs), self._compared,
+            self._prediction, self._mask, flat.w, flat.g, [(place.first, place.shape) for place in gradients], refills,
         )  # fmt: skip
         step.set_loss(*self.loss.arguments)
         for key, place in flat.places.items():

@@ -23,6 +23,8 @@ from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import MASK, NUMBER, TOKEN, Deferred, Outside, Symbolic, Value, width_of
 from cyrnn.objects import owner
 
+LOGITS = ("softmax", "sigmoid")  # the activations whose crossentropy is that of what they are applied to
+
 
 class Lowering(Forms):
     """One program, while layers add their ops to it.
@@ -60,6 +62,8 @@ class Lowering(Forms):
         self._results: dict[tuple[int, tuple[int | None, ...]], int] = {}  # numbers, by view and shape
         self._warnings: list[tuple[str, Hashable]] = []
         self._owners: list[str] = []  # of each op the name of the layer
+        self.wants_logits = False  # whether what a softmax or sigmoid is applied to is asked for now
+        self.logits: dict[int, Value] = {}  # that, by the view of the output
 
     def note_owner(self, name: str) -> None:
         """Note that the ops which were added since the last note are those of the layer of this name."""
@@ -213,6 +217,13 @@ class Lowering(Forms):
 
     # ------------------------------------------------------------ ops of several classes of layers
 
+    def note_logits(self, name: str, out: Value, logits: Value | None = None) -> Value | None:
+        """Note what an activation of this name is applied to, if that is asked for: a buffer, or `logits`."""
+        if not self.wants_logits or name not in LOGITS:
+            return None
+        found = self.logits[out.view] = self.buffer(out.shape, out.timeline) if logits is None else logits
+        return found
+
     def activation(self, name: str, value: Symbolic) -> Value:
         """The value with one of the engine's activations. Raises NotLoweredError."""
         shape = self.shape_of(value)
@@ -223,6 +234,7 @@ class Lowering(Forms):
             return x
         out = self.buffer(x.shape, x.timeline)
         self.program.activation(name, x.view, out.view, max(1, shape[-1]))
+        self.note_logits(name, out, x)
         return out
 
     # ------------------------------------------------------------ masks and states

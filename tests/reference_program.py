@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from reference import ACTIVATIONS, recurrence
+from reference_cells import cell_recurrence
 from reference_ops import Ops
 
 from cyrnn import activations
@@ -94,7 +95,7 @@ class Program(Ops):
         self._timelines.append(Timeline(of, constant, times, add, size, stride))
         return len(self._timelines) - 1
 
-    def slot(self, activation: str = "linear", trainable: Any = ()) -> int:
+    def slot(self, activation: str = "linear", trainable: Any = (), *_: Any) -> int:
         self._open()
         self.slots += 1
         return self.slots - 1
@@ -225,23 +226,40 @@ class Program(Ops):
                 return None if view is None else view.of(arrays, lengths)
 
             weights, kept = packed[slot], known(keep)
-            produced, state = recurrence(
-                known(read),
-                weights["kernel"],
-                weights["recurrent_kernel"],
-                weights.get("bias"),
-                weights["activation"],
-                initial_state=known(begin[0]) if begin else None,
-                mask=None if kept is None else kept[:, :, 0],
-                zero_output_for_mask=zero_output_for_mask,
-                input_dropout=known(dropout[0]),
-                recurrent_dropout=known(dropout[1]),
-            )
+            arrays_of = [weights.get(name) for name in ("kernel", "recurrent_kernel", "bias")]
+            options = {
+                "mask": None if kept is None else kept[:, :, 0],
+                "zero_output_for_mask": zero_output_for_mask,
+                "activation": weights["activation"],
+            }
+            states = [known(state) for state in begin]
+            factors = [known(view) for view in dropout]
+            if "cell" not in weights:
+                produced, *ends = recurrence(
+                    known(read),
+                    *arrays_of,
+                    **options,
+                    initial_state=states[0] if states else None,
+                    input_dropout=factors[0],
+                    recurrent_dropout=factors[1],
+                )
+            else:
+                given = [1 if factor is None else factor for factor in factors]
+                produced, ends = cell_recurrence(
+                    weights["cell"],
+                    known(read),
+                    *arrays_of,
+                    **options,
+                    recurrent_activation=weights["recurrent_activation"],
+                    states=states or None,
+                    input_dropout=given[0],
+                    recurrent_dropout=given[1],
+                )
             if every is not None:
                 known(every)[...] = produced
             for view in last:
                 known(view)[...] = produced[:, -1]
-            for view in after:
+            for view, state in zip(after, ends, strict=False):
                 known(view)[...] = state
 
         self._op("recurrent", run)
@@ -467,6 +485,9 @@ def weights_of(layer: Layer) -> dict[str, Any]:
     """What a slot of the layer holds."""
     activation = getattr(layer, "activation", None)
     names = {} if activation is None else {"activation": activations.engine_name(activation)}
+    if getattr(layer, "engine_cell", None):
+        recurrent = activations.engine_name(layer.recurrent_activation)
+        names |= {"cell": layer.engine_cell, "recurrent_activation": recurrent}
     vectors = (
         {n: np.ravel(v) for n, v in layer.vectors(layer._values).items()} if isinstance(layer, VectorLayer) else {}
     )

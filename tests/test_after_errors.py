@@ -326,6 +326,8 @@ ONE_INPUT = {
     "Rescaling": lambda: L.Rescaling(2.0),
     "Reshape": lambda: Reshape((3,)),
     "SimpleRNN": lambda: SimpleRNN(2),
+    "LSTM": lambda: L.LSTM(3),
+    "GRU": lambda: L.GRU(3),
     "Softmax": L.Softmax,
     "SpatialDropout1D": lambda: L.SpatialDropout1D(0.1),
     "ThresholdedReLU": L.ThresholdedReLU,
@@ -345,7 +347,7 @@ SEVERAL_OUTPUTS = {
 def test_every_layer_of_one_input_is_tried():
     classes = {name for name in L.__all__ if isinstance(getattr(L, name), type)}
     several = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"}
-    cells = {"SimpleRNNCell", "StackedRNNCells"}
+    cells = {"SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"}
     aliases = {"GlobalAvgPool1D", "GlobalMaxPool1D", "MaxPool1D", "AvgPool1D"}
     assert classes - several - cells - aliases - {"Layer", "InputLayer", "Wrapper"} == set(ONE_INPUT) - {"Sequential"}
 

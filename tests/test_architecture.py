@@ -150,7 +150,7 @@ def test_the_arrows_are_seen():
     compiled = [  # whose sources are in a checkout, and not in an installed package
         ("engine.plan", "engine.contract"),
         ("engine.plan", "engine.engine_blas"),  # inside a function
-        ("recurrence.hpp", "contract.hpp"),
+        ("recurrence.hpp", "timestep.hpp"),
         ("engine.contract", "contract.hpp"),
     ]
     for arrow in python + (compiled if "engine.plan" in MODULES else []):

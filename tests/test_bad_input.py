@@ -149,7 +149,11 @@ def test_a_wrong_step(call, error, words):
         (lambda: cyrnn.Sequential([Input((None, None)), SimpleRNN(3)]), ValueError, "last axis"),
         (lambda: cyrnn.from_json("{"), ValueError, "not JSON"),
         (lambda: cyrnn.from_json("3"), ValueError, "expected a JSON object"),
-        (lambda: cyrnn.from_json('{"class_name": "LSTM", "config": {"name": "l"}}'), ValueError, "layer 'l'.*'LSTM'"),
+        (
+            lambda: cyrnn.from_json('{"class_name": "ConvLSTM1D", "config": {"name": "l"}}'),
+            ValueError,
+            "layer 'l'.*'ConvLSTM1D'",
+        ),
         (lambda: cyrnn.from_json("[" * 100_000), ValueError, "not JSON"),
     ],
 )

@@ -49,6 +49,8 @@ def test_these_arrays_spell_their_order():
 
 INPUTS = {
     "SimpleRNN": (lambda: SimpleRNN(3), draws(2, 4, 3)),
+    "LSTM": (lambda: cyrnn.layers.LSTM(3), draws(2, 4, 3)),
+    "GRU": (lambda: cyrnn.layers.GRU(3), draws(2, 4, 3)),
     "SimpleRNN, float64": (lambda: SimpleRNN(3, dtype="float64"), draws(2, 4, 3, dtype="float64")),
     "a stack": (lambda: RNN([SimpleRNNCell(3), SimpleRNNCell(2)], return_sequences=True), draws(2, 4, 3)),
     "Bidirectional": (lambda: Bidirectional(SimpleRNN(3)), draws(2, 4, 3)),

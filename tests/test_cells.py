@@ -1,11 +1,13 @@
-"""Cells of several states and sums, which the engine knows by their records: a cell of the tests against a loop."""
+"""The cells of the engine that have gates, against a loop over their equations."""
 
-import cells
+import pickle
+
 import numpy as np
 import pytest
 from helpers import ISAS, assert_close
+from reference_cells import STATES, STEPS, cell_recurrence, cell_weights
 
-from cyrnn.engine.plan import Plan, Slot
+from cyrnn.engine.plan import ACTIVATIONS, CELLS, Plan, Slot
 from cyrnn.engine.program import Program
 from cyrnn.engine.runner import Runner
 
@@ -16,9 +18,11 @@ SHAPES = [(1, 1, 3, 5), (1, 100, 6, 32), (2, 60, 4, 3), (3, 7, 0, 9), (7, 20, 5,
 MASKS = ["none", "ones", "zeros", "prefix", "suffix", "holes", "rows"]
 
 
-@pytest.fixture(scope="module")
-def cell(tmp_path_factory):
-    return cells.two_states(tmp_path_factory.mktemp("cell"))
+def plan_of(cell, arrays, isa=None, engine=None, functions=("tanh", "sigmoid")):
+    """The plan of weights as Keras has them."""
+    kernel, recurrent_kernel, bias = arrays
+    bias = None if bias is None else bias.reshape(-1)
+    return Plan(kernel, recurrent_kernel, bias, functions[0], isa, engine, cell, functions[1])
 
 
 @pytest.fixture
@@ -45,17 +49,17 @@ def slot_of(plan):
     return slot
 
 
-def program_of(features, units, dtype, zero_output_for_mask=False, layers=1):
+def program_of(cell, features, units, dtype, zero_output_for_mask=False, layers=1):
     """Layers of cells in sequence: of all outputs, the last output, and the states of the last one."""
     program = Program(dtype)
     time = program.timeline()
     x, mask = program.input("number", time, features), program.input("mask", time, 1, optional=True)
     drops = [program.input("number", None, width, optional=True) for width in (features, units)]
-    initial = [program.input("number", None, units, optional=True) for _ in range(2)]
+    initial = [program.input("number", None, units, optional=True) for _ in range(STATES[cell])]
     for layer in range(layers):
         last = layer == layers - 1
         outputs = program.buffer(time, units)
-        ends = [program.buffer(None, units) for _ in range(3)] if last else [None]
+        ends = [program.buffer(None, units) for _ in range(1 + STATES[cell])] if last else [None]
         program.recurrent(
             program.slot(),
             x,
@@ -75,59 +79,81 @@ def program_of(features, units, dtype, zero_output_for_mask=False, layers=1):
     return program
 
 
-def run(program, plans, x, mask=None, states=(None, None), dropout=(None, None), num_threads=1):
-    """All outputs, the last one, and h and c."""
-    results = program.run(tuple(map(slot_of, plans)), (x, mask, *dropout, *states), num_threads=num_threads)
+def run(program, plans, x, mask=None, states=None, dropout=(None, None), num_threads=1):
+    """All outputs, the last one, and the states."""
+    given = [None] * STATES[plans[0].cell] if states is None else states
+    results = program.run(tuple(map(slot_of, plans)), (x, mask, *dropout, *given), num_threads=num_threads)
     assert results is not None
     return results
+
+
+def random_states(rng, cell, batch, units, dtype):
+    return list(rng.standard_normal((STATES[cell], batch, units)).astype(dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("engine", "isa"), ENGINES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_cell_of_two_states_is_its_equations(shape, engine, isa, dtype, cell, rng):
+@pytest.mark.parametrize("cell", STEPS)
+def test_a_cell_is_its_equations(cell, shape, engine, isa, dtype, rng):
     batch, timesteps, features, units = shape
     x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
-    states = rng.standard_normal((2, batch, units)).astype(dtype)
+    states = random_states(rng, cell, batch, units, dtype)
     for bias in (True, False):
-        arrays = cells.weights(rng, features, units, dtype)
-        arrays[2] = arrays[2] if bias else None
-        plan = Plan(*arrays, "linear", isa, engine, cell=cell)
-        assert plan.units == units and plan.carried == 2 * units
+        arrays = cell_weights(rng, cell, features, units, dtype, bias)
+        plan = plan_of(cell, arrays, isa, engine)
+        assert plan.units == units and plan.carried == STATES[cell] * units
         for given in (None, states):
-            got = run(program_of(features, units, dtype), [plan], x, states=(None, None) if given is None else given)
-            outputs, h, c = cells.loop(x, *arrays, states=given)
-            for actual, expected in zip(got, (outputs, outputs[:, -1], h, c), strict=True):
+            got = run(program_of(cell, features, units, dtype), [plan], x, states=given)
+            outputs, after = cell_recurrence(cell, x, *arrays, states=given)
+            for actual, expected in zip(got, (outputs, outputs[:, -1], *after), strict=True):
                 assert_close(actual, expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("engine", "isa"), ENGINES)
+@pytest.mark.parametrize("cell", STEPS)
+def test_each_activation_is_applied_to_the_candidate_and_the_gates(cell, engine, isa, dtype, rng):
+    """`softmax` and its like get the units of one gate at a time."""
+    x = rng.standard_normal((9, 4, 5)).astype(dtype)
+    for units in (3, 16, 21):
+        kernel, recurrent_kernel, bias = cell_weights(rng, cell, 5, units, dtype)
+        arrays = [kernel / 2, recurrent_kernel / 8, bias / 2]
+        for name in sorted(set(ACTIVATIONS) - {"exponential", "hard_shrink"}):  # these explode, or jump
+            for functions in (name, "sigmoid"), ("tanh", name):
+                (got, *_) = run(program_of(cell, 5, units, dtype), [plan_of(cell, arrays, isa, engine, functions)], x)
+                activation, recurrent_activation = functions
+                outputs, _ = cell_recurrence(
+                    cell, x, *arrays, activation=activation, recurrent_activation=recurrent_activation
+                )
+                scale = max(1, np.abs(outputs).max())
+                assert_close(got / scale, outputs / scale, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("engine", "isa"), ENGINES)
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("kind", MASKS)
-def test_masks_and_dropout_keep_and_drop_both_states(kind, dropout, engine, isa, dtype, cell, rng):
+@pytest.mark.parametrize("cell", STEPS)
+def test_masks_and_dropout_keep_and_drop_all_states(cell, kind, dropout, engine, isa, dtype, rng):
     for batch, timesteps, features, units in SHAPES:
-        arrays = cells.weights(rng, features, units, dtype)
-        plan = Plan(*arrays, "linear", isa, engine, cell=cell)
+        arrays = cell_weights(rng, cell, features, units, dtype)
+        plan = plan_of(cell, arrays, isa, engine)
         mask = mask_of(kind, rng, batch, timesteps)
         x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
         if mask is not None:
             x[~mask] = np.nan
         clean = np.nan_to_num(x)
-        states = rng.standard_normal((2, batch, units)).astype(dtype)
+        states = random_states(rng, cell, batch, units, dtype)
         factors = [rng.integers(0, 3, (batch, width)).astype(dtype) / 2 for width in (features, units)]
+        drops = dict(zip(("input_dropout", "recurrent_dropout"), factors, strict=True)) if dropout else {}
         for zero in (False, True):
-            program = program_of(features, units, dtype, zero)
+            program = program_of(cell, features, units, dtype, zero)
             got = run(program, [plan], x, mask, states, factors if dropout else (None, None))
-            outputs, h, c = cells.loop(
-                clean,
-                *arrays,
-                mask=mask,
-                states=states,
-                zero_output_for_mask=zero,
-                dropout=factors if dropout else (1, 1),
+            outputs, after = cell_recurrence(
+                cell, clean, *arrays, mask=mask, states=states, zero_output_for_mask=zero, **drops
             )
-            for actual, expected in zip(got, (outputs, outputs[:, -1], h, c), strict=True):
+            for actual, expected in zip(got, (outputs, outputs[:, -1], *after), strict=True):
                 assert_close(actual, expected, dtype)
 
 
@@ -148,29 +174,29 @@ def chain(features, units, dtype, layers):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("engine", "isa"), ENGINES)
 @pytest.mark.parametrize("batch", [1, 3, 40])
-def test_steps_have_the_bits_of_the_sequence(batch, engine, isa, dtype, cell, rng):
+@pytest.mark.parametrize("cell", STEPS)
+@pytest.mark.parametrize("functions", [("tanh", "sigmoid"), ("relu", "hard_sigmoid_keras2")])
+def test_steps_have_the_bits_of_the_sequence(functions, cell, batch, engine, isa, dtype, rng):
     features, units, timesteps = 6, 19, 60
-    first, second = (cells.weights(rng, width, units, dtype) for width in (features, units))
-    plans = [Plan(*arrays, "linear", isa, engine, cell=cell) for arrays in (first, second)]
+    first, second = (cell_weights(rng, cell, width, units, dtype) for width in (features, units))
+    plans = [plan_of(cell, arrays, isa, engine, functions) for arrays in (first, second)]
     x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
-    states = rng.standard_normal((2, batch, units)).astype(dtype)
+    states = random_states(rng, cell, batch, units, dtype)
     runner = Runner(chain(features, units, dtype, 2), plans, batch)
     for index, state in enumerate(states):
         runner.set_state(index, state)
     steps = np.stack([runner.step(np.ascontiguousarray(x[:, t])).copy() for t in range(timesteps)], axis=1)
-    outputs, last, h, c = run(program_of(features, units, dtype, layers=2), plans, x, states=states)
+    outputs, last, *after = run(program_of(cell, features, units, dtype, layers=2), plans, x, states=states)
     np.testing.assert_array_equal(steps, outputs)
-    assert [port.shape for port in runner.states] == 4 * [(units,)]  # h and c of each layer
-    np.testing.assert_array_equal(runner.get_state(2), h)
-    np.testing.assert_array_equal(runner.get_state(3), c)
+    assert [port.shape for port in runner.states] == 2 * STATES[cell] * [(units,)]
+    for index, state in enumerate(after):
+        np.testing.assert_array_equal(runner.get_state(STATES[cell] + index), state)
     np.testing.assert_array_equal(last, outputs[:, -1])
-    between, _, _ = cells.loop(x, *first, states=states)
-    assert_close(outputs, cells.loop(between, *second)[0], dtype)
 
 
+@pytest.mark.parametrize("cell", STEPS)
 def test_the_place_of_a_step_may_be_that_of_its_input(cell, rng):
-    arrays = cells.weights(rng, 5, 5, "float32")
-    plan = Plan(*arrays, "linear", engine="simd", cell=cell)
+    plan = plan_of(cell, cell_weights(rng, cell, 5, 5, "float32"), engine="simd")
     runner, other = (Runner(chain(5, 5, "float32", 1), [plan], 20) for _ in range(2))
     for _ in range(3):
         x = rng.standard_normal((20, 5)).astype("float32")
@@ -183,28 +209,81 @@ def test_the_place_of_a_step_may_be_that_of_its_input(cell, rng):
 @pytest.mark.parametrize("engine", ["simd", "blas"])
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_wave_of_layers_has_the_bits_of_one_after_another(batch, kind, engine, dtype, cell, rng):
-    features, units, timesteps = 200, 200, 150
-    plans = [Plan(*cells.weights(rng, features, units, dtype), "linear", engine=engine, cell=cell) for _ in range(3)]
+@pytest.mark.parametrize("cell", STEPS)
+def test_a_wave_of_layers_has_the_bits_of_one_after_another(cell, batch, kind, engine, dtype, rng):
+    features, units, timesteps = 100, 100, 120
+    plans = [plan_of(cell, cell_weights(rng, cell, features, units, dtype), engine=engine) for _ in range(3)]
     x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
     mask = mask_of(kind, rng, batch, timesteps)
-    together = run(program_of(features, units, dtype, layers=3), plans, x, mask, num_threads=2)
+    together = run(program_of(cell, features, units, dtype, layers=3), plans, x, mask, num_threads=2)
     for plan in plans:
-        outputs, *ends = run(program_of(x.shape[2], units, dtype), [plan], x, mask)
+        outputs, *ends = run(program_of(cell, x.shape[2], units, dtype), [plan], x, mask)
         x = outputs
     for actual, expected in zip(together, (outputs, *ends), strict=True):
         np.testing.assert_array_equal(actual, expected)
 
 
-def test_weights_that_do_not_fit_a_cell_are_refused(cell, rng):
-    kernel, recurrent_kernel, bias = cells.weights(rng, 3, 4, "float32")
-    with pytest.raises(ValueError, match="kernel must have 2 columns for each unit, .* got 7"):
-        Plan(kernel[:, :7], recurrent_kernel, bias, "linear", cell=cell)
-    with pytest.raises(ValueError, match=r"recurrent_kernel.*\(4, 8\).*\(4, 4\)"):
-        Plan(kernel, recurrent_kernel[:, :4], bias, "linear", cell=cell)
-    with pytest.raises(ValueError, match=r"bias.*\(8,\).*\(4,\)"):
-        Plan(kernel, recurrent_kernel, bias[:4], "linear", cell=cell)
+@pytest.mark.parametrize("engine", ["simd", "blas"])
+@pytest.mark.parametrize("cell", STEPS)
+def test_any_number_of_threads_gives_the_same_bits(cell, engine, rng):
+    plan = plan_of(cell, cell_weights(rng, cell, 40, 70, "float32"), engine=engine)
+    x = rng.standard_normal((300, 12, 40)).astype("float32")
+    program = program_of(cell, 40, 70, "float32")
+    once, *others = (run(program, [plan], x, num_threads=threads) for threads in (1, 2, 3, 8))
+    for result in others:
+        for actual, expected in zip(result, once, strict=True):
+            np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(("engine", "isa"), ENGINES)
+@pytest.mark.parametrize("cell", STEPS)
+def test_inputs_may_be_infinite(cell, engine, isa, rng):
+    """A gate is then closed or open: the candidate's part of h is no part of x."""
+    for units in (3, 16, 40):
+        arrays = cell_weights(rng, cell, 4, units, "float32")
+        x = rng.standard_normal((5, 3, 4)).astype("float32")
+        x[1:3, 1, 2] = np.inf
+        (got, *_) = run(program_of(cell, 4, units, "float32"), [plan_of(cell, arrays, isa, engine)], x)
+        assert np.isfinite(got).all()
+        outputs, _ = cell_recurrence(cell, np.where(np.isinf(x), 1e30, x), *arrays)
+        assert_close(got, outputs, "float32")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("engine", ["simd", "blas"])
+@pytest.mark.parametrize("cell", STEPS)
+def test_a_pickled_plan_has_the_same_weights(cell, engine, dtype, rng, monkeypatch):
+    monkeypatch.setenv("CYRNN_ENGINE", engine)
+    for bias in (True, False):
+        plan = plan_of(cell, cell_weights(rng, cell, 6, 13, dtype, bias), functions=("relu", "hard_sigmoid"))
+        other = pickle.loads(pickle.dumps(plan))
+        facts = [(p.cell, p.activation, p.recurrent_activation, p.engine, p.units) for p in (plan, other)]
+        assert facts[0] == facts[1]
+        x = rng.standard_normal((7, 5, 6)).astype(dtype)
+        results = [run(program_of(cell, 6, 13, dtype), [p], x) for p in (plan, other)]
+        for actual, expected in zip(*results, strict=True):
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_weights_that_do_not_fit_a_cell_are_refused(rng):
+    kernel, recurrent_kernel, bias = cell_weights(rng, "lstm", 3, 4, "float32")
+    with pytest.raises(ValueError, match="kernel must have 4 columns for each unit, .* got 15"):
+        Plan(kernel[:, :15], recurrent_kernel, bias, "tanh", cell="lstm")
+    with pytest.raises(ValueError, match=r"recurrent_kernel.*\(4, 16\).*\(4, 4\)"):
+        Plan(kernel, recurrent_kernel[:, :4], bias, "tanh", cell="lstm")
+    with pytest.raises(ValueError, match=r"bias.*\(16,\).*\(4,\)"):
+        Plan(kernel, recurrent_kernel, bias[:4], "tanh", cell="lstm")
     with pytest.raises(ValueError, match="recurrent_kernel must be an array where there is a cell, got None"):
-        Plan(kernel, None, bias, "linear", cell=cell)
-    with pytest.raises(ValueError, match="PyCapsule"):
-        Plan(kernel, recurrent_kernel, bias, "linear", cell=object())
+        Plan(kernel, None, bias, "tanh", cell="lstm")
+    with pytest.raises(ValueError, match="unknown cell 'peephole': expected one of lstm, gru"):
+        Plan(kernel, recurrent_kernel, bias, "tanh", cell="peephole")
+    with pytest.raises(ValueError, match="unknown activation 'bent'"):
+        Plan(kernel, recurrent_kernel, bias, "tanh", cell="lstm", recurrent_activation="bent")
+
+
+def test_programs_refuse_the_weights_of_another_cell(rng):
+    plans = {cell: plan_of(cell, cell_weights(rng, cell, 4, 4, "float32")) for cell in CELLS}
+    x = np.zeros((2, 3, 4), "float32")
+    program = program_of("lstm", 4, 4, "float32")
+    for cell in ("gru", "gru_reset_before"):  # which have one state
+        assert program.run((slot_of(plans[cell]),), (x, None, None, None, None, None)) is None

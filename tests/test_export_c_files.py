@@ -260,7 +260,7 @@ REFUSED = {
         "'both'.*from the last timestep to the first",
     ),
     "go_backwards": (lambda: with_weights(SimpleRNN(2, go_backwards=True, name="back"), 3), "'back'.*goes backwards"),
-    "a cell of one's own": (lambda: with_weights(RNN(OwnCell()), 3), "'rnn.*takes SimpleRNNCells"),
+    "a cell of one's own": (lambda: with_weights(RNN(OwnCell()), 3), "'rnn.*takes cells of Keras"),
     "a layer of one's own": (lambda: with_weights(OwnLayer(2, name="own"), 3), "'own'.*`call` of its own"),
     "an activation of one's own": (
         lambda: with_weights(SimpleRNN(2, np.tanh, name="rnn"), 3),

@@ -90,7 +90,7 @@ def test_the_sound_one_is_read():
         (changed("x", inbound_nodes=[{"args": [tensor("x", 0, 0)], "kwargs": {}}]), "'x'.*an input layer none"),
         (changed("rnn", name="last"), "name of its own, got 'last'"),
         (changed("rnn", name=3), "name of its own, got 3"),
-        (changed("rnn", class_name="LSTM"), "'rnn' is of the unknown class 'LSTM'"),
+        (changed("rnn", class_name="ConvLSTM1D"), "'rnn' is of the unknown class 'ConvLSTM1D'"),
         (changed("rnn", config=None), "'rnn'|must be a dict"),
         (changed(None, layers=[]), "list of layers"),
         (changed(None, layers={}), "list of layers"),

@@ -665,6 +665,8 @@ ARGUMENTS = {
     "Dense": (2,),
     "Dot": (-1,),
     "Embedding": (7, 3),
+    "GRU": (2,),
+    "LSTM": (2,),
     "Permute": ((2, 1),),
     "RNN": (layers.SimpleRNNCell(2),),
     "Rescaling": (2.0,),
@@ -682,7 +684,7 @@ LOWERED = [
         [{"mask_zero": False}, {"mask_zero": True}]
         if name == "Embedding"
         else [{}, {"return_sequences": True}, {"return_state": True, "return_sequences": True}]
-        if name in ("RNN", "SimpleRNN")
+        if name in ("GRU", "LSTM", "RNN", "SimpleRNN")
         else [{}]
     )
 ]

@@ -60,6 +60,8 @@ MASKS = {
 
 MAKE = {
     "SimpleRNN": lambda **k: SimpleRNN(3, **k),
+    "LSTM": lambda **k: cyrnn.layers.LSTM(3, **k),
+    "GRU": lambda **k: cyrnn.layers.GRU(3, **k),
     "SimpleRNN, linear, with dropout": lambda **k: SimpleRNN(
         3, "linear", dropout=0.5, recurrent_dropout=0.5, return_sequences=True, return_state=True, **k
     ),

@@ -21,6 +21,8 @@ class Doubling(Layer):
 OF_SEQUENCES = {
     "RNN": lambda: L.RNN(SimpleRNNCell(4), return_sequences=True, return_state=True),
     "SimpleRNN": lambda: SimpleRNN(4, return_sequences=True, return_state=True),
+    "LSTM": lambda: L.LSTM(4, return_sequences=True, return_state=True),
+    "GRU": lambda: L.GRU(4, return_sequences=True, return_state=True),
     "stateful": lambda: SimpleRNN(4, return_sequences=True, return_state=True, stateful=True),
     "stack": lambda: L.RNN([SimpleRNNCell(4), SimpleRNNCell(3)], return_state=True, stateful=True),
     "Bidirectional": lambda: Bidirectional(SimpleRNN(4, return_sequences=True, return_state=True)),
@@ -160,8 +162,8 @@ def kept(layer):
 def test_every_layer_is_tried():
     tried = {type(make()) for make in (*OF_SEQUENCES.values(), *SEVERAL.values())}
     known = {getattr(L, name) for name in L.__all__ if inspect.isclass(getattr(L, name))}
-    elsewhere = {Layer, L.Wrapper, SimpleRNNCell, L.StackedRNNCells, L.InputLayer}
-    elsewhere |= {L.Embedding, L.RepeatVector, L.Subtract, L.Dot}
+    cells = {SimpleRNNCell, L.LSTMCell, L.GRUCell, L.StackedRNNCells}
+    elsewhere = {*cells, Layer, L.Wrapper, L.InputLayer, L.Embedding, L.RepeatVector, L.Subtract, L.Dot}
     assert known - tried - elsewhere == set()
 
 

@@ -830,11 +830,14 @@ NO_OPS = {
     "Wrapper": "the base class of custom layers around others",
     "ActivityRegularization": "its calls leave a loss",
 }
-WITHIN = {"SimpleRNNCell", "StackedRNNCells", "InputLayer"}  # parts of an RNN's ops, and of models
+CELLS = {"SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"}
+WITHIN = {*CELLS, "InputLayer"}  # parts of an RNN's ops, and of models
 LAYERS = {cls.__name__: cls for name in layers.__all__ if isinstance(cls := getattr(layers, name), type)}
 ALONE = {
     "RNN": lambda: layers.RNN(layers.SimpleRNNCell(2)),
     "SimpleRNN": lambda: layers.SimpleRNN(2),
+    "LSTM": lambda: layers.LSTM(2),
+    "GRU": lambda: layers.GRU(2),
     "Bidirectional": lambda: layers.Bidirectional(layers.SimpleRNN(2)),
     "TimeDistributed": lambda: layers.TimeDistributed(layers.Dense(2)),
     "Embedding": lambda: layers.Embedding(WORDS, 2),

@@ -158,7 +158,7 @@ LAMBDA = {"class_name": "__lambda__", "config": {"value": ["4wEAAAAA", None, Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (set_layer(2, class_name="LSTM"), "layer 'reader'.*'LSTM'"),
+        (set_layer(2, class_name="ConvLSTM1D"), "layer 'reader'.*'ConvLSTM1D'"),
         (set_layer(2, class_name="Lambda", config={"name": "evil", "function": LAMBDA}), "layer 'evil'.*'Lambda'"),
         (set_layer(2, module="os", class_name="system", registered_name="system"), "layer 'reader'.*'system'"),
         (set_layer(2, class_name="Dense", registered_name="my>Dense", module="mine"), "layer 'reader'.*'my>Dense'"),

@@ -41,9 +41,11 @@ LAYERS = {
     "GaussianNoise": [({"stddev": 0.5}, SEQUENCES)],
     "GlobalAveragePooling1D": [({}, SEQUENCES)],
     "GlobalMaxPooling1D": [({}, SEQUENCES)],
+    "GRU": [({"units": 4}, SEQUENCES), ({"units": 4, "return_sequences": True, "return_state": True}, SEQUENCES)],
     "Identity": [({}, SEQUENCES)],
     "LayerNormalization": [({}, SEQUENCES), ({}, ROWS)],
     "LeakyReLU": [({}, SEQUENCES)],
+    "LSTM": [({"units": 4}, SEQUENCES), ({"units": 4, "return_sequences": True, "return_state": True}, SEQUENCES)],
     "Masking": [({}, SEQUENCES)],
     "MaxPooling1D": [({"pool_size": 2}, SEQUENCES)],
     "Maximum": [({}, PAIR)],
@@ -67,7 +69,8 @@ LAYERS = {
     "UpSampling1D": [({}, SEQUENCES)],
     "ZeroPadding1D": [({}, SEQUENCES)],
 }
-OTHERS = {"Layer", "Wrapper", "SimpleRNNCell", "StackedRNNCells", "InputLayer"}  # that do not compute, or not sequences
+CELLS = {"SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"}
+OTHERS = {*CELLS, "Layer", "Wrapper", "InputLayer"}  # that do not compute, or not sequences
 CASES = [(name, arguments, x) for name, cases in LAYERS.items() for arguments, x in cases]
 
 

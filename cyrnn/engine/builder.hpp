@@ -42,7 +42,7 @@ public:
         const std::ptrdiff_t units = width_of(anywhere);
         for (const int state : initial) operands.push_back(optional(state));
         for (const int state : final) operands.push_back(filled(state));
-        add(slot, timeline_of(x), std::move(operands), of_type<RecurrentOp>(width_of(x), units, std::ptrdiff_t(initial.size()), zero_output_for_mask));
+        add(slot, timeline_of(x), std::move(operands), of_type<RecurrentOp>(width_of(x), units, std::ptrdiff_t(initial.size()), sums < 0 ? std::ptrdiff_t(-1) : width_of(sums), zero_output_for_mask));
     }
 
     void dense(int slot, int x, int out, std::ptrdiff_t vectors, int sums) {
@@ -195,11 +195,13 @@ public:
         add(slot, timeline_of(d_z), {read(saved), read(d_y), filled(d_z)}, std::move(op));
     }
 
-    void recurrent_gradient(int slot, int saved, int mask, int recurrent_dropout, int d_outputs, int d_last_output, int d_final, int d_z,
-                            int d_initial, bool zero_output_for_mask) {
-        add(slot, timeline_of(d_z), {read(saved), optional(mask), optional(recurrent_dropout), optional(d_outputs), optional(d_last_output),
-                                     optional(d_final), filled(d_z), filled(d_initial)},
-            of_type<RecurrentGradientOp>(zero_output_for_mask));
+    void recurrent_gradient(int slot, int saved, int mask, int recurrent_dropout, int d_outputs, int d_last_output, const std::vector<int> &d_final,
+                            int d_z, const std::vector<int> &d_initial, bool zero_output_for_mask) {
+        std::vector<Operand> operands{read(saved), optional(mask), optional(recurrent_dropout), optional(d_outputs), optional(d_last_output), filled(d_z)};
+        for (const int state : d_final) operands.push_back(optional(state));
+        for (const int state : d_initial) operands.push_back(filled(state));
+        add(slot, timeline_of(d_z), std::move(operands),
+            of_type<RecurrentGradientOp>(width_of(saved), width_of(d_z), std::ptrdiff_t(d_final.size()), zero_output_for_mask));
     }
 
     void kernel_gradient(int slot, int x, int d_z, int mask, int input_dropout, int recurrent_dropout, int outputs, int initial,

@@ -25,29 +25,43 @@ using Differentiate = void (*)(const T *saved, std::ptrdiff_t saved_stride, T *d
 
 template <class T> struct Cell;
 
+// The functions of a recurrence that a way back differentiates.
+template <class T> struct Differentiated {
+    std::ptrdiff_t units;
+    const Cell<T> *cell;              // null for SimpleRNN and dense
+    Activate<T> activate;
+    Differentiate<T> differentiate;   // of `activate`; null: there is no way back
+    Differentiate<T> differentiate_gates;
+};
+
 template <class T> struct Weights {  // one layer's weights, made ready; they never change
     std::ptrdiff_t features, units;
     std::ptrdiff_t depth;     // features + units; for a dense layer, which has no recurrent kernel, features
     std::ptrdiff_t gates;     // sums of each unit; 1 where there is no cell
+    std::ptrdiff_t recurrent; // of the gates * units sums, those that h has a part in: the first
+    std::ptrdiff_t lines;     // (units) elements each, that a row of sums has: those of a cell; 1 where there is none
     std::ptrdiff_t carried;   // elements of a row's record: as many states as the cell has, (units) each, h first
     const Cell<T> *cell;      // null for SimpleRNN and dense: they activate their sums, and that is h
+    const Weights<T> *second; // of a cell's second product, (units, units); or null
     // Those that the engine reads; the others are null.
     const T *kernels;       // (depth, gates * units): the kernel above the recurrent kernel
     const T *kernels_t;     // (gates * units, depth): the same, transposed
     const T *panels;        // the same, in panels (see tiles.hpp)
-    const T *bias;          // (gates * units), or null; as wide as the panels, where there are some
+    const T *bias;          // (gates * units), or null; as wide as the panels, where there are some. Of a cell: of its lines
     Activate<T> activate;
+    Activate<T> activate_gates;  // a cell's recurrent activation
     Activate<T> add_bias;   // the same without an activation
     bool by_row;            // whether the activation needs a whole row, as softmax does
-    Differentiate<T> differentiate = nullptr;  // of the activation that a way back is for
+    Differentiated<T> back; // what a way back with these weights is through
 
     std::ptrdiff_t sums() const { return gates * units; }
+    std::ptrdiff_t sums_row() const { return lines * units; }
 };
 
 // One timestep of some rows:
 //
-//   out := activation(x . kernel + h . recurrent_kernel + bias),   or
-//   out := cell(x . kernel + h . recurrent_kernel, before)
+//   out := activation(x . kernel + h . recurrent_kernel + bias),   or for a cell
+//   sums := x . kernel + h . recurrent_kernel
 //
 // It is made for each step, so only what may be absent has a value from the beginning: to fill it all with zeros takes a tenth
 // of the step of a small layer.
@@ -61,8 +75,9 @@ template <class T> struct Step {
     std::ptrdiff_t h_stride;
     const T *before = nullptr;  // (rows, carried): the records before, for a cell
     std::ptrdiff_t before_stride;
-    T *sums = nullptr;      // (rows, gates * units): for a cell, which may change them
+    T *sums = nullptr;      // (rows, lines * units): for a cell, of which the product fills the first gates
     std::ptrdiff_t sums_stride;
+    bool saves = false;     // whether a cell leaves in its lines what the way back reads
     T *out;            // (rows, carried): the records after; overlaps none of the others
     std::ptrdiff_t out_stride;
     T *outputs = nullptr;   // (rows, units): where h is copied to; or null
@@ -74,16 +89,30 @@ template <class T> struct Step {
     T *outputs_row(std::ptrdiff_t row) const { return outputs + (places ? places[row] : row) * outputs_stride; }
 };
 
-// What is done with the sums where that is more than one activation. The engines know no cell but this.
-template <class T> struct Cell {
-    std::ptrdiff_t gates, states;
-    // The records after (step->out) from the sums, gate after gate and without the bias, and the records before.
-    void (*finish)(const Weights<T> *weights, const Step<T> *step);
+// One timestep of some rows back through a cell.
+template <class T> struct StepBack {
+    std::ptrdiff_t rows;
+    const T *saved;    // (rows, lines * units): what the cell has left in its lines
+    std::ptrdiff_t saved_stride;
+    T *d_states;       // (rows, carried): comes in as the gradient of the record after, and leaves as that of the record
+                       // before, but for what h gets through the sums
+    std::ptrdiff_t d_states_stride;
+    T *d_sums;         // (rows, d_lines * units): the gradients of the sums of x, and of those of h
+    std::ptrdiff_t d_sums_stride;
 };
 
-struct Cells {  // one cell for both dtypes: what a capsule named "cyrnn.engine.Cell" holds. It lives as long as the process.
-    Cell<float> f32;
-    Cell<double> f64;
+// What is done with the sums where that is more than one activation: see cells.hpp. The engines know no cell; see timestep.hpp.
+template <class T> struct Cell {
+    std::ptrdiff_t gates;      // sums of each unit in its first product
+    std::ptrdiff_t recurrent;  // of the gates, those that h has a part in: the first
+    std::ptrdiff_t second;     // the line that a second product fills, of what is made of h; 0: there is none
+    std::ptrdiff_t lines, biases, states;
+    std::ptrdiff_t d_lines, d_recurrent;  // of the gradients of the sums; the first of them that is of a sum of h
+    // What the second product multiplies, (rows, units), into step->out; null: that is h.
+    void (*between)(const Weights<T> *weights, const Step<T> *step);
+    // The records after (step->out) from the sums, gate after gate and without the bias, and the records before.
+    void (*finish)(const Weights<T> *weights, const Step<T> *step);
+    void (*back)(const Differentiated<T> *functions, const StepBack<T> *step);  // null: there is no way back
 };
 
 struct Stop {  // asked between stretches of work: has the call been interrupted?

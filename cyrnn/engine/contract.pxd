@@ -19,20 +19,32 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         const double *saved, ptrdiff_t saved_stride, double *d, ptrdiff_t d_stride, ptrdiff_t rows,
         ptrdiff_t units) noexcept nogil
 
-    cdef cppclass Cell[T]
+    cdef cppclass Cell[T]:
+        ptrdiff_t gates, recurrent, second, lines, biases, states, d_lines, d_recurrent
+        void (*back)(const void *functions, const void *step) noexcept nogil
+
+    cdef cppclass Differentiated[T]:
+        ptrdiff_t units
+        const Cell[T] *cell
+        void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
+        void (*differentiate)(const T *saved, ptrdiff_t saved_stride, T *d, ptrdiff_t d_stride, ptrdiff_t rows,
+                              ptrdiff_t units) noexcept nogil
+        void (*differentiate_gates)(const T *saved, ptrdiff_t saved_stride, T *d, ptrdiff_t d_stride, ptrdiff_t rows,
+                                    ptrdiff_t units) noexcept nogil
 
     cdef cppclass Weights[T]:
-        ptrdiff_t features, units, depth, gates, carried
+        ptrdiff_t features, units, depth, gates, recurrent, lines, carried
         const Cell[T] *cell
+        const Weights[T] *second
         const T *kernels
         const T *kernels_t
         const T *panels
         const T *bias
         void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
+        void (*activate_gates)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
         void (*add_bias)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
         bool by_row
-        void (*differentiate)(const T *saved, ptrdiff_t saved_stride, T *d, ptrdiff_t d_stride, ptrdiff_t rows,
-                              ptrdiff_t units) noexcept nogil
+        Differentiated[T] back
         ptrdiff_t sums()
 
     cdef cppclass Step[T]:
@@ -49,14 +61,6 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         ptrdiff_t outputs_stride
         const T *x_row(ptrdiff_t row)
         T *outputs_row(ptrdiff_t row)
-
-    cdef cppclass Cell[T]:
-        ptrdiff_t gates, states
-        void (*finish)(const Weights[T] *weights, const Step[T] *step) noexcept nogil
-
-    cdef cppclass Cells:
-        Cell[float] f32
-        Cell[double] f64
 
     cdef cppclass Product[T]:
         ptrdiff_t (*workspace)(const Weights[T] *weights, ptrdiff_t rows) noexcept nogil
@@ -96,8 +100,8 @@ cdef extern from "prepared.hpp" namespace "cyrnn" nogil:
         Prepared() except +
         const Engine *engine
         bool single
-        Weights[float] f32
-        Weights[double] f64
+        Weights[float] f32, second_f32
+        Weights[double] f64, second_f64
         ptrdiff_t length
         const void *scale
         const void *shift
@@ -112,6 +116,8 @@ cdef extern from "simd.hpp" namespace "cyrnn" nogil:
     const char *activation_name(int index)
     bool activation_by_row(int index)
     bool activation_from_sums(int index)
+    int cell_count()
+    const char *cell_name(int index)
 
     cdef cppclass Simd:
         const char *name
@@ -119,6 +125,8 @@ cdef extern from "simd.hpp" namespace "cyrnn" nogil:
         const ActivateF64 *activate_f64
         const DifferentiateF32 *differentiate_f32
         const DifferentiateF64 *differentiate_f64
+        const Cell[float] *cells_f32
+        const Cell[double] *cells_f64
         Engine engine
         ptrdiff_t columns_f32, columns_f64
 

@@ -91,12 +91,11 @@ cdef inline bint simple_step(const Weights[real] *weights, const Step[real] *ste
 
 
 cdef inline void finish(const Weights[real] *weights, const Step[real] *step) noexcept nogil:
-    """What follows the product: the activation, in place, or the cell; and h into the outputs."""
+    """What follows the product where there is no cell: the activation, in place; and h into the outputs."""
     cdef ptrdiff_t row
     if weights.cell != NULL:
-        weights.cell.finish(weights, step)
-    else:
-        weights.activate(step.out, step.out_stride, weights.bias, step.rows, weights.units)
+        return
+    weights.activate(step.out, step.out_stride, weights.bias, step.rows, weights.units)
     if step.outputs != NULL:
         for row in range(step.rows):
             memcpy(step.outputs_row(row), step.out + row * step.out_stride,

@@ -13,26 +13,36 @@ cdef class Refill:
     """
 
     cdef readonly Packed packed
-    cdef Followers followers
+    cdef Followers followers, second
 
     def __init__(self, Packed packed not None, kernel, recurrent_kernel=None, bias=None):
         self.packed = packed
-        if isinstance(packed, Plan):
-            kernels, kernels_t, panels, bias = packed.laid_out(kernel, recurrent_kernel, bias)
-        else:
-            kernels, kernels_t, panels, bias = (<Table?> packed).indices(kernel), None, None, None
-        find(kernels, self.followers.kernels, packed.single)
-        find(kernels_t, self.followers.kernels_t, packed.single)
-        find(panels, self.followers.panels, packed.single)
-        find(bias, self.followers.bias, packed.single)
+        if not isinstance(packed, Plan):
+            find((<Table?> packed).indices(kernel), self.followers.kernels, packed.single)
+            return
+        first, second = packed.laid_out(kernel, recurrent_kernel, bias)
+        find_followers(first, self.followers, packed.single)
+        if second is not None:
+            find_followers(second, self.second, packed.single)
 
     cpdef fill(self, numpy.ndarray flat):
         """Take the weights of this array (size,), of the dtype."""
         cdef Prepared *prepared = self.packed.prepared.get()
         if self.packed.single:
             self.followers.fill[float](<const float *> numpy.PyArray_DATA(flat), prepared.f32)
+            self.second.fill[float](<const float *> numpy.PyArray_DATA(flat), prepared.second_f32)
         else:
             self.followers.fill[double](<const double *> numpy.PyArray_DATA(flat), prepared.f64)
+            self.second.fill[double](<const double *> numpy.PyArray_DATA(flat), prepared.second_f64)
+
+
+cdef int find_followers(tuple laid_out, Followers &followers, bint single) except -1:
+    kernels, kernels_t, panels, bias = laid_out
+    find(kernels, followers.kernels, single)
+    find(kernels_t, followers.kernels_t, single)
+    find(panels, followers.panels, single)
+    find(bias, followers.bias, single)
+    return 0
 
 
 cdef int find(index, vector[Stretch] &found, bint single) except -1:

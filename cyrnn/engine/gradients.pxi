@@ -20,22 +20,26 @@ cdef class WaysBack(Ops):
             f64 = <DifferentiateF64> differentiate_f64_of(name)
         Builder(self.program[0]).activation_gradient(or_absent(slot), f32, f64, saved, d_y, d_z, last_axis)
 
-    def recurrent_gradient(self, int slot, int saved, int d_z, *, mask=None, recurrent_dropout=None, d_outputs=None,
-                           d_last_output=None, d_final=None, d_initial=None, bint zero_output_for_mask=False):
-        """d_z and d_initial := the gradients of the sums and the initial state of a recurrence.
+    def recurrent_gradient(self, int slot, int saved, int d_z, d_final, d_initial, *, mask=None,
+                           recurrent_dropout=None, d_outputs=None, d_last_output=None, bint zero_output_for_mask=False):
+        """d_z and d_initial := the gradients of the sums and the initial states of a recurrence.
 
         The slot has the recurrent kernel, transposed. All views with timesteps are turned: their first timestep is the
-        last one of the recurrence.
+        last one of the recurrence. `d_final` and `d_initial` have a view for each state, or None.
         """
-        views = (saved, d_z, mask, recurrent_dropout, d_outputs, d_last_output, d_final, d_initial)
+        cdef vector[int] ends, begins
+        views = (saved, d_z, mask, recurrent_dropout, d_outputs, d_last_output, *d_final, *d_initial)
         self.check_views([view for view in views if view is not None], slot)
         for view in (saved, d_z, mask, d_outputs):
             if view is not None and self.timeline_of(view) != self.timeline_of(d_z):
                 raise ValueError(f"view {view} is on timeline {self.timeline_of(view)}, and d_z on "
                                  f"{self.timeline_of(d_z)}")
+        for end, begin in zip(d_final, d_initial, strict=True):
+            ends.push_back(or_absent(end))
+            begins.push_back(or_absent(begin))
         Builder(self.program[0]).recurrent_gradient(
             slot, saved, or_absent(mask), or_absent(recurrent_dropout), or_absent(d_outputs), or_absent(d_last_output),
-            or_absent(d_final), d_z, or_absent(d_initial), zero_output_for_mask)
+            ends, d_z, begins, zero_output_for_mask)
 
     def kernel_gradient(self, int slot, int x, int d_z, *, mask=None, input_dropout=None, recurrent_dropout=None,
                         outputs=None, initial=None, d_kernel=None, d_recurrent_kernel=None, ptrdiff_t vectors=1):

@@ -37,15 +37,15 @@ template <class T> struct Activating {
     }
 };
 
-template <class T> constexpr Cell<T> activating{1, 1, Activating<T>::finish};
+template <class T> constexpr Cell<T> activating{1, 1, 0, 1, 1, 1, 1, 0, nullptr, Activating<T>::finish, nullptr};
 
 template <class T> class RecurrentOp final : public WeightedOp<T> {
 public:
     // The first operands; after them come the states that it begins with, and then those that it ends with.
     enum : int { x, mask, input_dropout, recurrent_dropout, outputs, last_output, sums, states };
 
-    RecurrentOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t count_, bool zero_output_for_mask_)
-        : WeightedOp<T>(features_, units_, features_ + units_), count(count_), zero_output_for_mask(zero_output_for_mask_) {}
+    RecurrentOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t count_, std::ptrdiff_t lines_, bool zero_output_for_mask_)
+        : WeightedOp<T>(features_, units_, features_ + units_), count(count_), lines(lines_), zero_output_for_mask(zero_output_for_mask_) {}
 
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
         const auto given = [this](int operand) { return this->operands[std::size_t(operand)].view >= 0; };
@@ -54,12 +54,13 @@ public:
     }
     std::ptrdiff_t carried(const Prepared *p) const override { return p->weights<T>().carried; }
     bool fits(const Prepared *p) const override {
-        return WeightedOp<T>::fits(p) && count * p->weights<T>().units <= p->weights<T>().carried;
+        const Weights<T> &w = p->weights<T>();
+        return WeightedOp<T>::fits(p) && count * w.units <= w.carried && (lines < 0 || lines == w.sums_row());
     }
     bool recurrent() const override { return true; }
     double multiply_adds(const Prepared *p) const override {
         const Weights<T> &w = p->weights<T>();
-        return double(w.sums()) * double(w.depth);
+        return double(w.sums()) * double(w.depth) + (w.second ? double(w.units) * double(w.units) : 0);
     }
 
     bool run(const Work &work) const noexcept override {
@@ -118,6 +119,7 @@ private:
     }
 
     const std::ptrdiff_t count;  // of states that are given or asked for
+    const std::ptrdiff_t lines;  // the width of `sums`; -1 where it is not asked for
     const bool zero_output_for_mask;
 };
 

@@ -32,6 +32,9 @@ cdef class Plan(Packed):
     cdef readonly ptrdiff_t units       # of an output row
     cdef readonly ptrdiff_t carried     # elements of a row's state: the units, for each state that the cell has
     cdef readonly str activation        # Keras' name
+    cdef readonly str cell              # its name in `CELLS`, or None
+    cdef readonly str recurrent_activation  # of a cell's gates
+    cdef readonly object form           # the `CellForm`; that of SimpleRNN and dense where there is no cell
     cdef readonly str engine            # "simd" or "blas"
     cdef readonly str isa               # instruction set of the vectorised parts
 

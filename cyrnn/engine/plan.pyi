@@ -1,11 +1,25 @@
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+_LaidOut = tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]
+
 ACTIVATIONS: dict[str, int]
 FROM_SUMS: frozenset[str]
+CELLS: dict[str, CellForm]
+
+class CellForm(NamedTuple):
+    gates: int
+    recurrent: int
+    biases: int
+    states: int
+    saved: int
+    d_sums: int
+    d_recurrent: int
+    goes_back: bool
+    has_second: bool
 
 @disjoint_base
 class Packed:
@@ -49,6 +63,9 @@ class Plan(Packed):
     units: int
     carried: int
     activation: str
+    cell: str | None
+    recurrent_activation: str
+    form: CellForm
     engine: str
     isa: str
     def __init__(
@@ -59,9 +76,10 @@ class Plan(Packed):
         activation: str,
         isa: str | None = None,
         engine: str | None = None,
+        cell: str | None = None,
+        recurrent_activation: str = "sigmoid",
         *,
-        cell: object = None,  # a capsule "cyrnn.engine.Cell"
-        differentiates: str | None = None,
+        differentiates: Plan | None = None,
     ) -> None: ...
     @property
     def made_of(self) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None, str]: ...
@@ -69,7 +87,7 @@ class Plan(Packed):
     def own_transposed(self, weight: NDArray[Any]) -> Plan: ...
     def laid_out(
         self, kernel: NDArray[Any], recurrent_kernel: NDArray[Any] | None, bias: NDArray[Any] | None
-    ) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]: ...
+    ) -> tuple[_LaidOut, _LaidOut | None]: ...
 
 def activate(activation: str, z: NDArray[Any], bias: NDArray[Any] | None = None, isa: str | None = None) -> None: ...
 def differentiate(activation: str, saved: NDArray[Any], d: NDArray[Any], isa: str | None = None) -> None: ...

@@ -1,6 +1,7 @@
 """Weights made ready for the engine, and the slots that hold them. Programs run them."""
 
 import os
+from typing import NamedTuple
 
 import numpy
 cimport cython
@@ -15,12 +16,26 @@ from cyrnn.engine.choice import choose_engine
 from cyrnn.engine.panels import checked, laid_out, padded_width, unpacked
 
 from cyrnn.engine.contract cimport (
-    Cell, Cells, Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_from_sums,
-    activation_name, guard_pages_exist, real, simd_best, simd_by_name,
+    Cell, Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_from_sums,
+    activation_name, cell_count, cell_name, guard_pages_exist, real, simd_best, simd_by_name,
 )
 
 ACTIVATIONS = {(<bytes> activation_name(index)).decode(): index for index in range(activation_count())}
 FROM_SUMS = frozenset({name for name, index in ACTIVATIONS.items() if activation_from_sums(index)})
+
+
+class CellForm(NamedTuple):
+    """What is known of a cell without its equations: see `Cell` in contract.hpp. Widths count (units) elements each."""
+
+    gates: int           # columns of its kernel
+    recurrent: int       # columns of its recurrent kernel
+    biases: int
+    states: int
+    saved: int           # what the way back reads
+    d_sums: int          # the gradients of its sums: first those of sums of x, as many as there are gates,
+    d_recurrent: int     # and from here on those of sums of h, as many as the recurrent kernel has columns
+    goes_back: bool      # whether the engine has its way back
+    has_second: bool     # whether the last gate of the recurrent kernel is a product of its own
 
 
 cdef class Packed:
@@ -43,13 +58,14 @@ cdef class Plan(Packed):
     isa : "generic", "avx2" or "avx512"; None takes the environment's CYRNN_ISA, else the widest this CPU runs
     engine : "simd", "blas" or "auto"; None takes the environment's CYRNN_ENGINE, else "auto": simd, which is the faster
         on every shape measured, where the instruction set is wider than the generic one, or units are few; else blas
-    cell : a capsule "cyrnn.engine.Cell" (see contract.hpp), or None. With one, the kernels have `gates` times as many
-        columns as units, and so has the bias; a state has `carried` elements, h first.
-    differentiates : the activation whose derivative ops of back-propagation find with these weights, or None
+    cell : a name in `CELLS`, or None. With one, the kernels and the bias have as many columns for each unit as its form
+        says, gate after gate; a state has `carried` elements, h first.
+    recurrent_activation : a name in `ACTIVATIONS`: that of a cell's gates
+    differentiates : the plan of the recurrence or dense layer whose way back ops find with these weights, or None
     """
 
-    def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None, str engine=None, *, cell=None,
-                  str differentiates=None):
+    def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None, str engine=None, str cell=None,
+                  str recurrent_activation="sigmoid", *, Plan differentiates=None):
         dtype = numpy.asarray(kernel).dtype
         if dtype not in (numpy.float32, numpy.float64):
             raise TypeError(f"kernel must be float32 or float64, got {dtype}")
@@ -58,58 +74,52 @@ cdef class Plan(Packed):
         if kernel.ndim != 2:
             raise ValueError(f"kernel must have shape (features, units), got {kernel.shape}")
         features, columns = kernel.shape
-        cdef const Cells *cells = cells_of(cell, recurrent_kernel is not None, columns)
-        units = columns if cells == NULL else columns // cells.f32.gates
+        self.form = form = checked_cell(cell, recurrent_kernel is not None, columns)
+        units = columns // form.gates
         if features + columns > INT_MAX // 2:
             raise ValueError(f"kernel of shape {kernel.shape} is larger than BLAS can count: {INT_MAX // 2}")
         if recurrent_kernel is not None:
-            recurrent_kernel = checked("recurrent_kernel", recurrent_kernel, (units, columns), dtype)
-        bias = None if bias is None else checked("bias", bias, (columns,), dtype)
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation {activation!r}: expected one of {', '.join(ACTIVATIONS)}")
+            recurrent_kernel = checked("recurrent_kernel", recurrent_kernel, (units, form.recurrent * units), dtype)
+        for name in (activation, recurrent_activation):
+            activation_index(name)
+        bias = None if bias is None else checked("bias", bias, (form.biases * units,), dtype)
         cdef const Simd *simd = choose_simd(isa)
         self.isa = (<bytes> simd.name).decode()
         self.engine = choose_engine(engine, self.isa, columns)
-        self.features, self.units, self.dtype, self.activation = features, units, dtype, activation
-        self.carried = units if cells == NULL else units * cells.f32.states
-        cdef int index = ACTIVATIONS[activation]
+        self.features, self.units, self.dtype, self.carried = features, units, dtype, form.states * units
+        self.activation, self.cell, self.recurrent_activation = activation, cell, recurrent_activation
         self.prepared = make_shared[Prepared]()
         cdef Prepared *prepared = self.prepared.get()
         prepared.single = self.single = dtype == numpy.float32
         prepared.guard = choose_guard()
-        depth = features if recurrent_kernel is None else features + units
         self.may_block = self.engine != "simd"
         prepared.engine = blas_functions() if self.may_block else &simd.engine
-        kernels, kernels_t, panels, bias = self.laid_out(kernel, recurrent_kernel, bias)
         if self.single:
-            fill_weights[float](prepared, &prepared.f32, features, units, depth, kernels, kernels_t, panels, bias)
-            prepared.f32.activate = simd.activate_f32[index]
-            prepared.f32.add_bias = simd.activate_f32[activation_index("linear")]
-            if differentiates is not None:
-                prepared.f32.differentiate = simd.differentiate_f32[activation_index(differentiates)]
-            prepared.f32.by_row = activation_by_row(index)
-            if cells != NULL:
-                set_cell[float](&prepared.f32, &cells.f32)
+            fill_plan[float](self, &prepared.f32, &prepared.second_f32, cell_f32(simd, cell), kernel, recurrent_kernel,
+                             bias)
         else:
-            fill_weights[double](prepared, &prepared.f64, features, units, depth, kernels, kernels_t, panels, bias)
-            prepared.f64.activate = simd.activate_f64[index]
-            prepared.f64.add_bias = simd.activate_f64[activation_index("linear")]
-            if differentiates is not None:
-                prepared.f64.differentiate = simd.differentiate_f64[activation_index(differentiates)]
-            prepared.f64.by_row = activation_by_row(index)
-            if cells != NULL:
-                set_cell[double](&prepared.f64, &cells.f64)
+            fill_plan[double](self, &prepared.f64, &prepared.second_f64, cell_f64(simd, cell), kernel, recurrent_kernel,
+                              bias)
+        fill_functions(self, simd, differentiates)
 
     def laid_out(self, kernel, recurrent_kernel, bias):
-        """Arrays like the weights in the order in which the engine reads these; see `panels.laid_out`."""
+        """Arrays like the weights in the order in which the engine reads these, as `panels.laid_out` has them: those of
+        the product, and those of a second one, or None."""
         cdef const Simd *simd = choose_simd(self.isa)
         columns = None if self.may_block else simd.columns_f32 if self.single else simd.columns_f64
-        return laid_out(kernel, recurrent_kernel, bias, columns, self.prepared.get().engine.transposed)
+        transposed, second = self.prepared.get().engine.transposed, None
+        if self.cell is None:
+            return laid_out(kernel, recurrent_kernel, bias, columns, transposed), None
+        if self.form.has_second:
+            recurrent_kernel, of_second = recurrent_kernel[:, :-self.units], recurrent_kernel[:, -self.units:]
+            second = laid_out(of_second.copy(), None, None, columns, transposed)
+        # Gates that h has no part in have zeros there, which only panels of several gates read.
+        wide = numpy.pad(recurrent_kernel, ((0, 0), (0, kernel.shape[1] - recurrent_kernel.shape[1])))
+        return (*laid_out(kernel, wide, None, columns, transposed)[:3], bias), second
 
     @property
     def made_of(self):
-        """The kernel, the recurrent kernel, the bias and the activation: new arrays, or None. Raises TypeError where
-        there is a cell."""
+        """The kernel, the recurrent kernel, the bias and the activation: new arrays, or None."""
         return *arrays_of(self), self.activation
 
     def transposed(self, str name):
@@ -125,11 +135,12 @@ cdef class Plan(Packed):
     def own_transposed(self, weight):
         """As `transposed`, of this weight; a new plan of the caller's own."""
         turned = numpy.ascontiguousarray(weight.T, self.dtype)
-        return Plan(turned, None, None, "linear", self.isa, self.engine, differentiates=self.activation)
+        return Plan(turned, None, None, "linear", self.isa, self.engine, differentiates=self)
 
     def __reduce__(self):
         """On another machine it is made ready anew."""
-        return Plan, self.made_of
+        cell = () if self.cell is None else (None, None, self.cell, self.recurrent_activation)
+        return Plan, (*self.made_of, *cell)
 
 
 include "slots.pxi"

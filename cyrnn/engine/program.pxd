@@ -107,7 +107,8 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
         void activation_gradient(int slot, DifferentiateF32 f32, DifferentiateF64 f64, int saved, int d_y, int d_z,
                                  ptrdiff_t units) except +
         void recurrent_gradient(int slot, int saved, int mask, int recurrent_dropout, int d_outputs, int d_last_output,
-                                int d_final, int d_z, int d_initial, bool zero_output_for_mask) except +
+                                const vector[int] &d_final, int d_z, const vector[int] &d_initial,
+                                bool zero_output_for_mask) except +
         void kernel_gradient(int slot, int x, int d_z, int mask, int input_dropout, int recurrent_dropout, int outputs,
                              int initial, int d_kernel, int d_recurrent_kernel, ptrdiff_t vectors) except +
         void batch_sum(int x, int out, ptrdiff_t inner) except +

@@ -32,7 +32,13 @@ class Structure:
         size: int = 1,
         stride: int = 1,
     ) -> int: ...
-    def slot(self, activation: str = "linear", trainable: Mapping[str, tuple[int, ...]] = ...) -> int: ...
+    def slot(
+        self,
+        activation: str = "linear",
+        trainable: Mapping[str, tuple[int, ...]] = ...,
+        cell: str | None = None,
+        recurrent_activation: str = "sigmoid",
+    ) -> int: ...
     def input(
         self,
         kind: str,
@@ -123,13 +129,13 @@ class WaysBack(Ops):
         slot: int,
         saved: int,
         d_z: int,
+        d_final: Sequence[int | None],
+        d_initial: Sequence[int | None],
         *,
         mask: int | None = None,
         recurrent_dropout: int | None = None,
         d_outputs: int | None = None,
         d_last_output: int | None = None,
-        d_final: int | None = None,
-        d_initial: int | None = None,
         zero_output_for_mask: bool = False,
     ) -> None: ...
     def kernel_gradient(

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <utility>
 
-#include "contract.hpp"
+#include "timestep.hpp"
 
 namespace cyrnn {
 
@@ -35,7 +35,7 @@ template <class T> struct Block {
     std::ptrdiff_t recurrent_dropout_row;
     T *outputs;                             // (rows, timesteps, units), or null
     std::ptrdiff_t outputs_row, outputs_time;
-    T *sums;                                // (rows, timesteps, gates * units): what a cell leaves in its sums; or null
+    T *sums;                                // (rows, timesteps, lines * units): what a cell leaves in its lines; or null
     std::ptrdiff_t sums_row, sums_time;
     T *last_output;                         // (rows, units); null in every block but the last, and where it is not wanted
     std::ptrdiff_t last_output_row;
@@ -49,7 +49,7 @@ public:
                                         std::ptrdiff_t timesteps, bool masked_or_dropout) {
         const Layout layout(product, weights, rows, timesteps, masked_or_dropout);
         const std::ptrdiff_t together = std::max(rows, product.project ? most_ahead(timesteps) : 0);  // in one product
-        return layout.workspace + product.workspace(&weights, together) * std::ptrdiff_t(sizeof(T));
+        return layout.workspace + workspace_of(product, weights, together) * std::ptrdiff_t(sizeof(T));
     }
 
     // Whether the walk came to its end; false where `stop` ended it, which leaves the record and the outputs half done.
@@ -67,8 +67,8 @@ private:
 
     // The parts of the scratch, as bytes from its start; each begins at a cache line.
     struct Layout {
-        std::ptrdiff_t sums = 0;        // (rows, gates * units): a cell's
-        std::ptrdiff_t projection = 0;  // (few, ahead, gates * units)
+        std::ptrdiff_t sums = 0;        // (rows, lines * units): a cell's
+        std::ptrdiff_t projection = 0;  // (few, ahead, lines * units)
         std::ptrdiff_t now = 0, then = 0;  // (rows, carried): the records of the picked rows, and the next ones
         std::ptrdiff_t x = 0;           // (rows, features): x of the picked rows
         std::ptrdiff_t h = 0;           // (rows, units): their h after dropout
@@ -77,9 +77,9 @@ private:
 
         Layout(const Product<T> &product, const Weights<T> &weights, std::ptrdiff_t rows, std::ptrdiff_t timesteps,
                bool picks) {
-            if (weights.cell) place(sums, rows * weights.sums(), sizeof(T));
+            if (weights.cell) place(sums, rows * weights.sums_row(), sizeof(T));
             if (product.project && timesteps > 1)
-                place(projection, std::min(rows, few) * most_ahead(timesteps) * weights.sums(), sizeof(T));
+                place(projection, std::min(rows, few) * most_ahead(timesteps) * weights.sums_row(), sizeof(T));
             if (!picks) return;
             place(now, rows * weights.carried, sizeof(T));
             place(then, rows * weights.carried, sizeof(T));
@@ -149,7 +149,7 @@ private:
             if (stopped(t)) return false;
             if (step.projected && (t - begin) % ahead == 0)
                 project(rows, t, end, step.out, step.out_stride, block.outputs_time);
-            product.step(&weights, &step, at<T>(layout.workspace));
+            advance(product, weights, step, at<T>(layout.workspace));
             step.h = step.out, step.h_stride = step.out_stride;
             step.x += block.x_time, step.out += block.outputs_time;
         }
@@ -159,10 +159,10 @@ private:
 
     // Two records take turns. The outputs are copies: where there is one timestep, they may be x's memory.
     bool run_in_records(const Rows &rows, std::ptrdiff_t begin, std::ptrdiff_t end, Step<T> &step) {
-        const std::ptrdiff_t first = rows.first * carried, record_row = rows.apart * carried, columns = weights.sums();
+        const std::ptrdiff_t first = rows.first * carried, record_row = rows.apart * carried, columns = weights.sums_row();
         const std::ptrdiff_t most = most_ahead(block.timesteps);
         T *now = record.now + first, *then = record.then + first;
-        step.sums = at<T>(layout.sums), step.sums_stride = columns;
+        step.sums = at<T>(layout.sums), step.sums_stride = columns, step.saves = block.sums;
         step.h_stride = step.before_stride = step.out_stride = record_row;
         for (std::ptrdiff_t t = begin; t < end; ++t, step.x += block.x_time) {
             if (stopped(t)) return false;
@@ -175,7 +175,7 @@ private:
                     copy_rows(rows.count, x_kernel, most * columns, then, record_row);
             }
             step.h = step.before = now, step.out = then;
-            product.step(&weights, &step, at<T>(layout.workspace));
+            advance(product, weights, step, at<T>(layout.workspace));
             std::swap(now, then);
             for (std::ptrdiff_t i = 0; block.sums && i < rows.count; ++i) keep_sums(step, i, rows.first + i * rows.apart, t);
             if (block.outputs)
@@ -305,7 +305,7 @@ private:
         step.x = block.x + begin * block.x_time, step.x_stride = block.x_row, step.beside = at<T>(layout.x);
         step.h_stride = block.recurrent_dropout ? units : carried;
         step.before_stride = step.out_stride = carried;
-        step.sums = at<T>(layout.sums), step.sums_stride = weights.sums();
+        step.sums = at<T>(layout.sums), step.sums_stride = weights.sums_row(), step.saves = block.sums;
         const bool several = block.timesteps > 1;  // else the outputs may be x's memory
         if (block.outputs && several) step.outputs = block.outputs + begin * block.outputs_time;
         step.outputs_stride = block.outputs_row;
@@ -314,7 +314,7 @@ private:
             step.h = step.before = now(), step.out = then();
             if (block.input_dropout) step.x = drop_inputs(t), step.x_stride = features, step.beside = nullptr;
             if (block.recurrent_dropout) step.h = drop_states();
-            product.step(&weights, &step, at<T>(layout.workspace));
+            advance(product, weights, step, at<T>(layout.workspace));
             for (std::ptrdiff_t i = 0; block.sums && i < picked; ++i) keep_sums(step, i, live()[i], t);
             std::swap(layout.now, layout.then);
             if (!block.input_dropout) step.x += block.x_time;
@@ -326,7 +326,7 @@ private:
     }
 
     void keep_sums(const Step<T> &step, std::ptrdiff_t i, std::ptrdiff_t row, std::ptrdiff_t t) const {
-        copy(step.sums + i * step.sums_stride, weights.sums(), block.sums + row * block.sums_row + t * block.sums_time);
+        copy(step.sums + i * step.sums_stride, weights.sums_row(), block.sums + row * block.sums_row + t * block.sums_time);
     }
 
     const T *drop_inputs(std::ptrdiff_t t) {  // x_t after dropout, (picked, features)

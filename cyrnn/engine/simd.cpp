@@ -25,6 +25,10 @@ constexpr bool outputs = false, sums = true;
 const bool derived_from_sums[] = {CYRNN_ACTIVATIONS(CYRNN_FROM)};
 #undef CYRNN_FROM
 
+#define CYRNN_CELL(name, Kind) #name,
+const char *const cell_names[] = {CYRNN_CELLS(CYRNN_CELL)};
+#undef CYRNN_CELL
+
 struct Choice {
     const Simd *simd;
     bool (*runs_here)();
@@ -49,6 +53,10 @@ const char *activation_name(int index) { return 0 <= index && index < activation
 bool activation_by_row(int index) { return walks_by_row[index]; }
 
 bool activation_from_sums(int index) { return derived_from_sums[index]; }
+
+int cell_count() { return sizeof cell_names / sizeof *cell_names; }
+
+const char *cell_name(int index) { return 0 <= index && index < cell_count() ? cell_names[index] : nullptr; }
 
 const Simd *simd_by_name(const char *name) {
     for (const Choice &choice : choices)

@@ -40,6 +40,12 @@
     X(tanh, by_element, outputs)                \
     X(tanh_shrink, by_element, sums)
 
+// X(name, Kind): the cells of cells.hpp
+#define CYRNN_CELLS(X) \
+    X(lstm, Lstm)      \
+    X(gru, Gru)        \
+    X(gru_reset_before, GruResetBefore)
+
 namespace cyrnn {
 
 int activation_count();
@@ -47,12 +53,17 @@ const char *activation_name(int index);  // null when there is no such index
 bool activation_by_row(int index);       // whether it needs a whole row
 bool activation_from_sums(int index);    // whether its derivative reads the sums; or else it reads the outputs
 
+int cell_count();
+const char *cell_name(int index);  // null when there is no such index
+
 struct Simd {
     const char *name;                      // "generic", "avx2" or "avx512"
     const Activate<float> *activate_f32;   // (activation_count()), in the order of the list
     const Activate<double> *activate_f64;
     const Differentiate<float> *differentiate_f32;  // of the same
     const Differentiate<double> *differentiate_f64;
+    const Cell<float> *cells_f32;          // (cell_count()), in the order of theirs
+    const Cell<double> *cells_f64;
     Engine engine;                         // the simd engine, in this instruction set
     std::ptrdiff_t columns_f32, columns_f64;  // of a panel
 };

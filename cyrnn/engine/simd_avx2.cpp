@@ -17,6 +17,7 @@ namespace cyrnn {
 
 namespace avx2 {
 #include "activations.hpp"
+#include "cells.hpp"
 #include "tiles.hpp"
 #include "tile_sums.hpp"
 #include "simd_engine.hpp"
@@ -28,6 +29,8 @@ const Simd simd_avx2{"avx2",
                     avx2::Table<double>::entries,
                     avx2::Table<float>::derivatives,
                     avx2::Table<double>::derivatives,
+                    avx2::CellTable<float>::entries,
+                    avx2::CellTable<double>::entries,
                     {avx2::slice_rows, avx2::nothing, avx2::nothing, avx2::product<float>, avx2::product<double>},
                     avx2::Tiles<float>::columns,
                     avx2::Tiles<double>::columns};

@@ -17,6 +17,7 @@ namespace cyrnn {
 
 namespace avx512 {
 #include "activations.hpp"
+#include "cells.hpp"
 #include "tiles.hpp"
 #include "tile_sums.hpp"
 #include "simd_engine.hpp"
@@ -28,6 +29,8 @@ const Simd simd_avx512{"avx512",
                       avx512::Table<double>::entries,
                       avx512::Table<float>::derivatives,
                       avx512::Table<double>::derivatives,
+                      avx512::CellTable<float>::entries,
+                      avx512::CellTable<double>::entries,
                       {avx512::slice_rows, avx512::nothing, avx512::nothing, avx512::product<float>, avx512::product<double>},
                       avx512::Tiles<float>::columns,
                       avx512::Tiles<double>::columns};

@@ -8,6 +8,7 @@ namespace cyrnn {
 
 namespace generic {
 #include "activations.hpp"
+#include "cells.hpp"
 #include "tiles.hpp"
 #include "tile_sums.hpp"
 #include "simd_engine.hpp"
@@ -19,6 +20,8 @@ const Simd simd_generic{"generic",
                        generic::Table<double>::entries,
                        generic::Table<float>::derivatives,
                        generic::Table<double>::derivatives,
+                       generic::CellTable<float>::entries,
+                       generic::CellTable<double>::entries,
                        {generic::slice_rows, generic::nothing, generic::nothing, generic::product<float>, generic::product<double>},
                        generic::Tiles<float>::columns,
                        generic::Tiles<double>::columns};

@@ -85,9 +85,9 @@ cdef class Table(Packed):
         prepared.guard = choose_guard()
         rows, units = table.shape
         if self.single:
-            fill_weights[float](prepared, &prepared.f32, rows, units, rows, table, None, None, None)
+            fill_weights[float](prepared, &prepared.f32, rows, units, rows, (table, None, None, None))
         else:
-            fill_weights[double](prepared, &prepared.f64, rows, units, rows, table, None, None, None)
+            fill_weights[double](prepared, &prepared.f64, rows, units, rows, (table, None, None, None))
 
     def indices(self, table):
         """An array like the table in the order of its elements."""

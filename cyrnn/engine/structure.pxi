@@ -29,8 +29,8 @@ cdef class Structure:
         self.program.timelines.push_back(made)
         return <int> self.program.timelines.size() - 1
 
-    def slot(self, str activation="linear", trainable={}):
-        """One more place for weights. Programs of gradients need their activation, and the shapes by name of those that
+    def slot(self, str activation="linear", trainable={}, cell=None, str recurrent_activation="sigmoid"):
+        """One more place for weights. Programs of gradients need their functions, and the shapes by name of those that
         are trainable."""
         self.check_open()
         self.program.slots += 1

@@ -1,4 +1,5 @@
-// The simd engine's timestep, by weights that are packed once:   out := activation(x . kernel + h . recurrent_kernel + b)
+// The simd engine's timestep, by weights that are packed once:   out := activation(x . kernel + h . recurrent_kernel + b),
+// or the sums of a cell
 //
 // Included inside a namespace per instruction set, after activations.hpp.
 //
@@ -192,7 +193,7 @@ template <class T> struct Tiles {
 
         Operands operands(std::ptrdiff_t first, std::ptrdiff_t width, T *c, std::ptrdiff_t c_stride) const {
             const T *const b = weights.panels + first * weights.depth;
-            const std::ptrdiff_t features = weights.features, units = with_h ? weights.depth - features : 0;
+            const std::ptrdiff_t features = weights.features, units = with_h && first < weights.recurrent ? weights.depth - features : 0;
             return {{x, x_stride, features, b},
                     {step.h, step.h_stride, units, b + features * width},
                     weights.depth * columns, stretch_of(weights.units), c, c_stride, Sums::fresh};
@@ -300,11 +301,8 @@ template <class T> struct Tiles {
         const Walk walk{*weights, *step, x, x_stride, true, in_place && !weights->by_row, in_place ? step->out : step->sums,
                         in_place ? step->out_stride : step->sums_stride, workspace};
         walk.run();
-        if (walk.activates) return;
-        if (weights->cell)
-            weights->cell->finish(weights, step);
-        else
-            weights->activate(step->out, step->out_stride, weights->bias, step->rows, weights->units);
+        if (walk.activates || !in_place) return;
+        weights->activate(step->out, step->out_stride, weights->bias, step->rows, weights->units);
         if (step->outputs) walk.emit(0, step->rows, 0, weights->units);
     }
 

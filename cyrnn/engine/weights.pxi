@@ -1,32 +1,106 @@
-# Weights into the memory of a plan, and the cell that they are for.
+# Weights into the memory of a plan, and the functions that are applied to their sums.
+
+_PLAIN = CellForm(1, 1, 1, 1, 1, 1, 0, True, False)  # of SimpleRNN, and of a dense layer
+
+
+cdef object form_of(int index):
+    cdef const Cell[float] *cell = &simd_best().cells_f32[index]
+    return CellForm(cell.gates, cell.recurrent + (cell.second != 0), cell.biases, cell.states, cell.lines,
+                    cell.d_lines, cell.d_recurrent, cell.back != NULL, cell.second != 0)
+
+
+CELLS = {(<bytes> cell_name(index)).decode(): form_of(index) for index in range(cell_count())}
+
+
+cdef object checked_cell(str cell, bint recurrent, ptrdiff_t columns):
+    """The form of a cell, or that of none. Raises ValueError where it is not for kernels of so many columns."""
+    if cell is None:
+        return _PLAIN
+    if cell not in CELLS:
+        raise ValueError(f"unknown cell {cell!r}: expected one of {', '.join(CELLS)}")
+    if not recurrent:
+        raise ValueError("recurrent_kernel must be an array where there is a cell, got None")
+    form = CELLS[cell]
+    if columns % form.gates:
+        raise ValueError(f"kernel must have {form.gates} columns for each unit, one for each gate of the cell, "
+                         f"got {columns}")
+    return form
+
+
+cdef const Cell[float] *cell_f32(const Simd *simd, str name) except? NULL:
+    if name is None:
+        return NULL
+    return &simd.cells_f32[<int> list(CELLS).index(name)]
+
+
+cdef const Cell[double] *cell_f64(const Simd *simd, str name) except? NULL:
+    if name is None:
+        return NULL
+    return &simd.cells_f64[<int> list(CELLS).index(name)]
+
+
+# ---------------------------------------------------------------- functions
+
+cdef int fill_functions(Plan plan, const Simd *simd, Plan back) except -1:
+    """The functions of a plan, and those of the one that it is a way back through, or None."""
+    cdef Prepared *prepared = plan.prepared.get()
+    cdef int index = ACTIVATIONS[plan.activation], gates = ACTIVATIONS[plan.recurrent_activation]
+    cdef int linear = ACTIVATIONS["linear"]
+    if plan.single:
+        prepared.f32.activate = simd.activate_f32[index]
+        prepared.f32.activate_gates = simd.activate_f32[gates]
+        prepared.f32.add_bias = prepared.second_f32.add_bias = prepared.second_f32.activate = simd.activate_f32[linear]
+        prepared.f32.by_row = activation_by_row(index)
+    else:
+        prepared.f64.activate = simd.activate_f64[index]
+        prepared.f64.activate_gates = simd.activate_f64[gates]
+        prepared.f64.add_bias = prepared.second_f64.add_bias = prepared.second_f64.activate = simd.activate_f64[linear]
+        prepared.f64.by_row = activation_by_row(index)
+    if back is None:
+        return 0
+    index, gates = ACTIVATIONS[back.activation], ACTIVATIONS[back.recurrent_activation]
+    if plan.single:
+        prepared.f32.back.units, prepared.f32.back.cell = back.units, cell_f32(simd, back.cell)
+        prepared.f32.back.activate = simd.activate_f32[index]
+        prepared.f32.back.differentiate = simd.differentiate_f32[index]
+        prepared.f32.back.differentiate_gates = simd.differentiate_f32[gates]
+    else:
+        prepared.f64.back.units, prepared.f64.back.cell = back.units, cell_f64(simd, back.cell)
+        prepared.f64.back.activate = simd.activate_f64[index]
+        prepared.f64.back.differentiate = simd.differentiate_f64[index]
+        prepared.f64.back.differentiate_gates = simd.differentiate_f64[gates]
+    return 0
+
+
+# ---------------------------------------------------------------- arrays
+
+cdef int fill_plan(Plan plan, Weights[real] *weights, Weights[real] *second, const Cell[real] *cell, kernel,
+                   recurrent_kernel, bias) except -1:
+    """Fill the arrays of a plan, and those of a second product where its cell has one."""
+    cdef Prepared *prepared = plan.prepared.get()
+    cdef ptrdiff_t depth = plan.features + (0 if recurrent_kernel is None else plan.units)
+    of_first, of_second = plan.laid_out(kernel, recurrent_kernel, bias)  # copies
+    fill_weights[real](prepared, weights, plan.features, plan.units, depth, of_first)
+    if of_second is not None:
+        fill_weights[real](prepared, second, 0, plan.units, plan.units, of_second)
+        weights.second = second
+    if cell != NULL:
+        weights.cell, weights.lines, weights.carried = cell, cell.lines, cell.states * plan.units
+        weights.gates, weights.recurrent = cell.gates, cell.recurrent * plan.units
+    return 0
+
 
 cdef int fill_weights(Prepared *prepared, Weights[real] *weights, ptrdiff_t features, ptrdiff_t units, ptrdiff_t depth,
-                      kernels, kernels_t, panels, bias) except -1:
+                      tuple laid_out) except -1:
+    """`laid_out`: as `panels.laid_out` has the arrays."""
+    kernels, kernels_t, panels, bias = laid_out
     weights.features, weights.units, weights.depth = features, units, depth
-    weights.gates, weights.carried = 1, units
+    weights.gates, weights.lines, weights.recurrent, weights.carried = 1, 1, units, units
     weights.kernels = <const real *> kept(prepared, kernels)
     weights.kernels_t = <const real *> kept(prepared, kernels_t)
     weights.panels = <const real *> kept(prepared, panels)
     weights.bias = <const real *> kept(prepared, bias)
     return 0
-
-
-cdef const Cells *cells_of(capsule, bint recurrent, ptrdiff_t columns) except? NULL:
-    """The cell in the capsule, or null for None. Raises ValueError where it is not for kernels of so many columns."""
-    if capsule is None:
-        return NULL
-    cdef const Cells *cells = <const Cells *> PyCapsule_GetPointer(capsule, "cyrnn.engine.Cell")
-    if not recurrent:
-        raise ValueError("recurrent_kernel must be an array where there is a cell, got None")
-    if columns % cells.f32.gates:
-        raise ValueError(f"kernel must have {cells.f32.gates} columns for each unit, one for each gate of the cell, "
-                         f"got {columns}")
-    return cells
-
-
-cdef void set_cell(Weights[real] *weights, const Cell[real] *cell) noexcept:
-    weights.cell = cell
-    weights.gates, weights.carried = cell.gates, cell.states * weights.units
 
 
 cdef tuple arrays_of(Plan plan):
@@ -37,18 +111,24 @@ cdef tuple arrays_of(Plan plan):
 
 
 cdef tuple arrays_of_weights(Plan plan, const Weights[real] *weights):
-    cdef ptrdiff_t units = weights.units, depth = weights.depth
-    if weights.cell != NULL:
-        raise TypeError("a plan with a cell cannot be pickled")
+    kernels = kernels_of[real](plan, weights)
+    bias = None if weights.bias == NULL else copied(weights.bias, plan.form.biases * weights.units, plan.dtype)
+    kernel, recurrent_kernel = kernels[:weights.features], kernels[weights.features:]
+    if weights.depth == weights.features:
+        return kernel, None, bias
+    recurrent_kernel = recurrent_kernel[:, :weights.recurrent]
+    if weights.second != NULL:
+        recurrent_kernel = numpy.concatenate([recurrent_kernel, kernels_of[real](plan, weights.second)], axis=1)
+    return kernel, recurrent_kernel, bias
+
+
+cdef object kernels_of(Plan plan, const Weights[real] *weights):
+    cdef ptrdiff_t sums = weights.gates * weights.units, depth = weights.depth
     cdef ptrdiff_t columns = choose_simd(plan.isa).columns_f32 if plan.single else choose_simd(plan.isa).columns_f64
     if weights.kernels == NULL:
-        panels = copied(weights.panels, depth * padded_width(units, columns, sizeof(real)), plan.dtype)
-        kernels = unpacked(panels, depth, units, columns)
-    else:
-        kernels = copied(weights.kernels, depth * units, plan.dtype).reshape(depth, units)
-    kernel, recurrent_kernel = kernels[:weights.features], kernels[weights.features:]
-    bias = None if weights.bias == NULL else copied(weights.bias, units, plan.dtype)
-    return kernel, recurrent_kernel if depth > weights.features else None, bias
+        panels = copied(weights.panels, depth * padded_width(sums, columns, sizeof(real)), plan.dtype)
+        return unpacked(panels, depth, sums, columns)
+    return copied(weights.kernels, depth * sums, plan.dtype).reshape(depth, sums)
 
 
 cdef object copied(const void *data, ptrdiff_t count, dtype):

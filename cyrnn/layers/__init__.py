@@ -1,4 +1,4 @@
-"""Keras' layers: SimpleRNNCell, RNN and SimpleRNN, and what a model around them needs.
+"""Keras' layers: RNN, SimpleRNN, LSTM, GRU and their cells, and what a model around them needs.
 
 Only names stand here; each layer is imported when it is first used, or when a config may name it.
 """
@@ -56,6 +56,10 @@ if TYPE_CHECKING:
     from cyrnn.layers.around.wrapper import Wrapper
     from cyrnn.layers.base.layer import Layer, deserialize, serialize
     from cyrnn.layers.recurrent.bidirectional import Bidirectional
+    from cyrnn.layers.recurrent.gru import GRU
+    from cyrnn.layers.recurrent.gru_cell import GRUCell
+    from cyrnn.layers.recurrent.lstm import LSTM
+    from cyrnn.layers.recurrent.lstm_cell import LSTMCell
     from cyrnn.layers.recurrent.rnn import RNN
     from cyrnn.layers.recurrent.simple_rnn import SimpleRNN
     from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
@@ -87,6 +91,10 @@ _NAMES = {  # by module
     "cyrnn.layers.around.wrapper": "Wrapper",
     "cyrnn.layers.base.layer": "Layer deserialize serialize",
     "cyrnn.layers.recurrent.bidirectional": "Bidirectional",
+    "cyrnn.layers.recurrent.gru": "GRU",
+    "cyrnn.layers.recurrent.gru_cell": "GRUCell",
+    "cyrnn.layers.recurrent.lstm": "LSTM",
+    "cyrnn.layers.recurrent.lstm_cell": "LSTMCell",
     "cyrnn.layers.recurrent.rnn": "RNN",
     "cyrnn.layers.recurrent.simple_rnn": "SimpleRNN",
     "cyrnn.layers.recurrent.simple_rnn_cell": "SimpleRNNCell",
@@ -109,9 +117,13 @@ _INSTEAD = {
 __all__ = [
     "Layer",
     "SimpleRNNCell",
+    "LSTMCell",
+    "GRUCell",
     "StackedRNNCells",
     "RNN",
     "SimpleRNN",
+    "LSTM",
+    "GRU",
     "Bidirectional",
     "TimeDistributed",
     "Wrapper",

@@ -24,10 +24,11 @@ TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
 def gradients_of_keras(theirs, x, dy, **options):
     """Those of the inputs, the initial states and the weights."""
     x = tf.constant(x)
-    states = [tf.constant(state) for state in options.pop("initial_state", None) or []]
+    begin = nest.mapped(tf.constant, options.pop("initial_state", None) or [])
+    states = nest.leaves(begin)
     with tf.GradientTape() as tape:
         tape.watch([x, *states])
-        y = theirs(x, **options, **({"initial_state": states} if states else {}))
+        y = theirs(x, **options, **({"initial_state": begin} if states else {}))
         pairs = zip(nest.leaves(dy), tf.nest.flatten(y), strict=True)
         loss = tf.add_n([tf.reduce_sum(tf.constant(a) * tf.cast(b, a.dtype)) for a, b in pairs])
     found = tape.gradient(loss, [x, *states, *theirs.trainable_variables], unconnected_gradients="zero")
@@ -58,23 +59,32 @@ def recurrent(draw):
         "use_bias": draw(st.booleans()),
     }
     units = [draw(st.integers(1, 9)) for _ in range(draw(st.integers(2, 3)))]
-    kind = draw(st.sampled_from(["SimpleRNN", "RNN", "Bidirectional"]))
+    classes = [draw(st.sampled_from(["SimpleRNN", "LSTM", "GRU"])) for _ in units]
+    gates = {
+        "recurrent_activation": draw(st.sampled_from(["sigmoid", "sigmoid", "hard_sigmoid", "softmax"])),
+        "reset_after": draw(st.booleans()),
+    }
+    keys = {"SimpleRNN": [], "LSTM": ["recurrent_activation"], "GRU": list(gates)}
+    own = [{**cell, **{key: gates[key] for key in keys[name]}} for name in classes]
+    counts = [2 if name == "LSTM" else 1 for name in classes]
+    kind = draw(st.sampled_from(["layer", "RNN", "Bidirectional"]))
     merge_mode = draw(st.sampled_from(["concat", "sum", "mul", "ave", None]))
     dtype = "float32" if kind == "RNN" else draw(st.sampled_from(["float32", "float64"]))
 
     def make(module):
         layers = module.layers
         if kind == "RNN":
-            cells = [layers.SimpleRNNCell(n, dtype=dtype, **cell) for n in units]
+            triples = zip(classes, units, own, strict=True)
+            cells = [getattr(layers, f"{name}Cell")(n, dtype=dtype, **known) for name, n, known in triples]
             return layers.RNN(cells, dtype=dtype, **options)
-        layer = layers.SimpleRNN(units[0], dtype=dtype, **cell, **options)
-        if kind == "SimpleRNN":
-            return layer
-        both = {**options, "go_backwards": False}
-        layer = layers.SimpleRNN(units[0], dtype=dtype, **cell, **both)
+        if kind == "layer":
+            return getattr(layers, classes[0])(units[0], dtype=dtype, **own[0], **options)
+        layer = getattr(layers, classes[0])(units[0], dtype=dtype, **own[0], **{**options, "go_backwards": False})
         return layers.Bidirectional(layer, merge_mode=merge_mode, dtype=dtype)
 
-    sizes = {"SimpleRNN": units[:1], "RNN": units, "Bidirectional": units[:1] * 2}[kind]
+    first = units[:1] * counts[0]
+    of_stack = [[n] * count for n, count in zip(units, counts, strict=True)]  # as Keras must have them
+    sizes = {"layer": first, "RNN": of_stack, "Bidirectional": first * 2}[kind]
     return make, sizes, dtype
 
 
@@ -91,7 +101,7 @@ def test_recurrent_layers(data):
     if draw(st.booleans()):
         options["mask"] = rng.random((batch, timesteps)) < draw(st.sampled_from([0, 0.5, 1]))
     if draw(st.booleans()):
-        options["initial_state"] = [rng.standard_normal((batch, size)).astype(dtype) for size in sizes]
+        options["initial_state"] = nest.mapped(lambda size: rng.standard_normal((batch, size)).astype(dtype), sizes)
     check(ours, theirs, x, rng, dtype, **options)
 
 

@@ -42,6 +42,8 @@ class SlotFacts(NamedTuple):
     activation: str = "linear"
     # The shapes of those whose gradients are asked for, by name. Vectors along an axis are called by the vector.
     trainable: Mapping[str, tuple[int, ...]] = _NONE
+    cell: str | None = None
+    recurrent_activation: str = "sigmoid"
 
 
 class NoWayBackError(Exception):
@@ -62,8 +64,14 @@ class Noted(Program):
         self.returned: list[tuple[View, tuple[int, ...]]] = []  # the outputs, and their axes after batch and time
         self.inputs: list[View] = []
 
-    def slot(self, activation: str = "linear", trainable: Mapping[str, tuple[int, ...]] = _NONE) -> int:
-        self.facts.append(SlotFacts(activation, dict(trainable)))
+    def slot(
+        self,
+        activation: str = "linear",
+        trainable: Mapping[str, tuple[int, ...]] = _NONE,
+        cell: str | None = None,
+        recurrent_activation: str = "sigmoid",
+    ) -> int:
+        self.facts.append(SlotFacts(activation, dict(trainable), cell, recurrent_activation))
         return super().slot()
 
     def input(

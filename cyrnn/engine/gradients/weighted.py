@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cyrnn.engine.gradients.noted import Note, Noted, View, Way
-from cyrnn.engine.plan import FROM_SUMS
+from cyrnn.engine.gradients.noted import Note, Noted, NoWayBackError, SlotFacts, View, Way
+from cyrnn.engine.plan import CELLS, FROM_SUMS
 
 
 class Weighted(Noted):
@@ -58,6 +58,8 @@ class Weighted(Noted):
         recurrent_dropout: View | None = None,
         sums: View | None = None,
     ) -> None:
+        facts = self.facts[slot]
+        saved_lines, d_lines, d_recurrent = _lines_of(facts)
         anywhere = next(view for view in (outputs, last_output, *final) if view is not None)
         units, timeline = self.place_of(anywhere)[2], self.form_of(x)[1]
         turned = self.place_of(x)[3]
@@ -66,8 +68,8 @@ class Weighted(Noted):
             states = self.buffer(timeline, units)
             states = self.reversed(states) if turned else states
         assert sums is None
-        if self.facts[slot].activation in FROM_SUMS:
-            sums = self.buffer(timeline, units)
+        if saved_lines:
+            sums = self.buffer(timeline, saved_lines * units)
             sums = self.reversed(sums) if turned else sums
         super().recurrent(
             slot,
@@ -86,12 +88,12 @@ class Weighted(Noted):
         def back(way: Way) -> None:
             d_outputs = None if outputs is None else way.gradient(outputs)
             d_last = None if last_output is None else way.gradient(last_output)
-            d_final = way.gradient(final[0]) if final else None
-            if d_outputs is None and d_last is None and d_final is None:
+            count = 1 if facts.cell is None else CELLS[facts.cell].states
+            d_final = [way.gradient(view) for view in final] or [None] * count
+            if d_outputs is None and d_last is None and d_final == [None] * count:
                 return
-            d_z = way.like(x, units)
-            begins = bool(initial) and way.reaches(initial[0])
-            d_initial = way.like(initial[0]) if begins else None
+            d_z = way.like(x, d_lines * units)
+            d_initial = [way.like(view) if way.reaches(view) else None for view in initial] or [None] * count
             keep = None if mask is None else way.value(mask)
             factors = None if recurrent_dropout is None else way.value(recurrent_dropout)
             turn = way.program.reversed
@@ -99,44 +101,54 @@ class Weighted(Noted):
                 way.slot(slot, "recurrent_kernel"),
                 turn(way.value(states if sums is None else sums)),
                 turn(d_z),
+                d_final,
+                d_initial,
                 mask=None if keep is None else turn(keep),
                 recurrent_dropout=factors,
                 d_outputs=None if d_outputs is None else turn(d_outputs),
                 d_last_output=d_last,
-                d_final=d_final,
-                d_initial=d_initial,
                 zero_output_for_mask=zero_output_for_mask,
             )
-            if d_initial is not None:
-                way.add(initial[0], d_initial)
+            for view, d_state in zip(initial, d_initial, strict=False):
+                if d_state is not None:
+                    way.add(view, d_state)
+            of_x, of_h = d_z, d_z  # the gradients of the sums of x, and of those of h
+            if d_recurrent:
+                of_x, of_h = (
+                    way.program.columns(d_z, first * units, count * units)
+                    for first, count in ((0, d_recurrent), (d_recurrent, d_lines - d_recurrent))
+                )
             of_inputs = None if input_dropout is None else way.value(input_dropout)
             if way.reaches(x):
                 d_x = way.like(x)
-                way.program.dense(way.slot(slot, "kernel"), d_z, d_x)
+                way.program.dense(way.slot(slot, "kernel"), of_x, d_x)
                 if of_inputs is not None:
                     d_x, before = way.like(x), d_x
                     way.program.merge("multiply", [before, of_inputs], d_x)
                 way.add(x, d_x)
-            if way.trains(slot, "kernel") or way.trains(slot, "recurrent_kernel"):
-                features = self.place_of(x)[2]
-                kernels = [
-                    way.weight(slot, name, shape) if way.trains(slot, name) else None
-                    for name, shape in (("kernel", (features, units)), ("recurrent_kernel", (units, units)))
-                ]
-                way.program.kernel_gradient(
-                    way.slot(slot, "recurrent_kernel"),
-                    way.value(x),
-                    d_z,
-                    mask=keep,
-                    input_dropout=of_inputs,
-                    recurrent_dropout=factors,
-                    outputs=way.value(states),
-                    initial=way.value(initial[0]) if initial else None,
-                    d_kernel=kernels[0],
-                    d_recurrent_kernel=kernels[1],
-                )
+            d_kernel, d_recurrent_kernel = (
+                way.weight(slot, name, facts.trainable[name]) if way.trains(slot, name) else None
+                for name in ("kernel", "recurrent_kernel")
+            )
+            parts = [(of_x, d_kernel, d_recurrent_kernel)]
+            if of_x != of_h:
+                parts = [(of_x, d_kernel, None), (of_h, None, d_recurrent_kernel)]
+            for d_sums, *d_kernels in parts:
+                if d_kernels != [None, None]:
+                    way.program.kernel_gradient(
+                        way.slot(slot, "recurrent_kernel"),
+                        way.value(x),
+                        d_sums,
+                        mask=keep,
+                        input_dropout=of_inputs,
+                        recurrent_dropout=factors,
+                        outputs=way.value(states),
+                        initial=way.value(initial[0]) if initial else None,
+                        d_kernel=d_kernels[0],
+                        d_recurrent_kernel=d_kernels[1],
+                    )
             if way.trains(slot, "bias"):
-                way.program.batch_sum(d_z, way.weight(slot, "bias", (units,)))
+                way.program.batch_sum(d_z, way.weight(slot, "bias", facts.trainable["bias"]))
 
         fills = tuple(view for view in (outputs, last_output, *final) if view is not None)
         self.notes.append(Note((x, *initial), fills, slot, back))
@@ -144,3 +156,17 @@ class Weighted(Noted):
     def _sums(self, slot: int, out: View) -> View | None:
         """A buffer for what an activation is applied to, where its derivative is made of that."""
         return self.buffer_like(out) if self.facts[slot].activation in FROM_SUMS else None
+
+
+def _lines_of(facts: SlotFacts) -> tuple[int, int, int]:
+    """Of a recurrence, for each unit: what the way back reads beside the outputs, the gradients of its sums, and the
+    first of them that is of a sum of h. Raises NoWayBackError."""
+    if facts.cell is None:
+        return int(facts.activation in FROM_SUMS), 1, 0
+    form = CELLS[facts.cell]
+    if not form.goes_back:
+        raise NoWayBackError(f"there is no way back through {facts.cell} yet")
+    for name in (facts.activation, facts.recurrent_activation):
+        if name in FROM_SUMS:
+            raise NoWayBackError(f"there is no way back through {name} in a cell yet")
+    return form.saved, form.d_sums, form.d_recurrent

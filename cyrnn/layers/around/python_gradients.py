@@ -6,7 +6,7 @@ import numpy as np
 
 from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array, as_array
-from cyrnn.layers.base.programs.derivatives import HasActivation, HasWeights, Slope, with_weights
+from cyrnn.layers.base.programs.derivatives import HasWeights, Slope, with_weights
 from cyrnn.layers.base.programs.penalties import HasActivity, activity_of
 from cyrnn.layers.base.programs.pullback import Back, Input, Pullback, PullbackThrough
 from cyrnn.layers.base.programs.tape import OfWeights
@@ -23,13 +23,15 @@ class Called(HasActivity, Protocol):
     def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
 
 
-class Activating(HasActivation, HasWeights, Called, Protocol):
+class Activating(HasWeights, Called, Protocol):
     """What `of_dense` and `of_activation` need of a layer."""
+
+    activation: Any
 
 
 def of_dense(layer: Activating, x: Any, mask: Any, training: bool) -> tuple[Array, Pullback]:
     """A call of a Dense with a custom activation, and its pullback."""
-    slope = Slope(layer)
+    slope = Slope(layer.name, layer.activation)
     array = np.array(layer.checked_inputs(x))
     y, weights = with_weights(layer, lambda: layer(x, mask=mask, training=training))
     kernel, bias = weights["kernel"], weights.get("bias")
@@ -49,7 +51,7 @@ def of_dense(layer: Activating, x: Any, mask: Any, training: bool) -> tuple[Arra
 
 def of_activation(layer: Activating, x: Any, mask: Any, training: bool) -> tuple[Array, Pullback]:
     """A call of an Activation of a custom function, and its pullback."""
-    slope = Slope(layer)
+    slope = Slope(layer.name, layer.activation)
     array = np.array(layer.checked_inputs(x))
     y = layer(x, mask=mask, training=training)
 

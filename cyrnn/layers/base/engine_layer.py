@@ -1,6 +1,7 @@
 """Layers that the engine computes."""
 
 import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +19,22 @@ if TYPE_CHECKING:  # imported where a model is trained
 _MOST_TRIES = 1000  # of a call whose weights another thread replaces again and again
 
 
-def planned(values: Mapping[str, Array], dtype: np.dtype, activation: str) -> Plan:
-    """The plan of a `kernel`, perhaps a `recurrent_kernel` and a `bias`, in the dtype that the engine computes in."""
-    weights = {name: value.astype(dtype, copy=False) for name, value in values.items()}
-    return Plan(weights["kernel"], weights.get("recurrent_kernel"), weights.get("bias"), activation)
-
-
 class EngineLayer(Layer):
     """A layer of a `kernel`, perhaps a `recurrent_kernel` and a `bias`, and an `activation`."""
 
     activation: Callable[..., Any]
-    _packed_with: Any = None  # the activation that is part of what the slot has made ready
+    engine_cell: str | None = None  # the engine's name of the cell that it is, if it is one of several gates
+    _packed_with: tuple[Any, ...] = ()  # the functions that are part of what the slot has made ready
+
+    @property
+    def functions(self) -> tuple[Any, ...]:
+        """What the plan applies to sums: the activation, and of a cell of gates the recurrent activation."""
+        return (self.activation,)
+
+    def planned(self, weights: Mapping[str, Array]) -> Plan:
+        """The plan of these weights, in the dtype that the engine computes in."""
+        name = activations.engine_name(self.activation)
+        return Plan(weights["kernel"], weights.get("recurrent_kernel"), weights.get("bias"), name or "linear")
 
     def plan(self) -> Plan:
         """The weights made ready for the engine. Assigned weights make a new plan; a call under way keeps its own.
@@ -39,16 +45,15 @@ class EngineLayer(Layer):
 
     def plan_and_weights(self) -> tuple[Plan, Mapping[str, Array]]:
         """The plan, and the weights by name that it was made of."""
-        slot, activation = self._slot, self.activation
+        slot, functions = self._slot, self.functions
         values, packed = slot.values, slot.packed
-        if isinstance(packed, Plan) and self._packed_with is activation and slot.values is values:
+        if isinstance(packed, Plan) and _same(self._packed_with, functions) and slot.values is values:
             return packed, values
         if not self.built:
             raise ValueError(f"layer {self.name!r} is not built yet: call it or build(input_shape) first")
-        name = activations.engine_name(activation)
-        plan = planned(values, self.dtype_policy.engine_dtype, name or "linear")
+        plan = self._ready(values)
         slot.pack(values, plan)
-        self._packed_with = activation
+        self._packed_with = functions
         return plan, values
 
     def make_ready(self) -> None:
@@ -57,8 +62,11 @@ class EngineLayer(Layer):
 
     def own_packed(self) -> Plan:
         """The weights made ready for one owner, who may change them."""
-        name = activations.engine_name(self.activation) or "linear"
-        return planned(self._slot.values, self.dtype_policy.engine_dtype, name)
+        return self._ready(self._slot.values)
+
+    def _ready(self, values: Mapping[str, Array]) -> Plan:
+        dtype = self.dtype_policy.engine_dtype
+        return self.planned({name: value.astype(dtype, copy=False) for name, value in values.items()})
 
     def refill(self, packed: Packed, places: Mapping[str, Array]) -> "Refill":
         """How such weights follow flat ones: `places` has for each weight where each element of it is, see `Refill`."""
@@ -79,15 +87,22 @@ class EngineLayer(Layer):
 
     def activated(self, output: Array) -> Array:
         """What the plan gave, with the activation that it left out."""
-        if activations.engine_name(self.activation):
-            return output
-        activated = np.asarray(self.activation(output))
-        if activated.shape != output.shape or activated.dtype.kind not in "fiubV":
-            raise ValueError(
-                f"activation {self.activation!r} must return real numbers of shape {output.shape}, "
-                f"got shape {activated.shape} and dtype {activated.dtype}"
-            )
-        return activated
+        return output if activations.engine_name(self.activation) else applied(self.activation, output)
+
+
+def applied(activation: Callable[..., Any], sums: Array) -> Array:
+    """What an activation returns. Raises ValueError unless that has the shape of its argument."""
+    outputs = np.asarray(activation(sums))
+    if outputs.shape != sums.shape or outputs.dtype.kind not in "fiubV":
+        raise ValueError(
+            f"activation {activation!r} must return real numbers of shape {sums.shape}, "
+            f"got shape {outputs.shape} and dtype {outputs.dtype}"
+        )
+    return outputs
+
+
+def _same(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 @functools.cache
@@ -102,15 +117,20 @@ def dense_program(dtype: str, features: int, units: int) -> Program:
 
 
 @functools.cache
-def cell_program(dtype: str, features: int, units: int) -> Program:
-    """The program of one step of a cell, of its input, its state, and dropout factors for both."""
+def cell_program(dtype: str, features: int, units: int, states: int = 1) -> Program:
+    """The program of one step of a cell, of its input, its states, and dropout factors for the input and h.
+
+    It returns the new states.
+    """
     program = Program(dtype)
     x = program.input("number", None, features)
-    state, *factors = [program.input("number", None, width, optional=True) for width in (units, features, units)]
-    out = program.buffer(None, units)
+    initial = [program.input("number", None, units, optional=True) for _ in range(states)]
+    factors = [program.input("number", None, width, optional=True) for width in (features, units)]
+    final = [program.buffer(None, units) for _ in range(states)]
     program.recurrent(
-        program.slot(), x, last_output=out, initial=[state], input_dropout=factors[0], recurrent_dropout=factors[1]
+        program.slot(), x, initial=initial, final=final, input_dropout=factors[0], recurrent_dropout=factors[1]
     )
-    program.output(out)
+    for view in final:
+        program.output(view)
     program.finish()
     return program

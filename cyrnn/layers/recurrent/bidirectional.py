@@ -34,8 +34,8 @@ class Bidirectional(Predicts, SequenceLayer):
 
     Parameters
     ----------
-    layer : an RNN or SimpleRNN. The forward layer is a new one of its config, named ``forward_...``; so is the
-        backward layer, with `go_backwards`, unless `backward_layer` is given
+    layer : an RNN, SimpleRNN, LSTM or GRU. The forward layer is a new one of its config, named ``forward_...``; so is
+        the backward layer, with `go_backwards`, unless `backward_layer` is given
     merge_mode : how the outputs become one: "concat" (along the last axis), "sum", "mul", "ave"; None returns both
     weights : list of initial weights, first those of the forward layer. (Keras takes it and forgets it.)
     backward_layer : a layer of the other direction, and the same stateful, return_sequences and return_state
@@ -64,7 +64,7 @@ class Bidirectional(Predicts, SequenceLayer):
             if not isinstance(value, Layer):
                 raise ValueError(f"{name} must be a layer, got {value!r}")
             if not isinstance(value, RNN):
-                raise TypeError(f"{name} must be an RNN or SimpleRNN, got {value!r}")
+                raise TypeError(f"{name} must be an RNN, SimpleRNN, LSTM or GRU, got {value!r}")
         if merge_mode not in MERGE_MODES:
             raise ValueError(f"merge_mode must be one of {MERGE_MODES}, got {merge_mode!r}")
         super().__init__(**kwargs)
@@ -153,7 +153,10 @@ class Bidirectional(Predicts, SequenceLayer):
         """The program that `call` runs; None where each direction has to be called."""
         layers = [self.forward_layer, self.backward_layer]
         dtype = self.dtype_policy.engine_dtype
-        if not all(_is_of_the_engine(layer, dtype) for layer in layers) or self.dtype_policy.compute_dtype != dtype:
+        if (
+            not all(_is_of_the_engine(layer, dtype, training) for layer in layers)
+            or self.dtype_policy.compute_dtype != dtype
+        ):
             return None
         cells = [cell for layer in layers for cell in layer.engine_cells or ()]
         facts = (
@@ -165,19 +168,24 @@ class Bidirectional(Predicts, SequenceLayer):
             self.return_state,
             [(layer.zero_output_for_mask, layer.go_backwards, layer.stateful) for layer in layers],
         )
-        known = self._known_program
-        if known is None or known.made_for != facts:
+        program = self._known_program
+        if program is None or program.made_for != facts:
             shape = (None, None, cells[0].kernel.shape[0])
-            sizes = [cell.units for cell in cells]
-            known = program_of(self, shape, ENGINE, state_sizes=sizes, training=training, within_its_call=True)
-            known.made_for = facts
-            vars(self)["_known_program"] = known
-        return known
+            sizes = self.flat_state_sizes
+            program = program_of(self, shape, ENGINE, state_sizes=sizes, training=training, within_its_call=True)
+            program.made_for = facts
+            vars(self)["_known_program"] = program
+        return program
 
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         layers = (self.forward_layer, self.backward_layer)
         self._check_batch_first()
-        known = all(layer.engine_cells is not None and layer.activity_regularizer is None for layer in layers)
+        known = all(
+            layer.activity_regularizer is None
+            and layer.engine_cells is not None
+            and all(cell.runs_in_engine(training, gradients=True) for cell in layer.engine_cells)
+            for layer in layers
+        )
         if known or type(self)._override is not None:
             return super().vjp(x, initial_state, mask, training)
         from cyrnn.layers.recurrent.python_gradients import of_both_directions
@@ -225,7 +233,7 @@ class Bidirectional(Predicts, SequenceLayer):
                 raise NotLoweredError(str(error)) from None
         for layer, begin in zip(layers, halves, strict=True):
             lowering.check(layer, within=True)
-            layer.check_lowered(lowering, inputs, begin)
+            layer.check_lowered(lowering, inputs, training, begin)
         x = lowering.numbers(inputs)
         lowering.mask(mask, x)  # it may refuse
         into = self._lowered_outputs(lowering, x)
@@ -335,7 +343,7 @@ def _renamed(layer: RNN, prefix: str, **changes: Any) -> Any:
     return new
 
 
-def _is_of_the_engine(layer: RNN, dtype: np.dtype) -> bool:
+def _is_of_the_engine(layer: RNN, dtype: np.dtype, training: bool) -> bool:
     """Whether the engine computes in this dtype all that a call of the layer does."""
     ours = type(layer).call is RNN.call and type(layer).__call__ is RNN.__call__
     return (
@@ -344,6 +352,7 @@ def _is_of_the_engine(layer: RNN, dtype: np.dtype) -> bool:
         and layer.dtype_policy.compute_dtype == dtype
         and layer.engine_cells is not None
         and all(cell.dtype_policy.engine_dtype == dtype for cell in layer.engine_cells)
+        and all(cell.runs_in_engine(training) for cell in layer.engine_cells)
     )
 
 

@@ -1,6 +1,6 @@
 """Back-propagation through time in Python, for cells and activations that the engine does not know."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +9,7 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array
 from cyrnn.layers.base.carried import states_as_before_on_error
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.derivatives import HasActivation, HasWeights, Slope, with_weights
+from cyrnn.layers.base.programs.derivatives import HasWeights, Slope, with_weights
 from cyrnn.layers.base.programs.gradients import Like
 from cyrnn.layers.base.programs.penalties import HasActivity, activity_of
 from cyrnn.layers.base.programs.pullback import (
@@ -41,62 +41,57 @@ def cell_vjp(
     return result, pullback_of_call(pullback, cell, result, x, states)
 
 
-class SimpleCell(HasActivation, HasActivity, HasWeights, Protocol):
-    """What `of_simple_rnn_cell` needs of a cell."""
+class Cell(HasActivity, HasWeights, Protocol):
+    """What `of_cell` needs of a cell."""
 
     @property
     def dtype_policy(self) -> Any: ...
 
+    @property
+    def functions(self) -> tuple[Any, ...]: ...
+
     def __call__(self, sequence: Any, states: Any, training: bool = ...) -> tuple[Array, Any]: ...
     def checked_inputs(self, inputs: Any) -> Array: ...
-    def checked_state(self, state: Any, batch: int) -> Array: ...
+    def checked_states(self, states: Any, batch: int) -> list[Array]: ...
     def get_initial_state(self, batch_size: int | None = ...) -> Any: ...
-    def get_dropout_mask(self, step_input: Array) -> Array | None: ...
-    def get_recurrent_dropout_mask(self, state: Array) -> Array | None: ...
+    def get_dropout_mask(self, step_input: Array) -> Any: ...
+    def get_recurrent_dropout_mask(self, state: Array) -> Any: ...
+    def stepped(
+        self, weights: Mapping[str, Array], x: Array, states: list[Array], factors: Sequence[Any]
+    ) -> tuple[list[Array], Any]: ...
     def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
 
 
-def of_simple_rnn_cell(cell: SimpleCell, x: Any, states: Any, training: bool) -> tuple[tuple[Array, Any], Pullback]:
-    """One step of a SimpleRNNCell, and its pullback."""
-    slope = Slope(cell)
+def of_cell(cell: Cell, x: Any, states: Any, training: bool) -> tuple[tuple[Array, Any], Pullback]:
+    """One step of a cell of this package, and its pullback."""
+    for function in cell.functions:
+        Slope(cell.name, function)  # it raises ValueError for one without a derivative
     given, inputs = as_array("sequence", x), cell.checked_inputs(x)
     states = cell.get_initial_state(len(inputs)) if states is None else states
-    (output, new_states), weights = with_weights(cell, lambda: cell(inputs, states, training=training))
-    kernel, recurrent_kernel, bias = weights["kernel"], weights["recurrent_kernel"], weights.get("bias")
-    state = cell.checked_state(nest.flatten(states)[0], len(inputs))
-    of_inputs = cell.get_dropout_mask(inputs) if training else None
-    of_states = cell.get_recurrent_dropout_mask(state) if training else None
-    dropped = inputs.copy() if of_inputs is None else inputs * of_inputs
-    dropped_state = state.copy() if of_states is None else state * of_states
-    if slope.of_sums:
-        read = dropped @ kernel + dropped_state @ recurrent_kernel
-        read = read if bias is None else read + bias
-    else:
-        read = output.astype(state.dtype)
+    (output, new_states), values = with_weights(cell, lambda: cell(inputs, states, training=training))
+    before = cell.checked_states(states, len(inputs))
+    factors = (cell.get_dropout_mask(inputs), cell.get_recurrent_dropout_mask(before[0])) if training else (None, None)
+    dtype = cell.dtype_policy.engine_dtype
+    weights = {name: value.astype(dtype, copy=False) for name, value in values.items()}
+    after, way_back = cell.stepped(weights, inputs.astype(dtype, copy=False), before, factors)
     slots = cell._weight_slots(trainable=True)
 
     def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Hashable, Array], OfWeights]:
-        known = [np.asarray(d, read.dtype) for d in gradients if d is not None]
-        if not known:
+        if all(gradient is None for gradient in gradients):
             return {}, {}
-        d_sums = slope.back(read, sum(known[1:], known[0]))
-        found = {
-            "kernel": lambda: dropped.T @ d_sums,
-            "recurrent_kernel": lambda: dropped_state.T @ d_sums,
-            "bias": lambda: d_sums.sum(axis=0),
-        }
-        of_places = {"x": _times(d_sums @ kernel.T, of_inputs), 0: _times(d_sums @ recurrent_kernel.T, of_states)}
-        return of_places, {slot: found[slot[1]]() for slot in slots}
+        of_output, *of_states = [0 if d is None else np.asarray(d, dtype) for d in gradients]
+        of_states[0] = of_states[0] + of_output
+        d_states = [
+            np.broadcast_to(np.asarray(d, dtype), state.shape) for d, state in zip(of_states, after, strict=True)
+        ]
+        d_x, d_before, of_weights = way_back(d_states)
+        return {"x": d_x, **dict(enumerate(d_before))}, {slot: of_weights[slot[1]] for slot in slots}
 
     y = output, [*nest.flatten(new_states)] if nest.is_nested(states) else new_states
-    begun = [Input(0, state.shape, state.dtype)]
-    pullback = PullbackThrough(back, y, Input.of("x", given), begun, slots, cell.dtype_policy.engine_dtype.name)
+    begun = [Input(number, state.shape, state.dtype) for number, state in enumerate(before)]
+    pullback = PullbackThrough(back, y, Input.of("x", given), begun, slots, dtype.name)
     pullback.activity = activity_of(cell, y)
     return y, pullback
-
-
-def _times(array: Array, factors: Array | None) -> Array:
-    return array if factors is None else array * factors
 
 
 class Stack(HasActivity, Protocol):

@@ -9,7 +9,7 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.recurrent import cell_protocol
-from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
+from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
 
 Step = Callable[[Any, Array, Any, bool], tuple[Array, Any]]
 
@@ -75,6 +75,6 @@ def _selected(kept: Array, new: Array, old: Array) -> Array:
 def _reset_dropout(layers: Sequence[Layer], training: bool) -> None:
     """One dropout mask per sequence: none from before, and none left for later."""
     for layer in layers if training else ():
-        if isinstance(layer, SimpleRNNCell):
+        if isinstance(layer, RecurrentCell):
             layer.reset_dropout_mask()
             layer.reset_recurrent_dropout_mask()

@@ -21,8 +21,8 @@ from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Value
 from cyrnn.layers.recurrent import cell_protocol
 from cyrnn.layers.recurrent.python_loop import run_cell
+from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
 from cyrnn.layers.recurrent.sequence_layer import SequenceLayer
-from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
 from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
 from cyrnn.layers.recurrent.states import Carried
 from cyrnn.layers.recurrent.stepper import Stepper, capsule_of, stepper_of
@@ -34,9 +34,9 @@ class RNN(Carried, Predicts, SequenceLayer):
 
     Parameters
     ----------
-    cell : a SimpleRNNCell, or any object with ``call(inputs, states) -> (output, new_states)`` and `state_size`
-        (int, or list or tuple of ints); it may have `output_size` and `get_initial_state(batch_size)`. A list of cells
-        becomes a `StackedRNNCells`
+    cell : a SimpleRNNCell, LSTMCell or GRUCell, or any object with ``call(inputs, states) -> (output, new_states)``
+        and `state_size` (int, or list or tuple of ints); it may have `output_size` and `get_initial_state(batch_size)`.
+        A list of cells becomes a `StackedRNNCells`
     return_sequences : return the output of every timestep, not only of the last
     return_state : return the final states too
     go_backwards : process the last timestep first; outputs are in the order of processing
@@ -141,7 +141,7 @@ class RNN(Carried, Predicts, SequenceLayer):
     def call(self, sequences: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
         states, keep = self.checked_call(sequences, initial_state, mask)
         cells = self.engine_cells
-        if cells is None:
+        if cells is None or not all(cell.runs_in_engine(training) for cell in cells):
             return self._walked(sequences, states, keep, training)
         if not self.built:
             raise ValueError(f"layer {self.name!r} is not built yet: call it or build(input_shape) first")
@@ -149,11 +149,11 @@ class RNN(Carried, Predicts, SequenceLayer):
         return nest.mapped(self.returned, result)
 
     @property
-    def engine_cells(self) -> list[SimpleRNNCell] | None:
+    def engine_cells(self) -> list[RecurrentCell] | None:
         """The cells that the engine runs, each over what the one before returns; None where Python has to walk."""
         return getattr(self.cell, "engine_cells", None)
 
-    def program_within_call(self, cells: list[SimpleRNNCell], training: bool) -> CallProgram:
+    def program_within_call(self, cells: list[RecurrentCell], training: bool) -> CallProgram:
         """The program that `call` runs, also in a custom subclass, of cells that the engine knows."""
         facts = (
             training and [(cell.dropout, cell.recurrent_dropout) for cell in cells],
@@ -172,7 +172,7 @@ class RNN(Carried, Predicts, SequenceLayer):
                 (None, None, cells[0].kernel.shape[0]),
                 ENGINE,
                 dtype=cells[0].dtype_policy.engine_dtype,
-                state_sizes=[cell.units for cell in cells],
+                state_sizes=self.flat_state_sizes,
                 training=training,
                 within_its_call=True,
             )
@@ -182,7 +182,9 @@ class RNN(Carried, Predicts, SequenceLayer):
 
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         self._check_batch_first()
-        if self.engine_cells is not None or type(self)._override is not None:
+        cells = self.engine_cells
+        in_engine = cells is not None and all(cell.runs_in_engine(training, gradients=True) for cell in cells)
+        if in_engine or type(self)._override is not None:
             return super().vjp(x, initial_state, mask, training)
         from cyrnn.layers.base.programs.penalties import activity_of
         from cyrnn.layers.base.programs.pullback import Input, PullbackThrough
@@ -261,16 +263,18 @@ class RNN(Carried, Predicts, SequenceLayer):
         into: Value | None = None,
     ) -> Any:
         """Add an op for each cell. `into` is where the output comes to, instead of a new buffer."""
-        cells = self.check_lowered(lowering, inputs, initial_state)
+        cells = self.check_lowered(lowering, inputs, training, initial_state)
         x = lowering.numbers(inputs)
         keep = lowering.mask(mask, x)
-        begin = lowering.states(self, initial_state, [cell.units for cell in cells])
-        kept = cells if self.return_state or self.stateful else []
-        final = [lowering.buffer((None, cell.units)) for cell in kept]
+        begin = lowering.states(self, initial_state, self.flat_state_sizes)
+        kept = self.flat_state_sizes if self.return_state or self.stateful else []
+        final = [lowering.buffer((None, size)) for size in kept]
         if self.go_backwards:
             x, keep = lowering.reversed(x), None if keep is None else lowering.reversed(keep)
+        of_cell = slice(0, 0)
         for index, cell in enumerate(cells):
             last = index == len(cells) - 1
+            of_cell = slice(of_cell.stop, of_cell.stop + cell.state_count)
             whole = self.return_sequences or not last
             out = into if last else None
             if out is None:
@@ -282,8 +286,8 @@ class RNN(Carried, Predicts, SequenceLayer):
                 outputs=out if whole else None,
                 last_output=None if whole else out,
                 mask=keep,
-                initial=begin[index : index + 1],
-                final=final[index : index + 1],
+                initial=begin[of_cell],
+                final=final[of_cell],
                 zero_output_for_mask=self.zero_output_for_mask and last,
                 training=training,
             )
@@ -292,7 +296,7 @@ class RNN(Carried, Predicts, SequenceLayer):
             lowering.carry(self, final)
         return (x, *nest.pack(self.get_initial_state(1), final)) if self.return_state else x
 
-    def check_lowered(self, lowering: Lowering, inputs: Any, initial_state: Any) -> list[SimpleRNNCell]:
+    def check_lowered(self, lowering: Lowering, inputs: Any, training: bool, initial_state: Any) -> list[RecurrentCell]:
         """The cells, which become an op each over these inputs. Raises NotLoweredError where they cannot."""
         if self.time_major and not lowering.within_a_call:
             raise NotLoweredError("its sequences have the batch on their second axis")
@@ -303,9 +307,9 @@ class RNN(Carried, Predicts, SequenceLayer):
         if cells is None:
             raise NotLoweredError(f"its cell {type(self.cell).__name__} has a custom activation, or is a custom one")
         for cell in cells:
-            cell.check_lowered(features)
+            cell.check_lowered(features, training, gradients=lowering.goes_back)
             features = cell.units
-        lowering.check_states(initial_state, [cell.units for cell in cells])
+        lowering.check_states(initial_state, self.flat_state_sizes)
         return cells
 
     # ------------------------------------------------------------ streaming

@@ -3,17 +3,15 @@
 Reference: ``keras.layers.SimpleRNN``, Keras 3.
 """
 
-import inspect
 from typing import Any
 
-from cyrnn import objects, regularizers
-from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.recurrent.rnn import RNN
+from cyrnn import objects
+from cyrnn.layers.recurrent.cell_layer import CellLayer
 from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
 
 
 @objects.register("keras.layers")
-class SimpleRNN(RNN):
+class SimpleRNN(CellLayer):
     """A simple recurrent layer: `SimpleRNNCell`'s arguments, then `RNN`'s, in Keras' order.
 
     Called as an `RNN`: ``layer(sequences, initial_state=None, mask=None, training=False)`` with sequences (batch,
@@ -21,15 +19,7 @@ class SimpleRNN(RNN):
     `layer.kernel`, ... Unlike Keras 3, the layer keeps `activity_regularizer`, and `seed` is in its config.
     """
 
-    units: int
-    activation: Any
-    use_bias: bool
-    dropout: float
-    recurrent_dropout: float
-    seed: int | None
-    kernel: Any
-    recurrent_kernel: Any
-    bias: Any
+    cell_class = SimpleRNNCell
 
     def __init__(
         self,
@@ -56,8 +46,9 @@ class SimpleRNN(RNN):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        cell = SimpleRNNCell(
+        cell = self._new_cell(
             units,
+            kwargs,
             activation=activation,
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
@@ -72,9 +63,6 @@ class SimpleRNN(RNN):
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             seed=seed,
-            name="simple_rnn_cell",
-            dtype=kwargs.get("dtype"),
-            trainable=kwargs.get("trainable", True),
         )
         super().__init__(
             cell,
@@ -86,29 +74,3 @@ class SimpleRNN(RNN):
             activity_regularizer=activity_regularizer,
             **kwargs,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        own = self.cell.own_config()
-        constraints = {key: own.pop(key) for key in list(own) if key.endswith("_constraint")}
-        dropouts = {key: own.pop(key) for key in list(own) if key.endswith("dropout")}
-        activity = {"activity_regularizer": regularizers.serialize(self.activity_regularizer)}
-        base = {k: v for k, v in Layer.get_config(self).items() if k not in activity}
-        return {**base, **self.own_config(), **own, **activity, **constraints, **dropouts, "seed": self.cell.seed}
-
-
-def _of_cell(name: str) -> property:
-    return property(lambda self: getattr(self.cell, name), doc=f"The cell's `{name}`.")
-
-
-def _weight_of_cell(name: str) -> property:
-    return property(
-        lambda self: getattr(self.cell, name),
-        lambda self, value: setattr(self.cell, name, value),
-        doc=f"The cell's `{name}`: a read-only array, or None before the layer is built; assignable.",
-    )
-
-
-for _name in set(inspect.signature(SimpleRNNCell).parameters) - {"kwargs"}:
-    setattr(SimpleRNN, _name, _of_cell(_name))
-for _name in ("kernel", "recurrent_kernel", "bias"):
-    setattr(SimpleRNN, _name, _weight_of_cell(_name))

@@ -10,7 +10,7 @@ from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.recurrent import cell_protocol
-from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
+from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
 
 
 @objects.register("keras.layers")
@@ -47,8 +47,8 @@ class StackedRNNCells(Layer):
         return cell_protocol.output_size(self.cells[-1])
 
     @property
-    def engine_cells(self) -> list[SimpleRNNCell] | None:
-        """The SimpleRNNCells whose plans, one behind the other, compute what `call` does; None if that takes more."""
+    def engine_cells(self) -> list[RecurrentCell] | None:
+        """The cells whose plans, one behind the other, compute what `call` does; None if that takes more."""
         cls = type(self)
         as_it_is = cls.call is StackedRNNCells.call and cls.__call__ is StackedRNNCells.__call__
         parts = [getattr(cell, "engine_cells", None) for cell in self.cells]

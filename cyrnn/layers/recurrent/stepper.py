@@ -15,7 +15,7 @@ from cyrnn.engine.recorded import RecordedProgram
 from cyrnn.engine.runner import Port, Runner, model_capsule
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, check_out, checked_int, checked_rows
-from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
+from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
 
 # Of a program's inputs, of its outputs, and for its ops those of their layers.
 Names = tuple[Sequence[str], Sequence[str], Sequence[str]]
@@ -247,7 +247,7 @@ class Steppable(Protocol):
     def dtype_policy(self) -> DTypePolicy: ...
 
     @property
-    def engine_cells(self) -> list[SimpleRNNCell] | None: ...
+    def engine_cells(self) -> list[RecurrentCell] | None: ...
 
     @property
     def begins_with_zeros(self) -> bool: ...
@@ -284,7 +284,7 @@ def _made_of(layer: Steppable) -> tuple[Program, Sequence[Packed], Names]:
         raise ValueError(f"layer {layer.name!r} is not built yet: call it or build(input_shape) first")
     if cells is None:
         raise ValueError(
-            f"layer {layer.name!r} cannot be stepped by the engine: that takes SimpleRNNCells, alone or in a stack, "
+            f"layer {layer.name!r} cannot be stepped by the engine: that takes cells of Keras, alone or in a stack, "
             "with activations of Keras and without activity regularizers. Call its cell instead"
         )
     if layer.go_backwards:

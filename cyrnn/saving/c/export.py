@@ -9,8 +9,9 @@ from typing import Any
 from cyrnn.arrays import quietly
 from cyrnn.engine.recorded import RecordedProgram
 from cyrnn.engine.runner import Runner
-from cyrnn.layers import RNN, Embedding, InputLayer, Layer, SimpleRNNCell, StackedRNNCells
+from cyrnn.layers import RNN, Embedding, InputLayer, Layer, StackedRNNCells
 from cyrnn.layers.base import nest
+from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
 from cyrnn.layers.recurrent.stepper import Stepper
 from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.model_stepper import ModelStepper
@@ -158,7 +159,7 @@ def _steppable(layer: Any) -> Any:
         raise ValueError("its input is not one array of a known shape; put it into a model")
     if len(shape) == 2 and not isinstance(layer, Embedding):  # each timestep has what the layer takes
         shape = (shape[0], None, shape[1])
-    cell = isinstance(layer, (SimpleRNNCell, StackedRNNCells))
+    cell = isinstance(layer, (RecurrentCell, StackedRNNCells))
     name, dtype = layer.name, layer.dtype_policy.name
     alone: Any = RNN(layer, name=name, dtype=dtype) if cell else Sequential([layer], name=name)
     alone.build(shape)

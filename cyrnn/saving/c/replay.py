@@ -54,7 +54,7 @@ class Replay:
 
     def _weights(self, slot: int, kind: type[Any]) -> Any:
         packed = self._packed[slot]
-        if not isinstance(packed, kind) or (isinstance(packed, Plan) and packed.carried != packed.units):
+        if not isinstance(packed, kind) or (isinstance(packed, Plan) and packed.cell is not None):
             raise NotWrittenError(self._count, "there is no C code for its cell")
         return packed
 

@@ -119,8 +119,8 @@ def _checked_cells(layer: RNN) -> list[SimpleRNNCell]:
         raise ValueError("it is stateful, and nothing in ONNX carries states from one call to the next")
     if layer.time_major:
         raise ValueError("time_major is not supported")
-    cells = layer.engine_cells
-    if cells is None:
+    cells = [cell for cell in layer.engine_cells or () if isinstance(cell, SimpleRNNCell)]
+    if cells != layer.engine_cells:
         raise ValueError("ONNX knows SimpleRNNCells with activations of this package, and stacks of them")
     if not layer.begins_with_zeros:
         raise ValueError("its get_initial_state is one of your own")

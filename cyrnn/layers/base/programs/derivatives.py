@@ -12,15 +12,6 @@ from cyrnn.layers.base.arguments import Array
 _MOST_TRIES = 1000  # of a call whose weights another thread replaces again and again
 
 
-class HasActivation(Protocol):
-    """What `Slope` needs of a layer or cell."""
-
-    @property
-    def name(self) -> str: ...
-
-    activation: Any
-
-
 class HasWeights(Protocol):
     """What `with_weights` needs of a layer."""
 
@@ -31,11 +22,13 @@ class HasWeights(Protocol):
 
 
 class Slope:
-    """How gradients go back through the activation that a layer has now.
+    """How gradients go back through an activation.
 
     Parameters
     ----------
-    layer : HasActivation
+    layer : str
+        The name of the layer that has it, for the error.
+    activation : callable or None
 
     Attributes
     ----------
@@ -48,12 +41,12 @@ class Slope:
         Unless the derivative of the activation is known.
     """
 
-    def __init__(self, layer: HasActivation) -> None:
-        self._activation = activation = layer.activation
+    def __init__(self, layer: str, activation: Any) -> None:
+        self._activation = activation
         self._name, self._derivative = activations.engine_name(activation), activations.derivative_of(activation)
         if self._name is None and self._derivative is None:
             raise ValueError(
-                f"layer {layer.name!r} has no gradients: its activation {activation!r:.100} has no derivative; "
+                f"layer {layer!r} has no gradients: its activation {activation!r:.100} has no derivative; "
                 "set its attribute `derivative`, a function of what it is applied to, or call "
                 "`cyrnn.activations.set_derivative`"
             )

@@ -28,7 +28,13 @@ class Program(Protocol):
         size: int = 1,
         stride: int = 1,
     ) -> int: ...
-    def slot(self, activation: str = "linear", trainable: Mapping[str, tuple[int, ...]] = ...) -> int: ...
+    def slot(
+        self,
+        activation: str = "linear",
+        trainable: Mapping[str, tuple[int, ...]] = ...,
+        cell: str | None = None,
+        recurrent_activation: str = "sigmoid",
+    ) -> int: ...
     def input(
         self,
         kind: str,

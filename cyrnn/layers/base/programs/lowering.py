@@ -13,6 +13,7 @@ import numpy as np
 
 from cyrnn.activations import engine_name
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.engine_layer import EngineLayer
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs import arguments
 from cyrnn.layers.base.programs.arguments import Argument, Passed, TakesTokens
@@ -65,6 +66,11 @@ class Lowering(Forms):
         self.wants_logits = False  # whether what a softmax or sigmoid is applied to is asked for now
         self.logits: dict[int, Value] = {}  # that, by the view of the output
 
+    @property
+    def goes_back(self) -> bool:
+        """Whether each op must have its way back."""
+        return hasattr(self.program, "way_back")
+
     def note_owner(self, name: str) -> None:
         """Note that the ops which were added since the last note are those of the layer of this name."""
         self._owners += [name] * (self.program.ops - len(self._owners))
@@ -84,12 +90,14 @@ class Lowering(Forms):
     def slot(self, layer: Layer) -> int:
         """The place of the layer's weights: one, however often it is called."""
         if layer not in self._slots:
-            activation = engine_name(getattr(layer, "activation", None)) or "linear"
+            functions = layer.functions if isinstance(layer, EngineLayer) else (None,)
+            activation, *gates = [engine_name(function) or "linear" for function in functions]
+            cell = layer.engine_cell if isinstance(layer, EngineLayer) else None
             trainable = {spec.name: spec.shape for spec in layer.own_specs if layer.trainable and spec.trainable}
             if isinstance(layer, OfVectors):  # they stand for the weights
                 pairs = layer.weight_of.items()
                 trainable = {vector: trainable[weight] for vector, weight in pairs if weight in trainable}
-            self._slots[layer] = self.program.slot(activation, trainable)
+            self._slots[layer] = self.program.slot(activation, trainable, cell, *gates)
         return self._slots[layer]
 
     # ------------------------------------------------------------ what ops read

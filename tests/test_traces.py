@@ -362,6 +362,62 @@ def test_training_a_subclass_learns():
     np.testing.assert_allclose(model(IDS), target, atol=0.2)
 
 
+def test_fit_of_a_subclass_is_that_of_the_graph():
+    target = X.sum(axis=(1, 2), keepdims=True)[:, 0] * np.ones(2)
+    model = Plain()
+    model.dropout.rate = 0.0
+    model(X)
+    graph = functional(model)
+    again = Plain()
+    again.dropout.rate = 0.0
+    again(X)
+    again.set_weights(model.get_weights())
+    for one in (graph, again):
+        one.compile(cyrnn.optimizers.Adam(0.01), "mse")
+    expected = graph.fit(X, target, epochs=4, batch_size=2, shuffle=False, verbose=0)
+    found = again.fit(X, target, epochs=4, batch_size=2, shuffle=False, verbose=0)
+    np.testing.assert_allclose(found.history["loss"], expected.history["loss"], rtol=1e-5)
+    assert again.evaluate(X, target, verbose=0) == pytest.approx(graph.evaluate(X, target, verbose=0), rel=1e-5)
+    for a, b in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_of_a_subclass_is_compiled():
+    class Simple(cyrnn.Model):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.head, self.factor = SimpleRNN(4), Dense(1), 1.0
+
+        def call(self, x):
+            return self.head(self.rnn(x)) * self.factor
+
+    model = Simple()
+    model.build((None, 6, 3))
+    row = cyrnn.Sequential([cyrnn.Input((None, 3)), SimpleRNN(4), Dense(1)])
+    row.set_weights(model.get_weights())
+    for one in (model, row):
+        one.compile(cyrnn.optimizers.SGD(0.1), "mse")
+    assert model.compiled_step(model._compiled) is not None
+    for length in (6, 4, 6, 5, 3):
+        x, y = X[:, :length], X[:, 0, :1]
+        assert model.train_on_batch(x, y) == pytest.approx(row.train_on_batch(x, y), rel=1e-5)
+    for a, b in zip(model.get_weights(), row.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    model.factor = 2.0  # another model from now on
+    assert model.train_on_batch(X, X[:, 0, :1]) == pytest.approx(
+        float(np.mean((2 * row(X) - X[:, 0, :1]) ** 2)), rel=1e-5
+    )
+
+
+def test_a_call_that_cannot_be_noted_is_not_trained():
+    model = WithNumPy()
+    model.compile("sgd", "mse")
+    model(X)
+    assert model.compiled_step(model._compiled) is None
+    with pytest.raises(ValueError, match="has no gradients: its `call` cannot be noted"):
+        model.fit(X, np.zeros((5, 6, 2)), verbose=0)
+
+
 def test_models_in_models():
     class Outer(cyrnn.Model):
         def __init__(self):

@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,16 +16,24 @@ from cyrnn.layers.base.arguments import Array, Shape, as_array, as_mask, is_true
 from cyrnn.layers.base.building import Buildable, deferred_building
 from cyrnn.layers.base.layer import Layer, accepted
 from cyrnn.layers.base.names import distinct
-from cyrnn.layers.base.programs.interface import current_target
+from cyrnn.layers.base.programs.interface import Target, current_target
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.executor import Call, Place
-from cyrnn.models.programs.parts import Results, Wanted
-from cyrnn.models.programs.trace import NotTracedError, Trace, TracedCall, traced
+from cyrnn.models.programs.parts import Partition, Results, Wanted
+from cyrnn.models.programs.trace import (
+    Key,
+    NotTracedError,
+    Trace,
+    TracedCall,
+    comes_as_it_is,
+    key_of,
+    kind_of,
+    of_any_length,
+    traced,
+)
 from cyrnn.models.trained import Trained
 
 _KEPT = 16  # traces of a model: in training or not, with masks, for inputs of other shapes and dtypes
-
-_Key = tuple[Any, ...]
 
 
 class SubclassedModel(Trained):
@@ -38,9 +46,10 @@ class SubclassedModel(Trained):
     """
 
     run_eagerly: bool = False
-    _traces: Mapping[_Key, Trace] = MappingProxyType({})  # by what they are for
-    _refusals: Mapping[_Key, str] = MappingProxyType({})  # why there is no trace for inputs of such ranks and dtypes
-    _lengths_seen: frozenset[_Key] = frozenset()  # what there were traces for, whatever the number of timesteps
+    _traces: Mapping[Key, Trace] = MappingProxyType({})  # by what they are for
+    _refusals: Mapping[Key, str] = MappingProxyType({})  # why there is no trace for inputs of such ranks and dtypes
+    _lengths_seen: frozenset[Key] = frozenset()  # what there were traces for, whatever the number of timesteps
+    _inputs: Any = None  # shapes and dtypes of the last inputs that there was a trace for
     _trains_by_default: bool = False  # whether a call is in training where that is not said
     _names_of_ours: frozenset[str] | None = None  # the attributes that this package sets
     _changes: object = None  # another one whenever another attribute is assigned
@@ -161,7 +170,7 @@ class SubclassedModel(Trained):
     def _outputs_and_masks(self, x: Any, options: dict[str, Any], wanted: Wanted) -> tuple[Any, Any]:
         """What a call returns, and the masks of that, which need not be right unless they are wanted."""
         mask, training = options.get("mask"), self._in_training(options.get("training"))
-        kind = _kind(x, mask, training)
+        kind = kind_of(x, mask, training)
         try:
             if kind in self._refusals:
                 raise NotTracedError(self._refusals[kind])
@@ -228,6 +237,38 @@ class SubclassedModel(Trained):
         call, given, _ = self._call_with_gradients(x, None, True)
         return gradients.taped(call, given, call.masks)
 
+    def compiled_step(self, compiled: Any) -> Any:
+        from cyrnn.models.programs.training_step import ProgramStep
+
+        own = objects.owner(type(self), "vjp") is not SubclassedModel or self.activity_regularizer is not None
+        if own or self.run_eagerly or self._inputs is None:
+            return None
+        try:
+            trace = self._trace(self._inputs, None, True)
+        except NotTracedError:
+            return None
+        return ProgramStep.made(self, compiled, len(trace.tensors))
+
+    @property
+    def has_its_own_call(self) -> bool:
+        """Whether a call is more than the calls of layers in a trace."""
+        return False
+
+    def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:
+        """The arrays for the inputs, in their order; and the structure of x with a `Leaf` for each array."""
+        call, given, _ = self._call_with_gradients(x, None, True)
+        return call.inputs_of_vjp(given)
+
+    def partition_for(
+        self, masks: Sequence[Any], training: bool, target: Target, wanted: Wanted = Wanted.OUTPUTS
+    ) -> Partition:
+        """The partition for a call with inputs such as the last ones, without masks."""
+        try:
+            trace = self._trace(self._inputs, None, training)
+        except NotTracedError as error:
+            raise self._without_gradients(error) from error
+        return trace.partition(self, (False,) * len(masks), training, wanted=wanted, target=target)
+
     def called(self, x: Any) -> Results:
         if not self.is_custom or not self.built:
             return super().called(x)
@@ -243,13 +284,16 @@ class SubclassedModel(Trained):
         try:
             call = self._traced_call(inputs, mask, in_training)
         except NotTracedError as error:
-            raise ValueError(
-                f"model {self.name!r} has no gradients: its `call` cannot be noted as calls of layers, because "
-                f"{error}; it needs a `vjp` beside it"
-            ) from error
+            raise self._without_gradients(error) from error
         self._built_by_a_call(symbolic.shapes_of(inputs))
         given = nest.mapped(lambda part: as_array("inputs", part), x)
         return call, given, in_training
+
+    def _without_gradients(self, error: NotTracedError) -> ValueError:
+        return ValueError(
+            f"model {self.name!r} has no gradients: its `call` cannot be noted as calls of layers, because {error}; "
+            "it needs a `vjp` beside it"
+        )
 
     # ------------------------------------------------------------ in other models
 
@@ -266,7 +310,7 @@ class SubclassedModel(Trained):
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
         """As `ModelOfCalls.inner_calls`; None where there is no trace."""
         places, in_training, dtype = nest.leaves(inputs), bool(training), self.dtype_policy.engine_dtype.name
-        if not all(_comes_as_it_is(place, dtype) for place in places):
+        if not all(comes_as_it_is(place, dtype) for place in places):
             return None
         specs = nest.mapped(lambda place: Place(place.shape, place.dtype or dtype), inputs)
         try:
@@ -291,11 +335,13 @@ class SubclassedModel(Trained):
 
     def _trace(self, inputs: Any, mask: Any, training: bool) -> Trace:
         """The trace for such inputs, made if it is not known. Raises NotTracedError."""
+        if mask is None:
+            vars(self)["_inputs"] = inputs
         trace = self._known_trace(inputs, mask, training)
         if trace is not None:
             return trace
-        if _key(inputs, mask, training, any_length=True) in self._lengths_seen:  # with another length, to begin with
-            any_inputs, any_mask = nest.mapped(_of_any_length, [inputs, mask])
+        if key_of(inputs, mask, training, any_length=True) in self._lengths_seen:  # with another length, to begin with
+            any_inputs, any_mask = nest.mapped(of_any_length, [inputs, mask])
             with contextlib.suppress(NotTracedError):
                 return self._new_trace(any_inputs, any_mask, training)
         return self._new_trace(inputs, mask, training)
@@ -303,8 +349,8 @@ class SubclassedModel(Trained):
     def _known_trace(self, inputs: Any, mask: Any, training: bool) -> Trace | None:
         if not self._traces:
             return None
-        trace = self._traces.get(_key(inputs, mask, training, any_length=True))
-        return trace or self._traces.get(_key(inputs, mask, training))
+        trace = self._traces.get(key_of(inputs, mask, training, any_length=True))
+        return trace or self._traces.get(key_of(inputs, mask, training))
 
     def _new_trace(self, inputs: Any, mask: Any, training: bool) -> Trace:
         options: dict[str, Any] = {}
@@ -325,8 +371,8 @@ class SubclassedModel(Trained):
             if layer.dtype_policy.name != self.dtype_policy.name:
                 raise NotTracedError(f"layer {layer.name!r} has another dtype policy than the model")
         known = dict(list(self._traces.items())[1 - _KEPT :])
-        vars(self)["_traces"] = {**known, _key(inputs, mask, training): trace}
-        vars(self)["_lengths_seen"] = self._lengths_seen | {_key(inputs, mask, training, any_length=True)}
+        vars(self)["_traces"] = {**known, key_of(inputs, mask, training): trace}
+        vars(self)["_lengths_seen"] = self._lengths_seen | {key_of(inputs, mask, training, any_length=True)}
         return trace
 
     def _in_training(self, training: Any) -> bool:
@@ -334,33 +380,12 @@ class SubclassedModel(Trained):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        for name in ("_traces", "_lengths_seen", "_refusals", "_changes"):  # traces are made again when they are needed
+        for name in (
+            "_traces",
+            "_lengths_seen",
+            "_refusals",
+            "_changes",
+            "_inputs",
+        ):  # traces are made again when they are needed
             state.pop(name, None)
         return state
-
-
-def _key(inputs: Any, mask: Any, training: bool, any_length: bool = False) -> _Key:
-    """What a trace is kept under: the structures, shapes and dtypes of what a call gets."""
-    specs = nest.mapped(_of_any_length, [inputs, mask]) if any_length else [inputs, mask]
-    parts = (None if spec is None else (spec.shape, spec.dtype) for spec in nest.leaves(specs))
-    return repr(nest.mapped(lambda _: 0, specs)), tuple(parts), training
-
-
-def _of_any_length(spec: Place | None) -> Place | None:
-    """The same with any number of timesteps, which are the second axis."""
-    if spec is None or len(spec.shape) < 2:
-        return spec
-    return Place((spec.shape[0], None, *spec.shape[2:]), spec.dtype)
-
-
-def _kind(x: Any, mask: Any, training: bool) -> Any:
-    """What a refusal is kept under: it may not depend on lengths, which can be any."""
-    kinds = tuple((getattr(leaf, "ndim", None), getattr(leaf, "dtype", None)) for leaf in nest.leaves([x, mask]))
-    return repr(nest.mapped(lambda _: 0, [x, mask])), kinds, training
-
-
-def _comes_as_it_is(place: Any, dtype: str) -> bool:
-    """Whether the shape of what comes to a place is known, and the model does not convert it to its own `dtype`."""
-    if type(place) is not Place or place.shape is None:
-        return False
-    return place.dtype in (None, dtype) or np.dtype(place.dtype).kind in "iub"

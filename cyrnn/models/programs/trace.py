@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
@@ -22,6 +24,8 @@ from cyrnn.models.inputs import Leaf
 from cyrnn.models.programs import partition
 from cyrnn.models.programs.kept import KeptPartitions
 from cyrnn.models.programs.parts import Partition, Results, Wanted
+
+Key = tuple[Any, ...]
 
 
 class NotTracedError(Exception):
@@ -191,3 +195,33 @@ def _check_arguments(node: Node) -> None:
     for leaf in nest.leaves((node.args, node.kwargs)):
         if type(leaf) is not KerasTensor and hasattr(leaf, "__array__"):
             raise NotTracedError(f"{node.layer.name!r} gets an array that Python has computed, or a weight")
+
+
+# ---------------------------------------------------------------- what traces are for
+
+
+def key_of(inputs: Any, mask: Any, training: bool, any_length: bool = False) -> Key:
+    """What a trace is kept under: the structures, shapes and dtypes of what a call gets."""
+    specs = nest.mapped(of_any_length, [inputs, mask]) if any_length else [inputs, mask]
+    parts = (None if spec is None else (spec.shape, spec.dtype) for spec in nest.leaves(specs))
+    return repr(nest.mapped(lambda _: 0, specs)), tuple(parts), training
+
+
+def of_any_length(spec: Place | None) -> Place | None:
+    """The same with any number of timesteps, which are the second axis."""
+    if spec is None or len(spec.shape) < 2:
+        return spec
+    return Place((spec.shape[0], None, *spec.shape[2:]), spec.dtype)
+
+
+def kind_of(x: Any, mask: Any, training: bool) -> Any:
+    """What a refusal is kept under: it may not depend on lengths, which can be any."""
+    kinds = tuple((getattr(leaf, "ndim", None), getattr(leaf, "dtype", None)) for leaf in nest.leaves([x, mask]))
+    return repr(nest.mapped(lambda _: 0, [x, mask])), kinds, training
+
+
+def comes_as_it_is(place: Any, dtype: str) -> bool:
+    """Whether the shape of what comes to a place is known, and the model does not convert it to its own `dtype`."""
+    if type(place) is not Place or place.shape is None:
+        return False
+    return place.dtype in (None, dtype) or np.dtype(place.dtype).kind in "iub"

@@ -76,6 +76,13 @@ class Ops:
     def scale(self, x: int, out: int, *, factor: float = 1.0, offset: float = 0.0) -> None:
         self._adds("scale", [x], out, lambda x: x * factor + offset)
 
+    def dropout(self, x: int, factors: int, out: int) -> None:
+        def compute(x: Any, factors: Any) -> Any:
+            factors = factors[:, None] if factors.ndim < x.ndim else factors
+            return np.where(factors == 0, 0.0, x * factors)
+
+        self._adds("dropout", [x, factors], out, compute)
+
     def prelu(self, slot: int, x: int, out: int, length: int, inner: int = 1) -> None:
         def compute(x: Any, weights: Mapping[str, Any]) -> Any:
             x = x.reshape(*x.shape[:-1], -1, length, inner)

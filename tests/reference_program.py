@@ -95,6 +95,9 @@ class Program(Ops):
         self._timelines.append(Timeline(of, constant, times, add, size, stride))
         return len(self._timelines) - 1
 
+    def length_of(self, timeline: int) -> int | None:
+        return self._timelines[timeline].constant
+
     def slot(self, activation: str = "linear", trainable: Any = (), *_: Any) -> int:
         self._open()
         self.slots += 1

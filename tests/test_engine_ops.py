@@ -101,6 +101,17 @@ def pointwise(name, *arguments, slot_first=False, **options):
     return add
 
 
+def dropout(factors):
+    """Adds the op of x and of factors of this name."""
+
+    def add(program, given):
+        out = program.buffer(given.time, WIDTH)
+        program.dropout(given.x, getattr(given, factors), out)
+        return out, (WIDTH,)
+
+    return add
+
+
 def spread(vector, inner=1):
     """A vector along an axis, repeated over the elements of a timestep."""
     repeated = np.repeat(vector, inner)
@@ -311,6 +322,10 @@ CASES = {
     "affine of several vectors": affine(2),
     "prelu": prelu(WIDTH),
     "prelu along another axis": prelu(3, 2),
+    "dropout": Case(dropout("y"), lambda a: np.where(a.y == 0, 0, a.x * a.y)),
+    "dropout of all timesteps": Case(
+        dropout("row"), lambda a: np.where(a.row == 0, 0, a.x.swapaxes(0, 1) * a.row).swapaxes(0, 1)
+    ),
     "scale": Case(
         pointwise("scale", factor=2.5, offset=-1.0), lambda a: a.x * a.x.dtype.type(2.5) + a.x.dtype.type(-1.0)
     ),

@@ -317,12 +317,18 @@ def test_masks_of_the_caller_for_several_inputs(target):
 @both_targets
 @pytest.mark.usefixtures("inputs_fit")
 def test_dropout_in_training_is_drawn_as_the_layers_draw_it(target):
-    """That of cells is an input of the program; dropout layers are cuts."""
+    """Noise is an input of the program; that of AlphaDropout is none, and so it is a cut."""
     cells = [layers.SimpleRNNCell(4, dropout=0.4, seed=1), layers.SimpleRNNCell(3, recurrent_dropout=0.4, seed=2)]
     rnn = layers.RNN(cells, return_sequences=True)
-    model = built(cyrnn.Sequential([rnn, layers.Dropout(0.5, seed=3), layers.Dense(2)]), x := sequences(4))
+    noisy = [
+        layers.Dropout(0.5, seed=3), layers.SpatialDropout1D(0.3, seed=4), layers.GaussianNoise(0.2, seed=5),
+        layers.GaussianDropout(0.2, seed=6), layers.AlphaDropout(0.2, seed=7, name="alpha"), layers.Flatten(),
+        layers.Dropout(0.2, seed=8), layers.RepeatVector(3), layers.Dropout(0.2, seed=9),
+    ]  # fmt: skip
+    x = sequences(4)[:, :5]
+    model = built(cyrnn.Sequential([cyrnn.Input(x.shape[1:]), rnn, *noisy, layers.Dense(2)]), x)
     found = divided(model, x, target, training=True)
-    assert [name for name, _ in found.cuts] == ["dropout"] or found.cuts[0][0].startswith("dropout")
+    assert [name for name, _ in found.cuts] == ["alpha"]
     assert len(found.programs) == 2
     copies = [copy.deepcopy(model) for _ in range(2)]
     with executor.alone():
@@ -335,7 +341,7 @@ def test_dropout_in_training_is_drawn_as_the_layers_draw_it(target):
 
 def test_calls_of_the_graph_may_be_in_training_alone():
     x = cyrnn.Input((None, FEATURES))
-    model = cyrnn.Model(x, layers.Dropout(0.5, seed=1)(simple_rnn()(x), training=True))
+    model = cyrnn.Model(x, layers.AlphaDropout(0.5, seed=1)(simple_rnn()(x), training=True))
     assert divided(model, None, training=None).cuts[0][1] == "it is random in training"
     assert divided(model, None, training=False).cuts == []
 
@@ -816,7 +822,7 @@ def test_what_is_no_op_says_why():
     with pytest.raises(NotLoweredError, match="it has its own 'call'"):
         alone(built(LoudRNN(3), x), x)
     with pytest.raises(NotLoweredError, match="it is random in training"):
-        alone(built(layers.Dropout(0.5), x), x, training=True)
+        alone(built(layers.AlphaDropout(0.5), x), x, training=True)
     with pytest.raises(NotLoweredError, match="it returns its input"):
         alone(built(layers.Identity(), x), x)
     with pytest.raises(UnfitError):

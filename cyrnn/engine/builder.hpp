@@ -58,6 +58,15 @@ public:
         add(-1, timeline_of(tokens), {read(tokens), filled(out)}, std::make_unique<NonzeroOp>());
     }
 
+    void dropout(int x, int factors, int out) {
+        std::unique_ptr<Op> op;
+        if (program.single)
+            op = std::make_unique<DropoutOp<float>>(width_of(x));
+        else
+            op = std::make_unique<DropoutOp<double>>(width_of(x));
+        add(-1, timeline_of(out), {read(x), read(factors), filled(out)}, std::move(op));
+    }
+
     void masking(double value, int x, int out, int mask) {
         std::unique_ptr<Op> op;
         if (program.single)

@@ -67,6 +67,13 @@ cdef class Ops(Structure):
         self.check_alike(x, out)
         Builder(self.program[0]).relu(x, out, slope, threshold, most)
 
+    def dropout(self, int x, int factors, int out):
+        """out := x * factors, and 0 where a factor is 0. Factors without timesteps are those of each."""
+        self.check_alike(x, out)
+        self.check_beside(factors, out)
+        self.check_widths(factors, out)
+        Builder(self.program[0]).dropout(x, factors, out)
+
     def scale(self, int x, int out, *, double factor=1, double offset=0):
         """out := x * factor + offset."""
         self.check_alike(x, out)

@@ -77,6 +77,29 @@ private:
     const std::ptrdiff_t width;
 };
 
+// out := x * factors, and 0 where a factor is 0, whatever x is; its way back is the same with the gradient of out for x
+template <class T> class DropoutOp final : public Op {
+public:
+    enum : int { x, factors, out };
+
+    explicit DropoutOp(std::ptrdiff_t width_) : width(width_) {}
+
+    double multiply_adds(const Prepared *) const override { return double(width); }
+
+    bool run(const Work &work) const noexcept override {
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
+                const T *const a = address<T>(work.places[x], row, t), *const factor = address<T>(work.places[factors], row, t);
+                T *const b = address<T>(work.places[out], row, t);
+                for (std::ptrdiff_t i = 0; i < width; ++i) b[i] = factor[i] == 0 ? T(0) : a[i] * factor[i];
+            }
+        return true;
+    }
+
+private:
+    const std::ptrdiff_t width;
+};
+
 // out := activation(x); those that need a row get the last axis, of `units` elements
 template <class T> class ActivationOp final : public Op {
 public:

@@ -84,6 +84,7 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
         void dense(int slot, int x, int out, ptrdiff_t vectors, int sums) except +
         void embedding(int slot, int tokens, int out) except +
         void nonzero(int tokens, int out) except +
+        void dropout(int x, int factors, int out) except +
         void masking(double value, int x, int out, int mask) except +
         void activation(ActivateF32 f32, ActivateF64 f64, int x, int out, ptrdiff_t units) except +
         void relu(int x, int out, double slope, double threshold, double most) except +

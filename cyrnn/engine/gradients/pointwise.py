@@ -40,6 +40,14 @@ class Pointwise(Noted):
 
         self._note(x, out, back)
 
+    def dropout(self, x: View, factors: View, out: View) -> None:
+        super().dropout(x, factors, out)
+
+        def back(way: Way, d_y: View, d_x: View) -> None:
+            way.program.dropout(d_y, way.value(factors), d_x)
+
+        self._note(x, out, back)
+
     def unit_norm(self, x: View, out: View, length: int, limit: float) -> None:
         super().unit_norm(x, out, length, limit)
 

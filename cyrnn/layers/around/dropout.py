@@ -50,10 +50,14 @@ class Disturbing(Differentiable):
         return of_noise(self, x)
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """No op: the inputs as they are. Refuses in training."""
+        """In inference no op: the inputs as they are. In training an op with noise that is an input of the program."""
         if training and getattr(self, self.strength) != 0:
-            raise NotLoweredError("it is random in training")
+            return self.disturbed(lowering, lowering.numbers(inputs))
         return lowering.numbers(inputs)
+
+    def disturbed(self, lowering: Lowering, x: Value) -> Value:
+        """Add the op for training. Raises NotLoweredError where there is none."""
+        raise NotLoweredError("it is random in training")
 
     def with_slope(self, inputs: Array) -> tuple[Array, Any]:
         """The inputs with noise, and the derivative of that by them."""
@@ -61,6 +65,23 @@ class Disturbing(Differentiable):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), self.strength: getattr(self, self.strength), "seed": self.seed}
+
+
+class Multiplying(Disturbing):
+    """Base of layers whose noise are factors; 0 drops an element."""
+
+    def noise(self, shape: tuple[int, ...]) -> Array:
+        """Factors of this shape."""
+        return random.dropout_mask(shape, self.rate, self.seed_generator, self.dtype_policy.engine_dtype)
+
+    def disturbed(self, lowering: Lowering, x: Value) -> Value:
+        factors, out = self.lowered_noise(lowering, x), lowering.buffer(x.shape, x.timeline)
+        lowering.program.dropout(x.view, factors.view, out.view)
+        return out
+
+    def lowered_noise(self, lowering: Lowering, x: Value) -> Value:
+        """The factors, as the program has them."""
+        return lowering.noise(self, x)
 
 
 class NoiseShaped(Disturbing):
@@ -87,7 +108,7 @@ class NoiseShaped(Disturbing):
 
 
 @objects.register("keras.layers")
-class Dropout(NoiseShaped):
+class Dropout(NoiseShaped, Multiplying):
     """In training, sets a share `rate` of the inputs to 0 and multiplies the others by 1 / (1 - rate).
 
     Parameters
@@ -110,9 +131,14 @@ class Dropout(NoiseShaped):
     def with_slope(self, inputs: Array) -> tuple[Array, Any]:
         return _dropped(inputs, self.noise_axes(inputs), self.rate, self.seed_generator)
 
+    def lowered_noise(self, lowering: Lowering, x: Value) -> Value:
+        if self.noise_shape is not None:
+            raise NotLoweredError("its noise has a shape of its own")
+        return super().lowered_noise(lowering, x)
+
 
 @objects.register("keras.layers")
-class SpatialDropout1D(Disturbing):
+class SpatialDropout1D(Multiplying):
     """In training, sets a share `rate` of the features to 0, at all timesteps of a sample alike.
 
     Parameters
@@ -140,6 +166,11 @@ class SpatialDropout1D(Disturbing):
     def with_slope(self, inputs: Array) -> tuple[Array, Any]:
         return _dropped(inputs, (inputs.shape[0], 1, inputs.shape[2]), self.rate, self.seed_generator)
 
+    def lowered_noise(self, lowering: Lowering, x: Value) -> Value:
+        if x.timeline is None:
+            raise NotLoweredError("its input is no sequence of the program")
+        return lowering.noise(self, x, repeated=True)
+
     def get_config(self) -> dict[str, Any]:
         return {"rate": self.rate, "seed": self.seed, "name": self.name, "dtype": self.dtype_policy.name}
 
@@ -150,7 +181,7 @@ class SpatialDropout1D(Disturbing):
 
 
 @objects.register("keras.layers")
-class GaussianDropout(Disturbing):
+class GaussianDropout(Multiplying):
     """In training, multiplies by noise of mean 1 and standard deviation sqrt(rate / (1 - rate)).
 
     Parameters
@@ -167,10 +198,13 @@ class GaussianDropout(Disturbing):
         super().__init__(rate, seed, **kwargs)
 
     def with_slope(self, inputs: Array) -> tuple[Array, Any]:
+        factors = self.noise(inputs.shape, inputs.dtype)
+        return inputs * factors, factors
+
+    def noise(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
         _check_below_1(self.name, self.rate)
         stddev = math.sqrt(self.rate / (1 - self.rate))
-        factors = random.normal(inputs.shape, 1.0, stddev, inputs.dtype, self.seed_generator)
-        return inputs * factors, factors
+        return random.normal(shape, 1.0, stddev, dtype or self.dtype_policy.engine_dtype, self.seed_generator)
 
 
 @objects.register("keras.layers")
@@ -194,7 +228,16 @@ class GaussianNoise(Disturbing):
         super().__init__(stddev, seed, **kwargs)
 
     def with_slope(self, inputs: Array) -> tuple[Array, Any]:
-        return inputs + random.normal(inputs.shape, 0.0, self.stddev, inputs.dtype, self.seed_generator), 1
+        return inputs + self.noise(inputs.shape, inputs.dtype), 1
+
+    def noise(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        """Noise of this shape."""
+        return random.normal(shape, 0.0, self.stddev, dtype or self.dtype_policy.engine_dtype, self.seed_generator)
+
+    def disturbed(self, lowering: Lowering, x: Value) -> Value:
+        noise, out = lowering.noise(self, x), lowering.buffer(x.shape, x.timeline)
+        lowering.program.merge("add", [x.view, noise.view], out.view)
+        return out
 
 
 @objects.register("keras.layers")

@@ -11,7 +11,7 @@ from cyrnn.engine.training import GRADIENT, NOTHING, Refill, TrainingStep, gathe
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.arguments import Dropout, Numbers, Tokens, gathered
+from cyrnn.layers.base.programs.arguments import Dropout, Noise, Numbers, Tokens, gathered
 from cyrnn.layers.base.programs.interface import slot_of
 from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram
 from cyrnn.layers.base.weights import WeightSpec
@@ -122,7 +122,7 @@ class ProgramStep:
         part.taped = part.taped or TapedProgram(part.lowered)
         self._taped: TapedProgram = part.taped
         self._arguments, self._places = part.lowered.arguments, made.inputs
-        self._draws = any(isinstance(argument, Dropout) for argument in self._arguments)
+        self._draws = any(isinstance(argument, Dropout | Noise) for argument in self._arguments)
         self._dtype = np.dtype(part.lowered.dtype)
         self._output_shape = made.outputs.shape[1:]
         self._prediction, self._mask = prediction, -1 if mask is None else mask
@@ -150,7 +150,7 @@ class ProgramStep:
             and all(isinstance(layer, Refilled) for layer, _ in self._keys)
             and all(layer._values[name].dtype == self._dtype for layer, name in self._keys)
             and not any(layer in slots and layer._adds_weights for layer, _ in self._keys)
-            and all(isinstance(argument, Numbers | Tokens | Dropout) for argument in self._arguments)
+            and all(isinstance(argument, Numbers | Tokens | Dropout | Noise) for argument in self._arguments)
             and all(_has_known_penalty(layer._specs[name]) for layer, name in self._keys)
         )
 

@@ -23,6 +23,12 @@ class DrawsDropout(Protocol):
     def draw_dropout_masks(self, batch: int, features: int) -> tuple[Array | None, Array | None]: ...
 
 
+class DrawsNoise(Protocol):
+    """A layer, as far as it draws noise."""
+
+    def noise(self, shape: tuple[int, ...]) -> Array: ...
+
+
 class Carrying(Protocol):
     """A layer, as far as it carries states between calls."""
 
@@ -121,7 +127,30 @@ class Dropout:
     number: int
 
 
-Argument = Numbers | Tokens | Mask | State | Dropout
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """What a layer draws for one call: (batch, [timesteps,] ...).
+
+    Parameters
+    ----------
+    layer : DrawsNoise
+    axes : tuple of int
+        Those after batch and timesteps.
+    timed : place, optional
+        One whose array has the timesteps; None where the noise has none.
+    """
+
+    layer: DrawsNoise
+    axes: tuple[int, ...]
+    timed: Hashable | None
+
+    def drawn(self, batch: int, values: Values) -> Array:
+        """New noise."""
+        timesteps = () if self.timed is None else np.shape(values[self.timed][0])[1:2]
+        return self.layer.noise((batch, *timesteps, *self.axes))
+
+
+Argument = Numbers | Tokens | Mask | State | Dropout | Noise
 
 
 @dataclass(frozen=True)
@@ -150,7 +179,7 @@ def _read(argument: Numbers | Tokens | Mask | State, values: Values) -> Array | 
 def gathered(arguments: Sequence[Argument], values: Values) -> tuple[Array | None, ...]:
     """The inputs of the program, in order. Raises UnfitError where a call's arrays cannot be its inputs."""
     drawn: dict[Factors, tuple[Array | None, Array | None]] = {}
-    found = [None if isinstance(argument, Dropout) else _read(argument, values) for argument in arguments]
+    found = [None if isinstance(argument, Dropout | Noise) else _read(argument, values) for argument in arguments]
     if any(array is not None and array.ndim == 0 for array in found):
         raise UnfitError("there is an array without a batch axis")
     batch = next((len(array) for array in found if array is not None), 0)
@@ -159,4 +188,6 @@ def gathered(arguments: Sequence[Argument], values: Values) -> tuple[Array | Non
             factors = argument.factors
             drawn[factors] = drawn.get(factors) or factors.drawn(batch)
             found[index] = drawn[factors][argument.number]
+        elif isinstance(argument, Noise):
+            found[index] = argument.drawn(batch, values)
     return tuple(found)

@@ -223,6 +223,23 @@ class Lowering(Forms):
         self._arguments += [arguments.Dropout(factors, number) for number in range(2)]
         return views
 
+    def noise(self, layer: arguments.DrawsNoise, x: Value, repeated: bool = False) -> Value:
+        """What the layer draws for each element of x; `repeated`, where it is the same at all timesteps.
+
+        Raises NotLoweredError where only the program knows how many timesteps there are.
+        """
+        timeline, timed = None if repeated else x.timeline, None
+        axes: Any = x.shape[1 if x.timeline is None else 2 :]  # whose lengths are known; see `width_of`
+        length = None if timeline is None else self.program.length_of(timeline)
+        if timeline is not None and length is None:
+            timed = next((place for place, known in self._timelines.items() if known == timeline), None)
+            if timed is None:
+                raise NotLoweredError("it draws noise for timesteps whose number is not that of an input")
+        view = self.program.input(NUMBER, timeline, x.width, shape=axes)
+        self._arguments.append(arguments.Noise(layer, axes if length is None else (length, *axes), timed))
+        shape = (*x.shape[:1], *axes) if repeated and x.timeline is not None else x.shape
+        return Value(shape, view, timeline)
+
     # ------------------------------------------------------------ ops of several classes of layers
 
     def note_logits(self, name: str, out: Value, logits: Value | None = None) -> Value | None:
@@ -368,6 +385,9 @@ class OfATimestep(Lowering):
 
     def timeline(self, of: int | None = None, **formula: int) -> int:
         raise NotLoweredError("a timestep would have timesteps")
+
+    def noise(self, layer: arguments.DrawsNoise, x: Value, repeated: bool = False) -> Value:
+        raise NotLoweredError("it is random in training, at each timestep anew")
 
     def statistics(self, length: int) -> list[Value]:
         raise NotLoweredError("in training each timestep has statistics of its own")

@@ -18,6 +18,7 @@ _NAMES_OF_KERAS_1 = {
     "output_dim": ("units",),
     "init": ("kernel_initializer", "embeddings_initializer"),
     "inner_init": ("recurrent_initializer",),
+    "inner_activation": ("recurrent_activation",),
     "bias": ("use_bias",),
     "p": ("rate",),
     "dropout_W": ("dropout",),
@@ -28,7 +29,8 @@ _NAMES_OF_KERAS_1 = {
     "W_constraint": ("kernel_constraint", "embeddings_constraint"),
     "b_constraint": ("bias_constraint",),
 }
-_ONLY_IN_KERAS_1 = ("consume_less", "input_dim")
+_ONLY_IN_KERAS_1 = ("consume_less", "input_dim", "forget_bias_init")
+_BEFORE_RESET_AFTER = ("consume_less", "inner_activation", "implementation")  # in configs of GRUs that do not have it
 
 
 def modern(class_name: str, config: Any, known: Container[str] = ()) -> tuple[dict[str, Any], bool]:
@@ -46,6 +48,8 @@ def modern(class_name: str, config: Any, known: Container[str] = ()) -> tuple[di
         for old_key, key in (("batch_input_shape", "batch_shape"), ("input_dtype", "dtype")):
             if old_key in new:
                 new[key] = new.pop(old_key)
+    if "reset_after" in known and "reset_after" not in new and any(key in new for key in _BEFORE_RESET_AFTER):
+        new["reset_after"] = False
     new = _renamed(new, known)
     old = {key: new.pop(key) for key in _OPTIONS if key in new and key not in known}
     if old.get("num_constants"):
@@ -60,6 +64,8 @@ def _renamed(config: dict[str, Any], known: Container[str]) -> dict[str, Any]:
     if not any(key in config and key not in known for key in (*_NAMES_OF_KERAS_1, *_ONLY_IN_KERAS_1)):
         return config
     new = {}
+    if "forget_bias_init" in config and "unit_forget_bias" in known:
+        new["unit_forget_bias"] = config["forget_bias_init"] in ("one", "ones")
     for key, value in config.items():
         later = [name for name in _NAMES_OF_KERAS_1.get(key, ()) if key not in known and name in known]
         if isinstance(value, Mapping) and key.endswith("_regularizer") and "class_name" not in value:

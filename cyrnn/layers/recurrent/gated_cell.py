@@ -1,7 +1,9 @@
 """GatedCell: what LSTMCell and GRUCell have beyond SimpleRNNCell."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+
+import numpy as np
 
 from cyrnn import activations
 from cyrnn.engine.plan import Plan
@@ -52,6 +54,38 @@ class GatedCell(RecurrentCell):
             cell=self.engine_cell,
             recurrent_activation=gates,
         )
+
+    # ------------------------------------------------------------ weights of older files
+
+    @property
+    def cudnn_bias_shape(self) -> tuple[int, ...] | None:
+        """The shape of the bias of a CuDNNLSTM or CuDNNGRU, by which a file tells that it is one; None if a cell of
+        these options cannot be."""
+        return (2 * self.gates * self.units,) if self.use_bias else None
+
+    def weights_of_cudnn(self, weights: Mapping[str, Array]) -> dict[str, Array]:
+        """The weights that those of a CuDNN layer are here: of each gate it has the transposed matrix."""
+        kernels = {}
+        for name in ("kernel", "recurrent_kernel"):
+            gates = np.split(weights[name], self.gates, axis=1)
+            kernels[name] = np.concatenate([gate.reshape(gate.shape[::-1]).T for gate in gates], axis=1)
+        return {**kernels, "bias": self.bias_of_both(weights["bias"].reshape(2, -1))}
+
+    def bias_of_both(self, biases: Array) -> Array:
+        """The bias, of those of the inputs and of h, (2, gates units)."""
+        return biases.sum(axis=0)
+
+    keras_1_gates: ClassVar[tuple[int, ...]]  # the places of its gates among the gates of Keras 1
+
+    def weights_of_keras_1(self, arrays: Sequence[Array]) -> dict[str, Array]:
+        """The weights that the arrays of Keras 1 are: for each gate a kernel, a recurrent kernel and a bias."""
+        names = ("kernel", "recurrent_kernel", "bias")
+        return {
+            name: np.concatenate([arrays[3 * gate + place] for gate in self.keras_1_gates], axis=-1)
+            for place, name in enumerate(names)
+        }
+
+    # ------------------------------------------------------------ config
 
     def own_config(self) -> dict[str, Any]:
         own = super().own_config()

@@ -10,7 +10,7 @@ from cyrnn.layers.recurrent.cell_layer import GatedLayer
 from cyrnn.layers.recurrent.gru_cell import GRUCell
 
 
-@objects.register("keras.layers")
+@objects.register("keras.layers", "CuDNNGRU")
 class GRU(GatedLayer):
     """A gated recurrent unit: `GRUCell`'s arguments, then `RNN`'s, in Keras' order.
 

@@ -51,6 +51,7 @@ class GRUCell(GatedCell):
     """
 
     gates = 3
+    keras_1_gates = (0, 1, 2)
 
     def __init__(
         self,
@@ -101,6 +102,13 @@ class GRUCell(GatedCell):
     @property
     def bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
+
+    @property
+    def cudnn_bias_shape(self) -> tuple[int, ...] | None:
+        return super().cudnn_bias_shape if self.reset_after else None
+
+    def bias_of_both(self, biases: Array) -> Array:
+        return biases
 
     @quietly
     def stepped(

@@ -10,7 +10,7 @@ from cyrnn.layers.recurrent.cell_layer import GatedLayer
 from cyrnn.layers.recurrent.lstm_cell import LSTMCell
 
 
-@objects.register("keras.layers")
+@objects.register("keras.layers", "CuDNNLSTM")
 class LSTM(GatedLayer):
     """A long short-term memory: `LSTMCell`'s arguments, then `RNN`'s, in Keras' order.
 

@@ -51,6 +51,7 @@ class LSTMCell(GatedCell):
     gates = 4
     state_count = 2
     engine_cell = "lstm"
+    keras_1_gates = (0, 2, 1, 3)  # it has the candidate second
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import itertools
 
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.weights import WeightSpec
+from cyrnn.layers.recurrent.gated_cell import GatedCell
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.keras.hdf5 import Node
 from cyrnn.saving.keras.weights_h5 import read_dataset
@@ -58,13 +59,55 @@ def _read_layer(
     group: Node, name: str, weight_names: list[str], layer: str, slots: _Slots
 ) -> dict[int, dict[str, Array]]:
     """The weights of a layer of the model, for each of its places by their numbers."""
-    if len(weight_names) != len(slots):
+    paths = [f"{name}/{weight_name}" for weight_name in weight_names]
+    if len(paths) == len(slots):
+        values: dict[int, dict[str, Array]] = {index: {} for index, _, _ in slots}
+        for path, (index, place, spec) in zip(paths, slots, strict=True):
+            values[index][spec.name] = _read(group, path, place, spec)
+        return {index: _as_here(place, values[index]) for index, place, _ in slots}
+    of_places = {index: place for index, place, _ in slots}
+    counts = [_arrays_of_keras_1(place) for place in of_places.values()]
+    if len(paths) != sum(counts):
         what = f"layer {layer!r} has {len(slots)} weights"
-        raise ModelFileError(f"{what}, its group {name!r} in the file holds {len(weight_names)}", Reason.MISMATCH)
-    values: dict[int, dict[str, Array]] = {index: {} for index, _, _ in slots}
-    for weight_name, (index, place, spec) in zip(weight_names, slots, strict=True):
-        values[index][spec.name] = read_dataset(group, f"{name}/{weight_name}", place, spec)
-    return values
+        raise ModelFileError(f"{what}, its group {name!r} in the file holds {len(paths)}", Reason.MISMATCH)
+    rest = iter(paths)
+    return {
+        index: _read_gates(group, list(itertools.islice(rest, count)), place)
+        for (index, place), count in zip(of_places.items(), counts, strict=True)
+    }
+
+
+def _read(group: Node, path: str, place: Place, spec: WeightSpec) -> Array:
+    """A weight as it is in the file: a bias may be one of cuDNN."""
+    cell, dataset = place.layer, group.get(path)
+    if isinstance(cell, GatedCell) and spec.name == "bias" and dataset is not None and not dataset.is_group:
+        spec = spec._replace(shape=dataset.shape if dataset.shape == cell.cudnn_bias_shape else spec.shape)
+    return read_dataset(group, path, place, spec)
+
+
+def _as_here(place: Place, values: dict[str, Array]) -> dict[str, Array]:
+    """The weights of a place, of what Keras 2 had for it."""
+    cell = place.layer
+    of_cudnn = isinstance(cell, GatedCell) and "bias" in values and values["bias"].shape == cell.cudnn_bias_shape
+    return cell.weights_of_cudnn(values) if of_cudnn else values  # type: ignore[attr-defined]
+
+
+def _arrays_of_keras_1(place: Place) -> int:
+    """How many arrays Keras 1 had for the weights of a place."""
+    cell = place.layer
+    plain = isinstance(cell, GatedCell) and cell.use_bias and len(cell.bias_shape) == 1
+    return 3 * cell.gates if plain else len(place.specs)  # type: ignore[attr-defined]
+
+
+def _read_gates(group: Node, paths: list[str], place: Place) -> dict[str, Array]:
+    """The weights of a place, of the arrays that Keras 1 had for it: of a cell's gates three each."""
+    cell = place.layer
+    if len(paths) == len(place.specs) or not isinstance(cell, GatedCell):
+        pairs = zip(paths, place.specs, strict=True)
+        return {spec.name: read_dataset(group, path, place, spec) for path, spec in pairs}
+    specs = [spec._replace(shape=(*spec.shape[:-1], cell.units)) for spec in place.specs]
+    pairs = zip(paths, itertools.cycle(specs), strict=False)
+    return cell.weights_of_keras_1([read_dataset(group, path, place, spec) for path, spec in pairs])
 
 
 def _layer_of_the_model(place: Place) -> str:

@@ -10,7 +10,7 @@ from helpers import assert_close
 
 import cyrnn
 from cyrnn import layers
-from cyrnn.saving import ModelFileError, load_model
+from cyrnn.saving import ModelFileError, from_torch, load_model
 
 GOLDEN = Path(__file__).parent / "golden" / "gated"
 MODELS = ["keras1.h5", "cudnn.h5", "keras2.h5", "keras2.keras", "keras3.h5", "keras3.keras"]
@@ -116,3 +116,83 @@ def test_the_bias_of_one_kind_of_gru_is_refused_by_the_other(tmp_path):
         file["gru"][name] = np.zeros((2, 9), "float32")
     with pytest.raises(ModelFileError, match=r"weight 'bias'.*has shape \(9,\), the file has \(2, 9\)"):
         model.load_weights(path)
+
+
+# ------------------------------------------------------------ torch
+
+TORCH = {"RNN": (1, "SimpleRNN"), "GRU": (3, "GRU"), "LSTM": (4, "LSTM")}
+
+
+def of_torch(kind, features=3, units=4, end="_l0", bias=True, seed=0, dtype="float64"):
+    """Weights of a module of torch."""
+    rng, rows = np.random.default_rng(seed), TORCH[kind][0] * units
+    shapes = {"weight_ih": (rows, features), "weight_hh": (rows, units), "bias_ih": (rows,), "bias_hh": (rows,)}
+    kept = {name: shape for name, shape in shapes.items() if bias or name.startswith("weight")}
+    return {name + end: rng.uniform(-0.8, 0.8, shape).astype(dtype) for name, shape in kept.items()}
+
+
+def torch_equations(kind, x, weights, end="_l0"):
+    """Outputs (batch, timesteps, units) and the last states, from the equations in torch's documentation."""
+    w, v = weights[f"weight_ih{end}"], weights[f"weight_hh{end}"]
+    b, d = weights.get(f"bias_ih{end}", 0), weights.get(f"bias_hh{end}", 0)
+    h, c, outputs = np.zeros((len(x), v.shape[1])), np.zeros((len(x), v.shape[1])), []
+    for t in range(x.shape[1]):
+        of_x, of_h = x[:, t] @ w.T + b, h @ v.T + d
+        if kind == "LSTM":
+            i, f, g, o = np.split(of_x + of_h, 4, axis=1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
+        else:
+            (x_r, x_z, x_n), (h_r, h_z, h_n) = np.split(of_x, 3, axis=1), np.split(of_h, 3, axis=1)
+            z = sigmoid(x_z + h_z)
+            h = (1 - z) * np.tanh(x_n + sigmoid(x_r + h_r) * h_n) + z * h
+        outputs.append(h)
+    return np.stack(outputs, axis=1), [h, c] if kind == "LSTM" else [h]
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_modules_of_torch(kind, bias):
+    x, weights = np.random.default_rng(3).standard_normal((2, 5, 3)), of_torch(kind, bias=bias)
+    outputs, states = torch_equations(kind, x, weights)
+    layer = from_torch(weights, return_state=True)
+    assert type(layer).__name__ == TORCH[kind][1] and layer.use_bias is bias
+    for actual, expected in zip(layer(x), [outputs, *states], strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+    cell = from_torch({name.removesuffix("_l0"): array for name, array in weights.items()})
+    output, _ = cell(x[:, 0], cell.get_initial_state(2))
+    np.testing.assert_allclose(output, outputs[:, 0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_deep_modules_of_torch(kind):
+    x = np.random.default_rng(3).standard_normal((2, 5, 3))
+    parts = [("_l0", 3), ("_l0_reverse", 3), ("_l1", 8), ("_l1_reverse", 8)]
+    weights = {}
+    for seed, (end, features) in enumerate(parts):
+        weights |= of_torch(kind, features, end=end, seed=seed)
+    y = x
+    for number in range(2):
+        forward, _ = torch_equations(kind, y, weights, f"_l{number}")
+        backward, _ = torch_equations(kind, y[:, ::-1], weights, f"_l{number}_reverse")
+        y = np.concatenate([forward, backward[:, ::-1]], axis=2)
+    np.testing.assert_allclose(from_torch(weights)(x), y, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "words"),
+    [
+        (of_torch("LSTM") | {"weight_hr_l0": np.ones((2, 4))}, {}, "weight_hr_l0 is of an LSTM with proj_size"),
+        (of_torch("GRU"), {"nonlinearity": "relu"}, "nonlinearity must be 'tanh' for weights of a module GRU"),
+        (of_torch("GRU") | {"weight_hh_l0": np.ones((8, 4))}, {}, "1, 3 or 4 gates, of an RNN, GRU or LSTM"),
+        (of_torch("LSTM") | {"weight_ih_l0": np.ones((12, 3))}, {}, r"\(16, 3\), of a module LSTM, got \(12, 3\)"),
+        (of_torch("LSTM") | of_torch("GRU", 4, end="_l1"), {}, r"weight_ih_l1.*of a module LSTM, got \(12, 4\)"),
+    ],
+)
+def test_modules_of_torch_that_are_refused(weights, options, words):
+    with pytest.raises(ValueError, match=words):
+        from_torch(weights, **options)

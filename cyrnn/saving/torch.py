@@ -1,18 +1,30 @@
-"""Weights of ``torch.nn.RNN`` and ``torch.nn.RNNCell``, without torch.
+"""Weights of ``torch.nn.RNN``, `LSTM` and `GRU`, and of their cells, without torch.
 
-torch multiplies from the left, so its matrices are Keras' transposed; and it has two biases, which are only ever added.
+torch multiplies from the left, so its matrices are Keras' transposed; and it has two biases, which are only ever added,
+except those of a GRU's candidate.
 """
 
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cyrnn.arrays import quietly
-from cyrnn.layers import RNN, Bidirectional, Input, Layer, SimpleRNN, SimpleRNNCell
+from cyrnn.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    GRUCell,
+    Input,
+    Layer,
+    LSTMCell,
+    SimpleRNN,
+    SimpleRNNCell,
+)
 from cyrnn.layers.base.arguments import Array, in_native_order
 from cyrnn.layers.base.building import deferred_building
 from cyrnn.models.sequential import Sequential
@@ -20,6 +32,22 @@ from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.opened import OpenFile, opened
 from cyrnn.saving.safetensors import SAFETENSORS, tensors_in
 from cyrnn.saving.weight_paths import fill, places
+
+
+class _Module(NamedTuple):
+    """What modules of torch are here, and the places of Keras' gates among theirs."""
+
+    name: str
+    cell: type[Any]
+    layer: type[RNN]
+    gates: tuple[int, ...]
+
+
+_MODULES = {  # by how many gates there are in one array
+    1: _Module("RNN", SimpleRNNCell, SimpleRNN, (0,)),
+    3: _Module("GRU", GRUCell, GRU, (1, 0, 2)),
+    4: _Module("LSTM", LSTMCell, LSTM, (0, 1, 2, 3)),
+}
 
 
 @quietly
@@ -31,7 +59,7 @@ def from_torch(
     return_sequences: bool = True,
     return_state: bool = False,
 ) -> Layer:
-    """The layer that computes what a ``torch.nn.RNN`` or ``torch.nn.RNNCell`` of these weights does.
+    """The layer that computes what a ``torch.nn.RNN``, `LSTM` or `GRU`, or a cell of them, of these weights does.
 
     Parameters
     ----------
@@ -39,7 +67,7 @@ def from_torch(
         The module's `state_dict()`, or any mapping of its names to arrays; or the path of a .safetensors file of them.
         Files of pickles (.pt, .pth) are not read: pass the `state_dict()`, or save it as .safetensors.
     nonlinearity : {"tanh", "relu"}
-        That of the module; its weights do not say it.
+        That of an RNN; its weights do not say it.
     prefix : str
         What stands before the names, as ``"encoder.rnn."`` in the weights of a larger module.
     return_sequences : bool
@@ -50,15 +78,15 @@ def from_torch(
 
     Returns
     -------
-    SimpleRNNCell, SimpleRNN, Bidirectional or Sequential
-        A cell for a cell, a SimpleRNN for one layer, a Bidirectional of it for both directions, and for several layers
-        a Sequential of these. Inputs are (batch, timesteps, features): torch's with batch_first. Weights are float64 if
-        those of the source are, else float32; the two biases are added in float64.
+    SimpleRNNCell, LSTMCell, GRUCell, SimpleRNN, LSTM, GRU, Bidirectional or Sequential
+        A cell for a cell, a recurrent layer for one layer, a Bidirectional of it for both directions, and for several
+        layers a Sequential of these. Inputs are (batch, timesteps, features): torch's with batch_first. Weights are
+        float64 if those of the source are, else float32; biases are added in float64.
 
     Raises
     ------
     ValueError
-        Weights are missing, are of another module, or do not fit together.
+        Weights are missing, are of another module, or do not fit together; or it is an LSTM with projections.
     TypeError
         The source is something else, such as the module itself.
     ModelFileError
@@ -80,25 +108,29 @@ def from_torch(
         arrays = _of_file(source, prefix)
     weights = {name.removeprefix(prefix): array for name, array in arrays.items()}
     double = any(array.dtype == np.float64 for array in weights.values())
-    options: dict[str, Any] = {"activation": nonlinearity, "dtype": "float64" if double else "float32"}
     ends = {match[1] for name in weights if (match := re.fullmatch(r"weight_ih(|_l\d+(?:_reverse)?)", name))}
     if not ends:
         raise ValueError(f"the source has no weight_ih_l0 or weight_ih after the prefix {prefix!r}: {_some(source)}")
+    module = _module_of(weights, min(ends))
+    options: dict[str, Any] = {"dtype": "float64" if double else "float32"}
+    if module.name == "RNN":
+        options["activation"] = nonlinearity
+    elif nonlinearity != "tanh":
+        raise ValueError(f"nonlinearity must be 'tanh' for weights of a module {module.name}, got {nonlinearity!r}")
     if ends == {""}:
-        own = _keras_weights(weights, "")
-        return _filled(SimpleRNNCell(len(own[1]), use_bias=len(own) == 3, **options), (None, len(own[0])), own)
+        own = _keras_weights(weights, "", module)
+        return _filled(module.cell(len(own[1]), use_bias=len(own) == 3, **options), (None, len(own[0])), own)
     ends_of_layers = _ends_of_layers(ends)
     if return_state and len(ends_of_layers) > 1:
         raise ValueError("return_state=True needs a single layer: a Sequential returns one output")
     layers: list[Layer] = []
-    layer: Layer
     values: list[Array] = []
     for directions in ends_of_layers:
-        own = [weight for end in directions for weight in _keras_weights(weights, end)]
+        own = [weight for end in directions for weight in _keras_weights(weights, end, module)]
         values += own
         if len(own) not in (2 * len(directions), 3 * len(directions)):
             raise ValueError(f"both directions of a layer must have biases or none, {' and '.join(directions)} differ")
-        layer = SimpleRNN(
+        layer = module.layer(
             len(own[1]),
             use_bias=len(own) == 3 * len(directions),
             return_sequences=return_sequences or len(layers) + 1 < len(ends_of_layers),
@@ -108,8 +140,8 @@ def from_torch(
         layers.append(layer if len(directions) == 1 else Bidirectional(layer, dtype=options["dtype"]))
     shape = (None, None, len(values[0]))
     with deferred_building():
-        layer = layers[0] if len(layers) == 1 else Sequential([Input(shape[1:]), *layers])
-    return _filled(layer, shape, values)
+        whole = layers[0] if len(layers) == 1 else Sequential([Input(shape[1:]), *layers])
+    return _filled(whole, shape, values)
 
 
 def _filled(layer: Layer, input_shape: tuple[int | None, ...], values: list[Array]) -> Layer:
@@ -130,20 +162,40 @@ def _ends_of_layers(ends: set[str]) -> list[list[str]]:
     return expected
 
 
-def _keras_weights(weights: dict[str, Array], end: str) -> list[Array]:
-    """Kernel, recurrent kernel and, if there are, the biases added, of one layer in one direction."""
+def _module_of(weights: dict[str, Array], end: str) -> _Module:
+    """The module whose weights they are. Raises ValueError for one that has no counterpart."""
+    projected = sorted(name for name in weights if name.startswith("weight_hr"))
+    if projected:
+        raise ValueError(f"{projected[0]} is of an LSTM with proj_size, which Keras has no layer for")
+    shape = weights.get(f"weight_hh{end}", np.empty((0, 0))).shape
+    gates = shape[0] // shape[1] if len(shape) == 2 and shape[1] and shape[0] % shape[1] == 0 else 1
+    if gates not in _MODULES:
+        raise ValueError(f"weight_hh{end} must have 1, 3 or 4 gates, of an RNN, GRU or LSTM, got shape {shape}")
+    return _MODULES[gates]
+
+
+def _keras_weights(weights: dict[str, Array], end: str, module: _Module) -> list[Array]:
+    """Kernel, recurrent kernel and, if there are, the bias, of one layer in one direction."""
     used = [name + end for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if name + end in weights]
     if len(used) not in (2, 4) or f"weight_hh{end}" not in used:
         raise ValueError(f"expected weight_ih, weight_hh and both biases or none, each with {end!r}, got {used}")
     kernel, recurrent_kernel, *biases = (weights[name] for name in used)
     units = recurrent_kernel.shape[-1] if recurrent_kernel.ndim else 0
-    shapes = [(units, kernel.shape[-1] if kernel.ndim else 0), (units, units), (units,), (units,)]
+    rows = len(module.gates) * units
+    shapes = [(rows, kernel.shape[-1] if kernel.ndim else 0), (rows, units), (rows,), (rows,)]
     for name, shape in zip(used, shapes, strict=False):
         if weights[name].shape != shape:
-            of_gates = " (LSTM and GRU have several gates in one array)" if kernel.shape[:1] != (units,) else ""
-            raise ValueError(f"{name} must have shape {shape}{of_gates}, got {weights[name].shape}")
-    added = [biases[0].astype(np.float64) + biases[1]] if biases else []
-    return [kernel.T, recurrent_kernel.T, *added]
+            raise ValueError(f"{name} must have shape {shape}, of a module {module.name}, got {weights[name].shape}")
+
+    def in_order(array: Array) -> Array:
+        gates = np.split(array, len(module.gates), axis=-1)
+        return np.concatenate([gates[place] for place in module.gates], axis=-1)
+
+    kernels = [in_order(kernel.T), in_order(recurrent_kernel.T)]
+    if not biases:
+        return kernels
+    both = np.stack([in_order(bias.astype(np.float64)) for bias in biases])
+    return [*kernels, both if module.name == "GRU" else both.sum(axis=0)]
 
 
 def _belongs(name: Any, prefix: str) -> bool:

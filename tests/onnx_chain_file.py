@@ -1,4 +1,4 @@
-"""A graph of ONNX nodes around an RNN, of which each shape is known: for random chains, see onnx_chains.
+"""A graph of ONNX nodes around recurrent ones, of which each shape is known: for random chains, see onnx_chains.
 
 Of each tensor the shape is known for the batch that the file is made with. The length of the batch is an `int` of a
 type of its own, so that it is never confused with another of the same length.
@@ -85,33 +85,47 @@ class Graph:
         return name
 
     def recurrent(self, x, time_first):
-        """An RNN over sequences; Y and Y_h."""
+        """An RNN, LSTM or GRU over sequences; Y, Y_h and perhaps Y_c."""
+        operator = self.one_of("RNN", "LSTM", "GRU")
+        gates, count_of_states = {"RNN": (1, 1), "LSTM": (4, 2), "GRU": (3, 1)}[operator]
         shape, units = self.shapes[x], self.units
         if bool(time_first) == bool(self.layout):
             x = self.transposed(x, (1, 0, 2))
         direction = self.one_of("forward", "reverse", "bidirectional")
         count = 2 if direction == "bidirectional" else 1
         weights = [
-            self.constant(self.array(count, units, shape[-1]), "W"),
-            self.constant(self.array(count, units, units), "R"),
+            self.constant(self.array(count, gates * units, shape[-1]), "W"),
+            self.constant(self.array(count, gates * units, units), "R"),
         ]
-        weights.append(self.constant(self.array(count, 2 * units), "B") if self.sometimes(0.6) else "")
+        weights.append(self.constant(self.array(count, 2 * gates * units), "B") if self.sometimes(0.6) else "")
         b, t = self.batch, shape[0 if time_first else 1]
         state = (b, count, units) if self.layout else (count, b, units)
         steps = (b, t, count, units) if self.layout else (t, count, b, units)
-        initial = self.one_of("", "", "zeros", "made", "input")
-        if initial == "zeros":
-            initial = self.constant(np.zeros(state, "f4")) if self.fixed else ""
-        elif initial == "made":
-            lengths = [self.length_of(x, batch_of(self.shapes[x])) if n is b else self.integers(n) for n in state]
-            initial = self.node("ConstantOfShape", [self.node("Concat", lengths, (3,), axis=0)], state)
-        elif initial == "input":
-            initial = self.input(f"h{len(self.inputs)}", *state)
-        y, h = self.node(
-            "RNN", [x, *weights, "", initial], steps, state, hidden_size=units, direction=direction, layout=self.layout
+        initial = [self.initial_state(x, state) for _ in range(count_of_states)]
+        attributes = {"linear_before_reset": self.one_of(0, 1)} if operator == "GRU" else {}
+        y, *states = self.node(
+            operator,
+            [x, *weights, "", *initial],
+            steps,
+            *[state] * count_of_states,
+            hidden_size=units,
+            direction=direction,
+            layout=self.layout,
+            **attributes,
         )
-        self.own[y], self.own[h] = ((0, 2), (0, 1)) if self.layout else ((2, 1), (1, 0))
-        return [y, h]
+        self.own |= {y: (0, 2) if self.layout else (2, 1)}
+        self.own |= dict.fromkeys(states, (0, 1) if self.layout else (1, 0))
+        return [y, *states]
+
+    def initial_state(self, x, shape):
+        kind = self.one_of("", "", "zeros", "made", "input")
+        if kind == "zeros":
+            return self.constant(np.zeros(shape, "f4")) if self.fixed else ""
+        if kind == "made":
+            b = self.batch
+            lengths = [self.length_of(x, batch_of(self.shapes[x])) if n is b else self.integers(n) for n in shape]
+            return self.node("ConstantOfShape", [self.node("Concat", lengths, (3,), axis=0)], shape)
+        return self.input(f"h{len(self.inputs)}", *shape) if kind == "input" else ""
 
     def length_of(self, x, axis):
         shape = self.node("Shape", [x], (len(self.shapes[x]),))
@@ -133,7 +147,7 @@ class Graph:
         """The file; or one that ONNX Runtime runs, where transpositions around layout 0 stand for layout 1."""
         nodes = []
         for node in self.nodes:
-            if node.op_type == "RNN":
+            if node.op_type in ("RNN", "LSTM", "GRU"):
                 node = onnx.NodeProto.FromString(node.SerializeToString())
                 (layout,) = [attribute for attribute in node.attribute if attribute.name == "layout"]
                 node.attribute.remove(layout)
@@ -213,21 +227,18 @@ class Graph:
 
 
 def _in_layout_0(node):
-    """An RNN node of layout 1 as one of layout 0."""
-    names = iter(f"{node.output[0]}_{letter}" for letter in string.ascii_lowercase)
+    """A recurrent node of layout 1 as one of layout 0."""
+    names = (f"{node.output[0]}_{letter}" for letter in string.ascii_lowercase)
     make = onnx.helper.make_node
-    x, y, h = next(names), next(names), next(names)
-    before = [make("Transpose", [node.input[0]], [x], perm=[1, 0, 2])]
-    after = [
-        make("Transpose", [y], [node.output[0]], perm=[2, 0, 1, 3]),
-        make("Transpose", [h], [node.output[1]], perm=[1, 0, 2]),
-    ]
-    node.input[0] = x
-    if len(node.input) > 5 and node.input[5]:
-        state = next(names)
-        before.append(make("Transpose", [node.input[5]], [state], perm=[1, 0, 2]))
-        node.input[5] = state
-    node.output[:] = [y, h]
+    before, after = [], []
+    for place, name in enumerate(node.input):
+        if name and (place == 0 or place >= 5):
+            node.input[place] = next(names)
+            before.append(make("Transpose", [name], [node.input[place]], perm=[1, 0, 2]))
+    for place, name in enumerate(node.output):
+        node.output[place] = next(names)
+        perm = [1, 0, 2] if place else [2, 0, 1, 3]
+        after.append(make("Transpose", [node.output[place]], [name], perm=perm))
     return [*before, node, *after]
 
 

@@ -82,6 +82,29 @@ def test_simple_rnn(tmp_path, use_bias, return_sequences, go_backwards, opset):
     assert operators(graph).count("RNN") == 1
 
 
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_gated_layers(tmp_path, use_bias, return_sequences, go_backwards):
+    options = {"return_sequences": return_sequences, "go_backwards": go_backwards, "use_bias": use_bias}
+    options["return_state"] = True
+    for layer in (L.LSTM(4, **options), L.GRU(4, **options), L.GRU(4, reset_after=False, **options)):
+        graph = same(tmp_path, model(layer), sequences())
+        assert operators(graph).count(type(layer).__name__) == 1
+
+
+@pytest.mark.parametrize("activation", sorted(plan.ACTIVATIONS))
+def test_activations_of_gates(tmp_path, activation):
+    for cls in (L.LSTM, L.GRU):
+        for names in ((activation, "sigmoid"), ("tanh", activation)):
+            if activation in IN_RNN:
+                same(tmp_path, model(cls(4, *names)), sequences())
+                same(tmp_path, model(L.Bidirectional(cls(4, *names))), sequences())
+            else:
+                with pytest.raises(ValueError, match=f"'(lstm|gru).*no activation '{activation}'"):
+                    export_onnx(model(cls(4, *names)), tmp_path / "model.onnx")
+
+
 @pytest.mark.parametrize("activation", sorted(plan.ACTIVATIONS))
 def test_activations(tmp_path, activation):
     if activation in IN_RNN:
@@ -120,11 +143,27 @@ def test_two_directions_are_one_operator_where_that_is_clear(tmp_path):
     assert count(L.RNN([L.SimpleRNNCell(4), L.SimpleRNNCell(2)])) == 4
 
 
+def test_two_directions_of_gated_layers(tmp_path):
+    def counts(forward, backward=None):
+        names = operators(same(tmp_path, model(L.Bidirectional(forward, backward_layer=backward)), sequences()))
+        return [names.count(name) for name in ("RNN", "LSTM", "GRU")]
+
+    assert counts(L.LSTM(4)) == [0, 1, 0]
+    assert counts(L.GRU(4)) == [0, 0, 1]
+    assert counts(L.GRU(4, recurrent_activation="hard_sigmoid")) == [0, 0, 2]
+    assert counts(L.GRU(4), L.GRU(4, reset_after=False, go_backwards=True)) == [0, 0, 2]
+    assert counts(L.LSTM(4), L.GRU(4, go_backwards=True)) == [0, 1, 1]
+    assert counts(L.LSTM(4), L.LSTM(4, use_bias=False, go_backwards=True)) == [0, 1, 0]
+
+
 def test_stacks_and_layers_in_a_row(tmp_path):
     cells = [L.SimpleRNNCell(4, "softsign"), L.StackedRNNCells([L.SimpleRNNCell(2), L.SimpleRNNCell(3, "relu")])]
     for go_backwards in (False, True):
         stack = L.RNN(cells, return_sequences=True, return_state=True, go_backwards=go_backwards)
         same(tmp_path, model(stack), sequences())
+        cells = [L.GRUCell(4), L.StackedRNNCells([L.LSTMCell(2, "relu"), L.GRUCell(3, reset_after=False)])]
+        mixed = L.RNN([*cells, L.SimpleRNNCell(2)], return_state=True, go_backwards=go_backwards)
+        same(tmp_path, model(mixed), sequences())
     same(tmp_path, model(L.SimpleRNN(4, return_sequences=True), L.SimpleRNN(2)), sequences())
 
 
@@ -136,7 +175,8 @@ def test_stacks_and_layers_in_a_row(tmp_path):
 @pytest.mark.parametrize("zero_output_for_mask", [False, True])
 def test_right_padded_masks(tmp_path, zero_output_for_mask, return_sequences, go_backwards):
     options = {"return_sequences": return_sequences, "go_backwards": go_backwards, "return_state": True}
-    for cell in (L.SimpleRNNCell(4), [L.SimpleRNNCell(4, "softplus"), L.SimpleRNNCell(2)]):
+    cells = [L.SimpleRNNCell(4), L.LSTMCell(4), L.GRUCell(4), [L.SimpleRNNCell(4, "softplus"), L.LSTMCell(2)]]
+    for cell in cells:
         layer = L.RNN(cell, zero_output_for_mask=zero_output_for_mask, **options)
         same(tmp_path, model(L.Masking(), layer), padded(), **RIGHT_PADDED)
 
@@ -150,7 +190,9 @@ def test_rows_of_length_0_keep_their_state_and_give_zeros(tmp_path):
         masked, initial_state=[begin, begin], mask=mask
     )
     states = np.random.default_rng(2).standard_normal((5, 4)).astype("f4")
-    whole = cyrnn.Model([x, begin], [*outputs, *both])
+    gated = [L.LSTM(4, return_state=True)(masked, initial_state=[begin, begin], mask=mask)]
+    gated.append(L.GRU(4, return_state=True)(masked, initial_state=begin, mask=mask))
+    whole = cyrnn.Model([x, begin], [*outputs, *both, *gated[0], *gated[1]])
     same(tmp_path, whole, padded(), states, **RIGHT_PADDED)
     assert not run(tmp_path / "model.onnx", padded(), states)[0][2].any()
     np.testing.assert_array_equal(run(tmp_path / "model.onnx", padded(), states)[1][2], states[2])
@@ -310,6 +352,11 @@ REFUSED = {
     "activation": (lambda: model(L.Dense(2, lambda x: x)), "dense.*one of your own"),
     "cell": (lambda: model(L.RNN(L.SimpleRNNCell(2, np.sin))), "rnn.*activations of this package"),
     "rms": (lambda: model(L.LayerNormalization(rms_scaling=True)), "layer_normalization.*rms_scaling"),
+    "gates": (lambda: model(L.RNN(L.LSTMCell(2, recurrent_activation=np.sin))), "rnn.*activations of this package"),
+    "state of an LSTM": (
+        lambda: cyrnn.Sequential([L.Input((None, 3), 5), L.LSTM(2, stateful=True)]),
+        "lstm.*stateful",
+    ),
     "axes": (lambda: model(L.Softmax((1, 2))), "softmax.*axis must be one"),
     "inside": (lambda: model(L.TimeDistributed(L.UpSampling1D(2)), shape=(None, 4, 3)), "up_sampling1d"),
 }

@@ -13,13 +13,14 @@ from cyrnn.saving import ModelFileError, export_onnx, from_onnx
 
 GOLDEN = Path(__file__).parent / "golden"
 TORCH = np.load(GOLDEN / "onnx.npz")
+TIME_FIRST = ("final_states", "stack_time_first", "lstm_final_states", "gru_stack_without_bias")
 
 
 def batch_first(array, name):
     """What torch returned, as a model here has it: batch first, directions beside each other."""
-    if name == "stack_time_first.1" or name == "plain_without_bias.1":  # (layers and directions, batch, units)
+    if array.ndim == 3 and not name.endswith(".0"):  # states (layers and directions, batch, units)
         return np.concatenate(list(array), axis=-1)
-    return array.swapaxes(0, 1) if array.ndim == 3 and not name.startswith(("tagger", "plain")) else array
+    return array.swapaxes(0, 1) if array.ndim == 3 and name.removesuffix(".0") in TIME_FIRST else array
 
 
 # ---------------------------------------------------------------- files of torch
@@ -30,7 +31,7 @@ def test_files_of_torch(path):
     name = path.stem
     model = from_onnx(path)
     x = TORCH[f"{name}.x"]
-    outputs = nest.leaves(model(x.swapaxes(0, 1) if name in ("final_states", "stack_time_first") else x))
+    outputs = nest.leaves(model(x.swapaxes(0, 1) if name in TIME_FIRST else x))
     stored = [key for key in TORCH.files if key.startswith(f"{name}.") and not key.endswith(".x")]
     assert len(outputs) == len(stored) >= 1
     for output, key in zip(outputs, sorted(stored), strict=True):
@@ -73,8 +74,16 @@ def random_model(seed):
         return bool(rng.integers(2))
 
     def cell():
-        activation = str(rng.choice(["tanh", "relu", "sigmoid", "linear", "leaky_relu", "hard_sigmoid", "elu"]))
-        return L.SimpleRNNCell(int(rng.integers(1, 6)), activation, use_bias=option())
+        names = ["tanh", "relu", "sigmoid", "linear", "leaky_relu", "hard_sigmoid", "elu"]
+        activation, gates = (str(rng.choice(names)) for _ in range(2))
+        units, options = int(rng.integers(1, 6)), {"use_bias": option()}
+        kind = rng.integers(3)
+        if kind == 0:
+            return L.SimpleRNNCell(units, activation, **options)
+        gates = gates if option() else "sigmoid"
+        if kind == 1:
+            return L.LSTMCell(units, activation, gates, **options)
+        return L.GRUCell(units, activation, gates, reset_after=option(), **options)
 
     def recurrent(sequences):
         cells = [cell() for _ in range(rng.integers(1, 3))]
@@ -91,7 +100,7 @@ def random_model(seed):
     return with_weights(cyrnn.Sequential(layers), seed)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(80))
 def test_random_models_there_and_back(tmp_path, seed):
     model, x, path = random_model(seed), sequences(timesteps=6), tmp_path / "model.onnx"
     export_onnx(model, path)
@@ -106,7 +115,10 @@ def test_layers_are_the_same_again(tmp_path):
         L.SimpleRNN(4, "hard_sigmoid", return_sequences=True),
         L.Bidirectional(L.SimpleRNN(3, "relu", return_sequences=True)),
         L.TimeDistributed(L.Dense(5, "elu")),
-        L.Bidirectional(L.SimpleRNN(2)),
+        L.Bidirectional(L.SimpleRNN(2, return_sequences=True)),
+        L.LSTM(3, "relu", return_sequences=True),
+        L.Bidirectional(L.GRU(2, reset_after=False, return_sequences=True)),
+        L.GRU(3, recurrent_activation="hard_sigmoid"),
         L.LayerNormalization(),
         L.Dense(2, "softmax"),
     ]
@@ -114,18 +126,23 @@ def test_layers_are_the_same_again(tmp_path):
     export_onnx(model, tmp_path / "model.onnx")
     again = from_onnx(tmp_path / "model.onnx")
     kinds = [type(layer).__name__ for layer in again.layers[1:]]
-    rnns = ["SimpleRNN", "Bidirectional", "Dense", "Activation", "Bidirectional"]
+    rnns = ["SimpleRNN", "Bidirectional", "Dense", "Activation", "Bidirectional", "LSTM", "Bidirectional", "GRU"]
     assert kinds == [*rnns, "LayerNormalization", "Dense", "Softmax"]
     for ours, theirs in zip(again.weights, model.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert again.layers[1].activation is model.layers[0].activation
+    assert again.layers[6].activation is model.layers[4].activation
+    assert [again.layers[7].forward_layer.reset_after, again.layers[8].reset_after] == [False, True]
+    assert again.layers[8].recurrent_activation is model.layers[6].recurrent_activation
 
 
 def test_states_and_several_outputs_there_and_back(tmp_path):
     x, begin = L.Input((None, 3)), L.Input((4,))
     outputs = L.SimpleRNN(4, return_sequences=True, return_state=True)(x, initial_state=begin)
     both = L.Bidirectional(L.SimpleRNN(4, return_state=True))(outputs[0], initial_state=[begin, outputs[1]])
-    model = with_weights(cyrnn.Model([x, begin], [*outputs, *both]), 2)
+    lstm = L.LSTM(4, return_sequences=True, return_state=True)(outputs[0], initial_state=[begin, outputs[1]])
+    ways = L.Bidirectional(L.LSTM(4, return_state=True))(lstm[0], initial_state=[begin, *lstm[1:], outputs[1]])
+    model = with_weights(cyrnn.Model([x, begin], [*outputs, *both, *lstm, *ways]), 2)
     export_onnx(model, tmp_path / "model.onnx")
     arrays = [sequences(), np.ones((5, 4), "f4")]
     for ours, theirs in zip(from_onnx(tmp_path / "model.onnx")(arrays), model(arrays), strict=True):
@@ -182,9 +199,97 @@ def test_rnn_operators_by_hand(attributes, usual, direction):
     close(our_finals, np.concatenate(list(finals), -1))
 
 
+GATES = {"LSTM": 4, "GRU": 3}
+
+
+def gated(kind, directions=1, inputs=("x", "W", "R", "B"), more=(), arrays=None, results=None, **attributes):
+    """An LSTM or GRU by hand, with all its outputs."""
+    rng = np.random.default_rng(5)
+    rows = GATES[kind] * UNITS
+    shapes = {"W": (rows, FEATURES), "R": (rows, UNITS), "B": (2 * rows,)}
+    own = {name: rng.uniform(-0.7, 0.7, (directions, *shape)).astype("f4") for name, shape in shapes.items()}
+    outputs = ["Y", "Y_h", "Y_c"] if kind == "LSTM" else ["Y", "Y_h"]
+    attributes = {"direction": "bidirectional"} | attributes if directions == 2 else attributes
+    node = (kind, list(inputs), outputs, {"hidden_size": UNITS, **attributes})
+    return graph([node], results or outputs, {**own, **(arrays or {})}, more=more)
+
+
+def check_gated(proto, **states):
+    """The model of the file returns what ONNX Runtime returns, with the directions beside each other."""
+    x = sequences()
+    wanted = run(proto, x=x.swapaxes(0, 1), **states)
+    given = [np.concatenate(list(state), -1) for state in states.values()]
+    got = nest.leaves(from_onnx(proto)([x, *given] if given else x))
+    assert len(got) == len(wanted)
+    for ours, theirs in zip(got, wanted, strict=True):
+        parts = [part.swapaxes(0, 1) for part in np.moveaxis(theirs, 1, 0)] if theirs.ndim == 4 else list(theirs)
+        close(ours, np.concatenate(parts, -1))
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("kind, reset", [("LSTM", {}), *(("GRU", {"linear_before_reset": n}) for n in (0, 1))])
+@pytest.mark.parametrize(
+    "activations, parameters",
+    [
+        (None, {}),
+        (["Sigmoid", "Relu"], {}),
+        (["HardSigmoid", "Tanh"], {"activation_alpha": [0.2], "activation_beta": [0.5]}),
+        (["HardSigmoid", "LeakyRelu"], {"activation_alpha": [1 / 6, 0.2], "activation_beta": [0.5]}),
+        (["Softsign", "Elu"], {"activation_alpha": [1.0]}),
+        (["Elu", "HardSigmoid"], {"activation_alpha": [1.0, 0.2], "activation_beta": [0.5]}),
+    ],
+    ids=lambda value: value and "-".join(value),
+)
+def test_gated_operators_by_hand(activations, parameters, kind, reset, direction):
+    count = 2 if direction == "bidirectional" else 1
+    given = dict(parameters)
+    if activations is not None:
+        names = activations + activations[1:] if kind == "LSTM" else activations
+        given["activations"] = names * count
+        alphas = parameters.get("activation_alpha", [])
+        takers = {"HardSigmoid": 2, "LeakyRelu": 1, "Elu": 1}
+        per_name = dict(zip([name for name in activations if name in takers], alphas, strict=True))
+        given["activation_alpha"] = [per_name[name] for name in names if name in takers] * count
+        given["activation_beta"] = [0.5 for name in names if takers.get(name) == 2] * count
+    given = {key: values for key, values in given.items() if values}
+    for inputs in (("x", "W", "R", "B"), ("x", "W", "R")):
+        check_gated(gated(kind, count, inputs, direction=direction, **given, **reset))
+
+
+@pytest.mark.parametrize("results", [["Y"], ["Y_h"], ["Y_c"], ["Y_h", "Y_c"], ["Y", "Y_c"]])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_only_the_outputs_that_are_used(directions, results):
+    check_gated(gated("LSTM", directions, results=results))
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("names", [("h", "c"), ("h", ""), ("", "c"), ("zeros", "c"), ("h", "zeros")])
+def test_initial_states_of_an_lstm(names, directions):
+    rng = np.random.default_rng(6)
+    shape = (directions, 5, UNITS)
+    states = {name: rng.standard_normal(shape).astype("f4") for name in ("h", "c") if name in names}
+    more = [value(name, (directions, None, UNITS)) for name in states]
+    zeros = {"zeros": np.zeros(shape, "f4")}
+    inputs = ["x", "W", "R", "B", "", *names]
+    check_gated(gated("LSTM", directions, inputs, more, zeros), **states)
+    for place, name in enumerate(("initial_h", "initial_c")):
+        inputs = ["x", "W", "R", "B", "", *(["", "ones"] if place else ["ones"])]
+        with pytest.raises(ModelFileError, match=rf"'my LSTM' \(LSTM\): .*constant states other than zeros.*{name}"):
+            from_onnx(gated("LSTM", directions, inputs, arrays={"ones": np.ones(shape, "f4")}))
+
+
+def test_peepholes_of_zeros_are_none():
+    peepholes = {"P": np.zeros((1, 3 * UNITS), "f4")}
+    check_gated(gated("LSTM", 1, ["x", "W", "R", "B", "", "", "", "P"], arrays=peepholes))
+
+
 def test_batches_first_by_layout():
     proto = rnn(2, direction="bidirectional", layout=1)
     theirs = rnn(2, direction="bidirectional")
+    for kind in GATES:
+        pair = from_onnx(gated(kind, 2, layout=1)), from_onnx(gated(kind, 2))
+        for ours, wanted in zip(*(model(sequences()) for model in pair), strict=True):
+            np.testing.assert_array_equal(ours, wanted)
     for ours, wanted in zip(from_onnx(proto)(sequences()), from_onnx(theirs)(sequences()), strict=True):
         np.testing.assert_array_equal(ours, wanted)
 
@@ -248,7 +353,29 @@ REFUSED = {
     ),
     "no weights": (lambda: rnn(inputs=("x", "nowhere", "R")), "my RNN.*'nowhere' is used before"),
     "weights of the input": (lambda: rnn(inputs=("x", "x", "R")), "my RNN.*must be a constant"),
-    "another recurrence": (lambda: graph([("LSTM", ["x", "W", "R"], ["Y"], {})], ["Y"], weights()), "LSTM"),
+    "peepholes": (
+        lambda: gated("LSTM", 1, ["x", "W", "R", "B", "", "", "", "P"], arrays={"P": np.ones((1, 12), "f4")}),
+        "my LSTM.*peepholes, the input P",
+    ),
+    "coupled gates": (lambda: gated("LSTM", input_forget=1), "my LSTM.*input_forget"),
+    "clip of a GRU": (lambda: gated("GRU", clip=0.5), "my GRU.*clip"),
+    "lengths of an LSTM": (
+        lambda: gated("LSTM", 1, ["x", "W", "R", "B", "n"], LENGTHS),
+        "my LSTM.*sequence_lens",
+    ),
+    "two activations": (
+        lambda: gated("LSTM", activations=["Sigmoid", "Tanh", "Relu"]),
+        "my LSTM.*the same for the candidate and for the cell state",
+    ),
+    "too few activations": (lambda: gated("LSTM", activations=["Sigmoid", "Tanh"]), "my LSTM.*must have 3 activations"),
+    "gates that are unknown": (
+        lambda: gated("GRU", activations=["ThresholdedRelu", "Tanh"]),
+        "my GRU.*'thresholdedrelu'",
+    ),
+    "another operator's weights": (
+        lambda: graph([("LSTM", ["x", "W", "R"], ["Y"], {})], ["Y"], weights()),
+        "LSTM.*of 1",
+    ),
     "a graph within": (
         lambda: graph([("If", ["x"], ["Y"], {"then_branch": SUBGRAPH, "else_branch": SUBGRAPH})], ["Y"], {}),
         r"'my If' \(If\) is not an operator",

@@ -1,4 +1,4 @@
-"""Random torch modules: an RNN, and a chain of what people write after one."""
+"""Random torch modules: an RNN, LSTM or GRU, and a chain of what people write after one."""
 
 import io
 import warnings
@@ -19,8 +19,10 @@ class Chain(nn.Module):
         features, self.units = self.one_of(1, 2, 3), self.one_of(1, 2, 3, 4)
         self.batch_first = bool(self.rng.random() < 0.8)
         options = {"bidirectional": bool(self.rng.random() < 0.4), "num_layers": self.one_of(1, 1, 2)}
-        options |= {"batch_first": self.batch_first, "nonlinearity": self.one_of("tanh", "relu")}
-        self.rnn = nn.RNN(features, self.units, **options)
+        kind = self.one_of(nn.RNN, nn.LSTM, nn.GRU)
+        options |= {"batch_first": self.batch_first}
+        options |= {"nonlinearity": self.one_of("tanh", "relu")} if kind is nn.RNN else {}
+        self.rnn = kind(features, self.units, **options)
         for parameter in self.rnn.parameters():
             nn.init.uniform_(parameter, -0.8, 0.8)
         self.x = torch.randn(self.with_batch(self.batch, (self.timesteps, features)))
@@ -38,8 +40,9 @@ class Chain(nn.Module):
         return values[self.rng.integers(len(values))]
 
     def forward(self, x):
-        y, h = self.rnn(x)
-        last = torch.cat([h[0], h[-1]], -1)
+        y, states = self.rnn(x)
+        h, c = states if isinstance(states, tuple) else (states, states)
+        last = torch.cat([h[0], c[-1]], -1)
         pool = [y, last, h.transpose(0, 1), h[-1], y] if self.batch_first else [y, y.transpose(0, 1), last, h[-1]]
         if self.drawing:
             for _ in range(self.length):

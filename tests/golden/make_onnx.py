@@ -4,7 +4,7 @@
     python tests/golden/make_onnx.py
 
 onnx.npz holds for each file the input `<name>.x`, as torch takes it, and the outputs `<name>.0`, `<name>.1`, ...
-`tests/test_onnx.py` reads what is written here, and needs no torch.
+`tests/test_from_onnx.py` reads what is written here, and needs no torch.
 """
 
 import warnings
@@ -21,9 +21,9 @@ BATCH, TIMESTEPS, FEATURES, UNITS = 3, 5, 2, 3
 class Last(nn.Module):
     """What stands behind many an RNN: a Linear of the last timestep."""
 
-    def __init__(self, bidirectional: bool = False) -> None:
+    def __init__(self, kind: type[nn.Module] = nn.RNN, bidirectional: bool = False) -> None:
         super().__init__()
-        self.rnn = nn.RNN(FEATURES, UNITS, batch_first=True, bidirectional=bidirectional)
+        self.rnn = kind(FEATURES, UNITS, batch_first=True, bidirectional=bidirectional)
         self.head = nn.Linear(UNITS * (1 + bidirectional), 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -45,14 +45,15 @@ class Tagger(nn.Module):
 
 
 class FinalStates(nn.Module):
-    """The final states of both directions beside each other."""
+    """The final states of both directions beside each other; those called c, where there are some."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[nn.Module] = nn.RNN) -> None:
         super().__init__()
-        self.rnn = nn.RNN(FEATURES, UNITS, bidirectional=True)
+        self.rnn = kind(FEATURES, UNITS, bidirectional=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        state = self.rnn(x)[1]
+        states = self.rnn(x)[1]
+        state = states[1] if isinstance(states, tuple) else states
         return torch.tanh(torch.cat([state[0], state[1]], dim=-1))
 
 
@@ -63,6 +64,11 @@ MODULES = {
     "final_states": (FinalStates(), False),
     "stack_time_first": (nn.RNN(FEATURES, UNITS, num_layers=2, bidirectional=True, nonlinearity="relu"), False),
     "plain_without_bias": (nn.RNN(FEATURES, UNITS, bias=False, batch_first=True), True),
+    "lstm_last_of_both": (Last(nn.LSTM, bidirectional=True), True),
+    "lstm_final_states": (FinalStates(nn.LSTM), False),
+    "lstm_stack": (nn.LSTM(FEATURES, UNITS, num_layers=2, batch_first=True), True),
+    "gru_last": (Last(nn.GRU), True),
+    "gru_stack_without_bias": (nn.GRU(FEATURES, UNITS, num_layers=2, bias=False, bidirectional=True), False),
 }
 
 
@@ -83,7 +89,8 @@ def main() -> None:
         with torch.no_grad():
             outputs = module(x)
         arrays[f"{name}.x"] = x.numpy()
-        for number, output in enumerate(outputs if isinstance(outputs, tuple) else [outputs]):
+        y, *states = outputs if isinstance(outputs, tuple) else (outputs,)
+        for number, output in enumerate([y, *(states[0] if states and isinstance(states[0], tuple) else states)]):
             arrays[f"{name}.{number}"] = output.numpy()
     np.savez_compressed(HERE / "onnx.npz", **arrays)
 

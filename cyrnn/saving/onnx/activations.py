@@ -1,4 +1,4 @@
-"""Activations in ONNX: inside its RNN operator, which knows few, and as nodes of their own."""
+"""Activations in ONNX: inside its recurrent operators, which know few, and as nodes of their own."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 from cyrnn import activations
 from cyrnn.saving.onnx.graph import Graph
 
-# What the RNN operator calls an activation, and its alpha and beta.
+# What its recurrent operators call an activation, and its alpha and beta.
 IN_RNN: dict[str, tuple[str, tuple[float, ...], tuple[float, ...]]] = {
     "tanh": ("Tanh", (), ()),
     "relu": ("Relu", (), ()),
@@ -100,10 +100,10 @@ def name_of(activation: Any) -> str:
 
 
 def in_rnn(activation: Any) -> tuple[str, tuple[float, ...], tuple[float, ...]]:
-    """What the RNN operator calls an activation, its alphas and its betas. Raises ValueError where it has none."""
+    """What recurrent operators call an activation, its alphas and its betas. Raises ValueError where it has none."""
     name = name_of(activation)
     if name not in IN_RNN:
-        raise ValueError(f"ONNX's RNN has no activation {name!r}, only {', '.join(sorted(IN_RNN))}")
+        raise ValueError(f"ONNX's recurrent operators have no activation {name!r}, only {', '.join(sorted(IN_RNN))}")
     return IN_RNN[name]
 
 

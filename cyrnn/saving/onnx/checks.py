@@ -15,8 +15,8 @@ from cyrnn.saving.onnx.graph import Graph
 _MODELS = (Sequential, Functional)
 MERGING = (*onnx_layers.MERGES, layers.Concatenate)
 _KNOWN: tuple[type, ...] = (
-    *(*_MODELS, RNN, layers.SimpleRNN, layers.Bidirectional, layers.TimeDistributed, layers.Masking, InputLayer),
-    *(*MERGING, *onnx_layers.FUNCTIONS),
+    *(*_MODELS, RNN, layers.SimpleRNN, layers.LSTM, layers.GRU, layers.Bidirectional, layers.TimeDistributed),
+    *(layers.Masking, InputLayer, *MERGING, *onnx_layers.FUNCTIONS),
 )
 
 
@@ -59,6 +59,6 @@ def check_masks(graph: Graph) -> None:
     """Raises ValueError unless the caller says what the masks are like."""
     if graph.masks is None:
         raise ValueError(
-            "masks depend on the data, and ONNX's RNN knows only lengths; if in your data all that is masked is at the "
-            "end of its sequence, say masks='right-padded'"
+            "masks depend on the data, and ONNX's recurrent operators know only lengths; if in your data all that is "
+            "masked is at the end of its sequence, say masks='right-padded'"
         )

@@ -47,21 +47,22 @@ def export_onnx(
 ) -> None:
     """Write a model with its weights as an ONNX file, for inference. Needs the package onnx.
 
-    Recurrent layers become RNN operators. Inputs and outputs have the names, shapes and dtypes of the model's. A
-    float64 model is written in double, which ONNX allows and many runtimes (ONNX Runtime among them) cannot run.
+    Recurrent layers become RNN, LSTM and GRU operators. Inputs and outputs have the names, shapes and dtypes of the
+    model's. A float64 model is written in double, which ONNX allows and many runtimes (ONNX Runtime among them) cannot
+    run.
 
     Parameters
     ----------
     model : a built Sequential or Model of layers of this package, or one such layer
     path : the file to write; it appears whole or not at all
     opset : version of ONNX's operators, from 14 on
-    masks : None refuses layers that make masks, since ONNX's RNN knows lengths and no masks. "right-padded" says that
-        in your data whatever a mask leaves out is at the end of its sequence; a sequence with holes or padding in
+    masks : None refuses layers that make masks, since these operators know lengths and no masks. "right-padded" says
+        that in your data whatever a mask leaves out is at the end of its sequence; a sequence with holes or padding in
         front gives NaN then
 
-    Raises ValueError, which names the layer, for what ONNX cannot say: stateful layers, other activations in an RNN
-    than ONNX has there, classes of your own, 16-bit dtypes, layers that are not built or not known here. TypeError if
-    `model` is not a layer; OSError if the file cannot be written; ImportError without onnx.
+    Raises ValueError, which names the layer, for what ONNX cannot say: stateful layers, other activations in a
+    recurrent layer than ONNX has there, classes of your own, 16-bit dtypes, layers that are not built or not known
+    here. TypeError if `model` is not a layer; OSError if the file cannot be written; ImportError without onnx.
     """
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer or model of cyrnn, got {model!r:.100}")

@@ -10,6 +10,7 @@ from cyrnn.layers import Input
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.functional import Functional
 from cyrnn.saving.errors import ModelFileError, Reason, reason_of, refusals_located
+from cyrnn.saving.onnx.cells import OPERATORS as CELLS
 from cyrnn.saving.onnx.export import needed_onnx
 from cyrnn.saving.onnx.reading.arranging import in_file_order
 from cyrnn.saving.onnx.reading.folding import folded
@@ -34,7 +35,7 @@ _OLDEST_OPSET = 7
 
 
 def from_onnx(source: Any) -> Functional:
-    """The model in an ONNX file of RNN operators and layers around them. Needs the package onnx.
+    """The model in an ONNX file of RNN, LSTM and GRU operators and layers around them. Needs the package onnx.
 
     What each axis of a tensor is, is followed through all operators: the model returns what ONNX Runtime returns, with
     the axes in the file's order, or the file is refused. The batch is first in all inputs and outputs, and may be of
@@ -43,14 +44,15 @@ def from_onnx(source: Any) -> Functional:
     - Where an RNN takes an input as it is, (timesteps, batch, features), the model takes (batch, timesteps, features),
       and the batch is moved to the front in the outputs too. In other files an output whose batch is not in front is
       refused.
-    - The outputs Y and Y_h of an RNN operator, as outputs of the graph, are what Keras' layers return: (batch,
-      timesteps, directions * units) and (batch, directions * units), forward before backward. So is what a Concat joins
-      of several of them along the directions: the final states of stacked RNNs.
+    - The outputs Y, Y_h and Y_c of a recurrent operator, as outputs of the graph, are what Keras' layers return:
+      (batch, timesteps, directions * units) and (batch, directions * units), forward before backward. So is what a
+      Concat joins of several of them along the directions: the final states of stacked RNNs.
     - An input that is an initial state is (batch, directions * units) likewise.
 
     Operators that are read, from opset 7 on:
 
-    - RNN, in any direction and layout, with initial states that are zeros or depend on an input
+    - RNN, LSTM and GRU, in any direction and layout, with initial states that are zeros or depend on an input; an LSTM
+      without peepholes (P), and with one activation for the candidate and the cell state
     - MatMul and Gemm with constant matrices, Gather of a constant table by integers, BatchNormalization,
       LayerNormalization over the last axis, Dropout
     - Add, Sub, Mul, Div, Max and Min, of two tensors or a tensor and a constant, which broadcast but along the batch;
@@ -73,10 +75,10 @@ def from_onnx(source: Any) -> Functional:
     Raises
     ------
     ModelFileError
-        A ValueError that names the node, for anything that is not understood: other operators (LSTM, Loop, If, ...),
-        lengths of sequences, initial states that are other constants than zeros, weights in other files. torch writes
-        RNN operators with ``torch.onnx.export(..., dynamo=False)``; otherwise it writes single steps, which are refused
-        (see `from_torch`).
+        A ValueError that names the node, for anything that is not understood: other operators (Loop, If, ...), lengths
+        of sequences, `clip`, `input_forget`, initial states that are other constants than zeros, weights in other
+        files. torch writes recurrent operators with ``torch.onnx.export(..., dynamo=False)``; otherwise it writes
+        single steps, which are refused (see `from_torch`).
     TypeError
         For another kind of source.
     OSError
@@ -126,7 +128,7 @@ def _model(proto: Any) -> Functional:
             return _read(reader)
         except ModelFileError as error:
             errors.append(type(error)(str(error), reason_of(error)))
-        if not any(node.op_type == "RNN" for node in reader.nodes):  # whose sequences say which axis is the batch
+        if not any(node.op_type in CELLS for node in reader.nodes):  # whose sequences say which axis is the batch
             break
     first, last = errors[0], errors[-1]
     raise last if isinstance(first, TimeFirst) and not isinstance(last, TimeFirst) else first
@@ -204,8 +206,10 @@ def _initial_states(reader: Reader, names: set[str]) -> dict[str, int]:
     """Those of the inputs that are initial states of RNNs, as they are or in parts; and where their batch is."""
     places: dict[str, int] = {}
     for node in reversed(reader.graph.node):
-        if node.op_type == "RNN" and len(node.input) > 5:
-            places[node.input[5]] = 0 if reader.attribute(node, "layout", 0) else 1
+        if node.op_type in CELLS:
+            place = 0 if reader.attribute(node, "layout", 0) else 1
+            begins = node.input[5 : 5 + CELLS[node.op_type].states]
+            places.update({name: place for name in begins if name})
         elif node.op_type in ("Identity", "Slice", "Split") and node.input and places.keys() & set(node.output):
             places[node.input[0]] = next(places[name] for name in node.output if name in places)
     return {name: place for name, place in places.items() if name in names}

@@ -1,6 +1,6 @@
-"""RNN and Bidirectional as ONNX's RNN operator, which goes over sequences (timesteps, batch, features).
+"""RNN and Bidirectional as ONNX's RNN, LSTM and GRU operators, which go over sequences (timesteps, batch, features).
 
-Of masks the operator knows lengths only, and what it gives beyond them is its own matter. So what Keras gives there is
+Of masks these know lengths only, and what they give beyond them is their own matter. So what Keras gives there is
 selected by nodes behind it.
 """
 
@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from cyrnn.layers import RNN, Bidirectional, SimpleRNNCell
+from cyrnn.layers import RNN, Bidirectional
+from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
 from cyrnn.saving.onnx.activations import in_rnn
+from cyrnn.saving.onnx.cells import CellOperator, operator_of
 from cyrnn.saving.onnx.graph import Graph, Tensor
 
-Steps = tuple[str, str]  # outputs (timesteps, batch, units) in the order of time, and the final state (batch, units)
+Steps = tuple[str, list[str]]  # outputs (timesteps, batch, units) in the order of time; final states (batch, units)
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,13 @@ def _merged(graph: Graph, mode: str | None, forward: str, backward: str) -> list
 def _results(
     graph: Graph, layers: list[RNN], x: Tensor, mask: str | None, states: Sequence[Tensor]
 ) -> list[tuple[str, list[str]]]:
-    """For each layer its output, in the order of time, and the final state of each cell."""
+    """For each layer its output, in the order of time, and the final states of all cells."""
     stacks = [_checked_cells(layer) for layer in layers]
     padded = None if mask is None else RightPadded.of(graph, mask)
     begins = iter(_begins(stacks, states))
     sequences = graph.node("Transpose", x.name, perm=[1, 0, 2])
     runs: list[list[Steps]]
-    if _as_one_operator(layers, stacks):
+    if _are_one_operator(layers, stacks):
         cells = [cells[0] for cells in stacks]
         pair = _operator(graph, cells, "bidirectional", sequences, padded, [next(begins) for _ in cells])
         runs = [[steps] for steps in pair]
@@ -102,8 +104,8 @@ def _results(
         if layer.return_sequences:
             output = _sequences(graph, layer, *done[-1], padded)
         else:
-            output = _last(graph, layer, done[-1][1], padded)
-        finals = [_or_nan(graph, final, padded) for _, final in done]
+            output = _last(graph, layer, done[-1][1][0], padded)
+        finals = [_or_nan(graph, final, padded) for _, states in done for final in states]
         results.append((output, finals))
     return results
 
@@ -113,55 +115,69 @@ def _or_nan(graph: Graph, name: str, padded: RightPadded | None) -> str:
     return name if padded is None else graph.node("Where", padded.sound, name, graph.constant(np.nan))
 
 
-def _checked_cells(layer: RNN) -> list[SimpleRNNCell]:
-    """The cells from the input to the output. Raises ValueError for a layer that the operator cannot be."""
+def _checked_cells(layer: RNN) -> list[RecurrentCell]:
+    """The cells from the input to the output. Raises ValueError for a layer that ONNX's operators cannot be."""
     if layer.stateful:
         raise ValueError("it is stateful, and nothing in ONNX carries states from one call to the next")
     if layer.time_major:
         raise ValueError("time_major is not supported")
-    cells = [cell for cell in layer.engine_cells or () if isinstance(cell, SimpleRNNCell)]
-    if cells != layer.engine_cells:
-        raise ValueError("ONNX knows SimpleRNNCells with activations of this package, and stacks of them")
+    cells = layer.engine_cells
+    if cells is None or None in map(operator_of, cells):
+        raise ValueError(
+            "ONNX knows SimpleRNN, LSTM and GRU cells with activations of this package, and stacks of them"
+        )
     if not layer.begins_with_zeros:
         raise ValueError("its get_initial_state is one of your own")
     return cells
 
 
-def _begins(stacks: list[list[SimpleRNNCell]], states: Sequence[Tensor]) -> list[str | None]:
-    """The initial state of each cell, None for zeros."""
-    sizes = [cell.units for cells in stacks for cell in cells]
+def _begins(stacks: list[list[RecurrentCell]], states: Sequence[Tensor]) -> list[list[str] | None]:
+    """The initial states of each cell, None for zeros."""
+    cells = [cell for stack in stacks for cell in stack]
     if not states:
-        return [None] * len(sizes)
+        return [None] * len(cells)
+    sizes = [cell.units for cell in cells for _ in range(cell.state_count)]
     for state, size in zip(states, sizes, strict=True):
         if len(state.shape) != 2 or state.shape[0] == 1 or state.shape[1] != size:
             raise ValueError(f"its initial_state must have shape (batch, {size}), got {state.shape}")
-    return [state.name for state in states]
+    names = iter(state.name for state in states)
+    return [[next(names) for _ in range(cell.state_count)] for cell in cells]
 
 
-def _as_one_operator(layers: list[RNN], stacks: list[list[SimpleRNNCell]]) -> bool:
-    """Whether the layers are a forward and a backward one of a cell each, of one width.
+def _are_one_operator(layers: list[RNN], stacks: list[list[RecurrentCell]]) -> bool:
+    """Whether the layers are a forward and a backward one of a cell each, of one kind and width.
 
     Not where activations have an alpha: ONNX does not say clearly which of several is whose.
     """
     cells = [cells[0] for cells in stacks]
+    if [layer.go_backwards for layer in layers] != [False, True] or any(len(stack) > 1 for stack in stacks):
+        return False
+    first, second = ((operator_of(cell), cell.units) for cell in cells)
+    operator = first[0]
+    assert operator is not None  # it is checked
     return (
-        [layer.go_backwards for layer in layers] == [False, True]
-        and all(len(stack) == 1 for stack in stacks)
-        and cells[0].units == cells[1].units
-        and not any(in_rnn(cell.activation)[1] for cell in cells)
+        first == second
+        and operator.attributes(cells[0]) == operator.attributes(cells[1])
+        and not any(alpha for cell in cells for _, alpha, _ in _activations(operator, cell))
     )
+
+
+def _activations(operator: CellOperator, cell: RecurrentCell) -> list[tuple[str, tuple[float, ...], tuple[float, ...]]]:
+    return [in_rnn(getattr(cell, function)) for function in operator.functions]
 
 
 def _operator(
     graph: Graph,
-    cells: list[SimpleRNNCell],
+    cells: list[RecurrentCell],
     direction: str,
     x: str,
     padded: RightPadded | None,
-    begins: list[str | None],
+    begins: list[list[str] | None],
 ) -> list[Steps]:
-    """One RNN operator, of a cell for each of its directions."""
-    named = [in_rnn(cell.activation) for cell in cells]
+    """One operator, of a cell for each of its directions."""
+    operator = operator_of(cells[0])
+    assert operator is not None  # it is checked
+    named = [activation for cell in cells for activation in _activations(operator, cell)]
     attributes: dict[str, Any] = {"hidden_size": cells[0].units, "activations": [name for name, _, _ in named]}
     for key, values in (
         ("activation_alpha", [alpha for _, alpha, _ in named]),
@@ -169,39 +185,48 @@ def _operator(
     ):
         if any(values):
             attributes[key] = [value for part in values for value in part]
-    # ONNX: W (directions, units, features), R (directions, units, units), B (directions, 2 units).
-    zeros = np.zeros(cells[0].units, graph.dtype)
-    biases = [np.concatenate([zeros if cell.bias is None else cell.bias, zeros]) for cell in cells]
-    begin = None
-    if begins[0] is not None:
-        begin = graph.unsqueeze(begins[0], 0)
-        for other in begins[1:]:
-            assert other is not None  # all states are given, or none
-            begin = graph.node("Concat", begin, graph.unsqueeze(other, 0), axis=0)
-    outputs, finals = graph.node_of_several(
-        "RNN",
-        2,
+    # ONNX: W (directions, gates units, features), R (directions, gates units, units), B (directions, 2 gates units).
+    biases = [operator.biases(cell, graph.dtype) for cell in cells]
+    outputs, *finals = graph.node_of_several(
+        operator.name,
+        1 + operator.states,
         x,
-        graph.constant(np.stack([cell.kernel.T for cell in cells]), name="W"),
-        graph.constant(np.stack([cell.recurrent_kernel.T for cell in cells]), name="R"),
+        graph.constant(np.stack([operator.rows(cell.kernel) for cell in cells]), name="W"),
+        graph.constant(np.stack([operator.rows(cell.recurrent_kernel) for cell in cells]), name="R"),
         graph.constant(np.stack(biases), name="B") if any(cell.bias is not None for cell in cells) else "",
         "" if padded is None else padded.lengths,
-        begin or "",
+        *_of_directions(graph, begins),
         direction=direction,
         **attributes,
+        **operator.attributes(cells[0]),
     )
     results = []
     for number, begins_with in enumerate(begins):
         if len(cells) == 1:
-            steps, final = graph.squeeze(outputs, 1), graph.squeeze(finals, 0)
+            steps, states = graph.squeeze(outputs, 1), [graph.squeeze(final, 0) for final in finals]
         else:
             place = graph.constant(number, np.int64)
-            steps, final = (graph.node("Gather", part, place, axis=axis) for part, axis in ((outputs, 1), (finals, 0)))
+            steps = graph.node("Gather", outputs, place, axis=1)
+            states = [graph.node("Gather", final, place, axis=0) for final in finals]
         if padded is not None:
-            untouched = graph.constant(0) if begins_with is None else begins_with
-            final = graph.node("Where", padded.any_step, final, untouched)
-        results.append((steps, final))
+            untouched = begins_with or [graph.constant(0)] * len(states)
+            states = [
+                graph.node("Where", padded.any_step, state, kept) for state, kept in zip(states, untouched, strict=True)
+            ]
+        results.append((steps, states))
     return results
+
+
+def _of_directions(graph: Graph, begins: list[list[str] | None]) -> list[str]:
+    """Each initial state of all directions (directions, batch, units); none for zeros."""
+    given = [states for states in begins if states is not None]  # all are given, or none
+    whole = []
+    for first, *others in zip(*given, strict=True):
+        begin = graph.unsqueeze(first, 0)
+        for other in others:
+            begin = graph.node("Concat", begin, graph.unsqueeze(other, 0), axis=0)
+        whole.append(begin)
+    return whole
 
 
 def _last_emitted(graph: Graph, final: str, padded: RightPadded) -> str:
@@ -209,12 +234,12 @@ def _last_emitted(graph: Graph, final: str, padded: RightPadded) -> str:
     return graph.node("Where", padded.any_step, final, graph.constant(0))
 
 
-def _sequences(graph: Graph, layer: RNN, steps: str, final: str, padded: RightPadded | None) -> str:
+def _sequences(graph: Graph, layer: RNN, steps: str, states: list[str], padded: RightPadded | None) -> str:
     """(batch, timesteps, units), in the order of time."""
     if padded is not None:
         # Padding comes first where the last timestep does, and before the first output there are zeros.
         zeros = layer.zero_output_for_mask or layer.go_backwards
-        filling = graph.constant(0) if zeros else _last_emitted(graph, final, padded)
+        filling = graph.constant(0) if zeros else _last_emitted(graph, states[0], padded)
         steps = graph.node("Where", padded.step, steps, filling)
     return graph.node("Transpose", _or_nan(graph, steps, padded), perm=[1, 0, 2])
 

@@ -10,11 +10,12 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.operations import applied
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.onnx.activations import OPERATORS as ACTIVATIONS
+from cyrnn.saving.onnx.cells import OPERATORS as CELLS
 from cyrnn.saving.onnx.reading.arithmetic import binary, on_a_constant
 from cyrnn.saving.onnx.reading.arranging import apart, with_last
 from cyrnn.saving.onnx.reading.reader import Reader
+from cyrnn.saving.onnx.reading.recurrent_node import recurrent
 from cyrnn.saving.onnx.reading.reshaping import flattened
-from cyrnn.saving.onnx.reading.rnn_node import rnn
 from cyrnn.saving.onnx.reading.shapes import SHAPES
 from cyrnn.saving.onnx.reading.slicing import gather, sliced, split
 from cyrnn.saving.onnx.reading.values import Signal, Value, described, has_batch, of_length, size
@@ -246,7 +247,7 @@ def reduced(reader: Reader, node: Any) -> Value:
 
 OPERATORS: dict[str, Callable[[Reader, Any], Any]] = {
     **SHAPES,
-    "RNN": rnn,
+    **dict.fromkeys(CELLS, recurrent),
     "MatMul": mat_mul,
     "Gemm": gemm,
     **dict.fromkeys(["Sub", "Mul", "Div", "Max", "Min"], binary),

@@ -3,60 +3,117 @@
 // Included inside a namespace per instruction set, after activations.hpp.
 //
 // A row of sums has a line of (units) elements for each gate, and more lines for what the way back reads. `f` stands for
-// the activation, `s` for the recurrent one. Pairs that most models have are applied to vectors in registers; others, also those of
-// whole rows, to the lines. In `saved` are the lines after their activation, and in the last one the state before.
+// the activation, `s` for the recurrent one. The pair that most models have, tanh and sigmoid, is applied to vectors in
+// registers; others, also those of whole rows, to the lines. In `saved` are the lines after their activation, and in the
+// last one the state before.
 
 template <class T> struct CellFormulas {
     using M = Math<T>;
     using F = Formulas<T>;
     using V = typename M::V;
     static constexpr std::ptrdiff_t lanes = M::lanes;
+    static constexpr std::ptrdiff_t most = 8;  // lines of a plane
 
     CYRNN_INLINE bool usual(const Activate<T> activate, const Activate<T> gates) {
         return activate == by_element<T, F::tanh> && gates == by_element<T, F::sigmoid>;
     }
 
-    // Some elements of the lines of a row, from j on.
-    struct Lines {
-        T *at;
-        std::ptrdiff_t units, j;
+    CYRNN_INLINE bool usual(const Differentiated<T> *w) {
+        return w->differentiate == differentiate_by_element<T, F::d_tanh> && w->differentiate_gates == differentiate_by_element<T, F::d_sigmoid>;
+    }
 
-        V load(int line) const { return M::load(at + line * units + j, units - j, 0); }
-        void store(int line, V x) const { M::store(at + line * units + j, units - j, x); }
+    struct Plane {  // some lines of all rows
+        T *at;
+        std::ptrdiff_t stride, line;  // from row to row, and from line to line
+        int lines;
+        bool reads, writes;
     };
 
-    // The sums with their biases.
-    struct Sums : Lines {
+    struct Lines {  // a vector of each line
+        T *at;
+        std::ptrdiff_t line;
+
+        V load(int number) const { return M::load(at + number * line, lanes, 0); }
+        void store(int number, V x) const { M::store(at + number * line, lanes, x); }
+    };
+
+    struct Biased : Lines {
         const T *bias;
 
-        V operator()(int line) const { return plus(line, this->load(line)); }
-        V plus(int line, V x) const {
-            if (bias) x += M::load(bias + line * this->units + this->j, this->units - this->j, 0);
+        V operator()(int number) const { return plus(number, this->load(number)); }
+        V plus(int number, V x) const {
+            if (bias) x += M::load(bias + number * this->line, lanes, 0);
             return x;
         }
     };
 
-    // For each row, and each vector of units.
-    template <class Function> CYRNN_INLINE void each(const Weights<T> *w, const Step<T> *step, Function function) {
-        for (std::ptrdiff_t row = 0; row < step->rows; ++row)
-            for (std::ptrdiff_t j = 0; j < w->units; j += lanes)
-                function(Sums{{step->sums + row * step->sums_stride, w->units, j}, w->bias},
-                         Lines{const_cast<T *>(step->before) + row * step->before_stride, w->units, j},
-                         Lines{step->out + row * step->out_stride, w->units, j});
+    struct Planes {
+        std::ptrdiff_t rows, units;
+        Plane a, b, c;
+        const T *bias;
+        int biases;
+    };
+
+    // Whole vectors. There is one copy of a function's code: so the bits of an element do not depend on its place.
+    template <class Function> [[gnu::noinline]] static void walk(const Planes &p, Function function) {
+        for (std::ptrdiff_t row = 0; row < p.rows; ++row)
+            for (std::ptrdiff_t j = 0; j + lanes <= p.units; j += lanes)
+                function(Biased{{p.a.at + row * p.a.stride + j, p.a.line}, p.bias ? p.bias + j : nullptr},
+                         Lines{p.b.at + row * p.b.stride + j, p.b.line}, Lines{p.c.at + row * p.c.stride + j, p.c.line});
+    }
+
+    // For each row and each vector of units. The units that are left over come side by side from as many rows as a vector holds.
+    template <class Function> static void each(const Planes &p, Function function) {
+        walk(p, function);
+        const std::ptrdiff_t whole = p.units / lanes * lanes, rest = p.units - whole;
+        if (rest == 0) return;
+        T planes[3][most * lanes], bias[most * lanes];
+        for (T &element : bias) element = 0;
+        const std::ptrdiff_t together = lanes / rest;
+        for (int line = 0; p.bias && line < p.biases; ++line)
+            for (std::ptrdiff_t i = 0; i < together * rest; ++i) bias[line * lanes + i] = p.bias[line * p.a.line + whole + i % rest];
+        for (auto &plane : planes)
+            for (T &element : plane) element = 0;
+        const Plane *const from[] = {&p.a, &p.b, &p.c};
+        const Planes side_by_side{1, lanes, {planes[0], 0, lanes, 0, true, true}, {planes[1], 0, lanes, 0, true, true},
+                                  {planes[2], 0, lanes, 0, true, true}, p.bias ? bias : nullptr, p.biases};
+        for (std::ptrdiff_t row = 0; row < p.rows; row += together) {
+            const std::ptrdiff_t count = p.rows - row < together ? p.rows - row : together;
+            const auto move = [&](bool back) {
+                for (int k = 0; k < 3; ++k) {
+                    if (!(back ? from[k]->writes : from[k]->reads)) continue;
+                    for (std::ptrdiff_t i = 0; i < count; ++i)
+                        for (int line = 0; line < from[k]->lines; ++line) {
+                            T *const inside = planes[k] + line * lanes + i * rest;
+                            T *const outside = from[k]->at + (row + i) * from[k]->stride + line * from[k]->line + whole;
+                            for (std::ptrdiff_t j = 0; j < rest; ++j) back ? outside[j] = inside[j] : inside[j] = outside[j];
+                        }
+                }
+            };
+            move(false);
+            walk(side_by_side, function);
+            move(true);
+        }
+    }
+
+    // Of sums, the records before, and the records after.
+    CYRNN_INLINE Planes planes(const Weights<T> *w, const Step<T> *step, bool writes_sums, bool reads_out = false) {
+        const int states = int(w->cell->states);
+        return {step->rows, w->units, {step->sums, step->sums_stride, w->units, int(w->cell->lines), true, writes_sums},
+                {const_cast<T *>(step->before), step->before_stride, w->units, states, true, false},
+                {step->out, step->out_stride, w->units, states, reads_out, true}, w->bias, int(w->cell->biases)};
+    }
+
+    // On the way back: of what is saved, the gradients of the states, and those of the sums.
+    CYRNN_INLINE Planes planes(const Differentiated<T> *w, const StepBack<T> *step, bool reads_sums) {
+        return {step->rows, w->units, {const_cast<T *>(step->saved), step->saved_stride, w->units, int(w->cell->lines), true, false},
+                {step->d_states, step->d_states_stride, w->units, int(w->cell->states), true, true},
+                {step->d_sums, step->d_sums_stride, w->units, int(w->cell->d_lines), reads_sums, true}, nullptr, 0};
     }
 
     // line := function(line + bias), in place
     template <class... Gates> CYRNN_INLINE void apply(const Weights<T> *w, const Step<T> *step, Activate<T> function, Gates... lines) {
         (function(step->sums + lines * w->units, step->sums_stride, w->bias ? w->bias + lines * w->units : nullptr, step->rows, w->units), ...);
-    }
-
-    // The same on the way back, with what is saved of a row, the gradients of its states, and those of its sums.
-    template <class Function> CYRNN_INLINE void each(const Differentiated<T> *w, const StepBack<T> *step, Function function) {
-        for (std::ptrdiff_t row = 0; row < step->rows; ++row)
-            for (std::ptrdiff_t j = 0; j < w->units; j += lanes)
-                function(Lines{const_cast<T *>(step->saved) + row * step->saved_stride, w->units, j},
-                         Lines{step->d_states + row * step->d_states_stride, w->units, j},
-                         Lines{step->d_sums + row * step->d_sums_stride, w->units, j});
     }
 
     // The gradient of a gate becomes that of its sum.
@@ -67,48 +124,50 @@ template <class T> struct CellFormulas {
 
 // i, f, o := s(z_i), s(z_f), s(z_o);   g := f(z_g);   c' := f c + i g;   h' := o f(c')
 template <class T> struct Lstm : CellFormulas<T> {
-    using M = Math<T>;
     using F = Formulas<T>;
-    using V = typename M::V;
+    using V = typename Math<T>::V;
     using Base = CellFormulas<T>;
     using typename Base::Lines;
     enum : int { i, f, g, o, before, lines };
-
-    static void finish(const Weights<T> *w, const Step<T> *step) {
-        if (Base::usual(w->activate, w->activate_gates)) return together(w, step);
-        Base::apply(w, step, w->activate_gates, i, f, o);
-        Base::apply(w, step, w->activate, g);
-        Base::each(w, step, [&](const auto &z, const Lines &was, const Lines &out) {
-            const V c = was.load(1), next = next_c(z.load(i), z.load(f), z.load(g), c);
-            out.store(0, next), out.store(1, next);
-            if (step->saves) z.store(before, c);
-        });
-        w->activate(step->out, step->out_stride, nullptr, step->rows, w->units);
-        Base::each(w, step, [&](const auto &z, const Lines &, const Lines &out) { out.store(0, z.load(o) * out.load(0)); });
-    }
 
     CYRNN_INLINE V next_c(V in, V forget, V candidate, V c) {
         const V kept = forget * c;
         return in * candidate + kept;
     }
 
+    static void finish(const Weights<T> *w, const Step<T> *step) {
+        if (Base::usual(w->activate, w->activate_gates)) return together(w, step);
+        Base::apply(w, step, w->activate_gates, i, f, o);
+        Base::apply(w, step, w->activate, g);
+        Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &z, const Lines &was, const Lines &out) {
+            const V c = was.load(1), next = next_c(z.load(i), z.load(f), z.load(g), c);
+            out.store(0, next), out.store(1, next);
+            if (saves) z.store(before, c);
+        });
+        w->activate(step->out, step->out_stride, nullptr, step->rows, w->units);
+        Base::each(Base::planes(w, step, false, true), [](const auto &z, const Lines &, const Lines &out) { out.store(0, z.load(o) * out.load(0)); });
+    }
+
     static void together(const Weights<T> *w, const Step<T> *step) {
-        Base::each(w, step, [&](const auto &z, const Lines &was, const Lines &out) {
+        Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &z, const Lines &was, const Lines &out) {
             const V in = F::sigmoid(z(i)), forget = F::sigmoid(z(f)), candidate = F::tanh(z(g)), shown = F::sigmoid(z(o));
             const V c = was.load(1), next = next_c(in, forget, candidate, c);
             out.store(0, shown * F::tanh(next)), out.store(1, next);
-            if (step->saves) z.store(i, in), z.store(f, forget), z.store(g, candidate), z.store(o, shown), z.store(before, c);
+            if (saves) z.store(i, in), z.store(f, forget), z.store(g, candidate), z.store(o, shown), z.store(before, c);
         });
     }
 
     static void back(const Differentiated<T> *w, const StepBack<T> *step) {
-        const auto each = [&](auto function) { Base::each(w, step, function); };
+        if (Base::usual(w)) return back_together(w, step);
+        const auto each = [&](bool reads_sums, auto function) { Base::each(Base::planes(w, step, reads_sums), function); };
         T *const f_of_c = step->d_sums + o * w->units, *const d_f_of_c = step->d_sums + i * w->units;
-        each([](const Lines &s, const Lines &, const Lines &d) { d.store(o, next_c(s.load(i), s.load(f), s.load(g), s.load(before))); });
+        each(false, [](const auto &s, const Lines &d_states, const Lines &d) {
+            d.store(o, next_c(s.load(i), s.load(f), s.load(g), s.load(before)));
+            d.store(i, d_states.load(0) * s.load(o));
+        });
         w->activate(f_of_c, step->d_sums_stride, nullptr, step->rows, w->units);
-        each([](const Lines &s, const Lines &d_states, const Lines &d) { d.store(i, d_states.load(0) * s.load(o)); });
         w->differentiate(f_of_c, step->d_sums_stride, d_f_of_c, step->d_sums_stride, step->rows, w->units);
-        each([](const Lines &s, const Lines &d_states, const Lines &d) {
+        each(true, [](const auto &s, const Lines &d_states, const Lines &d) {
             const V d_c = d.load(i) + d_states.load(1);
             d.store(o, d_states.load(0) * d.load(o)), d.store(f, d_c * s.load(before));
             d.store(i, d_c * s.load(g)), d.store(g, d_c * s.load(i));
@@ -118,6 +177,17 @@ template <class T> struct Lstm : CellFormulas<T> {
         Base::through(w, step, w->differentiate, g);
     }
 
+    static void back_together(const Differentiated<T> *w, const StepBack<T> *step) {
+        Base::each(Base::planes(w, step, false), [](const auto &s, const Lines &d_states, const Lines &d) {
+            const V in = s.load(i), forget = s.load(f), candidate = s.load(g), shown = s.load(o), c = s.load(before);
+            const V of_c = F::tanh(next_c(in, forget, candidate, c)), d_h = d_states.load(0);
+            const V d_of_c = d_h * shown * F::d_tanh(of_c), d_c = d_of_c + d_states.load(1);
+            d.store(i, d_c * candidate * F::d_sigmoid(in)), d.store(f, d_c * c * F::d_sigmoid(forget));
+            d.store(g, d_c * in * F::d_tanh(candidate)), d.store(o, d_h * of_c * F::d_sigmoid(shown));
+            d_states.store(0, V{}), d_states.store(1, d_c * forget);
+        });
+    }
+
     static constexpr Cell<T> cell{4, 4, 0, lines, 4, 2, 4, 0, nullptr, finish, back};
 };
 
@@ -125,9 +195,8 @@ template <class T> struct Lstm : CellFormulas<T> {
 //
 // It has two biases of three lines each, as Keras: of the sums of x, and of those of h.
 template <class T> struct Gru : CellFormulas<T> {
-    using M = Math<T>;
     using F = Formulas<T>;
-    using V = typename M::V;
+    using V = typename Math<T>::V;
     using Base = CellFormulas<T>;
     using typename Base::Lines;
     enum : int { z, r, n, q, before, lines };
@@ -140,42 +209,56 @@ template <class T> struct Gru : CellFormulas<T> {
 
     static void finish(const Weights<T> *w, const Step<T> *step) {
         if (Base::usual(w->activate, w->activate_gates)) return together(w, step);
-        for (std::ptrdiff_t row = 0; w->bias && row < step->rows; ++row)
-            w->add_bias(step->sums + row * step->sums_stride, 0, w->bias + of_h * w->units, 1, 2 * w->units);
+        const auto each = [&](bool writes, auto function) { Base::each(Base::planes(w, step, writes), function); };
+        each(true, [](const auto &s, const Lines &, const Lines &) {
+            s.store(z, s.plus(of_h + z, s.load(z))), s.store(r, s.plus(of_h + r, s.load(r))), s.store(q, s.plus(of_h + n, s.load(q)));
+        });
         Base::apply(w, step, w->activate_gates, z, r);
         Base::apply(w, step, w->add_bias, n);
-        Base::each(w, step, [&](const auto &s, const Lines &, const Lines &) { s.store(q, s.plus(of_h + n, s.load(q))); });
-        Base::each(w, step, [&](const auto &s, const Lines &, const Lines &) { s.store(n, s.load(r) * s.load(q) + s.load(n)); });
+        each(true, [](const auto &s, const Lines &, const Lines &) { s.store(n, s.load(r) * s.load(q) + s.load(n)); });
         w->activate(step->sums + n * w->units, step->sums_stride, nullptr, step->rows, w->units);
-        Base::each(w, step, [&](const auto &s, const Lines &was, const Lines &out) {
+        each(step->saves, [saves = step->saves](const auto &s, const Lines &was, const Lines &out) {
             const V h = was.load(0);
             out.store(0, blended(s.load(z), h, s.load(n)));
-            if (step->saves) s.store(before, h);
+            if (saves) s.store(before, h);
         });
     }
 
     static void together(const Weights<T> *w, const Step<T> *step) {
-        Base::each(w, step, [&](const auto &s, const Lines &was, const Lines &out) {
+        Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &s, const Lines &was, const Lines &out) {
             const V update = F::sigmoid(s.plus(of_h + z, s(z))), reset = F::sigmoid(s.plus(of_h + r, s(r)));
             const V recurrent = s.plus(of_h + n, s.load(q)), candidate = F::tanh(reset * recurrent + s(n)), h = was.load(0);
             out.store(0, blended(update, h, candidate));
-            if (step->saves) s.store(z, update), s.store(r, reset), s.store(n, candidate), s.store(q, recurrent), s.store(before, h);
+            if (saves) s.store(z, update), s.store(r, reset), s.store(n, candidate), s.store(q, recurrent), s.store(before, h);
         });
     }
 
     static void back(const Differentiated<T> *w, const StepBack<T> *step) {
-        const auto each = [&](auto function) { Base::each(w, step, function); };
-        each([](const Lines &s, const Lines &d_h, const Lines &d) {
+        if (Base::usual(w)) return back_together(w, step);
+        const auto each = [&](bool reads_sums, auto function) { Base::each(Base::planes(w, step, reads_sums), function); };
+        each(false, [](const auto &s, const Lines &d_h, const Lines &d) {
             const V d_out = d_h.load(0), update = s.load(z);
             d.store(d_n, d_out * (1 - update)), d.store(d_z, d_out * (s.load(before) - s.load(n)));
             d_h.store(0, d_out * update);
         });
         Base::through(w, step, w->differentiate, n);
-        each([](const Lines &s, const Lines &, const Lines &d) {
+        each(true, [](const auto &s, const Lines &, const Lines &d) {
             d.store(d_r, d.load(d_n) * s.load(q)), d.store(of_h + d_n, d.load(d_n) * s.load(r));
         });
         Base::through(w, step, w->differentiate_gates, z, r);
-        each([](const Lines &, const Lines &, const Lines &d) { d.store(of_h + d_z, d.load(d_z)), d.store(of_h + d_r, d.load(d_r)); });
+        each(true, [](const auto &, const Lines &, const Lines &d) { d.store(of_h + d_z, d.load(d_z)), d.store(of_h + d_r, d.load(d_r)); });
+    }
+
+    static void back_together(const Differentiated<T> *w, const StepBack<T> *step) {
+        Base::each(Base::planes(w, step, false), [](const auto &s, const Lines &d_h, const Lines &d) {
+            const V d_out = d_h.load(0), update = s.load(z), reset = s.load(r), candidate = s.load(n);
+            const V d_candidate = d_out * (1 - update) * F::d_tanh(candidate);
+            const V d_update = d_out * (s.load(before) - candidate) * F::d_sigmoid(update);
+            const V d_reset = d_candidate * s.load(q) * F::d_sigmoid(reset);
+            d.store(d_z, d_update), d.store(d_r, d_reset), d.store(d_n, d_candidate);
+            d.store(of_h + d_z, d_update), d.store(of_h + d_r, d_reset), d.store(of_h + d_n, d_candidate * reset);
+            d_h.store(0, d_out * update);
+        });
     }
 
     static constexpr Cell<T> cell{3, 2, q, lines, 6, 1, d_lines, of_h, nullptr, finish, back};
@@ -183,25 +266,22 @@ template <class T> struct Gru : CellFormulas<T> {
 
 // The same, but the reset comes before the product:   n := f(x_n + (r h) . V_n)
 template <class T> struct GruResetBefore : Gru<T> {
-    using M = Math<T>;
-    using F = Formulas<T>;
-    using V = typename M::V;
+    using V = typename Math<T>::V;
     using Base = CellFormulas<T>;
     using typename Base::Lines;
     using Gru<T>::z, Gru<T>::r, Gru<T>::n, Gru<T>::q;
 
     static void between(const Weights<T> *w, const Step<T> *step) {
         Base::apply(w, step, w->activate_gates, z, r);
-        const auto reset = [&](std::ptrdiff_t row) { return step->sums + row * step->sums_stride + r * w->units; };
-        for (std::ptrdiff_t row = 0; row < step->rows; ++row)
-            for (std::ptrdiff_t j = 0; j < w->units; ++j)
-                step->out[row * step->out_stride + j] = reset(row)[j] * step->h[row * step->h_stride + j];
+        Step<T> of_h = *step;
+        of_h.before = step->h, of_h.before_stride = step->h_stride;
+        Base::each(Base::planes(w, &of_h, false), [](const auto &s, const Lines &h, const Lines &out) { out.store(0, s.load(r) * h.load(0)); });
     }
 
     static void finish(const Weights<T> *w, const Step<T> *step) {
-        Base::each(w, step, [&](const auto &s, const Lines &, const Lines &) { s.store(n, s.load(n) + s.load(q)); });
+        Base::each(Base::planes(w, step, true), [](const auto &s, const Lines &, const Lines &) { s.store(n, s.load(n) + s.load(q)); });
         Base::apply(w, step, w->activate, n);
-        Base::each(w, step, [&](const auto &s, const Lines &was, const Lines &out) {
+        Base::each(Base::planes(w, step, false), [](const auto &s, const Lines &was, const Lines &out) {
             out.store(0, Gru<T>::blended(s.load(z), was.load(0), s.load(n)));
         });
     }

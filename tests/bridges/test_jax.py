@@ -43,6 +43,31 @@ def test_gradients_of_a_simple_rnn(options, masked):
     check(lambda weights, x, state: f(weights, x, state, mask), weights, normal(3, 4, 2), normal(3, 5))
 
 
+GATED = {
+    "LSTM": lambda **options: layers.LSTM(3, **options),
+    "GRU": lambda **options: layers.GRU(3, **options),
+    "reset before": lambda **options: layers.GRU(3, reset_after=False, **options),
+    "mixed": lambda **options: layers.RNN([layers.GRUCell(2), layers.LSTMCell(3)], **options),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"return_sequences": True, "return_state": True}, {"go_backwards": True}])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", GATED)
+def test_gradients_of_gates(kind, masked, options):
+    layer = GATED[kind](**options)
+    f, weights = function(layer)
+    mask = jnp.asarray(RNG.random((3, 4)) < 0.6) if masked else None
+    states = [normal(3, size) for size in layer.flat_state_sizes]
+    check(lambda weights, x, states: f(weights, x, states, mask), weights, normal(3, 4, 2), states)
+
+
+@pytest.mark.parametrize("cls", [layers.LSTM, layers.GRU])
+def test_gradients_of_gates_in_both_directions(cls):
+    f, weights = function(layers.Bidirectional(cls(2, return_sequences=True)))
+    check(f, weights, normal(2, 4, 2))
+
+
 def test_gradients_of_both_directions():
     f, weights = function(layers.Bidirectional(layers.SimpleRNN(3, return_sequences=True)))
     mask = jnp.asarray([[1, 1, 0, 0], [1, 0, 1, 1]], bool)

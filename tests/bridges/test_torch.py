@@ -11,6 +11,7 @@ import pytest
 
 import cyrnn
 from cyrnn import layers
+from cyrnn.layers.base import nest
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install '.[torch]'")
 
@@ -62,6 +63,36 @@ def test_gradients_of_a_simple_rnn(options, masked, begun):
     mask = torch.rand(3, 4) < 0.6 if masked else None
     state = [normal(3, 5, grad=True)] if begun else []
     assert_gradients(module(layers.SimpleRNN(5, **options, **F64)), normal(3, 4, 2, grad=True), *state, mask=mask)
+
+
+GATED = {
+    "LSTM": lambda **options: layers.LSTM(3, **options, **F64),
+    "GRU": lambda **options: layers.GRU(3, **options, **F64),
+    "reset before": lambda **options: layers.GRU(3, reset_after=False, **options, **F64),
+    "mixed": lambda **options: layers.RNN([layers.GRUCell(2, **F64), layers.LSTMCell(3, **F64)], **options, **F64),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"return_sequences": True, "return_state": True}, {"go_backwards": True}])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", GATED)
+def test_gradients_of_gates(kind, masked, options):
+    mask = torch.rand(2, 4) < 0.6 if masked else None
+    made = module(GATED[kind](**options))
+    x, states = normal(2, 4, 2, grad=True), [normal(2, n, grad=True) for n in made.to_cyrnn().flat_state_sizes]
+
+    def called(x, *states):
+        return tuple(nest.leaves(made(x, initial_state=list(states), mask=mask)))
+
+    assert torch.autograd.gradcheck(called, (x, *states))
+    if not options.get("return_state"):  # whose gradients of weights come through all of them
+        assert_gradients(made, x, mask=mask)
+
+
+@pytest.mark.parametrize("cls", [layers.LSTM, layers.GRU])
+def test_gradients_of_gates_in_both_directions(cls):
+    both = module(layers.Bidirectional(cls(2, return_sequences=True, **F64), **F64))
+    assert_gradients(both, normal(2, 4, 2, grad=True), mask=torch.tensor([[1, 1, 0, 0], [1, 0, 1, 1]]).bool())
 
 
 def test_gradients_of_both_directions():
@@ -124,6 +155,22 @@ def test_gradients_are_those_of_torch(dtype):
     found[1] += [theirs.weight_ih_l0.grad, theirs.weight_hh_l0.grad, theirs.bias_ih_l0.grad]
     for mine, other in zip(*found, strict=True):
         assert mine.dtype == kind
+        torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_gradients_of_gates_are_those_of_torch(kind):
+    theirs = getattr(torch.nn, kind)(6, 5, batch_first=True, dtype=torch.float64)
+    ours = cyrnn.torch.module(cyrnn.saving.from_torch(theirs.state_dict(), return_state=True))
+    x, states = normal(3, 7, 6, grad=True), [normal(3, 5, grad=True) for _ in range(1 + (kind == "LSTM"))]
+    begun = tuple(state[None] for state in states)
+    y, finals = theirs(x, begun if kind == "LSTM" else begun[0])
+    wanted = [y, *(final[0] for final in (finals if kind == "LSTM" else [finals]))]
+    found = []
+    for outputs in (wanted, ours(x, initial_state=states)):
+        loss = sum((n + 1) * output.square().sum() for n, output in enumerate(outputs))
+        found.append([*outputs, *torch.autograd.grad(loss, [x, *states])])
+    for mine, other in zip(*found, strict=True):
         torch.testing.assert_close(mine, other)
 
 

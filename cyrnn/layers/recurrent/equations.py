@@ -8,7 +8,7 @@ import numpy as np
 from cyrnn import activations
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.engine_layer import applied
-from cyrnn.layers.base.programs.derivatives import Slope
+from cyrnn.layers.base.programs.derivatives import Slope, is_of_sums
 
 # From the gradients of the new states to those of x, of the states, and of the weights by name.
 WayBack = Callable[[Sequence[Array]], tuple[Array, list[Array], dict[str, Array]]]
@@ -22,10 +22,6 @@ class Product:
     x : array (batch, features)
     kernel : array (features, columns), the columns of one gate after another
     factors : array (batch, features), list of arrays, or None
-
-    Attributes
-    ----------
-    sums : array (batch, columns)
     """
 
     def __init__(self, x: Array, kernel: Array, factors: Any = None) -> None:
@@ -35,7 +31,10 @@ class Product:
             (x.copy() if factor is None else x * factor, block, factor)
             for block, factor in zip(blocks, each, strict=True)
         ]
-        self.sums = np.concatenate([dropped @ block for dropped, block, _ in self._parts], axis=1)
+
+    def sums(self) -> Array:
+        """The product (batch, columns). It is not kept: the way back does not read it."""
+        return np.concatenate([dropped @ block for dropped, block, _ in self._parts], axis=1)
 
     def back(self, d_sums: Array) -> tuple[Array, Array]:
         """The gradients of x and of the kernel."""
@@ -66,9 +65,9 @@ class Applied:
 
     def __init__(self, cell: HasName, activation: Any, sums: Array) -> None:
         self._cell, self._activation = cell, activation
-        self._sums, self.of = sums, applied(activations.get(activation), sums).astype(sums.dtype, copy=False)
+        self.of = applied(activations.get(activation), sums).astype(sums.dtype, copy=False)
+        self._saved = sums if is_of_sums(activation) else self.of
 
     def back(self, d_outputs: Array) -> Array:
         """The gradient of the sums. Raises ValueError for an activation without a derivative."""
-        slope = Slope(self._cell.name, self._activation)
-        return slope.back(self._sums if slope.of_sums else self.of, d_outputs)
+        return Slope(self._cell.name, self._activation).back(self._saved, d_outputs)

@@ -126,8 +126,8 @@ class GRUCell(GatedCell):
         of_x = Product(x, weights["kernel"], factors[0])
         of_h = Product(h, weights["recurrent_kernel"], factors[1])
         biases = weights.get("bias", (0, 0))
-        x_z, x_r, x_n = np.split(of_x.sums + biases[0], 3, axis=1)
-        h_z, h_r, h_n = np.split(of_h.sums + biases[1], 3, axis=1)
+        x_z, x_r, x_n = np.split(of_x.sums() + biases[0], 3, axis=1)
+        h_z, h_r, h_n = np.split(of_h.sums() + biases[1], 3, axis=1)
         z, r = (Applied(self, self.recurrent_activation, sums) for sums in (x_z + h_z, x_r + h_r))
         n = Applied(self, self.activation, x_n + r.of * h_n)
 
@@ -151,12 +151,12 @@ class GRUCell(GatedCell):
         kernels = weights["recurrent_kernel"][:, :gates], weights["recurrent_kernel"][:, gates:]
         *of_gates, of_candidate = factors[1] or (None, None, None)
         of_h = Product(h, kernels[0], of_gates if factors[1] else None)
-        x_z, x_r, x_n = np.split(of_x.sums + weights.get("bias", 0), 3, axis=1)
-        h_z, h_r = np.split(of_h.sums, 2, axis=1)
+        x_z, x_r, x_n = np.split(of_x.sums() + weights.get("bias", 0), 3, axis=1)
+        h_z, h_r = np.split(of_h.sums(), 2, axis=1)
         z, r = (Applied(self, self.recurrent_activation, sums) for sums in (x_z + h_z, x_r + h_r))
         dropped = h if of_candidate is None else h * of_candidate
         of_reset = Product(r.of * dropped, kernels[1])
-        n = Applied(self, self.activation, x_n + of_reset.sums)
+        n = Applied(self, self.activation, x_n + of_reset.sums())
 
         def back(d_states: Sequence[Array]) -> tuple[Array, list[Array], dict[str, Array]]:
             d_h = d_states[0]

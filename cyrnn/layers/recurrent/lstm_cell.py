@@ -109,7 +109,7 @@ class LSTMCell(GatedCell):
         h, c = states
         of_x = Product(x, weights["kernel"], factors[0])
         of_h = Product(h, weights["recurrent_kernel"], factors[1])
-        sums = np.split(of_x.sums + of_h.sums + weights.get("bias", 0), 4, axis=1)
+        sums = np.split(of_x.sums() + of_h.sums() + weights.get("bias", 0), 4, axis=1)
         i, f, o = (Applied(self, self.recurrent_activation, sums[gate]) for gate in (0, 1, 3))
         g = Applied(self, self.activation, sums[2])
         new_c = f.of * c + i.of * g.of

@@ -74,6 +74,8 @@ def of_cell(cell: Cell, x: Any, states: Any, training: bool) -> tuple[tuple[Arra
     dtype = cell.dtype_policy.engine_dtype
     weights = {name: value.astype(dtype, copy=False) for name, value in values.items()}
     after, way_back = cell.stepped(weights, inputs.astype(dtype, copy=False), before, factors)
+    shapes = [state.shape for state in after]
+    del after  # `y` has them; a pullback of a sequence would hold those of each timestep
     slots = cell._weight_slots(trainable=True)
 
     def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Hashable, Array], OfWeights]:
@@ -81,9 +83,7 @@ def of_cell(cell: Cell, x: Any, states: Any, training: bool) -> tuple[tuple[Arra
             return {}, {}
         of_output, *of_states = [0 if d is None else np.asarray(d, dtype) for d in gradients]
         of_states[0] = of_states[0] + of_output
-        d_states = [
-            np.broadcast_to(np.asarray(d, dtype), state.shape) for d, state in zip(of_states, after, strict=True)
-        ]
+        d_states = [np.broadcast_to(np.asarray(d, dtype), shape) for d, shape in zip(of_states, shapes, strict=True)]
         d_x, d_before, of_weights = way_back(d_states)
         return {"x": d_x, **dict(enumerate(d_before))}, {slot: of_weights[slot[1]] for slot in slots}
 

@@ -182,6 +182,9 @@ class RNN(Carried, Predicts, SequenceLayer):
 
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         self._check_batch_first()
+        again = None if training else self.as_the_last(x, initial_state, mask)
+        if again is not None:
+            return again
         cells = self.engine_cells
         in_engine = cells is not None and all(cell.runs_in_engine(training, gradients=True) for cell in cells)
         if in_engine or type(self)._override is not None:

@@ -90,7 +90,10 @@ class SimpleRNNCell(RecurrentCell):
     ) -> tuple[list[Array], WayBack]:
         of_x = Product(x, weights["kernel"], factors[0])
         of_h = Product(states[0], weights["recurrent_kernel"], factors[1])
-        output = Applied(self, self.activation, of_x.sums + of_h.sums + weights.get("bias", 0))
+        output = Applied(self, self.activation, of_x.sums() + of_h.sums() + weights.get("bias", 0))
+
+        h = output.of
+        del output.of  # the way back does not read it
 
         def back(d_states: Sequence[Array]) -> tuple[Array, list[Array], dict[str, Array]]:
             d_sums = output.back(d_states[0])
@@ -99,4 +102,4 @@ class SimpleRNNCell(RecurrentCell):
             of_weights = {"kernel": d_kernel, "recurrent_kernel": d_recurrent_kernel, "bias": d_sums.sum(axis=0)}
             return d_x, [d_h], of_weights
 
-        return [output.of], back
+        return [h], back

@@ -21,6 +21,12 @@ class HasWeights(Protocol):
     _slot: Any
 
 
+def is_of_sums(activation: Any) -> bool:
+    """Whether the derivative of an activation is a function of the sums that it is applied to; else of its outputs."""
+    name = activations.engine_name(activation)
+    return name is None or name in FROM_SUMS
+
+
 class Slope:
     """How gradients go back through an activation.
 
@@ -50,7 +56,7 @@ class Slope:
                 "set its attribute `derivative`, a function of what it is applied to, or call "
                 "`cyrnn.activations.set_derivative`"
             )
-        self.of_sums = self._name is None or self._name in FROM_SUMS
+        self.of_sums = is_of_sums(activation)
 
     def back(self, of: Array, d_outputs: Array) -> Array:
         """The gradient of the sums (rows, units), from that of the outputs; `of` is what the derivative is of."""

@@ -35,7 +35,8 @@ class Differentiable(Layer):
 
     # The structure that they were made of, and calls in it, or the reasons why there are none.
     _taped: tuple[int, dict[Any, TapedCall | str]] = (-1, {})
-    _recent: TapedCall | None = None  # the last call of one input in inference; it may be out of date
+    # The last call of one input in inference, and what makes pullbacks of others like it; it may be out of date.
+    _recent: tuple[TapedCall, Any, Any] | None = None
 
     @property
     def rounds_as_numpy(self) -> bool:
@@ -47,13 +48,9 @@ class Differentiable(Layer):
     ) -> "tuple[Any, Pullback]":
         from cyrnn.layers.base.programs.pullback import Input
 
-        recent = self._recent
-        if recent is not None and not training and type(x) is np.ndarray:
-            result = recent.bound.with_weights(x, mask, self.states if initial_state is None else initial_state)
-            if result is not None:
-                return self._with_pullback(
-                    recent, *recent.program.after(*result), Input.of(recent.inputs[0], x), len(x)
-                )
+        again = None if training else self.as_the_last(x, initial_state, mask)
+        if again is not None:
+            return again
         checked = self.checked_inputs(x)
         begun, keeps = self.begun_with(checked, initial_state, mask)
         several = isinstance(checked, list)
@@ -87,8 +84,26 @@ class Differentiable(Layer):
         if self.rounds_as_numpy:
             called = self(x)
         if called is None and not (several or training) and call.bound is not None:
-            vars(self)["_recent"] = call
+            from cyrnn.layers.base.programs.pullback import QuickPullback
+            from cyrnn.layers.base.programs.tape import QuickCall
+
+            quick = QuickCall(call) if QuickCall.fits(call) and self.activity_regularizer is None else None
+            vars(self)["_recent"] = (call, quick, Input.of if quick is None else QuickPullback)
         return self._with_pullback(call, found, tape, like, len(arrays[0]), called)
+
+    def as_the_last(self, x: Any, initial_state: Any, mask: Any) -> "tuple[Any, Pullback] | None":
+        """What `vjp` returns in inference for arrays like those of the last call; None where they are others."""
+        recent = self._recent
+        if recent is None or type(x) is not np.ndarray:
+            return None
+        call, quick, make = recent
+        result = call.bound.with_weights(x, mask, self.states if initial_state is None else initial_state)
+        if result is None:
+            return None
+        if quick is None or self.activity_regularizer is not None:
+            return self._with_pullback(call, *call.program.after(*result), make(call.inputs[0], x), len(x))
+        arrays, packed, given = result
+        return arrays[0], make(quick, arrays[0], arrays[1:], packed, given, x)
 
     def _with_pullback(
         self, call: TapedCall, found: list[Array], tape: Any, inputs: Any, batch: int, called: Any = None

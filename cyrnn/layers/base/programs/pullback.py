@@ -12,7 +12,7 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.gradients import Gradients, Like, checked_gradients
 from cyrnn.layers.base.programs.penalties import Activity, activity_of, gradient_of
-from cyrnn.layers.base.programs.tape import OfWeights, Tape
+from cyrnn.layers.base.programs.tape import OfWeights, QuickCall, Tape, back_through, transposed
 
 Back = Callable[[list[Array | None], bool], tuple[dict[Hashable, Array], OfWeights]]
 
@@ -182,6 +182,67 @@ class PullbackOfTape(Pullback):
                 before = found[number]
                 found[number] = gradient if before is None else before + gradient
         return self._tape.back(found, wanted)
+
+
+class QuickPullback(Pullback):
+    """The pullback of a call that is as the last one of the layer was: little is done between the engine's runs.
+
+    Parameters
+    ----------
+    quick : QuickCall
+    y : array
+        What the call has returned.
+    tape, packed, given : tuple
+        What the program has returned beside it, its weights, and its inputs.
+    x : array
+    """
+
+    activity = None
+    penalizes = True
+
+    def __init__(
+        self,
+        quick: QuickCall,
+        y: Array,
+        tape: tuple[Any, ...],
+        packed: tuple[Any, ...],
+        given: tuple[Any, ...],
+        x: Array,
+    ) -> None:
+        self._quick, self._tape, self._packed = quick, tape, packed
+        self._absent = [array is None for array in given]
+        self._y, self._x = (y.shape, y.dtype), (x.shape, x.dtype)
+
+    def __call__(self, dy: Any, inputs: bool = True, losses: bool = False) -> Gradients:
+        shape, dtype = self._y
+        way = self._quick.way(bool(inputs)) if not losses and (not inputs or self._x[1] == dtype) else None
+        if way is None or type(dy) is not np.ndarray or dy.shape != shape or dy.dtype != dtype:
+            return self._whole()(dy, inputs, losses)
+        tape, absent = (*self._tape, None, dy), self._absent  # whose numbers in a way count from the end
+        taken = tuple([None if given >= 0 and absent[given] else tape[number] for number, given in way.inputs])
+        packed = tuple([transposed(self._packed[slot], name) for slot, name in way.route.slots])
+        found = back_through(way.route.program, packed, taken)
+        return Gradients(
+            found[way.of_inputs] if inputs else None,
+            [found[n] for n in way.of_states],
+            [found[n] for n in way.of_weights],
+        )
+
+    def of_call(self, dy: Any, inputs: bool, losses: bool) -> Gradients:
+        return self._whole().of_call(dy, inputs, losses)
+
+    def _whole(self) -> Pullback:
+        """The same as a pullback for gradients of any kind."""
+        call, (shape, dtype), (x_shape, x_dtype) = self._quick.call, self._y, self._x
+        program = call.program
+        tape = program.tape((None, *self._tape), self._packed, self._absent)
+        states = [Input(place, (x_shape[0], size), program.lowered.dtype) for place, size in call.states]
+        like = Input(call.inputs[0], x_shape, x_dtype)
+        y = np.broadcast_to(np.zeros((), dtype), shape)
+        found = PullbackOfTape(tape, call.results, y, like, states, call.weights, program.lowered.dtype)
+        values = {layer: packed.values for layer, packed in zip(program.lowered.slots, self._packed, strict=True)}
+        found._values = [values[layer][name] for layer, name in call.weights]  # those of the call
+        return found
 
 
 class ForeignPullback:

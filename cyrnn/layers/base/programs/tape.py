@@ -20,6 +20,8 @@ TAPE = Target(Taped, slot_of)
 
 _KEPT = 16  # ways back through a program: from some of its outputs, to some of its inputs
 
+_GRADIENT, _NOTHING = -1, -2  # in the place of the number of an array
+
 OfWeights = dict[tuple[Any, str], Array]  # by layer and name
 
 
@@ -79,12 +81,30 @@ class TapedProgram:
         arrays = list(arrays)
         if self.lowered.carried:
             self.lowered.carry(arrays)
+        return arrays[: self.lowered.outputs], self.tape(arrays, packed, [array is None for array in inputs])
+
+    def tape(self, arrays: Sequence[Any], packed: tuple[Packed, ...], absent: Sequence[bool]) -> "Tape":
+        """The tape of a run that has returned these arrays with these weights; `absent` says which inputs were not."""
         kept = {
-            storage: None if number is not None and inputs[number] is None else arrays[output]
+            storage: None if number is not None and absent[number] else arrays[output]
             for storage, output, number in self._kept
         }
         lengths = {timeline: arrays[output] for timeline, output in self.taped.lengths.items()}
-        return arrays[: self.lowered.outputs], Tape(self, packed, kept, lengths)
+        return Tape(self, packed, kept, lengths)
+
+    def taken_from_tape(self, route: "Route") -> list[tuple[int, int]]:
+        """What each input of a way back is, see `_Way`: arrays count from the first on the tape."""
+        kept = {storage: (output, -1 if number is None else number) for storage, output, number in self._kept}
+        found, first = [], self.lowered.outputs
+        for kind, number in route.inputs:
+            if kind == "gradient":
+                found.append((_GRADIENT, -1))
+            elif kind == "value":
+                output, given = kept[number]
+                found.append((output - first, given))
+            else:
+                found.append((self.taped.lengths[number] - first if kind == "length" else _NOTHING, -1))
+        return found
 
 
 class Route(NamedTuple):
@@ -96,6 +116,72 @@ class Route(NamedTuple):
     places: list[Hashable]  # of the first outputs; those after them are of weights
     weights: list[tuple[int, str]]  # by slot
     layers: list[Any]  # of these slots
+
+
+class _Way(NamedTuple):
+    """A way back from the output, made ready.
+
+    Parameters
+    ----------
+    route : Route
+    inputs : list of (int, int)
+        What each input of it is: the number of an array on the tape, `_GRADIENT` or `_NOTHING`; and the number of an
+        input of the call without which it is nothing, or -1.
+    of_inputs : int
+        The number of the gradient of the inputs.
+    of_states, of_weights : list of int
+        Those of the initial states, and of the trainable weights.
+    """
+
+    route: Route
+    inputs: list[tuple[int, int]]
+    of_inputs: int
+    of_states: list[int]
+    of_weights: list[int]
+
+
+class QuickCall:
+    """What such pullbacks have in common.
+
+    Parameters
+    ----------
+    call : TapedCall
+        Of one input and one output; see `fits`.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+        self._ways: dict[bool, _Way | None] = {}
+
+    @staticmethod
+    def fits(call: Any) -> bool:
+        """Whether there can be such pullbacks of the call."""
+        program = call.program
+        plain = type(call.results) is int and len(call.inputs) == 1 and program.lowered.outputs == 1
+        return plain and call.bound is not None and not program.lowered.carried and not program.of_vectors
+
+    def way(self, inputs: bool) -> _Way | None:
+        """The way back to states, weights and perhaps inputs; None where more is to be done than to move arrays."""
+        if inputs not in self._ways:
+            self._ways = {**self._ways, inputs: self._made(inputs)}
+        return self._ways[inputs]
+
+    def _made(self, inputs: bool) -> _Way | None:
+        call, program = self.call, self.call.program
+        states = [place for place, _ in call.states]
+        route = program.route((*states, *(call.inputs if inputs else ())), (True,))
+        keys = list(zip(route.layers, (name for _, name in route.weights), strict=True))
+        found = [*route.places, *keys]
+        asked = [*states, *(call.inputs if inputs else ()), *call.weights]
+        if len(set(keys)) < len(keys) or not set(asked) <= set(found):
+            return None
+        return _Way(
+            route,
+            program.taken_from_tape(route),
+            found.index(call.inputs[0]) if inputs else -1,
+            [found.index(place) for place in states],
+            [found.index(key) for key in call.weights],
+        )
 
 
 class Tape:
@@ -140,9 +226,8 @@ class Tape:
             return {}, {}
         known: dict[str, Any] = {"gradient": outputs, "value": self._kept, "length": self._lengths}
         inputs = tuple([known[kind][number] if kind in known else None for kind, number in route.inputs])
-        packed = tuple([_transposed(self._packed[slot], name) for slot, name in route.slots])
-        arrays = _run(route.program, packed, inputs)
-        assert arrays is not None  # the tape fits the program that it was made for
+        packed = tuple([transposed(self._packed[slot], name) for slot, name in route.slots])
+        arrays = back_through(route.program, packed, inputs)
         rest = iter(arrays)
         of_places = {place: next(rest) for place in route.places}
         of_weights: OfWeights = {}
@@ -173,5 +258,13 @@ def _run(program: Any, packed: tuple[Packed, ...], inputs: tuple[Array | None, .
     return list(results) if isinstance(results, tuple) else None if results is None else [results]
 
 
-def _transposed(packed: Packed, name: str) -> Packed:
+def back_through(program: Any, packed: tuple[Packed, ...], inputs: tuple[Array | None, ...]) -> list[Array]:
+    """The gradients that a way back returns."""
+    arrays = _run(program, packed, inputs)
+    assert arrays is not None  # the tape fits the program that it was made for
+    return arrays
+
+
+def transposed(packed: Packed, name: str) -> Packed:
+    """Weights as ways back read them."""
     return packed.transposed(name) if isinstance(packed, Plan) else packed

@@ -1,7 +1,7 @@
 """`python -m benchmarks`: measure cyrnn and its peers in one run, and print tables of times.
 
-The layer alone; with `--models` whole models; with `--training` the layer with its gradients; with `--calls` kinds of
-calls of cyrnn, without peers.
+The layer alone; with `--models` whole models; with `--training` the layer with its gradients; with `--fit` epochs of
+`fit`, and what a step of it costs; with `--calls` kinds of calls of cyrnn, without peers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import cases, report, runner
+from . import cases, report, runner, trainings
 
 SHAPES: list[runner.Shape] = [
     (1, 1, 8, 32),
@@ -37,9 +37,12 @@ OF_TRAINING: list[runner.Shape] = [
     (128, 50, 64, 128),
     (64, 50, 128, 256),
 ]
+OF_FIT: list[runner.Shape] = [(4096, 20, 8, 32), (2048, 50, 32, 64)]  # rows first
+WITH_FIT = ("cyrnn", "torch", "keras", "keras-jax")  # contenders
 WITH_GRADIENTS = ("cyrnn", "torch", "tensorflow-xla", "jax", "jax-unrolled")  # contenders
 OF_THE_LAYER_ALONE = ("numpy",)
 OF_MODELS_ALONE = ("cyrnn-predict", "torch-traced", "keras", "keras-predict", "onnxruntime-bound", "jax-unrolled")
+OF_FIT_ALONE = ("keras-jax",)
 
 
 def _shape(text: str) -> runner.Shape:
@@ -66,18 +69,21 @@ def _arguments() -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--models", action="store_true", help="whole models in the place of the layer")
     what.add_argument("--training", action="store_true", help="the layer, and the layer with its gradients")
+    what.add_argument("--fit", action="store_true", help="epochs of `fit`, and what a step of it costs")
     what.add_argument("--calls", action="store_true", help="kinds of calls of cyrnn: `calls.py`, see there")
-    parser.add_argument("--shapes", type=_shape, nargs="+", metavar="B,T,F,U", help="batch,timesteps,features,units")
-    parser.add_argument("--threads", type=_positive, nargs="+", metavar="N", help="default: 1 2; of models 1")
+    of_shapes = "batch,timesteps,features,units; of fit the first is all rows"
+    parser.add_argument("--shapes", type=_shape, nargs="+", metavar="B,T,F,U", help=of_shapes)
+    parser.add_argument("--threads", type=_positive, nargs="+", metavar="N", help="default: 1 2; of models and fit 1")
     parser.add_argument(
         "--contenders",
         nargs="+",
         choices=runner.CONTENDERS,
         metavar="NAME",
         help=f"some of {', '.join(runner.CONTENDERS)}; default: all, but for "
-        f"{', '.join(OF_THE_LAYER_ALONE)} with models and {', '.join(OF_MODELS_ALONE)} without",
+        f"{', '.join(OF_THE_LAYER_ALONE)} with models and {', '.join(OF_MODELS_ALONE)} without; "
+        f"with gradients {', '.join(WITH_GRADIENTS)}; of fit {', '.join(WITH_FIT)}",
     )
-    parser.add_argument("--rounds", type=_positive, help="default: 5; of models 3")
+    parser.add_argument("--rounds", type=_positive, help="default: 5; of models 3; of calls and steps of fit 75")
     parser.add_argument("--blas-core", metavar="NAME", help="OPENBLAS_CORETYPE for all; default: unset")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the ratios (needs matplotlib)")
@@ -99,6 +105,9 @@ def _tell(line: str) -> None:
 
 
 def _questions(arguments: argparse.Namespace) -> list[runner.Question]:
+    if arguments.fit:
+        shapes = arguments.shapes or (OF_FIT[:1] if arguments.quick else OF_FIT)
+        return [runner.Question(name, shape) for name in trainings.TRAININGS for shape in shapes]
     if arguments.training:
         shapes = arguments.shapes or (OF_TRAINING[:1] if arguments.quick else OF_TRAINING)
         return [runner.Question(model, shape) for model in (cases.LAYER, cases.GRADIENTS) for shape in shapes]
@@ -115,15 +124,18 @@ def _questions(arguments: argparse.Namespace) -> list[runner.Question]:
 
 
 def _contenders(arguments: argparse.Namespace) -> list[str]:
+    if arguments.fit:
+        return arguments.contenders or list(WITH_FIT)
     if arguments.training:
         return arguments.contenders or list(WITH_GRADIENTS)
-    others = OF_THE_LAYER_ALONE if arguments.models else OF_MODELS_ALONE
+    others = (*OF_FIT_ALONE, *(OF_THE_LAYER_ALONE if arguments.models else OF_MODELS_ALONE))
     return arguments.contenders or [name for name in runner.CONTENDERS if name not in others]
 
 
 def _calls(arguments: argparse.Namespace) -> int:
     """Run `calls.py` in a process that finds the installed cyrnn alone."""
     command = [sys.executable, "-P", str(Path(__file__).with_name("calls.py"))]
+    command += ["--fit"] if arguments.fit else []
     command += ["--blas-core", arguments.blas_core] if arguments.blas_core else []
     command += ["--rounds", str(arguments.rounds)] if arguments.rounds else []
     return subprocess.run(command, env=runner.child_environment(1, arguments.blas_core)).returncode
@@ -133,8 +145,8 @@ def main() -> int:
     arguments = _arguments()
     if arguments.calls:
         return _calls(arguments)
-    of_models = arguments.models or arguments.training
-    wanted = arguments.threads or ([1] if arguments.models else [1, 2])
+    of_models = arguments.models or arguments.training or arguments.fit
+    wanted = arguments.threads or ([1] if arguments.models or arguments.fit else [1, 2])
     thread_counts = [n for n in wanted if n <= runner.processors()]
     for skipped in sorted(set(wanted) - set(thread_counts)):
         print(f"{skipped} threads: skipped, this process may use only {runner.processors()} processor(s)")
@@ -155,7 +167,8 @@ def main() -> int:
         report.write_json(run, arguments.json)
     if arguments.plot and run.results:
         report.write_plot(run, arguments.plot)
-    return 0 if run.sound else 1
+    steps = _calls(arguments) if arguments.fit and report.OURS in _contenders(arguments) else 0
+    return steps or (0 if run.sound else 1)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What common kinds of calls take, in steps of NumPy: `python benchmarks/calls.py`, or `python -m benchmarks --calls`.
 
+With `--fit` what a step of `fit` takes, which is a part of `python -m benchmarks --fit`.
+
 The unit is a step of NumPy, ``np.tanh(a @ w + b)`` with a (1, 40), w (40, 32) and b (32,): machines differ, and this
 makes their results alike. In each round the unit and all calls of a table are timed in turn, in one process on one
 thread. Times are the minima over the rounds: other work on the machine only adds to them. Beside each figure is what
@@ -24,6 +26,15 @@ OF_TWO_THREADS = (1, 1000, 128, 256)
 TWO_THREADS_REACH = {"Bidirectional": 1.9, "RNN([cell, cell])": 1.35, "Sequential of two layers": 1.35}
 OF_MASKS = [(64, 60, 32, 96), (256, 50, 64, 128)]
 MASK_OF_ONES_WITHIN, OVER_THE_SHARE_WITHIN = 1.05, 0.07
+STEP_OF_FIT_WITHIN = (8, 15)  # units, us
+OF_READYING = [  # layer; batch, timesteps, features, units
+    ("SimpleRNN", (32, 20, 8, 32)),
+    ("SimpleRNN", (32, 50, 32, 64)),
+    ("SimpleRNN", (32, 50, 64, 128)),
+    ("LSTM", (32, 50, 32, 64)),
+    ("GRU", (32, 50, 32, 64)),
+]
+READYING_WITHIN, READYING_FROM = 0.1, 64  # of a step; units
 
 Call = Callable[[], Any]
 SAMPLE = 5e-4  # seconds of calls that are timed at once: short, so that some samples are undisturbed
@@ -251,10 +262,62 @@ def show_masks(shape: tuple[int, ...], rounds: int) -> None:
     table(title, ["share live", "last output", "whole sequence", "at most"], rows)
 
 
+# ------------------------------------------------------------ steps of fit
+
+
+def fit_of(layer: str, batch: int, timesteps: int, features: int, units: int, steps: int) -> tuple[Any, Call]:
+    """A model, and a call of its `fit` for so many steps."""
+    import numpy as np
+
+    import cyrnn
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((steps * batch, timesteps, features), np.float32)
+    y = rng.standard_normal((len(x), 1), np.float32)
+    layers = cyrnn.layers
+    model = cyrnn.Sequential([layers.Input(x.shape[1:]), getattr(layers, layer)(units), layers.Dense(1)])
+    model.compile("adam", "mse")
+    return model, lambda: model.fit(x, y, batch_size=batch, verbose=0)
+
+
+def show_steps_of_fit(rounds: int) -> None:
+    steps = 1000  # of a call, so that what a call costs beside them does not count
+    calls = {layer: fit_of(layer, 1, 1, 1, 1, steps)[1] for layer in ("SimpleRNN", "LSTM", "GRU")}
+    unit, *times = times_of({"np.tanh(a @ w + b)": step_of_numpy(), **calls}, rounds).values()
+    rows = [("np.tanh(a @ w + b)", f"{unit * 1e6:.2f}", "1.00")]
+    for layer, seconds in zip(calls, times, strict=True):
+        cells = [f"{seconds / steps * 1e6:.2f}", f"{seconds / steps / unit:.2f}"]
+        bounds = "{} units, {} us".format(*STEP_OF_FIT_WITHIN) if layer == "SimpleRNN" else ""
+        rows.append((f"{layer}(1), Dense(1)", *cells, bounds))
+    title = "A step of fit(verbose=0) with batches of one row, one timestep and one feature, mse and Adam:"
+    table(title, ["us", "units", "at most"], rows)
+
+
+def show_readying(rounds: int) -> None:
+    """How much of a step it takes to make the weights ready for the next one."""
+    steps = 8
+    fits = {(layer, *shape): fit_of(layer, *shape, steps) for layer, shape in OF_READYING}
+    calls: dict[str, Call] = {}
+    for key, (model, fit) in fits.items():
+        fit()  # which makes the compiled step
+        calls |= {f"fit {key}": fit, f"refill {key}": model._compiled._step[1]._step.refill}
+    times = times_of(calls, rounds)
+    rows = []
+    for key in fits:
+        layer, *shape = key
+        step, refill = times[f"fit {key}"] / steps, times[f"refill {key}"]
+        bound = f"{READYING_WITHIN:.2f}" if shape[-1] >= READYING_FROM else ""
+        name = f"{layer} {', '.join(map(str, shape))}"
+        rows.append((name, f"{step * 1e6:.1f}", f"{refill * 1e6:.2f}", f"{refill / step:.3f}", bound))
+    title = "Making weights ready, in a step of fit of (batch, timesteps, features, units), with a Dense(1):"
+    table(title, ["step, us", "ready, us", "share", "at most"], rows)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/calls.py", description=__doc__)
     parser.add_argument("--rounds", type=int, default=75, help="default: %(default)s")
     parser.add_argument("--blas-core", metavar="NAME", help="OPENBLAS_CORETYPE; default: unset, BLAS chooses")
+    parser.add_argument("--fit", action="store_true", help="steps of fit in the place of calls")
     arguments = parser.parse_args()
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):  # before NumPy's and SciPy's BLAS are loaded
         os.environ.pop(name, None)
@@ -270,6 +333,10 @@ def main() -> int:
     facts = cyrnn.show_config("dicts")
     print(f"cyrnn {facts['cyrnn']} ({cyrnn.__file__}), NumPy {np.__version__}, load average {os.getloadavg()[0]:.1f}")
     print(f"engine {facts['engine']}, {facts['instruction_set']}; {facts['blas']}, core {facts['blas_core']}")
+    if arguments.fit:
+        show_steps_of_fit(arguments.rounds)
+        show_readying(arguments.rounds)
+        return 0
     for shape in SHAPES:
         show_calls(shape, arguments.rounds)
     show_steps(1, 8, 32, arguments.rounds)

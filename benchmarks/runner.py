@@ -24,6 +24,7 @@ CONTENDERS = {  # name: (file in contenders/, form of the call)
     "torch-traced": ("torch_", "traced"),
     "keras": ("tensorflow_", "call"),
     "keras-predict": ("tensorflow_", "predict"),
+    "keras-jax": ("keras_jax_", ""),
     "tensorflow": ("tensorflow_", "graph"),
     "tensorflow-xla": ("tensorflow_", "xla"),
     "numpy": ("numpy_", ""),
@@ -35,11 +36,11 @@ CONTENDERS = {  # name: (file in contenders/, form of the call)
     "tflite": ("tflite_", ""),
 }
 
-Shape = tuple[int, int, int, int]  # batch, timesteps, features, units
+Shape = tuple[int, int, int, int]  # batch, or rows of `fit`, timesteps, features, units
 
 
 class Question(NamedTuple):
-    """What the contenders are asked to run: a model of `cases.MODELS`, with an input of a shape."""
+    """What the contenders are asked to run: a model of `cases.MODELS` or `trainings.TRAININGS`, of a shape."""
 
     model: str
     shape: Shape

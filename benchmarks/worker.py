@@ -13,6 +13,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
@@ -43,15 +44,28 @@ def load(path: str) -> ModuleType:
 
 def bind_checked(contender: ModuleType, form: str, case: Any) -> tuple[Callable[[], Any], float]:
     """The contender's call for the case, and the largest difference of its answer from the one in float64."""
+    call = contender.bind(case, form)
+    call()  # the second answer is checked, to find a state that leaks from one call to the next
+    return call, _difference(call(), case.expected())
+
+
+def bind_trained(contender: ModuleType, form: str, training: Any) -> tuple[Callable[[], Any], float]:
+    """An epoch of the contender with shuffled rows, and the largest difference of weights from those in float64.
+
+    These are compared after an epoch that is the same for all: see `Training.alike`.
+    """
+    alike = training.alike()
+    difference = _difference(contender.fit(alike, form)(False), alike.expected())
+    return partial(contender.fit(training, form), True), difference
+
+
+def _difference(answer: Any, expected: Any) -> float:
     import numpy as np
 
-    call, expected = contender.bind(case, form), case.expected()
-    call()  # the second answer is checked, to find a state that leaks from one call to the next
-    answer = call()
     answer = np.concatenate([np.ravel(part) for part in answer]) if isinstance(answer, tuple) else np.asarray(answer)
     if answer.shape != expected.shape:
         raise ValueError(f"answer of shape {answer.shape}, expected {expected.shape}")
-    return call, float(np.max(np.abs(answer - expected)))
+    return float(np.max(np.abs(answer - expected)))
 
 
 def time_call(call: Callable[[], Any], seconds: float) -> float:
@@ -111,18 +125,26 @@ def main() -> None:
     if contender is None:
         return
     left_out: Callable[[Any, str], str] = getattr(contender, "left_out", lambda case, form: "")
-    make_case = load("cases.py").make_case
+    make_case, trainings = load("cases.py").make_case, load("trainings.py")
     calls: dict[tuple[Any, ...], Callable[[], Any]] = {}
     for line in sys.stdin:
         question = json.loads(line)
         key = (question["model"], *question["shape"])
         try:
             if key not in calls:
-                case = make_case(question["model"], question["shape"])
-                if reason := left_out(case, form):
-                    reply(skipped=reason)
+                trains = question["model"] in trainings.TRAININGS
+                if not hasattr(contender, "fit" if trains else "bind"):
+                    reply(skipped="it has no training" if trains else "it has training alone")
                     continue
-                call, difference = bind_checked(contender, form, case)
+                if trains:
+                    training = trainings.make_training(question["model"], question["shape"])
+                    call, difference = bind_trained(contender, form, training)
+                else:
+                    case = make_case(question["model"], question["shape"])
+                    if reason := left_out(case, form):
+                        reply(skipped=reason)
+                        continue
+                    call, difference = bind_checked(contender, form, case)
                 if not difference < TOLERANCE:
                     reply(wrong=f"differs by {difference:.1e} from the float64 answer")
                     continue

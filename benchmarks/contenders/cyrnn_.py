@@ -1,6 +1,6 @@
 """cyrnn: a call of the layer or model, as a user writes it (form "call").
 
-Or `predict` (form "predict"); or, for a single timestep, a step of a stream (form "stepper").
+Or `predict` (form "predict"); for a single timestep, a step of a stream (form "stepper"); or `fit`.
 """
 
 from __future__ import annotations
@@ -63,3 +63,8 @@ def _step(model: Any, case: Any) -> Callable[[], np.ndarray]:
         return answer
 
     return step
+
+
+def fit(training: Any, form: str) -> Callable[[bool], tuple[Any, ...]]:
+    """A call that trains for an epoch, shuffled or not, and returns the weights."""
+    return training.in_keras(cyrnn)

@@ -1,6 +1,6 @@
 """Keras on TensorFlow: the layer or model in a `tf.function`, as a graph or compiled by XLA (form "xla").
 
-Or as its user calls it: `model(x)` (form "call") and `model.predict(x)` (form "predict").
+Or as its user calls it: `model(x)` (form "call"), `model.predict(x)` (form "predict") and `model.fit`.
 """
 
 from __future__ import annotations
@@ -44,3 +44,8 @@ def _gradients(model: Any, x: Any, dy: Any, compiled: bool) -> Callable[[], Any]
         return tuple(tape.gradient(y, model.trainable_variables, output_gradients=dy))
 
     return lambda: gradients(x, dy)
+
+
+def fit(training: Any, form: str) -> Callable[[bool], tuple[Any, ...]]:
+    """A call that trains for an epoch, shuffled or not, and returns the weights."""
+    return training.in_keras(keras)

@@ -86,3 +86,82 @@ def _gradients(rnn: torch.nn.Module, x: torch.Tensor, dy: torch.Tensor) -> Calla
         return of_inputs.T, of_states.T, of_bias
 
     return call
+
+
+# ------------------------------------------------------------ training
+
+
+class Trained(torch.nn.Module):
+    """The model of a training. torch adds two biases where Keras has one: the second stays zero there."""
+
+    def __init__(self, training: Any) -> None:
+        super().__init__()
+        *embedding, kernel, recurrent_kernel, bias, dense, dense_bias = map(torch.tensor, training.weights)  # copies
+        self.order = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}.get(training.layer, (0,))  # of the gates
+        of = {"SimpleRNN": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}[training.layer]
+        self.embedding = torch.nn.Embedding.from_pretrained(embedding[0], freeze=False) if embedding else None
+        self.rnn = of(len(kernel), len(recurrent_kernel), batch_first=True)
+        self.dropout = torch.nn.Dropout(training.dropout)
+        self.dense = torch.nn.Linear(*dense.shape)
+        with torch.no_grad():
+            self.rnn.weight_ih_l0.copy_(self._ordered(kernel).T)
+            self.rnn.weight_hh_l0.copy_(self._ordered(recurrent_kernel).T)
+            self.rnn.bias_ih_l0.copy_(self._ordered(bias[0] if bias.ndim == 2 else bias))
+            self.rnn.bias_hh_l0.copy_(self._ordered(bias[1]) if bias.ndim == 2 else torch.zeros(len(bias)))
+            self.rnn.bias_hh_l0.requires_grad_(bias.ndim == 2)
+            self.dense.weight.copy_(dense.T)
+            self.dense.bias.copy_(dense_bias)
+
+    def _ordered(self, array: torch.Tensor) -> torch.Tensor:
+        """Gates in torch's order, from Keras', and the other way round."""
+        gates = array.chunk(len(self.order), dim=-1)
+        return torch.cat([gates[number] for number in self.order], dim=-1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        lengths = None
+        if self.embedding is not None:
+            x, lengths = self.embedding(x), (x != 0).sum(1)
+        sequence, _ = self.rnn(x)
+        last = sequence[:, -1] if lengths is None else sequence[torch.arange(len(x)), lengths - 1]
+        return self.dense(self.dropout(last))
+
+    def in_keras(self) -> tuple[torch.Tensor, ...]:
+        """The weights as Keras orders them."""
+        rnn = self.rnn
+        bias, trained = rnn.bias_ih_l0, rnn.bias_hh_l0.requires_grad
+        found = [
+            self._ordered(rnn.weight_ih_l0.T),
+            self._ordered(rnn.weight_hh_l0.T),
+            self._ordered(torch.stack([bias, rnn.bias_hh_l0]) if trained else bias),
+            self.dense.weight.T,
+            self.dense.bias,
+        ]
+        return tuple(array.detach() for array in ([self.embedding.weight, *found] if self.embedding else found))
+
+
+def fit(training: Any, form: str) -> Callable[[bool], tuple[torch.Tensor, ...]]:
+    """A call that trains for an epoch in a plain loop, shuffled or not, and returns the weights."""
+    model = Trained(training)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    adam = training.optimizer == "adam"
+    optimizer = torch.optim.Adam(trained, lr=1e-3, eps=1e-7) if adam else torch.optim.SGD(trained, lr=0.01)
+    x, y = torch.from_numpy(training.x), torch.from_numpy(training.y)
+    weights = torch.from_numpy(training.sample_weight) if training.of_tokens else None
+    y = y if weights is None else y.long()
+
+    def epoch(shuffle: bool) -> tuple[torch.Tensor, ...]:
+        total, right = 0.0, 0
+        for rows in (torch.randperm(len(x)) if shuffle else torch.arange(len(x))).split(training.batch):
+            optimizer.zero_grad()
+            p, target = model(x[rows]), y[rows]
+            if weights is None:
+                loss = torch.nn.functional.mse_loss(p, target)
+            else:
+                loss = (torch.nn.functional.cross_entropy(p, target, reduction="none") * weights[rows]).mean()
+                right += (p.argmax(1) == target).sum().item()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(rows)  # `fit` has loss and accuracy of the epoch
+        return model.in_keras()
+
+    return epoch

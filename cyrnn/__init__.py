@@ -1,4 +1,4 @@
-"""cyrnn: Keras' SimpleRNN family on the CPU, as a Cython extension over SIMD and BLAS.
+"""cyrnn: Keras' recurrent networks on the CPU, as a Cython extension over SIMD and BLAS.
 
 The namespaces are Keras': ``import cyrnn as keras`` runs code that uses `keras.layers.SimpleRNNCell`, `RNN` and
 `SimpleRNN`.

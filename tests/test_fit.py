@@ -343,10 +343,15 @@ def test_an_interrupt_leaves_the_weights_of_the_last_step():
     """Whenever Ctrl-C comes, the number of the step fits the weights: these are what so many steps make of them."""
     (x, y), model = data(64), model_of(units=8, optimizer=optimizers.SGD(0.01), loss="mse")
     begin = model.get_weights()
-    timer = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))
-    timer.start()
+    timer = threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,))
+
+    class Starting(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 0:
+                timer.start()
+
     with pytest.raises(KeyboardInterrupt):
-        model.fit(x, y, batch_size=64, epochs=10**7, shuffle=False, verbose=0)
+        model.fit(x, y, batch_size=64, epochs=10**7, shuffle=False, verbose=0, callbacks=[Starting()])
     timer.join()
     steps, weights = model.optimizer.iterations, model.get_weights()
     assert steps > 0

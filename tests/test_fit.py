@@ -280,7 +280,7 @@ def test_errors_come_before_the_first_step():
     unchanged(bare, "'mea'", lambda: bare.compile("adam", "mea"))
     unchanged(bare, "metrics must be a list", lambda: bare.compile("adam", "mse", metrics="mae"))
     unchanged(bare, "'acuracy'", lambda: bare.compile("adam", "mse", metrics=["acuracy"]))
-    unchanged(bare, "loss must be a list of one for each", lambda: bare.compile("adam", ["mse", "mae"]))
+    unchanged(bare, "loss must be a list of one for the output", lambda: bare.compile("adam", ["mse", "mae"]))
     assert not bare.compiled
     model = model_of(optimizer="sgd", loss="mse")
     unchanged(model, "as many rows.*x 10, y 9", lambda: model.fit(x, y[:9], verbose=0))

@@ -11,7 +11,17 @@ import pytest
 import cyrnn
 from cyrnn import callbacks, losses, optimizers, regularizers
 from cyrnn.engine import training as engine
-from cyrnn.layers import Activation, Bidirectional, Dense, Dropout, Embedding, Layer, SimpleRNN, Softmax
+from cyrnn.layers import (
+    Activation,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    Layer,
+    LayerNormalization,
+    SimpleRNN,
+    Softmax,
+)
 from cyrnn.models.programs.training_step import ProgramStep
 
 TIMESTEPS, FEATURES, CLASSES, ROWS = 7, 3, 4, 20
@@ -362,6 +372,35 @@ def test_frozen_layers_stay_as_they_are(steps):
     for a, b in zip(begin[:3], after[:3], strict=True):
         np.testing.assert_array_equal(a, b)
     assert np.any(after[3] != begin[3])
+
+
+def test_weights_of_frozen_layers_that_are_set_meanwhile_count(steps):
+    (x, y), model = small_data(), small_model()
+    model.layers[0].trainable = False
+    model.compile(optimizers.SGD(0.0), "mse")
+    before = model.train_on_batch(x, y)
+    model.layers[0].set_weights([weight * 2 for weight in model.layers[0].get_weights()])
+    assert model.train_on_batch(x, y) == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-5) != before
+    assert steps == [True] * 2
+
+
+def test_frozen_layers_of_vectors_pass_gradients_on(steps):
+    (x, y), found = small_data(), []
+    model = cyrnn.Sequential([
+        cyrnn.Input((TIMESTEPS, FEATURES)), SimpleRNN(4, return_sequences=True), LayerNormalization(), SimpleRNN(2)
+    ])  # fmt: skip
+    model.layers[1].trainable = False
+    begin = model.get_weights()
+    for general in (False, True):
+        model.set_weights(begin)
+        model.compile("sgd", "mse")
+        if general:
+            model._compiled._step_of = lambda _: None
+        model.fit(x, y, shuffle=False, verbose=0)
+        found.append(model.get_weights())
+    assert steps == [True]
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_a_structure_that_changes_meanwhile_is_followed(steps):

@@ -79,5 +79,6 @@ def fitted(name: str, given: Array, shape: tuple[int, ...]) -> Array:
     pairs = zip(array.shape, shape, strict=False)
     fits = array.ndim <= len(shape) and all(n == m or (n == 1 and axis) for axis, (n, m) in enumerate(pairs))
     if not fits:
-        raise ValueError(f"{name} must have the shape {shape[:1]} or {shape}, as the values have, got {given.shape}")
+        wanted = " or ".join(map(str, dict.fromkeys([shape[:1], shape])))
+        raise ValueError(f"{name} must have the shape {wanted}, as the values have, got {given.shape}")
     return array.reshape(array.shape + (1,) * (len(shape) - array.ndim))

@@ -130,6 +130,12 @@ class ModelOfCalls(ModelOfLayers):
     def called(self, x: Any) -> Results:
         return self.run_calls(x, None, False, wanted=Wanted.LOSS)
 
+    def shapes_of_outputs(self, shapes: list[Any], like: Any) -> list[tuple[int, ...]] | None:
+        if self.has_its_own_call or any(layer.is_custom for layer in self.layers_within()):
+            return None  # these would be called for it
+        found: list[tuple[int, ...]] = nest.leaves_of_shapes(self.compute_output_shape(self.in_structure(shapes, like)))
+        return None if any(None in shape for shape in found) else found
+
     def partition_for(
         self, masks: Sequence[Any], training: bool, target: Target, wanted: Wanted = Wanted.OUTPUTS
     ) -> Partition:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.models.model import ModelOfLayers
@@ -14,6 +16,9 @@ if TYPE_CHECKING:  # imported when a model is trained
     from cyrnn.optimizers import Optimizer
     from cyrnn.training.compiled import Compiled
     from cyrnn.training.protocol import CompiledStep, Pullback
+
+
+_NOT_CALLED = ("train_step", "test_step", "compute_loss", "compute_metrics")  # with which Keras' users change `fit`
 
 
 class Trained(ModelOfLayers):
@@ -268,6 +273,49 @@ class Trained(ModelOfLayers):
         self._built_for(x)
         return _returned(loop.test_on_batch(self, compiled, x, y, sample_weight), return_dict)
 
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        *,
+        num_threads: int | None = None,
+        out: Any = None,
+        progress: Any = False,
+    ) -> Any:
+        """Compute the output for all samples, batch by batch: see `cyrnn.layers.RNN.predict`.
+
+        Parameters
+        ----------
+        x, batch_size, num_threads, out, progress
+            See there. x may also be a generator, or another object that has batches: see `fit`.
+        verbose
+            Changes nothing, unless there are `steps`, `callbacks` or batches; then as in `fit`.
+        steps : int, optional
+            The number of batches; None for all there are.
+        callbacks : list of Callback, optional
+            What has hooks such as `on_predict_batch_end`, whose logs have the "outputs".
+
+        Returns
+        -------
+        array, or a structure of arrays
+
+        Raises
+        ------
+        ValueError, TypeError
+            For inputs that do not fit.
+        """
+        if steps is None and callbacks is None and not (type(x) is not np.ndarray and _has_batches(x)):
+            return super().predict(x, batch_size, num_threads=num_threads, out=out, progress=progress)
+        if out is not None or progress is not False or num_threads is not None:
+            raise ValueError("out, progress and num_threads need arrays, without steps and callbacks")
+        from cyrnn.training import loop
+
+        self._built_for(x)
+        return loop.predict(self, x, batch_size, verbose, steps, callbacks)
+
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch: what a call in inference returns."""
         return self(x)
@@ -290,6 +338,10 @@ class Trained(ModelOfLayers):
         """What a call in inference returns for a loss."""
         return Results(self(x), None, [])
 
+    def shapes_of_outputs(self, shapes: list[Any], like: Any) -> list[tuple[int, ...]] | None:
+        """For inputs of these shapes, in the structure of `like`; None where that is not known before a call."""
+        return None
+
     @property
     def output_rank(self) -> int:
         """The number of axes of the first output."""
@@ -298,10 +350,18 @@ class Trained(ModelOfLayers):
     def _checked_compiled(self) -> "Compiled":
         if self._compiled is None:
             raise ValueError(f"model {self.name!r} must be compiled before it is trained: call compile()")
+        for name in _NOT_CALLED:
+            if hasattr(self, name):
+                raise ValueError(
+                    f"{type(self).__name__} has a method {name}, which cyrnn does not call: train it in a loop of your "
+                    "own, with vjp() and optimizer.apply()"
+                )
         return self._compiled
 
     def _built_for(self, x: Any) -> None:
         """Build the model for inputs like x, if it is not built, and x is no data that has batches itself."""
+        if x is None:
+            raise ValueError("x must be arrays, or data that has batches, got None")
         from cyrnn.training.data import has_batches, parts_of_x, without_lists
 
         if not self.built and not has_batches(x):
@@ -318,6 +378,12 @@ class OfOutputs:
 
     def __call__(self, dy: Any, inputs: bool = True, losses: bool = False) -> Any:
         return self._pullback(dy[0], inputs=inputs, losses=losses)
+
+
+def _has_batches(x: Any) -> bool:
+    from cyrnn.training.data import has_batches
+
+    return has_batches(x)
 
 
 def _returned(found: dict[str, Any], as_dict: bool) -> Any:

@@ -1,5 +1,6 @@
 """What `compile` makes of its arguments: the optimizer, the losses and the metrics, and what an epoch has come to."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from cyrnn import optimizers
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import checked_int
 from cyrnn.metrics import Metric
 from cyrnn.objects import serialize
 from cyrnn.optimizers import Optimizer
@@ -44,11 +46,13 @@ class Compiled:
     """
 
     def __init__(self, model: Trainable, **arguments: Any) -> None:
+        checked_int("steps_per_execution", arguments["steps_per_execution"])
         self.arguments = arguments
         self.optimizer: Optimizer | None = optimizers.get(arguments["optimizer"])
         names = model.output_names
         self.loss = CompiledLoss(arguments["loss"], arguments["loss_weights"], names)
         self.metrics = CompiledMetrics(arguments["metrics"], arguments["weighted_metrics"], names)
+        self.fits: Any = None  # the shapes that `checks.check_shapes` has found to fit
         self._step: tuple[int, CompiledStep | None] = (-1, None)  # the structure for which it was asked for
         self.reset()
 
@@ -120,6 +124,9 @@ class Compiled:
         dy = nest.filled(results.outputs, found.gradients), found.of_logits
         gradients = pullback(dy, inputs=False, losses=True).weights
         self._take(batch, predicted, found.total + _sum(penalties), found.each)
+        if not model.trainable_weights:
+            warnings.warn(f"model {model.name!r} has no trainable weights", stacklevel=2)
+            return
         optimizer.apply(gradients, model)  # type: ignore[arg-type]  # it is a layer
 
     def test(self, model: Trainable, batch: Batch) -> None:

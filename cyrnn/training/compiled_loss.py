@@ -170,8 +170,9 @@ class CompiledLoss:
         predicted: Predicted,
         sample_weight: Sequence[Array | None],
         with_gradients: bool = False,
+        only_known: bool = False,
     ) -> Found:
-        """The loss of a batch, of the arrays of each output."""
+        """The loss of a batch, of the arrays of each output; with `only_known` without the losses of users."""
         total = 0.0
         each: list[float | None] = []
         gradients: list[Array | None] = [None] * len(predicted.outputs)
@@ -184,6 +185,8 @@ class CompiledLoss:
             if t is None:
                 raise ValueError(f"y has nothing for output {self.names[number_]!r}, which has a loss")
             loss = self._of_shapes(number_, loss, t, p)
+            if only_known and not is_known(getattr(loss, "function", loss)):
+                continue
             logits, of_them = predicted.logits[number_], None
             if logits is not None:
                 of_them = on_logits(loss)
@@ -255,6 +258,11 @@ def on_logits(loss: Loss) -> Loss | None:
     changed = copy.copy(loss)
     vars(changed)["from_logits"] = True
     return changed
+
+
+def is_known(what: Any) -> bool:
+    """Whether a loss, a metric or a function is no user's."""
+    return str(getattr(what, "__module__", "")).partition(".")[0] == "cyrnn"
 
 
 def kind_by_shapes(t: Array, p: Array) -> str:

@@ -7,7 +7,7 @@ from cyrnn import metrics
 from cyrnn.arrays import shown
 from cyrnn.layers.base.arguments import Array
 from cyrnn.metrics import MeanMetricWrapper, Metric
-from cyrnn.training.compiled_loss import kind_by_shapes
+from cyrnn.training.compiled_loss import is_known, kind_by_shapes
 from cyrnn.training.outputs import for_each_output
 
 _BY_SHAPE = {"accuracy": "accuracy", "acc": "accuracy", "crossentropy": "crossentropy"}
@@ -23,10 +23,11 @@ class _Entry:
         name = given if isinstance(given, str) else getattr(self.metric, "name", None)
         self.name: str = name or "metric"
 
-    def update(self, t: Array, p: Array, weights: Array | None, mask: Array | None) -> None:
+    def resolved(self, t: Array, p: Array) -> Metric:
+        """The metric; where its name leaves that to the shapes, the one that they tell from now on."""
         if self.metric is None:
             self.metric = _resolved(f"{kind_by_shapes(t, p)}_{self.deferred}")
-        self.metric.update(t, p, weights if self.weighted else None, mask)
+        return self.metric
 
 
 class CompiledMetrics:
@@ -91,13 +92,20 @@ class CompiledMetrics:
         y_pred: Sequence[Array],
         sample_weight: Sequence[Array | None],
         masks: Sequence[Array | None],
+        only_known: bool = False,
     ) -> None:
-        """Take a batch into account, of the arrays of each output."""
-        for entry in self.entries:
-            t = y_true[entry.output]
+        """Take a batch into account, of the arrays of each output; with `only_known` without the metrics of users."""
+        for name, entry in zip(self.names, self.entries, strict=True):
+            t, p = y_true[entry.output], y_pred[entry.output]
             if t is None:
                 raise ValueError(f"y has nothing for output {self._names[entry.output]!r}, which has metrics")
-            entry.update(t, y_pred[entry.output], sample_weight[entry.output], masks[entry.output])
+            metric = entry.resolved(t, p)
+            if only_known and not (is_known(metric) and is_known(getattr(metric, "_fn", metric))):
+                continue
+            try:
+                metric.update(t, p, sample_weight[entry.output] if entry.weighted else None, masks[entry.output])
+            except ValueError as error:
+                raise ValueError(f"metric {name!r}: {error}") from error
 
     def results(self) -> dict[str, Any]:
         """The metrics by their names in the logs, in order."""

@@ -40,7 +40,7 @@ class Batch:
         weights: list[Array | None],
         index: Array,
     ) -> None:
-        self._model, self._like = model, like
+        self._model, self.like = model, like
         self.parts, self.targets, self.weights, self.index = parts, targets, weights, index
 
     @property
@@ -51,7 +51,7 @@ class Batch:
     @property
     def x(self) -> Any:
         """The argument of a call."""
-        return self._model.in_structure([part[self.index] for part in self.parts], self._like)
+        return self._model.in_structure([part[self.index] for part in self.parts], self.like)
 
     @property
     def y(self) -> list[Array | None]:
@@ -65,7 +65,7 @@ class Batch:
 
     def weighed(self, weights: list[Array | None]) -> "Batch":
         """The same with other weights of all rows."""
-        return Batch(self._model, self._like, self.parts, self.targets, weights, self.index)
+        return Batch(self._model, self.like, self.parts, self.targets, weights, self.index)
 
 
 class Data(Protocol):
@@ -175,6 +175,11 @@ class ArrayData:
         self.rows = _checked_rows(self.x, self.y, self.sample_weight)
         self.num_batches: int | None = math.ceil(self.rows / batch_size)
 
+    def first(self) -> Batch:
+        """The first rows, at most those of a batch."""
+        rows = np.arange(min(self.rows, self.batch_size))
+        return Batch(self.model, self.like, self.x, self.y, self.sample_weight, rows)
+
     def orders(self) -> Iterator[Array]:
         """Which rows the batches of a pass have. A pass in random order draws from NumPy's legacy generator."""
         order = np.random.permutation(self.rows) if self.shuffle and self.shuffle != "batch" else None  # noqa: NPY002
@@ -253,7 +258,8 @@ class SequenceData:
 
     def batches(self) -> Iterator[Batch]:
         if not self._indexed:
-            yield from map(self._unpack, self._dataset)
+            for item in self._dataset:  # torch's loaders have lists
+                yield self._unpack(tuple(item) if isinstance(item, list) else item)
             return
         count = self.num_batches or 0
         order = np.random.permutation(count) if self._shuffle else range(count)  # noqa: NPY002
@@ -271,7 +277,10 @@ def _length(dataset: Any) -> int | None:
     """How many batches there are; None where that is not known."""
     count = getattr(dataset, "num_batches", None)
     if count is None and hasattr(dataset, "__len__"):
-        count = len(dataset)
+        try:
+            count = len(dataset)
+        except TypeError:  # of a dataset of TensorFlow that has no end
+            return None
     return int(count) if isinstance(count, int | np.integer) else None
 
 
@@ -279,13 +288,18 @@ def has_batches(x: Any) -> bool:
     """Whether x is no array, nor several, but something that has batches itself."""
     if inspect.isgenerator(x):
         return True
-    if isinstance(x, list | tuple | dict) or hasattr(x, "__array__"):
+    if isinstance(x, list | tuple | dict | str | bytes) or hasattr(x, "__array__"):
         return False
     return hasattr(x, "__getitem__") or hasattr(x, "__iter__")
 
 
-def data_of_batches(model: Trainable, x: Any, shuffle: Any, transformed: Callable[[Batch], Batch] | None) -> Data:
-    """The batches that x has, each a tuple (x, y) or (x, y, sample_weight), or (x,) for `predict`."""
+def data_of_batches(x: Any, unpack: Unpack, shuffle: Any = False) -> Data:
+    """The batches that x has."""
+    return GeneratorData(x, unpack) if inspect.isgenerator(x) else SequenceData(x, unpack, bool(shuffle))
+
+
+def unpacking(model: Trainable, transformed: Callable[[Batch], Batch] | None) -> Unpack:
+    """A function that makes a batch of a tuple (x,), (x, y) or (x, y, sample_weight)."""
 
     def unpack(item: Any) -> Batch:
         if not isinstance(item, tuple) or not 1 <= len(item) <= 3:
@@ -294,9 +308,7 @@ def data_of_batches(model: Trainable, x: Any, shuffle: Any, transformed: Callabl
         batch = checked_batch(model, *item, *[None] * (3 - len(item)))
         return batch if transformed is None else transformed(batch)
 
-    if inspect.isgenerator(x):
-        return GeneratorData(x, unpack)
-    return SequenceData(x, unpack, bool(shuffle))
+    return unpack
 
 
 # ---------------------------------------------------------------- epochs

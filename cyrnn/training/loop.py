@@ -4,17 +4,31 @@ import dataclasses
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from cyrnn import configurable
 from cyrnn.arrays import shown
 from cyrnn.callbacks import Callback, CallbackList, History
-from cyrnn.configurable import integer
+from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import checked_int
+from cyrnn.training.checks import check_shapes
 from cyrnn.training.class_weights import checked_class_weight, weights_by_class
 from cyrnn.training.compiled import Compiled
-from cyrnn.training.data import BATCH_SIZE, ArrayData, Batch, Data, Epochs, checked_batch, data_of_batches, has_batches
+from cyrnn.training.data import (
+    BATCH_SIZE,
+    ArrayData,
+    Batch,
+    Data,
+    Epochs,
+    checked_batch,
+    data_of_batches,
+    has_batches,
+    unpacking,
+)
 from cyrnn.training.protocol import Trainable
 
 _NO_DATA = (
@@ -45,8 +59,12 @@ class FitOptions:
 def fit(model: Trainable, compiled: Compiled, x: Any, y: Any, sample_weight: Any, options: FitOptions) -> History:
     """Train the model; see `fit` of models."""
     options = _checked(options)
-    training, validation = _data(model, x, y, sample_weight, options)
+    training, held_out = _data(model, x, y, sample_weight, options)
+    for data in (training, held_out):
+        if isinstance(data, ArrayData):
+            check_shapes(model, compiled, data.first())
     epochs = Epochs(training, options.steps_per_epoch)
+    validation = None if held_out is None else Epochs(held_out, options.validation_steps)
     callbacks = _callback_list(
         options.callbacks,
         model,
@@ -63,7 +81,7 @@ def fit(model: Trainable, compiled: Compiled, x: Any, y: Any, sample_weight: Any
         compiled.reset()
         callbacks.on_epoch_begin(epoch)
         _train(model, compiled, epochs, callbacks)
-        if epochs.exhausted and training.num_batches is None:
+        if epochs.exhausted:
             warnings.warn(_NO_DATA, stacklevel=3)
             break
         if epochs.ended_early:
@@ -94,16 +112,9 @@ def _train(model: Trainable, compiled: Compiled, epochs: Epochs, callbacks: Call
             return
 
 
-@dataclass(frozen=True)
-class Validation:
-    """What a model is validated with after an epoch."""
-
-    epochs: Epochs
-
-
-def _validated(model: Trainable, compiled: Compiled, validation: Validation, callbacks: CallbackList) -> dict[str, Any]:
+def _validated(model: Trainable, compiled: Compiled, validation: Epochs, callbacks: CallbackList) -> dict[str, Any]:
     compiled.reset()
-    _test(model, compiled, validation.epochs, callbacks)
+    _test(model, compiled, validation, callbacks)
     return compiled.logs()
 
 
@@ -136,9 +147,36 @@ def evaluate(
     told = _callback_list(callbacks, model, add_history=False, verbose=verbose, epochs=1, steps=epochs.steps)
     compiled.reset()
     _test(model, compiled, epochs, told)
-    if epochs.ended_early:
+    if epochs.ended_early or epochs.exhausted:
         warnings.warn(_NO_DATA, stacklevel=3)
     return compiled.ordered_logs()
+
+
+def predict(model: Trainable, x: Any, batch_size: int | None, verbose: Any, steps: int | None, callbacks: Any) -> Any:
+    """The outputs for all batches, joined; see `predict` of models."""
+    steps = None if steps is None else checked_int("steps", steps)
+    size = _rows(model, batch_size, x, steps)
+
+    def unpack(item: Any) -> Batch:
+        return checked_batch(model, item[0] if isinstance(item, tuple) else item, None, None)
+
+    data: Data = data_of_batches(x, unpack) if has_batches(x) else ArrayData(model, x, None, None, size, False)
+    epochs = Epochs(data, steps)
+    told = _callback_list(callbacks, model, add_history=False, verbose=verbose, epochs=1, steps=epochs.steps)
+    found: list[list[Any]] = []
+    outputs: Any = None
+    told.on_predict_begin()
+    for number, batch in enumerate(epochs.epoch()):
+        told.on_predict_batch_begin(number)
+        outputs = model.called(batch.x).outputs
+        found.append(nest.leaves(outputs))
+        told.on_predict_batch_end(number, {"outputs": outputs})
+    told.on_predict_end()
+    if not found:
+        raise ValueError("x must have a batch to predict, got none")
+    if epochs.ended_early:
+        warnings.warn(_NO_DATA, stacklevel=3)
+    return nest.filled(outputs, [np.concatenate(parts) for parts in zip(*found, strict=True)])
 
 
 # ---------------------------------------------------------------- arguments
@@ -146,15 +184,19 @@ def evaluate(
 
 def _checked(options: FitOptions) -> FitOptions:
     """The options, checked. Raises ValueError or TypeError."""
-    if options.validation_freq is not None and isinstance(options.validation_freq, int):
+    if isinstance(options.validation_freq, int):
         checked_int("validation_freq", options.validation_freq)
+    elif isinstance(options.validation_freq, str) or not isinstance(options.validation_freq, Iterable):
+        raise ValueError(
+            f"validation_freq must be an integer, or a list of epochs, got {shown(options.validation_freq)}"
+        )
     for name in ("epochs", "initial_epoch"):
-        if integer(name, getattr(options, name)) < 0:
+        if configurable.integer(name, getattr(options, name)) < 0:
             raise ValueError(f"{name} must be at least 0, got {getattr(options, name)}")
     for name in ("steps_per_epoch", "validation_steps", "validation_batch_size"):
         if getattr(options, name) is not None:
             checked_int(name, getattr(options, name))
-    if not 0 <= options.validation_split < 1:
+    if not 0 <= configurable.number("validation_split", options.validation_split) < 1:
         raise ValueError(f"validation_split must be at least 0 and below 1, got {options.validation_split}")
     if options.shuffle not in (True, False, None, "batch"):
         raise ValueError(f"shuffle must be True, False or 'batch', got {shown(options.shuffle)}")
@@ -179,9 +221,7 @@ def _rows(model: Trainable, batch_size: int | None, x: Any, steps: int | None) -
     return BATCH_SIZE
 
 
-def _data(
-    model: Trainable, x: Any, y: Any, sample_weight: Any, options: FitOptions
-) -> tuple[Data, "Validation | None"]:
+def _data(model: Trainable, x: Any, y: Any, sample_weight: Any, options: FitOptions) -> tuple[Data, Data | None]:
     """What the model is trained with, and what it is validated with."""
     size = _rows(model, options.batch_size, x, options.steps_per_epoch)
     training = _data_of(model, x, y, sample_weight, size, options.shuffle, options.class_weight)
@@ -197,8 +237,7 @@ def _data(
         training.sample_weight = _weighted(model, training.y, training.sample_weight, options.class_weight)
     if isinstance(training, ArrayData):
         _check_stateful(model, training)
-    steps = options.validation_steps
-    return training, None if validation is None else Validation(Epochs(validation, steps))
+    return training, validation
 
 
 def _check_stateful(model: Trainable, data: ArrayData) -> None:
@@ -214,7 +253,8 @@ def _data_of_validation(model: Trainable, given: Any, options: FitOptions) -> Da
     if has_batches(given):
         return _data_of(model, given, None, None, BATCH_SIZE, False)
     if not isinstance(given, list | tuple) or len(given) not in (2, 3):
-        raise ValueError(f"validation_data must be a tuple (x, y) or (x, y, sample_weight), got {shown(given)}")
+        got = f"{len(given)} parts" if isinstance(given, list | tuple) else shown(given)
+        raise ValueError(f"validation_data must be a tuple (x, y) or (x, y, sample_weight), got {got}")
     x, y, weights = (*given, None)[:3]
     return _data_of(model, x, y, weights, _rows(model, size, x, options.validation_steps), False)
 
@@ -235,7 +275,7 @@ def _data_of(
         def transformed(batch: Batch) -> Batch:
             return batch.weighed(_weighted(model, batch.targets, batch.weights, class_weight))
 
-    return data_of_batches(model, x, shuffle, transformed)
+    return data_of_batches(x, unpacking(model, transformed), shuffle)
 
 
 def _weighted(model: Trainable, targets: list[Any], weights: list[Any], class_weight: dict[int, float]) -> list[Any]:
@@ -250,11 +290,7 @@ def _weighted(model: Trainable, targets: list[Any], weights: list[Any], class_we
 
 
 def _is_validated(epoch: int, frequency: Any) -> bool:
-    if isinstance(frequency, int):
-        return (epoch + 1) % frequency == 0
-    if isinstance(frequency, Sequence | Iterable):
-        return epoch + 1 in frequency
-    raise ValueError(f"validation_freq must be an integer, or a list of epochs, got {shown(frequency)}")
+    return (epoch + 1) % frequency == 0 if isinstance(frequency, int) else epoch + 1 in frequency
 
 
 def _callback_list(callbacks: Any, model: Trainable, add_history: bool, verbose: Any, **params: Any) -> CallbackList:
@@ -278,6 +314,7 @@ def train_on_batch(
     if class_weight is not None:
         checked = checked_class_weight(class_weight)
         batch = batch.weighed(_weighted(model, batch.targets, batch.weights, checked))
+    check_shapes(model, compiled, batch)
     compiled.reset()
     compiled.train(model, batch)
     return compiled.ordered_logs()

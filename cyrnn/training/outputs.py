@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 from cyrnn.arrays import shown
 
 
@@ -33,9 +35,15 @@ def for_each_output(what: str, given: Any, names: Sequence[str]) -> list[Any]:
                 raise ValueError(f"{what} has no output {name!r} to be for, only {', '.join(map(repr, names))}{hint}")
         return [given.get(name) for name in names]
     if not isinstance(given, list | tuple) or len(given) != len(names):
-        count = f", got {len(given)}" if isinstance(given, list | tuple) else f", got {shown(given)}"
+        each = f"each of the {len(names)} outputs" if len(names) > 1 else "the output"
         raise ValueError(
-            f"{what} must be a list of one for each of the {len(names)} outputs {', '.join(map(repr, names))}, "
-            f"or a dict by their names{count}"
+            f"{what} must be a list of one for {each} {', '.join(map(repr, names))}, or a dict by name, "
+            f"got {_described(given)}"
         )
     return list(given)
+
+
+def _described(given: Any) -> str:
+    if isinstance(given, list | tuple):
+        return f"{len(given)}"
+    return f"an array of the shape {np.shape(given)}" if hasattr(given, "__array__") else shown(given)

@@ -53,6 +53,9 @@ class Trainable(Protocol):
     def losses(self) -> list[Any]: ...
 
     @property
+    def trainable_weights(self) -> Sequence[Any]: ...
+
+    @property
     def output_names(self) -> list[str]: ...
 
     @property
@@ -75,6 +78,10 @@ class Trainable(Protocol):
 
     def in_structure(self, parts: list[Any], like: Any = None) -> Any:
         """The argument of a call, of the parts for these arrays."""
+        ...
+
+    def shapes_of_outputs(self, shapes: list[Any], like: Any) -> list[tuple[int, ...]] | None:
+        """For inputs of these shapes, in the structure of `like`; None where that is not known before a call."""
         ...
 
     def stateful_rows(self) -> int | None: ...

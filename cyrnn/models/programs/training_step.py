@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from cyrnn.engine.plan import Packed
+from cyrnn.engine.plan import Packed, holds
 from cyrnn.engine.program import packed_now, structure_now
 from cyrnn.engine.training import GRADIENT, NOTHING, Refill, TrainingStep, gather
 from cyrnn.layers.base import nest
@@ -13,7 +13,7 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.arguments import Dropout, Noise, Numbers, Tokens, gathered
 from cyrnn.layers.base.programs.interface import slot_of
-from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram
+from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram, transposed
 from cyrnn.layers.base.weights import WeightSpec
 from cyrnn.models.programs import gradients
 from cyrnn.models.programs.flat_weights import FlatWeights, Key, Place
@@ -136,6 +136,8 @@ class ProgramStep:
         self._rooms: dict[int, _Room] = {}  # by rows
         self._step: TrainingStep | None = None
         self._flat: FlatWeights | None = None
+        self._fixed: list[Any] = []  # the slots of layers that are not trained, and what they held when the step began
+        self._held: list[Any] = []
         self._of_rate: Any = None
         self._rate = 0.0
         self.complete = self._is_complete()
@@ -160,6 +162,8 @@ class ProgramStep:
         model: Any = self._model
         flat = self._flat = FlatWeights(model, self.optimizer, self._keys, self._dtype)
         where = {layer: flat.indices(layer) for layer in flat.layers}
+        self._fixed = [slot_of(layer) for layer in lowered.slots if layer not in where]
+        self._held = [slot.values for slot in self._fixed]
         forward = list[Any](packed_now(tuple([slot_of(layer) for layer in lowered.slots])) or ())
         back, refills = [], []
         for number, layer in enumerate(lowered.slots):
@@ -172,7 +176,7 @@ class ProgramStep:
                 back.append(packed.own_transposed(layer._values[name]))
                 refills.append(Refill(back[-1], np.ascontiguousarray(where[layer][name].T)))
             else:
-                back.append(packed.transposed(name))
+                back.append(transposed(packed, name))
         gradients = [
             flat.places[layer, name] for (_, name), layer in zip(route.weights, route.layers, strict=True)
         ]  # fmt: skip
@@ -210,7 +214,7 @@ class ProgramStep:
 
     def _take(self, inputs: tuple[Array | None, ...]) -> tuple[TrainingStep, FlatWeights]:
         """Take weights and slots from the layers and the optimizer: they are others than at the last step."""
-        step = self._step or self._begun(inputs)
+        step = self._step if self._step is not None and holds(self._fixed, self._held) else self._begun(inputs)
         optimizer, rule, flat = self.optimizer, self.optimizer.compiled_rule(), self._flat
         assert rule is not None
         assert flat is not None
@@ -249,7 +253,7 @@ class ProgramStep:
             return None
         inputs = room.inputs if not self._draws else self._with_factors(room)
         optimizer, step, flat = self.optimizer, self._step, self._flat
-        if step is None or flat is None or not flat.in_step:
+        if step is None or flat is None or not flat.in_step or not holds(self._fixed, self._held):
             step, flat = self._take(inputs)
         t = optimizer._iterations + 1
         loss = step.run(inputs, room.target, room.weights, self.loss.factor, self._learning_rate(), t)

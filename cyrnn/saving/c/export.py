@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cyrnn.arrays import quietly
 from cyrnn.engine.recorded import RecordedProgram
 from cyrnn.engine.runner import Runner
 from cyrnn.layers import RNN, Embedding, InputLayer, Layer, StackedRNNCells
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
 from cyrnn.layers.recurrent.stepper import Stepper
 from cyrnn.models.calls import ModelOfCalls
@@ -52,7 +55,7 @@ def export_c(layer: Layer, path: str | os.PathLike[str], *, name: str | None = N
     ----------
     layer : Layer
         A model, Sequential or Functional, that `stepper` takes: the engine computes all of it, and no layer needs later
-        timesteps. Or a built layer of which that holds, alone; or a SimpleRNNCell or StackedRNNCells. A Dense and
+        timesteps. Or a built layer of which that holds, alone; or a cell or StackedRNNCells. A Dense and
         others get the features of a timestep in each step. float32 layers make C functions of float, float64 ones of
         double. A state begins as the layers' `get_initial_state(1)` says, not with what a stateful layer carries.
     path : str or PathLike
@@ -134,9 +137,17 @@ def step_of(runner: Runner, owners: Sequence[str]) -> Step:
         [(_printable(port.name), replay.inputs[port.number]) for port in runner.inputs],
         [(_printable(name), replay.outputs[number]) for name, number in returned],
         [(_printable(owners[number]), op) for number, op in replay.ops],
-        [runner.get_state(index)[0] for index in range(len(runner.states))],
+        _records(runner),
         runner.dtype.name == "float32",
     )
+
+
+def _records(runner: Runner) -> list[Array]:
+    """What each recurrence begins with: its states, one after another."""
+    found: dict[int, list[Array]] = {}
+    for index, port in enumerate(runner.states):
+        found.setdefault(port.number, []).append(runner.get_state(index)[0])
+    return [np.concatenate(states) for states in found.values()]
 
 
 def _stepper(layer: Any) -> Stepper:

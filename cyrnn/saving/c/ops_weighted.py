@@ -6,6 +6,7 @@ from functools import cached_property
 from cyrnn.engine.plan import Plan, Table, Vectors
 from cyrnn.layers.base.arguments import Array
 from cyrnn.saving.c.buffers import Buffer, View
+from cyrnn.saving.c.cells import CELLS, Gates, multiplied
 from cyrnn.saving.c.op import Op, Writing, along, block, copied, each, plural
 
 
@@ -22,10 +23,15 @@ class Product(Op):
 
     @property
     def summary(self) -> str:
-        return f"{plural(self.plan.units, 'unit')}, {self.plan.activation}"
+        units, functions = plural(self.plan.units, "unit"), self.plan.activation
+        if self.plan.cell is None:
+            return f"{units}, {functions}"
+        return f"{CELLS[self.plan.cell][0]} of {units}, {functions} and {self.plan.recurrent_activation}"
 
     @property
     def equation(self) -> str:
+        if self.plan.cell is not None:
+            return CELLS[self.plan.cell][1].format(self.plan.activation, self.plan.recurrent_activation)
         _, recurrent_kernel, bias, activation = self.weights
         terms = [
             "x . kernel",
@@ -41,9 +47,7 @@ class Product(Op):
         lines = [each("j", z.width, f"{z.at('j')} = {first};")]
         for kind, left, right in (("kernel", x, kernel), ("recurrent_kernel", h, recurrent_kernel)):
             if left is not None and right is not None:
-                name = c.constant(kind, self.plan, right)
-                row = each("j", z.width, f"{z.at('j')} += {left.at('i')} * {name}[i][j];")
-                lines += [each("i", len(right), ""), f"    {row}"]
+                lines += multiplied(c, self.plan, kind, right, left, z)
         return lines
 
     def activated(self, c: Writing, z: View, to: str) -> str:
@@ -61,12 +65,22 @@ class Recurrent(Product):
 
     @property
     def h(self) -> View:
-        """The whole state."""
-        return View(self.state, 0, self.state.width)
+        """The state that is the output."""
+        return View(self.state, 0, self.plan.units)
+
+    @property
+    def states(self) -> list[View]:
+        """All of them, h first."""
+        units = self.plan.units
+        return [View(self.state, first, units) for first in range(0, self.state.width, units)]
 
     def lines(self, c: Writing) -> list[str]:
-        z = c.scratch(self.h.width)
-        lines = [*self.products(c, z, self.reads[0], self.h), self.activated(c, z, self.h.address())]
+        if self.plan.cell is not None:
+            whole = View(self.state, 0, self.state.width)
+            lines = CELLS[self.plan.cell][2](Gates(c, self.plan, self.reads[0], whole))
+        else:
+            z = c.scratch(self.h.width)
+            lines = [*self.products(c, z, self.reads[0], self.h), self.activated(c, z, self.h.address())]
         if self.mask is None:
             return lines
         if self.shown is None or not self.shown.is_needed:

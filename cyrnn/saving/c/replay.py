@@ -11,6 +11,7 @@ from cyrnn.engine.plan import Packed, Plan, Table, Vectors
 from cyrnn.engine.recorded import RecordedProgram
 from cyrnn.saving.c import ops_merge, ops_plain, ops_weighted
 from cyrnn.saving.c.buffers import Buffer, View
+from cyrnn.saving.c.cells import CELLS
 from cyrnn.saving.c.op import Op
 
 
@@ -54,8 +55,10 @@ class Replay:
 
     def _weights(self, slot: int, kind: type[Any]) -> Any:
         packed = self._packed[slot]
-        if not isinstance(packed, kind) or (isinstance(packed, Plan) and packed.cell is not None):
-            raise NotWrittenError(self._count, "there is no C code for its cell")
+        if not isinstance(packed, kind):
+            raise NotWrittenError(self._count, "there is no C code for its weights")
+        if isinstance(packed, Plan) and packed.cell is not None and packed.cell not in CELLS:
+            raise NotWrittenError(self._count, f"there is no C code for its cell {packed.cell}")
         return packed
 
     def _read(self, view: int) -> View:
@@ -134,7 +137,7 @@ class Replay:
         plan = self._weights(slot, Plan)
         keep = None if mask is None else self._read(mask)
         keep = None if keep is None or keep.buffer.always else keep
-        state = Buffer("number", plan.units, timed=True)
+        state = Buffer("number", plan.carried, timed=True)
         # Without `zero_output_for_mask` a masked timestep repeats the last output. That is the state, also before the
         # first timestep that is not masked: then it is zeros.
         shown = View(Buffer("number", plan.units, timed=True), 0, plan.units)
@@ -142,7 +145,7 @@ class Replay:
         reads = [self._read(x), *([] if keep is None else [keep])]
         op = ops_weighted.Recurrent(reads, [shown] if zeros else [], plan, state, keep, shown if zeros else None)
         self._add(op)
-        self._same.update((self._views[view].buffer, op.h) for view in final)
+        self._same.update((self._views[view].buffer, state) for view, state in zip(final, op.states, strict=False))
         for out in (outputs, last_output):
             copy = None if out is None else self._copied(shown if zeros else op.h, self._views[out])
             if copy is not None:

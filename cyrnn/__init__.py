@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from cyrnn import callbacks, losses, metrics, optimizers, preprocessing, utils
     from cyrnn.config import show_config
     from cyrnn.models.serialization import from_json
+    from cyrnn.saving.live import from_keras
 
 _MODULES = {  # what is imported when it is first used
     "from_json": "cyrnn.models.serialization",
+    "from_keras": "cyrnn.saving.live",
     "show_config": "cyrnn.config",
 }
 _PACKAGES = ("callbacks", "losses", "metrics", "optimizers", "preprocessing", "utils")  # these too
@@ -47,6 +49,7 @@ __all__ = [
     "capi",
     "constraints",
     "from_json",
+    "from_keras",
     "get_include",
     "get_num_threads",
     "initializers",

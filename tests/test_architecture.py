@@ -34,7 +34,7 @@ FLOORS = [
     ["metrics", "callbacks"],  # of losses; of files
     ["training"],
     ["models"],
-    ["saving.onnx", "saving.c", "saving.torch"],
+    ["saving.onnx", "saving.c", "saving.torch", "saving.live"],
     ["saving.interchange"],
     ["saving.__init__", "capi", "config"],
     ["__init__"],

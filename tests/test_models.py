@@ -648,3 +648,9 @@ def test_a_model_from_json():
         model_from_json(Dense(2).to_json())
     custom = model_from_json(Custom(units=3).to_json(), custom_objects={"Custom": Custom})
     assert type(custom) is Custom and custom.rnn.units == 3
+
+
+def test_from_keras_takes_models_of_keras_alone():
+    for other in ("model.keras", None, cyrnn.Sequential, cyrnn.Sequential([cyrnn.Input((2,)), Dense(1)])):
+        with pytest.raises(TypeError, match="model must be a model or layer of Keras"):
+            cyrnn.from_keras(other)

@@ -1,0 +1,92 @@
+"""Models that Keras has in memory."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cyrnn.arrays import shown, to_numpy
+from cyrnn.layers.base.layer import Layer
+from cyrnn.models.serialization import from_envelope
+
+_PACKAGES = ("keras", "tf_keras")
+
+
+def from_keras(model: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """A model or layer that Keras has in memory, as one of cyrnn with the same weights. Keras is not imported.
+
+    What `compile` was given, states of stateful layers and seeds are not taken along.
+
+    Parameters
+    ----------
+    model : keras.Model or keras.Layer
+        Of Keras 3 on any backend, or of Keras 2 (tf_keras). It is built.
+    custom_objects : mapping of str to class or function, optional
+        Classes and functions of cyrnn for custom ones in the model, by registered name or class name.
+
+    Returns
+    -------
+    Layer or Model
+
+    Raises
+    ------
+    TypeError
+        For what is no model or layer of Keras.
+    ValueError
+        If the model is not built, or has layers that cyrnn does not have; the layer is named.
+
+    Examples
+    --------
+    >>> model = cyrnn.from_keras(keras.models.load_model("model.keras"))  # doctest: +SKIP
+    """
+    package = _package_of(model)
+    if package is None:
+        raise TypeError(f"model must be a model or layer of Keras, got {shown(model)} of {type(model)}")
+    if not model.built:
+        raise ValueError(f"model {model.name!r} is not built yet: call it, or build() it first")
+    version = getattr(sys.modules.get(package), "__version__", None)
+    found: Layer = from_envelope(_envelope(model), custom_objects, version)
+    weights = [to_numpy(f"weight {number} of {model.name!r}", w) for number, w in enumerate(model.get_weights())]
+    if not found.built:
+        found.build(_input_shape(model))
+    _check(found, weights, model.name)
+    found.set_weights(weights)
+    return found
+
+
+def _package_of(model: Any) -> str | None:
+    """The package of Keras that the class of the model comes from; None if it is of another one."""
+    roots = [cls.__module__.partition(".")[0] for cls in type(model).__mro__]
+    plain = hasattr(model, "get_config") and hasattr(model, "get_weights") and not isinstance(model, type)
+    return next((root for root in roots if root in _PACKAGES), None) if plain else None
+
+
+def _envelope(model: Any) -> Any:
+    """The config of the model, as Keras writes it into files."""
+    if hasattr(model, "to_json"):
+        return json.loads(model.to_json())
+    package: Any = sys.modules[_package_of(model) or "keras"]
+    saving = getattr(package, "saving", package)
+    return json.loads(json.dumps(saving.serialize_keras_object(model), default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _input_shape(model: Any) -> Any:
+    """The shape that the model was built for. Raises ValueError where it does not say it."""
+    config = model.get_build_config() if hasattr(model, "get_build_config") else None
+    shape = getattr(model, "input_shape", None) or (config or {}).get("input_shape")
+    if shape is None:
+        raise ValueError(f"model {model.name!r} does not say which shape its inputs have")
+    return tuple(shape) if isinstance(shape, list) and all(n is None or isinstance(n, int) for n in shape) else shape
+
+
+def _check(found: Layer, weights: list[Any], name: str) -> None:
+    """Raises ValueError unless there are as many weights of these shapes."""
+    ours, theirs = [weight.shape for weight in found.weights], [weight.shape for weight in weights]
+    if ours != theirs:
+        raise ValueError(f"the weights of model {name!r} have the shapes {theirs}, and here they would have {ours}")

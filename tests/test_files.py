@@ -341,7 +341,7 @@ def carrying_time_major():
     [
         (lambda: Dense(3), "m.keras", ValueError, "not a model"),
         (lambda: 3, "m.keras", TypeError, "model must be a model"),
-        (small_model, "m.h5", ValueError, "must end in .keras"),
+        (small_model, "m.npz", ValueError, "must end in .keras or .h5"),
         (lambda: cyrnn.Sequential([Dense(3)]), "m.keras", ValueError, "not built"),
         (carrying_time_major, "m.keras", ValueError, "time_major"),
     ],

@@ -21,14 +21,15 @@ class InFiles(Layer):
         *,
         include_optimizer: bool = True,
     ) -> None:
-        """Write the model to a ``.keras`` file; see `cyrnn.saving.save_model`."""
+        """Write the model to a ``.keras`` or ``.h5`` file; see `cyrnn.saving.save_model`."""
         from cyrnn.saving.registry import write_model
+        from cyrnn.saving.training_state import training_of
 
-        checked_bool("include_optimizer", include_optimizer)
+        include_optimizer = checked_bool("include_optimizer", include_optimizer)
         if zipped is not None and not checked_bool("zipped", zipped):
             raise ValueError("zipped must be True or None: models are written to one file, not to a folder")
         _check_free(filepath, overwrite)
-        write_model(self, filepath)
+        write_model(self, filepath, training_of(self) if include_optimizer else None)
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Write the weights to a ``.weights.h5``, ``.npz`` or ``.safetensors`` file; see `cyrnn.saving.save_weights`.

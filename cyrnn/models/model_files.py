@@ -1,19 +1,22 @@
 """Whole models from files, and into them."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from cyrnn import budget
+from cyrnn import budget, objects
 from cyrnn.layers import Layer
 from cyrnn.layers.base.arguments import checked_bool
 from cyrnn.layers.base.building import deferred_building
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.serialization import from_envelope, from_json
-from cyrnn.saving.errors import ModelFileError, Reason, reason_of
+from cyrnn.models.trained import Trained
+from cyrnn.saving.errors import CAUSED_BY_CONTENTS, ModelFileError, Reason, reason_of
 from cyrnn.saving.file_format import ModelFile
 from cyrnn.saving.opened import opened
 from cyrnn.saving.registry import read_model
+from cyrnn.saving.training_state import optimizer_of, read_variables
 from cyrnn.saving.weight_paths import fill, places
 
 
@@ -32,7 +35,9 @@ def load_model(
     custom_objects : mapping of str to class or function, optional
         Custom classes and functions by the name that the file has for them. Others come from a fixed list.
     compile : bool, default True
-        Whether to compile the model as it was when it was saved. What the file says of that is not read yet.
+        Whether to compile the model as it was when it was saved, with the state of its optimizer: training continues
+        with the same next step. If the file has none, or another number of variables, there is a warning, and the
+        optimizer begins anew.
     safe_mode : bool, default True
         Accepted as in Keras. False changes nothing: code from a file never runs.
 
@@ -57,14 +62,16 @@ def load_model(
     and 100 MB; 11 times for float64 models with weights of 16 bits. Nothing is allocated because the config names a
     size: the weights must be in the file. A config may have 8 MB, and 20,000 layers and calls.
     """
-    checked_bool("compile", compile)
+    compiled = checked_bool("compile", compile)
     checked_bool("safe_mode", safe_mode)
     with opened(filepath) as file:
-        return model_from_file(read_model(file), custom_objects)
+        return model_from_file(read_model(file), custom_objects, compiled)
 
 
-def model_from_file(file: ModelFile, custom_objects: Mapping[str, Any] | None = None) -> ModelOfLayers:
-    """The model of a file that has been read."""
+def model_from_file(
+    file: ModelFile, custom_objects: Mapping[str, Any] | None = None, compiled: bool = False
+) -> ModelOfLayers:
+    """The model of a file that has been read, compiled if that is asked for and it was so."""
     try:
         model = _unbuilt(file, custom_objects)
         with budget.limited():  # custom layers make weights of the sizes that the config names
@@ -72,7 +79,43 @@ def model_from_file(file: ModelFile, custom_objects: Mapping[str, Any] | None = 
     except ValueError as error:
         raise ModelFileError(str(error), reason_of(error, Reason.UNSUPPORTED)) from error
     fill(of_the_model, file.weights(of_the_model))
+    if compiled and isinstance(model, Trained):
+        _compile(model, file, custom_objects)
     return model
+
+
+def _compile(model: Trained, file: ModelFile, custom_objects: Mapping[str, Any] | None) -> None:
+    config = file.compile_config()
+    if not config:
+        return
+    cls = type(model)
+    if cls.compile is not Trained.compile and cls.compile_from_config is Trained.compile_from_config:
+        warnings.warn(
+            f"`compile()` was not called as part of model loading, because {cls.__name__} has its own: define "
+            "`get_compile_config()` and `compile_from_config(config)` too, or call it now",
+            stacklevel=4,
+        )
+        return
+    try:
+        with budget.limited(), objects.custom_object_scope(custom_objects):
+            model.compile_from_config(config)
+    except CAUSED_BY_CONTENTS as error:
+        raise ModelFileError(
+            f"the model cannot be compiled as it was when it was saved: {error}. Pass what is yours in custom_objects, "
+            "or load it with compile=False",
+            reason_of(error, Reason.UNSUPPORTED),
+        ) from error
+    optimizer = optimizer_of(model)
+    if optimizer is None:
+        return
+    try:
+        values = read_variables(optimizer, model, file.variables())
+        if values is not None:
+            optimizer.load_variables(model, values)
+    except ValueError as error:
+        if not file.wrong_variables_are_left or reason_of(error, Reason.MISMATCH) is not Reason.MISMATCH:
+            raise
+        warnings.warn(f"the optimizer {optimizer.name!r} begins anew: {error}", stacklevel=4)
 
 
 def _unbuilt(file: ModelFile, custom_objects: Mapping[str, Any] | None) -> ModelOfLayers:
@@ -103,7 +146,10 @@ def save_model(
     *,
     include_optimizer: bool = True,
 ) -> None:
-    """Write a built model to a ``.keras`` file that Keras 3 opens, at once and whole. Needs h5py.
+    """Write a built model to a ``.keras`` or ``.h5`` file that Keras 3 opens, at once and whole. Needs h5py.
+
+    A model that is compiled is so in the file, with the state of its optimizer: Keras continues the training with the
+    same next step.
 
     Custom functions and classes are in the file by name: a reader needs them as `custom_objects`. So is the
     hard_sigmoid of Keras 2, which no Keras 3 has: as ``hard_sigmoid_keras2``, which `load_model` knows.
@@ -113,13 +159,13 @@ def save_model(
     model : Sequential, Functional or a custom model
         A built model.
     filepath : str or os.PathLike
-        A name that ends in ``.keras``.
+        A name that ends in ``.keras``, or in ``.h5`` for Keras' old format.
     overwrite : bool, default True
         Whether to replace a file that is there.
     zipped : bool, optional
         Only True, and None for the same, are supported: the file is an archive, not a folder.
     include_optimizer : bool, default True
-        Whether to write the state of the optimizer too. It is not written yet.
+        Whether to write how the model is compiled, and the state of its optimizer.
 
     Raises
     ------

@@ -114,7 +114,7 @@ class Trained(ModelOfLayers):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile as `get_compile_config` has described it. Raises ValueError for unknown names."""
-        from cyrnn.training.compiled import arguments_of
+        from cyrnn.training.compile_config import arguments_of
 
         self.compile(**arguments_of(config))
 

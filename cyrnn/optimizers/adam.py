@@ -4,6 +4,7 @@ w is the weight and g its gradient; m, v and other letters are what is remembere
 update, 1 first; lr is the learning rate. Rules, arguments and defaults are those of Keras 3.15.1.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -12,6 +13,7 @@ from cyrnn.configurable import at_least_0, fraction
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.objects import register
 from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Options, Step
+from cyrnn.optimizers.state import Slot
 
 
 class _Moments(Optimizer):
@@ -25,14 +27,15 @@ class _Moments(Optimizer):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
+        *general: Any,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(learning_rate, **options)
+        super().__init__(learning_rate, *general, **options)
         self.beta_1, self.beta_2 = fraction("beta_1", beta_1), fraction("beta_2", beta_2)
         self.epsilon = at_least_0("epsilon", epsilon)
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        return np.zeros_like(w), np.zeros_like(w)
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        return Slot("momentum"), Slot("velocity")
 
 
 @register(MODULE, "adam")
@@ -51,13 +54,15 @@ class Adam(_Moments):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         amsgrad: bool = False,
+        *general: Any,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, **options)
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, *general, **options)
         self.amsgrad = checked_bool("amsgrad", amsgrad)
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        return (*super().begin(w), np.zeros_like(w)) if self.amsgrad else super().begin(w)
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        both = super().slots(shape, path)
+        return [*both, Slot("velocity_hat", group=1)] if self.amsgrad else both
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         m, v, *largest = slots
@@ -84,16 +89,20 @@ class AdamW(Adam):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         amsgrad: bool = False,
+        *general: Any,
         **options: Any,
     ) -> None:
         if weight_decay is None:
             raise ValueError("weight_decay must be a float, got None: Adam is the optimizer without it")
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **options)
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay, *general, **options)
 
 
 @register(MODULE, "adamax")
 class Adamax(_Moments):
     """``m += (g - m)(1 - β1); u = max(β2 u, |g|); w -= lr m / ((1 - β1ᵗ)(u + ε))``."""
+
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        return Slot("momentum"), Slot("norm")
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         m, u = slots
@@ -113,22 +122,44 @@ class Nadam(_Moments):
     ``w -= lr (μ(t + 1) m / (1 - P μ(t + 1)) + (1 - μ(t)) g / (1 - P)) / (√(v / (1 - β2ᵗ)) + ε)``.
     """
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        return (*super().begin(w), 0, w.dtype.type(1))
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        *general: Any,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, *general, **options)
+        self._products: dict[np.dtype[Any], tuple[int, Any]] = {}  # t and P, of which the next one is made
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
-        m, v, known, product = slots
-        for t in range(known + 1, at.t + 1):  # steps without a gradient of this weight count too
-            product = product * self._momentum(w, t)
-        now, after = self._momentum(w, at.t), self._momentum(w, at.t + 1)
+        m, v = slots
+        product = self._product(at.t, w.dtype)
+        now, after = self._momentum(w.dtype, at.t), self._momentum(w.dtype, at.t + 1)
         # Here Keras rounds the betas to the dtype of w before it takes them from 1: of float32, that makes 5e-5 of v.
         m, v = adam_moments(g, m, v, w.dtype.type(self.beta_1), w.dtype.type(self.beta_2))
         ahead = after * m / (1 - product * after) + (1 - now) * g / (1 - product)
         root = np.sqrt(v / _one_minus_power(w, self.beta_2, at.t))
-        return w - at.learning_rate * ahead / (root + self.epsilon), m, v, at.t, product
+        return w - at.learning_rate * ahead / (root + self.epsilon), m, v
 
-    def _momentum(self, w: Array, t: int) -> Any:
-        return w.dtype.type(self.beta_1) * (1 - w.dtype.type(0.5) * w.dtype.type(0.96) ** w.dtype.type(t))
+    def shared(self, updates: int, dtype: np.dtype[Any]) -> Mapping[str, Any]:
+        return {"variable": self._product(updates, dtype)}
+
+    def _product(self, t: int, dtype: np.dtype[Any]) -> Any:
+        """P for the update t, step by step in the dtype of the weights, as Keras has it."""
+        known, product = self._products.get(dtype, (0, dtype.type(1)))
+        if known > t:
+            known, product = 0, dtype.type(1)
+        while known < t and product != 0:  # soon it is so small that it is 0
+            known += 1
+            product = product * self._momentum(dtype, known)
+        self._products[dtype] = (t, product)
+        return product
+
+    def _momentum(self, dtype: np.dtype[Any], t: int) -> Any:
+        return dtype.type(self.beta_1) * (1 - dtype.type(0.5) * dtype.type(0.96) ** dtype.type(t))
 
 
 def adam_moments(g: Array, m: Array, v: Array, beta_1: float, beta_2: float) -> tuple[Array, Array]:

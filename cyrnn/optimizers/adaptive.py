@@ -3,6 +3,7 @@
 Letters are those of `cyrnn.optimizers.adam`.
 """
 
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 import numpy as np
@@ -11,6 +12,7 @@ from cyrnn.configurable import at_least_0, fraction, number, positive
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.objects import register
 from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Options, Step
+from cyrnn.optimizers.state import Slot
 
 
 @register(MODULE, "rmsprop")
@@ -30,18 +32,19 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         epsilon: float = 1e-7,
         centered: bool = False,
+        *general: Any,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(learning_rate, **options)
+        super().__init__(learning_rate, *general, **options)
         self.rho, self.momentum = fraction("rho", rho), fraction("momentum", momentum)
         self.epsilon, self.centered = at_least_0("epsilon", epsilon), checked_bool("centered", centered)
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        return (
-            np.zeros_like(w),
-            np.zeros_like(w) if self.momentum else None,
-            np.zeros_like(w) if self.centered else None,
-        )
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        return [
+            Slot("velocity"),
+            Slot("momentum", group=1) if self.momentum else None,
+            Slot("average_gradient", group=2) if self.centered else None,
+        ]
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         v, moving, a = slots
@@ -70,14 +73,15 @@ class Adagrad(Optimizer):
         learning_rate: Any = 0.001,
         initial_accumulator_value: float = 0.1,
         epsilon: float = 1e-7,
+        *general: Any,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(learning_rate, **options)
+        super().__init__(learning_rate, *general, **options)
         self.initial_accumulator_value = at_least_0("initial_accumulator_value", initial_accumulator_value)
         self.epsilon = at_least_0("epsilon", epsilon)
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        return (np.full_like(w, self.initial_accumulator_value),)
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        return [Slot("accumulator", self.initial_accumulator_value)]
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         total = slots[0] + np.square(g)
@@ -94,13 +98,18 @@ class Adadelta(Optimizer):
     own = ("rho", "epsilon")
 
     def __init__(
-        self, learning_rate: Any = 0.001, rho: float = 0.95, epsilon: float = 1e-7, **options: Unpack[Options]
+        self,
+        learning_rate: Any = 0.001,
+        rho: float = 0.95,
+        epsilon: float = 1e-7,
+        *general: Any,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(learning_rate, **options)
+        super().__init__(learning_rate, *general, **options)
         self.rho, self.epsilon = fraction("rho", rho), at_least_0("epsilon", epsilon)
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        return np.zeros_like(w), np.zeros_like(w)
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        return Slot("accumulated_grad"), Slot("accumulated_delta_var")
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         gradients, deltas = slots
@@ -135,9 +144,10 @@ class Ftrl(Optimizer):
         l2_regularization_strength: float = 0.0,
         l2_shrinkage_regularization_strength: float = 0.0,
         beta: float = 0.0,
+        *general: Any,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(learning_rate, **options)
+        super().__init__(learning_rate, *general, **options)
         self.learning_rate_power = number("learning_rate_power", learning_rate_power)
         if not self.learning_rate_power <= 0:
             raise ValueError(f"learning_rate_power must be at most 0, got {learning_rate_power}")
@@ -148,8 +158,8 @@ class Ftrl(Optimizer):
         self.l2_shrinkage_regularization_strength = shrinkage
         self.beta = number("beta", beta)
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        return np.full_like(w, self.initial_accumulator_value), np.zeros_like(w)
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        return Slot("accumulator", self.initial_accumulator_value), Slot("linear")
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         (before, linear), lr, power = slots, at.learning_rate, -self.learning_rate_power
@@ -181,18 +191,19 @@ class Adafactor(Optimizer):
         epsilon_2: float = 1e-3,
         clip_threshold: float = 1.0,
         relative_step: bool = True,
+        *general: Any,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(learning_rate, **options)
+        super().__init__(learning_rate, *general, **options)
         self.beta_2_decay = number("beta_2_decay", beta_2_decay)
         self.epsilon_1, self.epsilon_2 = at_least_0("epsilon_1", epsilon_1), at_least_0("epsilon_2", epsilon_2)
         self.clip_threshold = positive("clip_threshold", clip_threshold)
         self.relative_step = checked_bool("relative_step", relative_step)
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        if w.ndim < 2:
-            return (np.zeros_like(w),)
-        return np.zeros(w.shape[:-1], w.dtype), np.zeros((*w.shape[:-2], w.shape[-1]), w.dtype)
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        if len(shape) < 2:  # without rows and columns; Keras has numbers in their places
+            return Slot(None, shape=(), dtype="int32"), Slot(None, shape=(), dtype="int32"), Slot("velocity")
+        return Slot(None, shape=shape[:-1]), Slot(None, shape=(*shape[:-2], shape[-1])), Slot("velocity")
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         t = w.dtype.type(at.t)
@@ -200,18 +211,15 @@ class Adafactor(Optimizer):
         rate = max(_rms(w), w.dtype.type(self.epsilon_2)) * min(at.learning_rate, 1 / np.sqrt(t))
         share = 1 - t ** w.dtype.type(self.beta_2_decay)
         square = np.square(g) + w.dtype.type(self.epsilon_1)
-        kept: tuple[Array, ...]
+        r, c, v = slots
         if w.ndim < 2:
-            v = share * slots[0] + (1 - share) * square
-            kept = (v,)
+            v = share * v + (1 - share) * square
         else:
-            r, c = slots
             r = share * r + (1 - share) * np.mean(square, axis=-1)
             c = share * c + (1 - share) * np.mean(square, axis=-2)
-            kept = (r, c)
             v = (r / np.mean(r, axis=-1, keepdims=True))[..., None] * c[..., None, :]
         u = g / np.sqrt(v)
-        return w - rate * u / max(w.dtype.type(1), _rms(u) / w.dtype.type(self.clip_threshold)), *kept
+        return w - rate * u / max(w.dtype.type(1), _rms(u) / w.dtype.type(self.clip_threshold)), r, c, v
 
 
 def _rms(x: Array) -> Any:

@@ -15,6 +15,8 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import Weighted
 from cyrnn.optimizers.schedules import schedule_of
 
+_MOST_PATTERNS, _LONGEST_PATTERN = 100, 200
+
 Key = tuple[Weighted, str]  # a layer, and the name of one of its own weights
 
 
@@ -84,6 +86,19 @@ def patterns(name: str, value: Any) -> list[str]:
         except re.error as error:
             raise ValueError(f"{name} must hold regular expressions, got {pattern!r}: {error}") from None
     return list(value)
+
+
+def check_simple(name: str, given: Sequence[str]) -> None:
+    """Raises ValueError for regular expressions that may take very long to match: a file may hold them."""
+    if len(given) > _MOST_PATTERNS:
+        raise ValueError(f"{name} of a config must have at most {_MOST_PATTERNS} regular expressions, got {len(given)}")
+    for pattern in given:
+        repetitions, of_groups = re.findall(r"[*+?{]", pattern), re.search(r"\)[*+?{]", pattern)
+        if len(pattern) > _LONGEST_PATTERN or len(repetitions) > 3 or of_groups:
+            raise ValueError(
+                f"{name} of a config must hold regular expressions of at most {_LONGEST_PATTERN} characters and 3 "
+                f"repetitions, none of a group, got {shown(pattern)}"
+            )
 
 
 def paths_of(layer: Weighted, above: str = "") -> dict[Key, str]:

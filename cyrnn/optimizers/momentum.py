@@ -4,8 +4,8 @@ Letters are those of `cyrnn.optimizers.adam`.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Any, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, Unpack
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from cyrnn.configurable import at_least_0, fraction, number, positive
 from cyrnn.layers.base.arguments import Array, checked_bool, checked_int
 from cyrnn.objects import register
 from cyrnn.optimizers.adam import adam_moments, adam_step
-from cyrnn.optimizers.checks import patterns
+from cyrnn.optimizers.checks import check_simple, patterns
 from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Options, Step
+from cyrnn.optimizers.state import Slot
 
 
 @register(MODULE, "sgd")
@@ -28,13 +29,14 @@ class SGD(Optimizer):
         learning_rate: Any = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
+        *general: Any,
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(learning_rate, **options)
+        super().__init__(learning_rate, *general, **options)
         self.momentum, self.nesterov = fraction("momentum", momentum), checked_bool("nesterov", nesterov)
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        return (np.zeros_like(w),) if self.momentum else ()
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        return [Slot("momentum")] if self.momentum else []
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         step = at.learning_rate * g
@@ -56,13 +58,18 @@ class Lion(Optimizer):
     own = ("beta_1", "beta_2")
 
     def __init__(
-        self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, **options: Unpack[Options]
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        *general: Any,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(learning_rate, **options)
+        super().__init__(learning_rate, *general, **options)
         self.beta_1, self.beta_2 = positive("beta_1", fraction("beta_1", beta_1)), fraction("beta_2", beta_2)
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        return (np.zeros_like(w),)
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        return [Slot("momentum")]
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         (m,) = slots
@@ -96,7 +103,15 @@ class Muon(Optimizer):
         adam_weight_decay: float | None = 0.004,
         epsilon: float = 1e-7,
         weight_decay: float | None = 0.004,
-        *,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
         exclude_layers: Sequence[str] | None = None,
         exclude_embeddings: bool = True,
         muon_a: float = 3.4445,
@@ -107,9 +122,11 @@ class Muon(Optimizer):
         ns_steps: int = 5,
         nesterov: bool = True,
         rms_rate: float = 0.2,
-        **options: Any,
     ) -> None:
-        super().__init__(learning_rate, weight_decay=weight_decay, **options)
+        super().__init__(
+            learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
+            ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name,
+        )  # fmt: skip
         self.adam_beta_1, self.adam_beta_2 = fraction("adam_beta_1", adam_beta_1), fraction("adam_beta_2", adam_beta_2)
         decay = None if adam_weight_decay is None else at_least_0("adam_weight_decay", adam_weight_decay)
         self.adam_weight_decay, self.epsilon = decay, at_least_0("epsilon", epsilon)
@@ -122,21 +139,27 @@ class Muon(Optimizer):
         self.momentum, self.nesterov = fraction("momentum", momentum), checked_bool("nesterov", nesterov)
         self.ns_steps = checked_int("ns_steps", ns_steps)
 
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        return np.zeros_like(w), np.zeros_like(w)
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """The optimizer that a config describes. Raises ValueError for patterns that could take too long to match."""
+        check_simple("exclude_layers", patterns("exclude_layers", config.get("exclude_layers")))
+        return super().from_config(config, custom_objects)
+
+    def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
+        return Slot("momentum"), None if self._is_matrix(shape, path) else Slot("velocity")
 
     def decay_of(self, w: Array, path: str) -> float | None:
-        return self.weight_decay if self._is_matrix(w, path) else self.adam_weight_decay
+        return self.weight_decay if self._is_matrix(w.shape, path) else self.adam_weight_decay
 
-    def _is_matrix(self, w: Array, path: str) -> bool:
+    def _is_matrix(self, shape: tuple[int, ...], path: str) -> bool:
         excluded = (self.exclude_embeddings and "embedding" in path.lower()) or any(
             re.search(pattern, path) for pattern in self.exclude_layers
         )
-        return w.ndim == 2 and not excluded
+        return len(shape) == 2 and not excluded
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         m, v = slots
-        if self._is_matrix(w, at.path):
+        if self._is_matrix(w.shape, at.path):
             m = self.momentum * m + g
             moved = self._orthogonal(g + self.momentum * m if self.nesterov else m)
             return w - at.learning_rate * moved * w.dtype.type(max(w.shape) ** 0.5 * self.rms_rate), m, v

@@ -6,15 +6,16 @@ the optimizer moves them, averages follow, constraints are applied. All of it ha
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, TypedDict
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import locks
+from cyrnn import objects
 from cyrnn.arrays import quietly
-from cyrnn.configurable import Configurable, at_least_0, fraction, number, positive
+from cyrnn.configurable import at_least_0, fraction, number, positive
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import Weighted, replace_weights
@@ -30,8 +31,13 @@ from cyrnn.optimizers.checks import (
     value_of,
 )
 from cyrnn.optimizers.schedules import LearningRateSchedule
+from cyrnn.optimizers.state import HasState, Kept
 
 MODULE = "keras.optimizers"
+
+# Arguments of Keras 1 and 2.
+_RENAMED = {"lr": "learning_rate"}
+_LEFT_OUT = ("decay", "is_legacy_optimizer", "jit_compile")
 
 
 class Options(TypedDict, total=False):
@@ -66,19 +72,10 @@ class CompiledRule(NamedTuple):
     epsilon: float = 0.0
 
 
-class Kept(NamedTuple):
-    """What an optimizer remembers of a weight."""
-
-    slots: tuple[Any, ...]
-    path: str
-    decays: bool
-    average: Array | None = None
-    accumulated: Array | None = None
-
-
 @register(MODULE)
-class Optimizer(Configurable):
-    """Base class: a subclass has a rule, `update`, and names its own arguments in `own`, for the config.
+class Optimizer(HasState):
+    """Base class: a subclass has a rule, `update`, says in `slots` what that remembers, and names its own arguments in
+    `own`, for the config.
 
     Parameters
     ----------
@@ -124,6 +121,7 @@ class Optimizer(Configurable):
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ) -> None:
+        super().__init__()
         self.name = snake_case(type(self).__name__) if name is None else name
         self._learning_rate = checked_learning_rate(learning_rate)
         self.weight_decay = None if weight_decay is None else at_least_0("weight_decay", weight_decay)
@@ -140,17 +138,9 @@ class Optimizer(Configurable):
         self.ema_overwrite_frequency = checked_count("ema_overwrite_frequency", ema_overwrite_frequency, 1)
         self.loss_scale_factor = None if loss_scale_factor is None else positive("loss_scale_factor", loss_scale_factor)
         self.gradient_accumulation_steps = checked_count("gradient_accumulation_steps", gradient_accumulation_steps, 2)
-        self._iterations = 0
-        self._state: dict[Key, Kept] = {}
-        self._borrower: Any = None  # trains with the state meanwhile, and has a method `publish` that puts it back
         self._not_decayed: tuple[list[Any], list[str]] = ([], [])
-        self._lock = locks.ForkSafeLock()
 
     # ------------------------------------------------------------ the rule
-
-    def begin(self, w: Array) -> tuple[Any, ...]:
-        """What `update` remembers of a weight, before the first step."""
-        return ()
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         """The new weight, and after it the new slots. Nothing that is given changes."""
@@ -163,20 +153,9 @@ class Optimizer(Configurable):
     # ------------------------------------------------------------ a step
 
     @property
-    def _kept(self) -> dict[Key, Kept]:
-        """What is remembered of each weight."""
-        if self._borrower is not None:
-            self._borrower.publish()
-        return self._state
-
-    @_kept.setter
-    def _kept(self, state: dict[Key, Kept]) -> None:
-        self._state, self._borrower = state, None
-
-    @property
     def iterations(self) -> int:
-        """How many times `apply` has been called."""
-        return self._iterations
+        """How many updates there were: calls of `apply`, by `gradient_accumulation_steps` where that is set."""
+        return self._updates
 
     @property
     def learning_rate(self) -> float:
@@ -199,7 +178,7 @@ class Optimizer(Configurable):
 
         Raises ValueError after the first step.
         """
-        if self._kept:
+        if self._remembered():
             raise ValueError("exclude_from_weight_decay must be called before the first step")
         self._not_decayed = (list(var_list or []), patterns("var_names", var_names))
 
@@ -240,18 +219,46 @@ class Optimizer(Configurable):
             self._kept = {**kept, **sums, **changed}
             self._iterations += 1
 
-    def build(self, model: Layer) -> None:
-        """Begin with the trainable weights of a model, as its first step does. Raises ValueError as `apply`."""
+    def build(self, model: Layer | list[Any] | tuple[Any, ...]) -> None:
+        """Begin with the trainable weights of a model, as its first step does. Raises ValueError as `apply`.
+
+        A list of weights, as Keras' scripts have here, is accepted and changes nothing: the first step, or the file of
+        a state, says which model they are of.
+        """
+        if isinstance(model, list | tuple):
+            return
         keys = trained_weights(model)
         with self._lock:
             self._kept = self._kept_for(keys, model)
 
+    def variables_of(self, model: Layer) -> list[tuple[str, tuple[int, ...]]]:
+        """The names and shapes of the `variables` that there are once it is built for a model; nothing is allocated."""
+        places = self._places(list(self._known_of(trained_weights(model), model).values()))
+        return [(place.name, place.shape) for place in places]
+
+    def load_variables(self, model: Layer, values: Sequence[ArrayLike]) -> None:
+        """Replace the values of all `variables_of` a model. Raises ValueError if their number or shapes do not fit."""
+        keys = trained_weights(model)
+        with self._lock:
+            known = self._known_of(keys, model)
+            restored = self._restored(list(known.values()), values)
+            self._kept = dict(zip(known, restored, strict=True))
+
     def _kept_for(self, keys: Sequence[Key], model: Layer) -> dict[Key, Kept]:
         """What is remembered of these weights, and of others. Raises ValueError where it began with others alone."""
+        known = self._known_of(keys, model)
+        if self._kept or self._waiting:
+            return known
+        return {key: of_weight.begun(self.slots(of_weight.shape, of_weight.path)) for key, of_weight in known.items()}
+
+    def _known_of(self, keys: Sequence[Key], model: Layer) -> dict[Key, Kept]:
+        """The same; before the first step without slots."""
         kept = self._kept
         if not kept:
             paths = paths_of(model)
-            kept = {key: self._begun(key, paths[key]) for key in keys}
+            kept = {key: self._described(key, paths[key]) for key in keys}
+            if self._waiting:
+                return self._met(kept, model)
             self._check_excluded(keys)
         unknown = next((key for key in keys if key not in kept), None)
         if unknown is not None:
@@ -260,6 +267,17 @@ class Optimizer(Configurable):
                 "make a new one for another model, for a copy, or after you set `trainable`"
             )
         return kept
+
+    def _met(self, new: dict[Key, Kept], model: Layer) -> dict[Key, Kept]:
+        """The state of a copied optimizer, for the weights of a model."""
+        fits = [(k.shape, k.dtype) for k in new.values()] == [(k.shape, k.dtype) for k in self._waiting]
+        if not fits:
+            raise ValueError(
+                f"the optimizer {self.name!r} is a copy of one for {len(self._waiting)} trainable weights, and the "
+                f"{len(new)} of {model.name!r} have other shapes or dtypes: make a new one for it"
+            )
+        pairs = zip(new.items(), self._waiting, strict=True)
+        return {key: known._replace(path=own.path) for (key, own), known in pairs}
 
     def finalize_variable_values(self, model: Layer) -> None:
         """Replace weights by their averages, where `use_ema` is True: Keras does so at the end of `fit`."""
@@ -288,7 +306,7 @@ class Optimizer(Configurable):
         """The new weights, before their constraints, and what is remembered of each."""
         if not gradients:
             return {}
-        t = self._iterations // (self.gradient_accumulation_steps or 1) + 1
+        t = self._updates + 1
         rate, moved = self.learning_rate, {}
         for key, g in self._clipped(gradients).items():
             w, before = value_of(key), kept[key]
@@ -325,10 +343,10 @@ class Optimizer(Configurable):
         """The weight decay of a weight that is not excluded from it."""
         return self.weight_decay
 
-    def _begun(self, key: Key, path: str) -> Kept:
-        arrays, excluded = self._not_decayed
-        named = any(array is value_of(key) for array in arrays) or any(re.search(pattern, path) for pattern in excluded)
-        return Kept(self.begin(value_of(key)), path, decays=not named)
+    def _described(self, key: Key, path: str) -> Kept:
+        (arrays, excluded), w = self._not_decayed, value_of(key)
+        named = any(array is w for array in arrays) or any(re.search(pattern, path) for pattern in excluded)
+        return Kept((), path, not named, w.shape, w.dtype)
 
     def _check_excluded(self, keys: Sequence[Key]) -> None:
         """Raises ValueError for arrays that were excluded from weight decay, and are no weights of the model now."""
@@ -351,6 +369,18 @@ class Optimizer(Configurable):
             "learning_rate": serialize(rate) if callable(rate) else float(np.float32(rate)),
             **{name: getattr(self, name) for name in (*general, *more, *self.own)},
         }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """The optimizer that a config describes, which any Keras since 1 may have written.
+
+        Their `decay` of the learning rate is left out, with a warning: Keras 3 has schedules for that.
+        """
+        new = {_RENAMED.get(name, name): value for name, value in config.items() if name not in _LEFT_OUT}
+        if config.get("decay"):
+            warnings.warn("`decay` is no longer supported, and is left out: use a schedule", stacklevel=2)
+        with objects.custom_object_scope(custom_objects):
+            return super().from_config(new)
 
 
 def _norm(g: Array) -> Any:

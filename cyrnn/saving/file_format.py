@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Protocol
 from cyrnn.layers.base.arguments import Array, size_of
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.opened import OpenFile
+from cyrnn.saving.training_state import StoredVariables, Training, Variables
 from cyrnn.saving.weight_paths import Choice, Place
 
 
@@ -21,11 +22,30 @@ class ReadPlaces(Protocol):
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model's config, the version of Keras that wrote it, and a way to its weights, which are not read yet."""
+    """A model in a file, whose weights are not read yet.
+
+    Parameters
+    ----------
+    config : mapping
+        That of the model.
+    keras_version : str
+        That of the Keras that wrote it.
+    weights : callable
+        A way to the weights.
+    compile_config : callable
+        Returns the arguments of `compile`; None, or nothing in it, if the model was not compiled.
+    variables : callable
+        Returns a way to the variables of the optimizer; None if there are none.
+    wrong_variables_are_left : bool
+        Whether variables of other shapes are left out with a warning, as Keras does for this format.
+    """
 
     config: Mapping[str, Any]
     keras_version: str
     weights: ReadPlaces
+    compile_config: Callable[[], Any] = lambda: None
+    variables: Callable[[], StoredVariables | None] = lambda: None
+    wrong_variables_are_left: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,9 +82,13 @@ class Format:
         Whether an open file is one. It looks at `OpenFile.beginning` first, and reads more only where that fits. Raises
         ModelFileError for a file that is one and is damaged.
     read_weights, write_weights : callable, optional
-        The weights of a layer, by the paths of its parts, from a file; and into a stream.
+        The weights of a layer, by the paths of its parts, from a file; and into a stream, with the variables of an
+        optimizer, which a format may leave out.
+    read_variables : callable, optional
+        A way to the variables of an optimizer in such a file; None if there are none.
     read_model, write_model : callable, optional
-        A model's config and weights, from a file; and a layer that is a model, into a stream.
+        A model's config and weights, from a file; and a layer that is a model, into a stream, with its training if it
+        is compiled.
     list_arrays : callable, optional
         The arrays in a file of weights without a model, none of them read.
     load, export : callable, optional
@@ -78,9 +102,10 @@ class Format:
     ends: tuple[str, ...]
     sniff: Callable[[OpenFile], bool]
     read_weights: Callable[[OpenFile, list[Place], Choice], Sequence[dict[str, Array] | None]] | None = None
-    write_weights: Callable[[BinaryIO, list[Place]], None] | None = None
+    write_weights: Callable[[BinaryIO, list[Place], Variables], None] | None = None
+    read_variables: Callable[[OpenFile], StoredVariables | None] | None = None
     read_model: Callable[[OpenFile], ModelFile] | None = None
-    write_model: Callable[[BinaryIO, Layer], None] | None = None
+    write_model: Callable[[BinaryIO, Layer, Training | None], None] | None = None
     list_arrays: Callable[[OpenFile], list[StoredArray]] | None = None
     load: Callable[..., Layer] | None = None
     export: Callable[..., None] | None = None

@@ -52,7 +52,7 @@ def array_format(
         ends=ends,
         sniff=sniff,
         read_weights=lambda file, of_a_layer, choice: read_arrays(arrays_in(file), of_a_layer, choice),
-        write_weights=lambda file, of_a_layer: write(file, named_arrays(of_a_layer)),
+        write_weights=lambda file, of_a_layer, _: write(file, named_arrays(of_a_layer)),
         list_arrays=listed,
     )
 

@@ -11,7 +11,7 @@ from cyrnn.saving.errors import ModelFileError, Reason, refusals_located
 from cyrnn.saving.zipped import SIGNATURES, Members
 
 _BEGINNING = 16  # bytes, of which no two formats have the same
-_Parsed = TypeVar("_Parsed")
+_Made = TypeVar("_Made")
 
 
 class OpenFile:
@@ -21,7 +21,7 @@ class OpenFile:
         self.path = path
         self.beginning = file.read(_BEGINNING)
         self._file = file
-        self._parsed: dict[Callable[[bytes], Any], Any] = {}
+        self._made: dict[Callable[[Any], Any], Any] = {}
 
     @functools.cached_property
     def content(self) -> bytes:
@@ -39,11 +39,19 @@ class OpenFile:
         """The members of a zip archive. Raises ModelFileError if it is none that is sound."""
         return Members(self._file, os.fstat(self._file.fileno()).st_size)
 
-    def parsed(self, parse: Callable[[bytes], _Parsed]) -> _Parsed:
+    def parsed(self, parse: Callable[[bytes], _Made]) -> _Made:
         """``parse(content)``; the second time what it returned the first time."""
-        if parse not in self._parsed:
-            self._parsed[parse] = parse(self.content)
-        return self._parsed[parse]
+        return self._once(parse, lambda: parse(self.content))
+
+    def once(self, make: Callable[["OpenFile"], _Made]) -> _Made:
+        """``make(file)``; the second time what it returned the first time."""
+        return self._once(make, lambda: make(self))
+
+    def _once(self, key: Callable[[Any], Any], make: Callable[[], _Made]) -> _Made:
+        if key not in self._made:
+            self._made[key] = make()
+        found: _Made = self._made[key]
+        return found
 
 
 @contextlib.contextmanager

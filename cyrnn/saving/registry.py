@@ -16,6 +16,7 @@ from cyrnn.saving.keras.formats import ARCHIVE, MODEL_H5, WEIGHTS_H5
 from cyrnn.saving.npz import NPZ
 from cyrnn.saving.opened import OpenFile
 from cyrnn.saving.safetensors import SAFETENSORS
+from cyrnn.saving.training_state import Training
 
 FORMATS: tuple[Format, ...] = (WEIGHTS_H5, ARCHIVE, MODEL_H5, NPZ, SAFETENSORS)
 
@@ -61,8 +62,8 @@ def not_a_model(file: OpenFile, formats: Sequence[Format]) -> ModelFileError:
     return ModelFileError(f"{os.fspath(file.path)} is neither {kinds}", Reason.UNKNOWN_FORMAT)
 
 
-def write_model(layer: Layer, path: str | os.PathLike[str]) -> None:
-    """Write a layer that is a model to a file, at once and whole. Raises ValueError for other names than .keras."""
+def write_model(layer: Layer, path: str | os.PathLike[str], training: Training | None = None) -> None:
+    """Write a layer that is a model to a file, at once and whole. Raises ValueError unless it ends in .keras or .h5."""
     form = by_end(path, [form for form in FORMATS if form.write_model is not None])
     with written_at_once(path) as file:
-        form.write_model(file, layer)  # type: ignore[misc]
+        form.write_model(file, layer, training)  # type: ignore[misc]

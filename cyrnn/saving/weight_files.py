@@ -3,12 +3,14 @@
 import os
 import warnings
 
-from cyrnn.layers.base.arguments import checked_bool
+from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.atomic import written_at_once
-from cyrnn.saving.errors import ModelFileError, Reason
+from cyrnn.saving.errors import ModelFileError, Reason, refusals_located
+from cyrnn.saving.file_format import Format
 from cyrnn.saving.opened import OpenFile, opened
 from cyrnn.saving.registry import FORMATS, by_end, ends_of, recognised
+from cyrnn.saving.training_state import SavedOptimizer, optimizer_of, read_variables, variables_of
 from cyrnn.saving.weight_paths import EVERYTHING, Choice, fill, places
 
 
@@ -16,6 +18,9 @@ def load_weights(
     layer: Layer, filepath: str | os.PathLike[str], skip_mismatch: bool = False, *, by_name: bool | None = False
 ) -> None:
     """Give a built layer or model the weights of a file, whose order must be that of its weights.
+
+    A model that is compiled takes the state of its optimizer too, also before the first step, from the formats of Keras
+    3. If the file has another number of variables for it, the optimizer keeps its state, with a warning.
 
     Parameters
     ----------
@@ -54,8 +59,13 @@ def load_weights(
         if form is None or form.read_weights is None:
             raise _not_weights(file)
         values = form.read_weights(file, of_a_layer, choice)
+        state = _state_of_training(file, form, layer, choice)
     if choice != EVERYTHING and not any(values):
         warnings.warn(f"no layer of {layer.name!r} has taken weights of {os.fspath(filepath)}", stacklevel=2)
+    if state is not None:
+        optimizer, variables = state
+        with refusals_located(filepath):
+            optimizer.load_variables(layer, variables)
     fill(of_a_layer, values)
 
 
@@ -67,8 +77,8 @@ def save_weights(layer: Layer, filepath: str | os.PathLike[str]) -> None:
     layer : Layer
         A built layer or model.
     filepath : str or os.PathLike
-        The end decides: ``.weights.h5`` is Keras 3's format (needs h5py), ``.npz`` and ``.safetensors`` hold arrays by
-        name, as ``simple_rnn_1/cell/kernel``.
+        The end decides: ``.weights.h5`` is Keras 3's format (needs h5py), which has the state of the optimizer of a
+        compiled model too; ``.npz`` and ``.safetensors`` hold arrays by name, as ``simple_rnn_1/cell/kernel``.
 
     Raises
     ------
@@ -80,7 +90,19 @@ def save_weights(layer: Layer, filepath: str | os.PathLike[str]) -> None:
     of_a_layer = places(_checked(layer))
     form = by_end(filepath, [form for form in FORMATS if form.write_weights is not None])
     with written_at_once(filepath) as file:
-        form.write_weights(file, of_a_layer)  # type: ignore[misc]
+        form.write_weights(file, of_a_layer, variables_of(layer))  # type: ignore[misc]
+
+
+def _state_of_training(
+    file: OpenFile, form: Format, layer: Layer, choice: Choice
+) -> tuple[SavedOptimizer, list[Array]] | None:
+    """The optimizer of a model, and what the file has for it. None if it keeps its state."""
+    optimizer = optimizer_of(layer)
+    if optimizer is None or form.read_variables is None or choice.by_name:
+        return None
+    stored = form.read_variables(file)
+    values = choice.values(f"{optimizer.name} (optimizer)", lambda: read_variables(optimizer, layer, stored))
+    return None if values is None else (optimizer, values)
 
 
 def _not_weights(file: OpenFile) -> ModelFileError:

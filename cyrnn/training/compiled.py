@@ -1,7 +1,6 @@
 """What `compile` makes of its arguments: the optimizer, the losses and the metrics, and what an epoch has come to."""
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,23 +10,12 @@ from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import checked_int
 from cyrnn.metrics import Metric
-from cyrnn.objects import serialize
 from cyrnn.optimizers import Optimizer
-from cyrnn.training.compiled_loss import CompiledLoss, FunctionLoss, Predicted
+from cyrnn.training.compile_config import ARGUMENTS, written
+from cyrnn.training.compiled_loss import CompiledLoss, Predicted
 from cyrnn.training.compiled_metrics import CompiledMetrics
 from cyrnn.training.data import Batch
 from cyrnn.training.protocol import CompiledStep, Trainable
-
-ARGUMENTS = (
-    "optimizer",
-    "loss",
-    "loss_weights",
-    "metrics",
-    "weighted_metrics",
-    "run_eagerly",
-    "steps_per_execution",
-    "jit_compile",
-)
 
 
 class Compiled:
@@ -161,25 +149,8 @@ class Compiled:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of `compile`, as Keras writes them into files."""
-        found = {name: _written(self.arguments[name]) for name in ARGUMENTS}
-        return {**found, "optimizer": None if self.optimizer is None else serialize(self.optimizer)}
-
-
-def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `compile` that a config describes; what it does not name is left at its default."""
-    return {name: config[name] for name in ARGUMENTS if name in config}
-
-
-def _written(argument: Any) -> Any:
-    if isinstance(argument, FunctionLoss):
-        argument = argument.function
-    if argument is None or isinstance(argument, bool | int | float | str):
-        return argument
-    if isinstance(argument, list | tuple):
-        return [_written(part) for part in argument]
-    if isinstance(argument, Mapping):
-        return {name: _written(part) for name, part in argument.items()}
-    return serialize(argument)
+        arguments = {**self.arguments, "optimizer": self.optimizer}
+        return {name: written(arguments[name]) for name in ARGUMENTS}
 
 
 def _sum(penalties: list[Any]) -> float:

@@ -13,10 +13,13 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.file_format import Format, ModelFile, StoredArray
 from cyrnn.saving.keras import archive, hdf5
-from cyrnn.saving.keras.legacy_h5 import legacy_group, read_legacy_weights
+from cyrnn.saving.keras.legacy_h5 import legacy_file, legacy_group, read_legacy_weights
+from cyrnn.saving.keras.optimizer_vars import legacy_variables, stored_variables
+from cyrnn.saving.keras.training_config import compile_config_of
 from cyrnn.saving.keras.versions import first_version_that_reads, version_text
 from cyrnn.saving.keras.weights_h5 import read_weights, weights_file
 from cyrnn.saving.opened import OpenFile
+from cyrnn.saving.training_state import Training, Variables
 from cyrnn.saving.weight_paths import EVERYTHING, Choice, Place, places
 
 # ------------------------------------------------------------ HDF5
@@ -69,11 +72,23 @@ def _read_h5(file: OpenFile) -> ModelFile:
     weights = legacy_group(found.root)
     if not isinstance(found.config, str) or weights is None:
         raise ModelFileError("the file holds the config of a model without its weights, or not as one text")
+
+    def compile_config() -> Any:
+        text = found.root.attribute("training_config")
+        if text is None:
+            return None
+        if not isinstance(text, str):
+            raise ModelFileError("the file's training_config is not one text")
+        return compile_config_of(archive.parsed(text, "training_config", len(file.content)))
+
     version = found.root.attribute("keras_version") or weights.attribute("keras_version") or "1.0"
     return ModelFile(
         archive.parsed(found.config, "model_config", len(file.content)),
         version_text(version),
         functools.partial(read_legacy_weights, weights),
+        compile_config,
+        lambda: legacy_variables(found.root),
+        wrong_variables_are_left=True,
     )
 
 
@@ -106,8 +121,12 @@ def _datasets(root: hdf5.Node) -> Iterator[StoredArray]:
         pending += reversed(inner)
 
 
-def _write_weights(file: BinaryIO, of_a_layer: list[Place]) -> None:
-    file.write(weights_file(of_a_layer))
+def _write_weights(file: BinaryIO, of_a_layer: list[Place], variables: Variables) -> None:
+    file.write(weights_file(of_a_layer, variables))
+
+
+def _write_h5(file: BinaryIO, model: Layer, training: Training | None) -> None:
+    file.write(legacy_file(model, model.to_json(), first_version_that_reads(model), training))
 
 
 WEIGHTS_H5 = Format(
@@ -116,6 +135,7 @@ WEIGHTS_H5 = Format(
     sniff=lambda file: _holds_hdf5(file) and not _holds_a_model(file),
     read_weights=lambda file, of_a_layer, choice: _weights_of(_root(file), of_a_layer, choice),
     write_weights=_write_weights,
+    read_variables=lambda file: stored_variables(_root(file)),
     list_arrays=_arrays_in_h5,
 )
 MODEL_H5 = Format(
@@ -124,32 +144,45 @@ MODEL_H5 = Format(
     sniff=lambda file: _holds_hdf5(file) and _holds_a_model(file),
     read_weights=lambda file, of_a_layer, choice: _weights_of(_root(file), of_a_layer, choice),
     read_model=_read_h5,
+    write_model=_write_h5,
 )
 
 # ------------------------------------------------------------ .keras
 
 
+def _archive(file: OpenFile) -> archive.Archive:
+    return archive.read_archive(file.members)
+
+
+def _archived_root(file: OpenFile) -> hdf5.Node:
+    found = file.once(_archive)
+    return hdf5.File(found.weights, found.stored_bytes).root
+
+
 def _read_archive(file: OpenFile) -> ModelFile:
-    found = archive.read_archive(file.members)
+    found = file.once(_archive)
     return ModelFile(
         found.config,
         version_text(found.metadata.get("keras_version")),
-        lambda of_a_layer, choice=EVERYTHING: _weights_of(
-            hdf5.File(found.weights, found.stored_bytes).root, of_a_layer, choice
-        ),
+        lambda of_a_layer, choice=EVERYTHING: _weights_of(file.once(_archived_root), of_a_layer, choice),
+        lambda: found.config.get("compile_config"),
+        lambda: stored_variables(file.once(_archived_root)),
     )
 
 
-def _write_archive(file: BinaryIO, model: Layer) -> None:
+def _write_archive(file: BinaryIO, model: Layer, training: Training | None) -> None:
     metadata = {
         "keras_version": first_version_that_reads(model),
         "date_saved": datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
         "saved_by": f"cyrnn {__version__}",
     }
+    config = model.to_json()
+    if training is not None:
+        config = json.dumps({**json.loads(config), "compile_config": training.compile_config})
     members = {
         archive.METADATA: json.dumps(metadata).encode(),
-        archive.CONFIG: model.to_json().encode(),
-        archive.WEIGHTS: weights_file(places(model)),
+        archive.CONFIG: config.encode(),
+        archive.WEIGHTS: weights_file(places(model), () if training is None else training.variables),
     }
     archive.write_archive(file, members)
 
@@ -158,7 +191,8 @@ ARCHIVE = Format(
     name="Keras",
     ends=(".keras",),
     sniff=lambda file: file.is_zip and not archive.NAMES.isdisjoint(file.members.names),
-    read_weights=lambda file, of_a_layer, choice: _read_archive(file).weights(of_a_layer, choice),
+    read_weights=lambda file, of_a_layer, choice: _weights_of(file.once(_archived_root), of_a_layer, choice),
+    read_variables=lambda file: stored_variables(file.once(_archived_root)),
     read_model=_read_archive,
     write_model=_write_archive,
 )

@@ -6,24 +6,33 @@ alone has it at its root. The names themselves changed from version to version, 
 """
 
 import functools
+import io
 import itertools
+import json
+from typing import Any
 
 from cyrnn.layers.base.arguments import Array
-from cyrnn.layers.base.weights import WeightSpec
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.names import distinct
+from cyrnn.layers.base.weights import Weighted, WeightSpec
 from cyrnn.layers.recurrent.gated_cell import GatedCell
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.keras.hdf5 import Node
+from cyrnn.saving.keras.name_lists import read_names, write_names
+from cyrnn.saving.keras.optimizer_vars import write_legacy_variables
+from cyrnn.saving.keras.training_config import training_config_of
 from cyrnn.saving.keras.weights_h5 import read_dataset
+from cyrnn.saving.keras.written import write_array, written_hdf5
+from cyrnn.saving.training_state import Training
 from cyrnn.saving.weight_paths import EVERYTHING, Choice, Place
 
 _Slots = list[tuple[int, Place, WeightSpec]]  # with the number of each place
-_MOST_CHUNKS = 10_000  # of a list of names
 
 
 def legacy_group(root: Node) -> Node | None:
     """The group in which this layout is; None in a file of another layout."""
     for group in (root.get("model_weights"), root):
-        if group is not None and _names(group, "layer_names") is not None:
+        if group is not None and read_names(group, "layer_names") is not None:
             return group
     return None
 
@@ -32,7 +41,7 @@ def read_legacy_weights(
     group: Node, of_a_layer: list[Place], choice: Choice = EVERYTHING
 ) -> list[dict[str, Array] | None]:
     """The weights for each place, by name. Raises ModelFileError where the file has others."""
-    stored = [(name, names) for name in _names(group, "layer_names") or [] if (names := _weight_names(group, name))]
+    stored = [(name, names) for name in read_names(group, "layer_names") or [] if (names := _weight_names(group, name))]
     expected = [
         (inner[0][1].layer.name, slots)
         for _, parts in itertools.groupby(enumerate(of_a_layer), key=lambda entry: _layer_of_the_model(entry[1]))
@@ -126,22 +135,40 @@ def _weight_names(group: Node, layer_name: str) -> list[str]:
     layer = group.get(layer_name)
     if layer is None or not layer.is_group:
         raise ModelFileError(f"the file names a layer {layer_name!r}, and holds no such group")
-    return _names(layer, "weight_names") or []
+    return read_names(layer, "weight_names") or []
 
 
-def _names(group: Node, attribute: str) -> list[str] | None:
-    """A list of names, which may be in parts: ``layer_names0``, ``layer_names1``, ... None if there is none."""
-    whole = group.attribute(attribute)
-    if whole is None:
-        parts = itertools.takewhile(
-            lambda part: part is not None, (group.attribute(f"{attribute}{i}") for i in range(_MOST_CHUNKS))
-        )
-        found = [name for part in parts for name in _listed(part)]
-        return found or None
-    return _listed(whole)
+def legacy_file(model: Layer, config: str, keras_version: str, training: Training | None) -> bytes:
+    """The bytes of a file with a whole model. Raises ValueError if weights of it are in no layer of the model."""
+    buffer = io.BytesIO()
+    with written_hdf5(buffer) as file:
+        about = {"keras_version": keras_version, "backend": "cyrnn"}
+        file.attrs.update({**about, "model_config": config})
+        group = file.create_group("model_weights")
+        group.attrs.update(about)
+        _write_weights(group, model)
+        if training is not None:
+            file.attrs["training_config"] = json.dumps(training_config_of(training.compile_config))
+            write_legacy_variables(file, training.variables)
+    return buffer.getvalue()
 
 
-def _listed(names: object) -> list[str]:
-    if not isinstance(names, list):
-        raise ModelFileError("the file's lists of names are damaged")
-    return names
+def _write_weights(group: Any, model: Layer) -> None:
+    by_layer = {layer.name: _trained_first(layer) for layer in getattr(model, "layers", ())}
+    outside = set(model._weight_slots()).difference(*by_layer.values())
+    if outside:
+        names = sorted(name for _, name in outside)
+        raise ValueError(f"model {model.name!r} has weights outside of its layers, {names}: save a .keras file")
+    write_names(group, "layer_names", list(by_layer))
+    for layer_name, slots in by_layer.items():
+        of_layer = group.create_group(layer_name)
+        names = distinct(f"{layer_name}/{layer.name}/{name}" for layer, name in slots)
+        write_names(of_layer, "weight_names", names)
+        for name, (layer, own_name) in zip(names, slots, strict=True):
+            write_array(of_layer, name, layer._values[own_name])
+    write_names(group.create_group("top_level_model_weights"), "weight_names", [])
+
+
+def _trained_first(layer: Layer) -> list[tuple[Weighted, str]]:
+    trained = layer._weight_slots(trainable=True)
+    return [*trained, *(slot for slot in layer._weight_slots() if slot not in set(trained))]

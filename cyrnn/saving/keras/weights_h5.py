@@ -9,12 +9,13 @@ import io
 import re
 from collections.abc import Iterable
 
-import numpy as np
-
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.weights import WeightSpec
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.keras.hdf5 import Node
+from cyrnn.saving.keras.optimizer_vars import write_variables
+from cyrnn.saving.keras.written import write_array, written_hdf5
+from cyrnn.saving.training_state import Variables
 from cyrnn.saving.weight_paths import EVERYTHING, Choice, Place
 
 _LAYERS, _OLD_LAYERS = "layers", "_layer_checkpoint_dependencies"  # the latter in Keras 2.12 and 2.13
@@ -119,24 +120,17 @@ def _in_order(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def weights_file(of_a_layer: list[Place]) -> bytes:
-    """The bytes of a file with these weights, as Keras 3 writes it. Raises ImportError without h5py."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("writing Keras' files needs h5py: pip install 'cyrnn[h5]'") from error
+def weights_file(of_a_layer: list[Place], variables: Variables = ()) -> bytes:
+    """The bytes of a file with these weights, and variables of an optimizer, as Keras 3 writes it.
+
+    Raises ImportError without h5py.
+    """
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
+    with written_hdf5(buffer) as file:
         for place in of_a_layer:
             group = file.create_group(f"{place.path}/vars".removeprefix("/"))
             group.attrs["name"] = place.layer.name
             for index, value in enumerate(place.values()):
-                dataset = group.create_dataset(str(index), data=_storable(value))
-                if value.dtype.name == "bfloat16":
-                    dataset.attrs["dtype"] = "bfloat16"
+                write_array(group, str(index), value)
+        write_variables(file, variables)
     return buffer.getvalue()
-
-
-def _storable(value: Array) -> Array:
-    """bfloat16, which HDF5 may not know, as two opaque bytes, like Keras."""
-    return value.view(np.dtype("V2")) if value.dtype.name == "bfloat16" else value

@@ -169,16 +169,16 @@ template <class T> struct Losses {
     }
 };
 
-// The first label that is no class, of those that count; null if there is none.
-template <class T> inline const std::int64_t *wrong_label_of(const LossCall &call) {
+// Whether all labels that count are classes.
+template <class T> inline bool labels_are_classes_of(const LossCall &call) {
     const T *const weights = static_cast<const T *>(call.weights);
     for (std::ptrdiff_t i = 0; i < call.count; ++i)
-        if ((call.labels[i] < 0 || call.labels[i] >= call.classes) && !(weights && weights[i] == 0)) return call.labels + i;
-    return nullptr;
+        if ((call.labels[i] < 0 || call.labels[i] >= call.classes) && !(weights && weights[i] == 0)) return false;
+    return true;
 }
 
-inline const std::int64_t *wrong_label(const LossCall &call) {
-    return call.single ? wrong_label_of<float>(call) : wrong_label_of<double>(call);
+inline bool labels_are_classes(const LossCall &call) {
+    return call.single ? labels_are_classes_of<float>(call) : labels_are_classes_of<double>(call);
 }
 
 // out (count) := the weights, each for `repeats` values, or ones; 0 where the mask does not keep. How many it keeps.

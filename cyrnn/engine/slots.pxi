@@ -45,11 +45,13 @@ def replace(list slots, list values):
             slot.packed = slot.source = None
 
 
-def holds(list slots, list values):
-    """Whether each of the slots has these values, or newer ones of a source."""
+def holds(list slots, list values, source):
+    """Whether each of the slots has these values, or newer ones of this source, and of no other."""
+    cdef Slot slot
     cdef Py_ssize_t index
     for index in range(len(slots)):
-        if (<Slot> slots[index]).held is not values[index]:
+        slot = <Slot> slots[index]
+        if slot.held is not values[index] or not (slot.source is None or slot.source is source):
             return False
     return True
 

@@ -32,7 +32,7 @@ cdef extern from "losses.hpp" namespace "cyrnn" nogil:
         double factor
         void *d
 
-    const int64_t *wrong_label(const LossCall &call)
+    bool labels_are_classes(const LossCall &call)
     ptrdiff_t weigh(bool single, ptrdiff_t count, const void *weights, ptrdiff_t repeats, const bool *mask, void *out)
     double loss_of_batch(Loss kind, const LossOptions &options, const LossCall &call)
 
@@ -133,6 +133,7 @@ cdef class TrainingStep:
     cdef LossOptions loss_options
     cdef Movement movement
     cdef bint single
+    cdef readonly bint finished  # whether the last `move` came to its end
 
     def __init__(self, Program forward not None, tuple forward_weights not None, Program back not None,
                  tuple back_weights not None, back_inputs, int compared, int prediction, int mask,
@@ -186,10 +187,9 @@ cdef class TrainingStep:
         """The output that the loss was of, and its mask or None, in memory that the next step changes."""
         return self.room.outputs[self.prediction], None if self.mask < 0 else self.room.outputs[self.mask]
 
-    def run(self, tuple inputs not None, numpy.ndarray target not None, numpy.ndarray weights, double factor,
-            double learning_rate, long t):
-        """Make a step. The loss before it, penalties included; None, and nothing has changed, for inputs that do not
-        fit.
+    def run(self, tuple inputs not None, numpy.ndarray target not None, numpy.ndarray weights, double factor):
+        """Find the gradients that the next `move` follows. The loss without penalties; None for what does not fit:
+        inputs, shapes, and labels that are no classes.
 
         Parameters
         ----------
@@ -200,14 +200,6 @@ cdef class TrainingStep:
             A weight for each value of the loss, or for each row. What weighs 0 is not looked at.
         factor : float
             What all values are multiplied by.
-        learning_rate : float
-        t : int
-            The number of the update, 1 first.
-
-        Raises
-        ------
-        ValueError
-            For a target of another shape, or with a label that is no class. Nothing has changed then.
         """
         cdef Room room = self.room if inputs is self.recent else self.known_room(inputs)
         found = self.forward.run_now(self.forward_weights, inputs, 0, 0, None if room is None else room.outputs)
@@ -216,17 +208,44 @@ cdef class TrainingStep:
         if room is None:
             room = self.made_room(inputs, found)
         self.recent, self.room = inputs, room
-        cdef double loss
-        loss = self.loss_of(room, target, weights, factor)
+        cdef LossCall call
+        if not self.prepare_loss(&call, room, target, weights, factor):
+            return None
+        cdef double loss = loss_of_batch(self.loss, self.loss_options, call)
         if self.back.run_now(self.back_weights, room.back_inputs, 0, 0, self.back_outputs) is None:
             raise RuntimeError("the way back does not fit the tape")
         for total, more in self.sums:
             numpy.add(total, more, out=total)
-        loss += self.move(learning_rate, t)
-        for first, size, constraint in self.constraints:
-            self.w[first:first + size] = constraint(self.w[first:first + size]).reshape(-1)
-        self.refill()
         return loss
+
+    def move(self, double learning_rate, long t):
+        """Move the weights, and make them ready for the next step. The penalties on them, before it.
+
+        Nothing has changed after an error of a constraint. An interrupt may come as soon as this returns, before what
+        it returns is used: `finished` says then that the weights have moved.
+
+        Parameters
+        ----------
+        learning_rate : float
+        t : int
+            The number of the update, 1 first.
+        """
+        self.finished = False
+        cdef numpy.ndarray w = self.w
+        cdef tuple slots = self.slots
+        cdef double penalties
+        if self.constraints:  # which are functions of Python, and may fail
+            w, slots = w.copy(), tuple([None if slot is None else slot.copy() for slot in slots])
+        penalties = self.moved(w, slots, learning_rate, t)
+        if self.constraints:
+            for first, size, constraint in self.constraints:
+                w[first:first + size] = constraint(w[first:first + size])
+            for kept, new in zip((self.w, *self.slots), (w, *slots), strict=True):
+                if kept is not None:
+                    kept[:] = new
+        self.refill()
+        self.finished = True
+        return penalties
 
     def refill(self):
         """Make the weights ready for the next step."""
@@ -251,10 +270,10 @@ cdef class TrainingStep:
         self.rooms[shapes_of(inputs)] = room
         return room
 
-    cdef double loss_of(self, Room room, numpy.ndarray target, numpy.ndarray weights, double factor) except? -1:
-        """The loss, whose gradient is in the room then."""
+    cdef bint prepare_loss(self, LossCall *call, Room room, numpy.ndarray target, numpy.ndarray weights,
+                           double factor) except -1:
+        """The arguments of the loss, whose gradient will be in the room. Whether they fit."""
         cdef numpy.ndarray p = room.outputs[self.compared]
-        cdef LossCall call
         cdef int kind = numpy.NPY_FLOAT32 if self.single else numpy.NPY_FLOAT64
         cdef bint sparse = self.loss == Loss.sparse_categorical_crossentropy
         cdef ptrdiff_t size = numpy.PyArray_SIZE(p)
@@ -264,20 +283,18 @@ cdef class TrainingStep:
         call.p, call.d = numpy.PyArray_DATA(p), numpy.PyArray_DATA(room.d)
         if numpy.PyArray_SIZE(target) != (call.count if sparse else size) or (
                 numpy.PyArray_TYPE(target) != (numpy.NPY_INT64 if sparse else kind)):
-            raise ValueError(f"target must be like the output of shape {(<object> p).shape}, got {target.dtype} of "
-                             f"shape {(<object> target).shape}")
+            return False
         cdef numpy.ndarray mask = None if self.mask < 0 else room.outputs[self.mask]
         cdef ptrdiff_t kept = call.count, repeats = 1, given
         cdef const void *of_rows = NULL
         cdef const bool *keep = NULL
         if weights is not None:
             given = numpy.PyArray_SIZE(weights)
-            if numpy.PyArray_TYPE(weights) != kind or given == 0 or call.count % given:
-                raise ValueError(f"weights must be one for each of {call.count} values, or for each row, got "
-                                 f"{weights.dtype} of shape {(<object> weights).shape}")
+            if numpy.PyArray_TYPE(weights) != kind or given == 0 or given not in (numpy.PyArray_DIMS(p)[0], call.count):
+                return False
             repeats = call.count // given
         if mask is not None and numpy.PyArray_SIZE(mask) != call.count:
-            raise ValueError(f"the mask has the shape {(<object> mask).shape}, and the loss {call.count} values")
+            return False
         if weights is not None or mask is not None:
             if weights is not None:
                 of_rows = numpy.PyArray_DATA(weights)
@@ -287,28 +304,23 @@ cdef class TrainingStep:
             call.weights = numpy.PyArray_DATA(room.weights)
         if self.mean:
             call.factor = factor / kept if kept else 0
-        cdef const int64_t *wrong
         if sparse:
             call.labels = <const int64_t *> numpy.PyArray_DATA(target)
-            wrong = wrong_label(call)
-            if wrong != NULL:
-                raise ValueError(
-                    f"y_true must have labels from 0 to {call.classes - 1}, as y_pred has classes, got {wrong[0]}")
-        else:
-            call.t = numpy.PyArray_DATA(target)
-        return loss_of_batch(self.loss, self.loss_options, call)
+            return labels_are_classes(call[0])
+        call.t = numpy.PyArray_DATA(target)
+        return True
 
-    cdef double move(self, double learning_rate, long t) noexcept:
-        """Move the weights. The penalties on them, before it."""
-        cdef void *slots[3]
+    cdef double moved(self, numpy.ndarray w, tuple slots, double learning_rate, long t) noexcept:
+        """Move weights and slots, but for constraints. The penalties on the weights, before it."""
+        cdef void *each[3]
         cdef int index
         for index in range(most_slots):
-            slots[index] = NULL
-        for index in range(<int> len(self.slots)):
-            if self.slots[index] is not None:
-                slots[index] = numpy.PyArray_DATA(<numpy.ndarray> self.slots[index])
-        return self.movement.move(self.single, numpy.PyArray_SIZE(self.w), numpy.PyArray_DATA(self.w),
-                                  numpy.PyArray_DATA(self.g), slots, learning_rate, t)
+            each[index] = NULL
+        for index in range(<int> len(slots)):
+            if slots[index] is not None:
+                each[index] = numpy.PyArray_DATA(<numpy.ndarray> slots[index])
+        return self.movement.move(self.single, numpy.PyArray_SIZE(w), numpy.PyArray_DATA(w),
+                                  numpy.PyArray_DATA(self.g), each, learning_rate, t)
 
 
 cdef enum:

@@ -96,12 +96,17 @@ class Compiled:
             For targets that the losses cannot follow, and where there are no gradients.
         """
         step = self._step_of(model)
-        taken = None if step is None else step.train(batch)
-        if taken is not None:
+        taken = None if step is None else step.gradients(batch)
+        if step is not None and taken is not None:
+            if self.metrics.entries:  # which may keep what they are given
+                self.metrics.update(
+                    [taken.target.copy()],
+                    [taken.prediction.copy()],
+                    [None if taken.weights is None else taken.weights.copy()],
+                    [None if taken.mask is None else taken.mask.copy()],
+                )
+            self._total += (taken.loss + step.move()) * batch.rows
             self._rows += batch.rows
-            self._total += taken.loss * batch.rows
-            if self.metrics.entries:
-                self.metrics.update([taken.target], [taken.prediction], [taken.weights], [taken.mask])
             return
         optimizer = self._checked_optimizer()
         results, pullback = model.taped(batch.x)

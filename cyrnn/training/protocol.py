@@ -34,8 +34,12 @@ class CompiledStep(Protocol):
         """Whether the model is still the one that the step was made of."""
         ...
 
-    def train(self, batch: Any) -> Any:
-        """Make a step. What it took into account; None for arrays that it does not take."""
+    def gradients(self, batch: Any) -> Any:
+        """Find the gradients of a batch. What they are of; None for arrays that it does not take."""
+        ...
+
+    def move(self) -> float:
+        """Move the weights along the last gradients. The penalties on them, before it."""
         ...
 
 

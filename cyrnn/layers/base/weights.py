@@ -19,7 +19,7 @@ from cyrnn.layers.base.arguments import Array, checked_bool, checked_size_of, in
 from cyrnn.layers.base.dtype_policy import HasDTypePolicy
 from cyrnn.layers.base.sublayers import HasSublayers
 
-_writing = locks.ForkSafeLock()  # of those who replace weights at the same time, none undoes what another did
+writing = locks.ForkSafeLock()  # of those who replace weights at the same time, none undoes what another did
 
 
 class WeightSpec(NamedTuple):
@@ -123,7 +123,7 @@ class Weighted(HasSublayers, HasDTypePolicy):
     def __setattr__(self, name: str, value: Any) -> None:
         if not vars(self).get("_adds_weights"):
             return super().__setattr__(name, value)
-        with _writing:
+        with writing:
             held = vars(self).get(name)
             weight = next((weight for weight, array in self._values.items() if array is held), None)
             if weight is None or held is value:
@@ -262,7 +262,7 @@ _NO_HOLDERS = ("_slot", "_specs", "_noted", "_within", "_partitions")
 
 def replace_weights(new: "Mapping[Weighted, Mapping[str, Array]]") -> None:
     """Put checked weights in the place of others: a call of the engine finds all of the old ones, or all of the new."""
-    with _writing:
+    with writing:
         old = {layer: layer._values for layer in new}
         replace([layer._slot for layer in new], [{**old[layer], **values} for layer, values in new.items()])
         for layer, values in new.items():

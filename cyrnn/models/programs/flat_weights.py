@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyrnn.engine.plan import defer, holds
+from cyrnn.engine.plan import defer, holds, replace
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.weights import Weighted, read_only, replace_weights
+from cyrnn.layers.base.weights import Weighted, read_only, writing
 from cyrnn.optimizers import Optimizer
 
 Key = tuple[Weighted, str]  # a layer, and the name of one of its weights
@@ -76,22 +76,25 @@ class FlatWeights:
     @property
     def in_step(self) -> bool:
         """Whether layers and optimizer have nothing that the flat arrays do not have."""
-        return self.optimizer._state is self._state and holds(self._slots, self._held)
+        optimizer = self.optimizer
+        mine = optimizer._state is self._state and (optimizer._borrower is None or optimizer._borrower is self)
+        return mine and holds(self._slots, self._held, self)
 
     def take(self) -> None:
         """Take weights and slots from the layers and the optimizer."""
-        for (layer, name), place in self.places.items():
-            self.w[place.part] = layer._values[name].reshape(-1)
-        kept = self.optimizer._kept
-        flat: list[Array | None] = []
-        for number, first in enumerate(next(iter(kept.values())).slots):
-            parts = [kept[key].slots[number] for key in self.places]
-            flat.append(None if first is None else np.concatenate([part.reshape(-1) for part in parts]))
-        self.slots = tuple(flat)
-        self._held, self._state = [slot.values for slot in self._slots], self.optimizer._state
+        with writing:
+            for (layer, name), place in self.places.items():
+                self.w[place.part] = layer._values[name].reshape(-1)
+            kept = self.optimizer._kept
+            flat: list[Array | None] = []
+            for number, first in enumerate(next(iter(kept.values())).slots):
+                parts = [kept[key].slots[number] for key in self.places]
+                flat.append(None if first is None else np.concatenate([part.reshape(-1) for part in parts]))
+            self.slots = tuple(flat)
+            self._held, self._state = [slot.values for slot in self._slots], self.optimizer._state
 
-    def moved(self) -> None:
-        """Note that a step has finished."""
+    def borrow(self) -> None:
+        """From now on layers and optimizer ask for what they are. The caller is `writing`, and `in_step`."""
         if not self._newer:
             self._newer = True
             self.optimizer._borrower = self
@@ -99,16 +102,15 @@ class FlatWeights:
 
     def publish(self) -> None:
         """Give the layers and the optimizer what they are after the last finished step."""
-        if not self._newer:
-            return
-        self._newer = False
-        weights: dict[Weighted, dict[str, Array]] = {}
-        state = dict(self._state)
-        for (layer, name), place in self.places.items():
-            weights.setdefault(layer, {})[name] = read_only(self.w[place.part].reshape(place.shape))
-            slots = [None if flat is None else flat[place.part].reshape(place.shape).copy() for flat in self.slots]
-            state[layer, name] = state[layer, name]._replace(slots=tuple(slots))
-        self.optimizer._kept = state
-        defer(self._slots, None)
-        replace_weights(weights)
-        self._held, self._state = [slot.values for slot in self._slots], state
+        with writing:  # no step moves anything meanwhile
+            if not self._newer:
+                return
+            held, state = dict(zip(self.layers, map(dict, self._held), strict=True)), dict(self._state)
+            for (layer, name), place in self.places.items():
+                held[layer][name] = read_only(self.w[place.part].reshape(place.shape))
+                slots = [None if flat is None else flat[place.part].reshape(place.shape).copy() for flat in self.slots]
+                state[layer, name] = state[layer, name]._replace(slots=tuple(slots))
+            # An interrupt comes before all of this, or after it: nothing is called but what ends it.
+            self._held, self._state, self._newer = list(held.values()), state, False
+            self.optimizer._state, self.optimizer._borrower = state, None
+            replace(self._slots, self._held)

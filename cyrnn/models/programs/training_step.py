@@ -1,6 +1,6 @@
 """A step of training as one compiled call: for models that are one program, with common losses and optimizers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -14,7 +14,7 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.arguments import Dropout, Noise, Numbers, Tokens, gathered
 from cyrnn.layers.base.programs.interface import slot_of
 from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram, transposed
-from cyrnn.layers.base.weights import WeightSpec
+from cyrnn.layers.base.weights import WeightSpec, writing
 from cyrnn.models.programs import gradients
 from cyrnn.models.programs.flat_weights import FlatWeights, Key, Place
 from cyrnn.models.programs.parts import Partition, ProgramPart, Wanted
@@ -44,12 +44,12 @@ class Refilled(Protocol):
 
 
 class Taken(NamedTuple):
-    """What a step took into account, in memory that the next step changes.
+    """What the gradients of a step are of, in memory that the next step changes.
 
     Parameters
     ----------
     loss : float
-        With the penalties.
+        Without penalties.
     target : array
     weights : array or None
     prediction : array
@@ -134,8 +134,7 @@ class ProgramStep:
         self._route = self._taped.route((), given)
         self._keys: list[Key] = model._weight_slots(trainable=True)
         self._rooms: dict[int, _Room] = {}  # by rows
-        self._step: TrainingStep | None = None
-        self._flat: FlatWeights | None = None
+        self._begun: tuple[TrainingStep, FlatWeights] | None = None
         self._fixed: list[Any] = []  # the slots of layers that are not trained, and what they held when the step began
         self._held: list[Any] = []
         self._of_rate: Any = None
@@ -156,11 +155,11 @@ class ProgramStep:
             and all(_has_known_penalty(layer._specs[name]) for layer, name in self._keys)
         )
 
-    def _begun(self, inputs: tuple[Array | None, ...]) -> TrainingStep:
-        """The compiled step; which inputs there are is known now."""
+    def _begin(self, inputs: tuple[Array | None, ...]) -> tuple[TrainingStep, FlatWeights]:
+        """Make the compiled step, and what it moves; which inputs there are is known now."""
         lowered, route = self._taped.lowered, self._route
         model: Any = self._model
-        flat = self._flat = FlatWeights(model, self.optimizer, self._keys, self._dtype)
+        flat = FlatWeights(model, self.optimizer, self._keys, self._dtype)
         where = {layer: flat.indices(layer) for layer in flat.layers}
         self._fixed = [slot_of(layer) for layer in lowered.slots if layer not in where]
         self._held = [slot.values for slot in self._fixed]
@@ -187,7 +186,8 @@ class ProgramStep:
         step.set_loss(*self.loss.arguments)
         for key, place in flat.places.items():
             self._add_segment(step, key, place)
-        return step
+        self._begun = step, flat
+        return step, flat
 
     def _back_inputs(self, inputs: tuple[Array | None, ...]) -> list[int]:
         """What each input of the way back is: see `TrainingStep`."""
@@ -208,16 +208,12 @@ class ProgramStep:
         spec, kept = layer._specs[name], self.optimizer._state[key]
         factors = {name: float(getattr(spec.regularizer, name)) for name in _PENALTIES.get(type(spec.regularizer), ())}
         decay = self.optimizer.decay_of(layer._values[name], kept.path) if kept.decays else None
-        constraint = spec.constraint
-        function = None if constraint is None else (lambda flat: np.asarray(constraint(flat.reshape(place.shape))))
-        step.add_segment(place.first, place.size, decay=decay or 0.0, constraint=function, **factors)
+        step.add_segment(place.first, place.size, decay=decay or 0.0, constraint=_constrained(key, place), **factors)
 
-    def _take(self, inputs: tuple[Array | None, ...]) -> tuple[TrainingStep, FlatWeights]:
+    def _take(self, step: TrainingStep, flat: FlatWeights) -> None:
         """Take weights and slots from the layers and the optimizer: they are others than at the last step."""
-        step = self._step if self._step is not None and holds(self._fixed, self._held) else self._begun(inputs)
-        optimizer, rule, flat = self.optimizer, self.optimizer.compiled_rule(), self._flat
+        optimizer, rule = self.optimizer, self.optimizer.compiled_rule()
         assert rule is not None
-        assert flat is not None
         flat.take()
         step.set_rule(
             rule.name, flat.slots, rule.beta_1, rule.beta_2, rule.epsilon,
@@ -225,8 +221,6 @@ class ProgramStep:
             clip_global=optimizer.global_clipnorm or 0.0,
         )  # fmt: skip
         step.refill()
-        self._step = step
-        return step, flat
 
     # ------------------------------------------------------------ a step
 
@@ -237,8 +231,8 @@ class ProgramStep:
             self.made_at = now
         return self.made_at == now
 
-    def train(self, batch: Batch) -> Taken | None:
-        """Make a step. What it took into account; None, and nothing has changed, for arrays of another form."""
+    def gradients(self, batch: Batch) -> Taken | None:
+        """Find the gradients that the next `move` follows. What they are of; None for arrays of another form."""
         rows, target, weights = batch.index, batch.targets[0], batch.weights[0]
         room = self._rooms.get(len(rows))
         if room is None or not room.fits(batch):
@@ -252,16 +246,30 @@ class ProgramStep:
         if not all(gather(source, rows, to) for source, to in pairs if source is not None and to is not None):
             return None
         inputs = room.inputs if not self._draws else self._with_factors(room)
-        optimizer, step, flat = self.optimizer, self._step, self._flat
-        if step is None or flat is None or not flat.in_step or not holds(self._fixed, self._held):
-            step, flat = self._take(inputs)
-        t = optimizer._iterations + 1
-        loss = step.run(inputs, room.target, room.weights, self.loss.factor, self._learning_rate(), t)
-        if loss is None:
-            return None
-        optimizer._iterations = t
-        flat.moved()
-        return Taken(loss, room.target, room.weights, *step.prediction_and_mask)
+        begun = self._begun if holds(self._fixed, self._held, None) else None
+        step, flat = begun or self._begin(inputs)
+        if not flat.in_step:
+            self._take(step, flat)
+        loss = step.run(inputs, room.target, room.weights, self.loss.factor)
+        return None if loss is None else Taken(loss, room.target, room.weights, *step.prediction_and_mask)
+
+    def move(self) -> float:
+        """Move the weights along the last gradients. The penalties on them, before it.
+
+        Nothing has changed after an error.
+        """
+        assert self._begun is not None
+        (step, flat), optimizer = self._begun, self.optimizer
+        t, rate = optimizer._iterations + 1, self._learning_rate()
+        with writing:
+            if not flat.in_step:  # others have set weights since the gradients were found
+                self._take(step, flat)
+            flat.borrow()
+            try:
+                return step.move(rate, t)
+            finally:
+                if step.finished:
+                    optimizer._iterations = t
 
     def _learning_rate(self) -> float:
         rate = self.optimizer._learning_rate
@@ -345,6 +353,15 @@ def _of_its_own(layer: Layer, places: Mapping[str, Array]) -> tuple[Packed, Refi
     assert isinstance(layer, Refilled)
     packed = layer.own_packed()
     return packed, layer.refill(packed, places)
+
+
+def _constrained(key: Key, place: Place) -> Callable[[Array], Array] | None:
+    """The constraint of a weight as a function of its flat elements; None where it has none."""
+    layer, name = key
+    constraint = layer._specs[name].constraint
+    if constraint is None:
+        return None
+    return lambda flat: layer.checked_weights({name: constraint(flat.reshape(place.shape))})[name].reshape(-1)
 
 
 def _is_plain(optimizer: Optimizer) -> bool:

@@ -240,8 +240,7 @@ template <class T> struct Tiles {
                 const std::ptrdiff_t count = (step.rows * width + lanes - 1) / lanes * lanes;  // whole vectors
                 weights.activate(workspace, count, nullptr, 1, count);
             }
-            for (std::ptrdiff_t i = 0; i < step.rows; ++i)
-                for (std::ptrdiff_t j = 0; j < rest; ++j) sums[i * sums_stride + first + j] = workspace[i * width + j];
+            for (std::ptrdiff_t i = 0; i < step.rows; ++i) copy(workspace + i * width, rest, sums + i * sums_stride + first);
             if (activates && step.outputs) emit(0, step.rows, first, rest);
         }
 
@@ -283,6 +282,7 @@ template <class T> struct Tiles {
     static void copy(const T *from, std::ptrdiff_t count, T *to) {
         std::ptrdiff_t i = 0;
         for (; i + lanes <= count; i += lanes) Vector<lanes>::store(to + i, Vector<lanes>::load(from + i));
+        for (; i + narrowest <= count; i += narrowest) Vector<narrowest>::store(to + i, Vector<narrowest>::load(from + i));
         for (; i < count; ++i) to[i] = from[i];
     }
 

@@ -15,7 +15,7 @@ import pytest
 from helpers import run_python
 
 import cyrnn
-from cyrnn import cli, demo
+from cyrnn import cli
 from cyrnn.layers import Dense, Input, SimpleRNN
 from cyrnn.saving import load_model
 from cyrnn.saving.safetensors import write_safetensors
@@ -30,26 +30,6 @@ def digits(tmp_path):
     with np.load(Path(str(DATA)) / "digits.npz", allow_pickle=False) as arrays:
         np.save(tmp_path / "x.npy", arrays["x"].astype("float32") / 16)
         return arrays["keras_outputs"]
-
-
-def test_demo(capsys):
-    assert cli.main(["demo"]) == 0
-    printed = capsys.readouterr().out
-    accuracy = float(re.search(r"accuracy +([\d.]+)%", printed)[1])
-    difference = float(re.search(r"difference to Keras +(\S+) at most", printed)[1])
-    assert accuracy > 95 and difference <= 1e-5
-    for words in (
-        r"1 thread +[\d,]+ sequences per second",
-        r"one sequence +[\d.]+ microseconds",
-        r"engine +(simd|blas \(.*kernels\)), (generic|avx2|avx512), \d+ threads?",
-    ):
-        assert re.search(words, printed), words
-
-
-def test_demo_fails_when_the_outputs_differ(capsys, monkeypatch):
-    monkeypatch.setattr(demo, "_TOLERANCE", 0.0)
-    assert cli.main(["demo"]) == 1
-    assert "FAILED" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", [[], ["--batch-size", "7"], ["--threads", "1"]])

@@ -374,21 +374,3 @@ def test_stateful_models_keep_their_states_from_batch_to_batch():
     assert found == pytest.approx(np.mean((outputs - y) ** 2), rel=1e-5)
     unchanged(model, "multiple of 4", lambda: model.fit(x[:6], y[:6], verbose=0))
     unchanged(model, "batch_size must be 4", lambda: model.fit(x, y, batch_size=2, verbose=0))
-
-
-# ---------------------------------------------------------------- learning as such
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_it_learns_to_add_numbers(seed):
-    """The sum of two marked numbers of a sequence: the task that recurrent networks were tested with first."""
-    cyrnn.utils.set_random_seed(seed)
-    rng = np.random.default_rng(seed)
-    values, marks = rng.random((2000, 8)), np.zeros((2000, 8))
-    for row in marks:
-        row[rng.choice(8, 2, replace=False)] = 1
-    x, y = np.stack([values, marks], -1), np.sum(values * marks, 1)
-    model = cyrnn.Sequential([cyrnn.Input((8, 2)), SimpleRNN(32), Dense(1)])
-    model.compile(optimizers.Adam(0.003), "mse")
-    model.fit(x[:1800], y[:1800], epochs=40, verbose=0)
-    assert model.evaluate(x[1800:], y[1800:], verbose=0) < 0.1 * np.var(y)

@@ -15,9 +15,8 @@ import threading
 from collections.abc import Iterator, Sequence
 
 import cyrnn
-from cyrnn.cli import convert, info, predict
+from cyrnn.cli import convert, demo, info, predict
 from cyrnn.cli.errors import INTERRUPTED, report
-from cyrnn.demo import run_demo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,10 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"cyrnn {cyrnn.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="classify handwritten digits with a bundled model, and time it")
-    demo.set_defaults(run=lambda options: run_demo())
-
-    for command in (info, predict, convert):
+    for command in (demo, info, predict, convert):
         command.add_to(commands)
 
     config = commands.add_parser("config", help="show what this machine and this build use")

@@ -101,6 +101,8 @@ def main() -> None:
         DATA / "digits.npz",
         x=pixels[-HELD_OUT:],
         y=labels[-HELD_OUT:],
+        x_train=pixels[:-HELD_OUT],
+        y_train=labels[:-HELD_OUT],
         keras_outputs=outputs,
         versions=np.array(
             f"keras {keras.__version__}, tensorflow {tf.__version__}, scikit-learn {sklearn.__version__}"

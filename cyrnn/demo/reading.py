@@ -8,6 +8,8 @@ from importlib import resources
 import numpy as np
 
 import cyrnn
+from cyrnn.demo.digits import held_out
+from cyrnn.demo.lines import accuracy_line, counted, engine_line
 from cyrnn.saving import load_model
 
 _TOLERANCE = 1e-5  # on the largest difference to the class probabilities that Keras itself gave
@@ -15,33 +17,24 @@ _TOLERANCE = 1e-5  # on the largest difference to the class probabilities that K
 
 def run_demo() -> int:
     """Classify the held-out digits, compare with Keras' own outputs, and time it. Returns the exit code."""
-    data = resources.files("cyrnn") / "data"
-    with resources.as_file(data / "digits.keras") as path:
+    with resources.as_file(resources.files("cyrnn") / "data" / "digits.keras") as path:
         model = load_model(path)
-    with resources.as_file(data / "digits.npz") as path, np.load(path, allow_pickle=False) as arrays:
-        pixels, labels, expected = arrays["x"], arrays["y"], arrays["keras_outputs"]
-    x = pixels.astype(np.float32) / 16  # (samples, 8 rows of pixels, 8 pixels)
-
+    (x, labels), expected = held_out()
     outputs = model.predict(x)
     correct = int((outputs.argmax(axis=1) == labels).sum())
     difference = float(np.abs(outputs - expected).max())
-    config = cyrnn.show_config("dicts")
-    threads = cyrnn.get_num_threads()
 
     print("cyrnn demo: 8x8 handwritten digits, one row of pixels per timestep, a model trained by Keras")
     print(f"  model                  {' -> '.join(type(layer).__name__ for layer in model.layers)}")
-    print(f"  accuracy               {correct / len(labels):.2%} ({correct} of {len(labels)} held-out digits)")
+    print(accuracy_line(correct, len(labels)))
     print(f"  difference to Keras    {difference:.1e} at most, in the probabilities (allowed: {_TOLERANCE:.0e})")
     many = np.tile(x, (20, 1, 1))
-    for count in dict.fromkeys((1, threads)):
+    for count in dict.fromkeys((1, cyrnn.get_num_threads())):
         seconds = _median_time(partial(model.predict, many, num_threads=count))
-        print(f"  {_plural(count, 'thread'):<22} {len(many) / seconds:,.0f} sequences per second")
+        print(f"  {counted(count, 'thread'):<22} {len(many) / seconds:,.0f} sequences per second")
     one = x[:1]
     print(f"  one sequence           {_median_time(lambda: model(one)) * 1e6:.1f} microseconds")
-    blas = f" ({config['blas']}, {config['blas_core']} kernels)" if config["engine"] == "blas" else ""
-    print(
-        f"  engine                 {config['engine']}{blas}, {config['instruction_set']}, {_plural(threads, 'thread')}"
-    )
+    print(engine_line())
     if not difference <= _TOLERANCE:
         print(f"FAILED: the outputs differ from Keras' by {difference:.1e}")
         return 1
@@ -57,7 +50,3 @@ def _median_time(call: Callable[[], object], seconds: float = 0.5) -> float:
         call()
         times.append(time.perf_counter() - start)
     return float(np.median(times))
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,1 @@
+"""The demo: handwritten digits, 8x8 pixels, read row by row."""

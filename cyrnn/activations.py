@@ -28,6 +28,9 @@ class Activation:
 
     @quietly
     def __call__(self, x: ArrayLike, *parameters: Any, **named: Any) -> NDArray[Any]:
+        symbolic = getattr(x, "__activated__", None)  # of a tensor that has no numbers yet
+        if symbolic is not None and not formulas.bound(self.name, parameters, named, _FLOAT32):
+            return symbolic(self.name)
         if parameters or named:
             return _computed(self.name, x, parameters, named)
         z, dtype = _floats(x)

@@ -24,13 +24,13 @@ from cyrnn.models.programs.trace import (
     Key,
     NotTracedError,
     Trace,
-    TracedCall,
     comes_as_it_is,
     key_of,
     kind_of,
     of_any_length,
     traced,
 )
+from cyrnn.models.programs.traced_call import TracedCall, partition_of
 from cyrnn.models.trained import Trained
 
 _KEPT = 16  # traces of a model: in training or not, with masks, for inputs of other shapes and dtypes
@@ -195,7 +195,7 @@ class SubclassedModel(Trained):
         if plain and current_target() is not None and all(isinstance(array, np.ndarray) for array in arrays):
             trace = self._known_trace(nest.mapped(self._spec_of, inputs), None, False)
             if trace is not None:
-                found = trace.partition(self, (False,) * len(arrays), False).whole(now, trace.form)
+                found = partition_of(trace, self, (False,) * len(arrays), False).whole(now, trace.form)
         vars(self).update(_bound=found and found.bound, _parts_at=now if found is None else -1)
 
     def predict_inputs(self, x: Any) -> list[Array]:
@@ -267,7 +267,7 @@ class SubclassedModel(Trained):
             trace = self._trace(self._inputs, None, training)
         except NotTracedError as error:
             raise self._without_gradients(error) from error
-        return trace.partition(self, (False,) * len(masks), training, wanted=wanted, target=target)
+        return partition_of(trace, self, (False,) * len(masks), training, wanted=wanted, target=target)
 
     def called(self, x: Any) -> Results:
         if not self.is_custom or not self.built:

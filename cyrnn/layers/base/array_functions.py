@@ -1,11 +1,13 @@
-"""The functions of arrays that Keras' operations are, by Keras' names."""
+"""The functions of arrays that Keras' operations are, by Keras' names; and shapes with lengths that are not known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from cyrnn.layers.base.arguments import Shape
+from cyrnn import activations, budget
+from cyrnn.layers.base.arguments import LARGEST, Array, Shape, checked_size_of, size_of
 
 
 def _mean(x: Any, **options: Any) -> Any:
@@ -33,6 +35,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Negative": np.negative,
     "NotEqual": np.not_equal,
     "OnesLike": np.ones_like,
+    "Power": np.power,
     "Sqrt": np.sqrt,
     "Square": np.square,
     "Subtract": np.subtract,
@@ -40,6 +43,16 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "TrueDivide": np.true_divide,
     "ZerosLike": np.zeros_like,
 }
+# The activations that are operations without parameters in Keras, by its names; and those along the last axis.
+OF_ACTIVATIONS = {"tanh": "Tanh", "exponential": "Exp", "softmax": "Softmax", "log_softmax": "LogSoftmax"}
+for _name in (
+    *("relu", "relu6", "sigmoid", "softplus", "softsign", "selu", "silu", "hard_sigmoid", "hard_tanh", "log_sigmoid"),
+    *("sparse_plus", "sparse_sigmoid", "tanh_shrink"),
+):
+    OF_ACTIVATIONS[_name] = "".join(part.capitalize() for part in _name.split("_"))
+ELEMENTWISE |= {keras: activations.get(name) for name, keras in OF_ACTIVATIONS.items() if keras not in ELEMENTWISE}
+ALONG_THE_LAST_AXIS = ("Softmax", "LogSoftmax")
+
 REDUCING: dict[str, Callable[..., Any]] = {
     "All": np.all,
     "Any": np.any,
@@ -58,7 +71,7 @@ REARRANGING: dict[str, Callable[..., Any]] = {
 }
 BINARY = {  # the functions of two arguments; the others take one
     *("Add", "Divide", "Equal", "GetItem", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalOr"),
-    *("Maximum", "Minimum", "Multiply", "NotEqual", "Subtract", "TrueDivide"),
+    *("Maximum", "Minimum", "Multiply", "NotEqual", "Power", "Subtract", "TrueDivide"),
 }
 FUNCTIONS = ELEMENTWISE | REDUCING | JOINING | REARRANGING
 
@@ -85,3 +98,52 @@ def item_shape(shape: Shape, key: Any) -> Shape:
         elif n is not None and not -n <= part < n:
             raise IndexError(f"index {part} is out of bounds for an axis of length {n}")
     return tuple(found)
+
+
+def one_zero(dtype: DTypeLike, lengths: Sequence[int]) -> Array:
+    """Zeros of these lengths, which are one zero in memory. Raises ValueError where no array could be so large."""
+    zero = np.zeros((), dtype)
+    if size_of(lengths) * zero.itemsize > LARGEST:
+        raise ValueError(f"an array of shape {tuple(lengths)} would be larger than any array can be")
+    return np.broadcast_to(zero, lengths)
+
+
+def zeros_of(shape: Sequence[int | None], dtype: DTypeLike, length: int) -> Array:
+    """Zeros of a shape, with some length where any is possible: 1 on the first axis, `length` on others."""
+    lengths = [n if n is not None else 1 if axis == 0 else length for axis, n in enumerate(shape)]
+    what = f"an input of shape {tuple(shape)}"
+    budget.check_array(what, checked_size_of(what, lengths) * np.dtype(dtype).itemsize)
+    return np.zeros(lengths, dtype)
+
+
+def shape_found(found: Sequence[Shape], given: Sequence[int | None]) -> Shape:
+    """The shape of what was computed from zeros of the shape `given`, once or with other lengths where any is
+    possible: of any length where the results differ, and on the first axis if the inputs are so."""
+    first, *others = found
+    if any(len(other) != len(first) for other in others):
+        raise ValueError(f"what is returned has another number of axes for other lengths: the shapes {list(found)}")
+    differ = [any(other[axis] != n for other in others) for axis, n in enumerate(first)]
+    return tuple(None if differ[axis] or (axis == 0 and given[0] is None) else n for axis, n in enumerate(first))
+
+
+def common_shape(shapes: list[Shape]) -> Shape:
+    """What equal shapes have in common, where some may say any length. Raises ValueError."""
+    common = list(shapes[0])
+    for shape in shapes[1:]:
+        if len(shape) != len(common) or any(None not in (n, m) and n != m for n, m in zip(shape, common, strict=True)):
+            raise ValueError(f"arrays of the shapes {shapes[0]} and {shape} cannot be joined")
+        common = [m if n is None else n for n, m in zip(shape, common, strict=True)]
+    return tuple(common)
+
+
+def broadcast_shape(shapes: list[Shape]) -> Shape:
+    """The shape of an operation element by element. Raises ValueError."""
+    rank = max(len(shape) for shape in shapes)
+    result: list[int | None] = []
+    for lengths in zip(*((1,) * (rank - len(shape)) + tuple(shape) for shape in shapes), strict=True):
+        wider = {n for n in lengths if n != 1}
+        known = wider - {None}
+        if len(known) > 1:
+            raise ValueError(f"arrays of the shapes {shapes} do not fit each other")
+        result.append(known.pop() if known else None if None in wider else 1)
+    return tuple(result)

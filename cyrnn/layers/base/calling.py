@@ -1,5 +1,6 @@
 """How a layer is called, with arrays and with symbolic tensors, and what a call leaves: masks and losses."""
 
+import functools
 import inspect
 import warnings
 import weakref
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike
 from cyrnn import activations, objects
 from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array, as_array, as_mask, is_true
+from cyrnn.layers.base.array_functions import shape_found
 from cyrnn.layers.base.building import Buildable, deferred_building
 from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.memory import owned
@@ -202,11 +204,17 @@ class CallableLayer(Buildable):
         return nest.mapped_shapes(lambda shape: KerasTensor(shape, returned), outputs)
 
     def output_shapes_found(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """The shapes of what a custom layer returns for symbolic tensors, found by a call with zeros."""
-        zeros = nest.mapped(symbolic.zeros, [inputs, args, kwargs])
-        found = self._tried_with(zeros[0], *zeros[1], **zeros[2])
-        given = _first_shape(symbolic.shapes_of(inputs))
-        return nest.mapped(lambda array: symbolic.shape_found(np.shape(array), given), found)
+        """The shapes of what a custom layer returns for symbolic tensors, found by a call with zeros; where an axis may
+        have any length, by another call with another length too."""
+        given = symbolic.shapes_of(inputs)
+        is_open = any(None in shape[1:] for shape in nest.leaves_of_shapes(given))
+        found = []
+        for length in (2, 4) if is_open else (2,):
+            zeros = nest.mapped(functools.partial(symbolic.zeros, length=length), [inputs, args, kwargs])
+            found.append(self._tried_with(zeros[0], *zeros[1], **zeros[2]))
+        each = zip(*(map(np.shape, nest.leaves(outputs)) for outputs in found), strict=True)
+        shapes = (shape_found(of_output, _first_shape(given)) for of_output in each)
+        return nest.mapped(lambda _: next(shapes), found[0])
 
     def _tried_with(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The outputs for inputs that only show their shapes: the layer is built, and no state moves."""
@@ -297,11 +305,12 @@ class CallableLayer(Buildable):
         ------
         ValueError
             As in a call; and where the layer has no gradients. A custom layer has some if it has a method `vjp` with
-            these arguments and results.
+            these arguments and results, or in a model, if its `call` calls layers.
         """
+        hint = "; or be called in a model, such as Sequential([layer])" if self.sublayers else ""
         raise ValueError(
             f"layer {self.name!r} has no gradients: its class {type(self).__name__} must have a method "
-            "vjp(x, initial_state=None, mask=None, training=False), which returns y and a pullback"
+            f"vjp(x, initial_state=None, mask=None, training=False), which returns y and a pullback{hint}"
         )
 
     def _check_no_override(self) -> None:

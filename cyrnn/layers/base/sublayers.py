@@ -39,8 +39,9 @@ class HasSublayers:
     # What a layer's calls do follows from its public attributes, but for `states`. Whenever one is assigned, and when
     # layers inside change, the layer has a new token, and `structure_now` moves: what was derived from them is out of
     # date then. It does not move for a layer that is not built: no program has one. A custom layer with code of its own
-    # has no token: its calls are never derived from attributes.
+    # has a token only while it is watched: see `models/programs/blocks.py`.
     _own_structure: object = None
+    _watched: bool = False
 
     _override: ClassVar[str | None] = (
         None  # a name of this package's classes that a custom subclass has another thing for
@@ -64,8 +65,12 @@ class HasSublayers:
         super().__setattr__(name, value)
         if type(value) not in _PLAIN or name in self._noted:
             self._note(name, value)
-        if name[0] != "_" and name != "states" and type(self)._override is None:
+        if self._watched or (name[0] != "_" and name != "states" and type(self)._override is None):
             self._restructured()
+
+    def watch(self, watched: bool) -> None:
+        """Note whether what code of the user does was derived from the layer's attributes: all count then."""
+        vars(self)["_watched"] = watched
 
     def _restructured(self) -> None:
         vars(self)["_own_structure"] = object()
@@ -75,6 +80,8 @@ class HasSublayers:
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         self._note(name, None)
+        if self._watched:
+            self._restructured()
 
     def _note(self, name: str, value: Any) -> None:
         found = () if name in _NO_HOLDERS else tuple(_held(value))

@@ -19,8 +19,21 @@ from numpy.typing import DTypeLike
 from cyrnn import budget, objects
 from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import LARGEST, Array, LengthError, Shape, check_possible, checked_size_of, size_of
-from cyrnn.layers.base.array_functions import BINARY, ELEMENTWISE, FUNCTIONS, JOINING, REARRANGING, item_shape
+from cyrnn.layers.base.arguments import LengthError, Shape, check_possible
+from cyrnn.layers.base.array_functions import (
+    ALONG_THE_LAST_AXIS,
+    BINARY,
+    ELEMENTWISE,
+    FUNCTIONS,
+    JOINING,
+    OF_ACTIVATIONS,
+    REARRANGING,
+    broadcast_shape,
+    common_shape,
+    item_shape,
+    one_zero,
+    zeros_of,
+)
 from cyrnn.layers.base.names import unique_name
 
 _numbers, _names = itertools.count(), itertools.count()
@@ -56,7 +69,8 @@ def _operators(class_name: str) -> tuple[_Operator, _Operator]:
 class KerasTensor:
     """Shape (None: any length), dtype and name of an array that a layer will return; it has no values.
 
-    ``+ - * /``, comparisons with numbers, and indexing with integers and slices give symbolic tensors too.
+    ``+ - * / **``, `abs`, comparisons with numbers, indexing with integers and slices, and most activations
+    of `cyrnn.activations` give symbolic tensors too.
     """
 
     def __init__(self, shape: Sequence[int | None], dtype: str = "float32", name: str | None = None) -> None:
@@ -88,6 +102,7 @@ class KerasTensor:
     __lt__, __gt__ = _operators("Less")[0], _operators("Greater")[0]
     __le__, __ge__ = _operators("LessEqual")[0], _operators("GreaterEqual")[0]
     __ne__ = _operators("NotEqual")[0]
+    __pow__, __rpow__ = _operators("Power")
     __hash__ = object.__hash__
 
     def __eq__(self, other: Any) -> Any:
@@ -96,6 +111,18 @@ class KerasTensor:
 
     def __neg__(self) -> "KerasTensor":
         return applied("Negative", self)
+
+    def __abs__(self) -> "KerasTensor":
+        return applied("Absolute", self)
+
+    def __activated__(self, name: str) -> "KerasTensor":
+        """What the activation of this name returns for the tensor. Raises TypeError for one that is no operation."""
+        if name not in OF_ACTIVATIONS:
+            raise TypeError(f"the activation {name!r} is no operation of symbolic tensors: call a layer, Activation")
+        operation = OF_ACTIVATIONS[name]
+        options = {"axis": -1} if operation in ALONG_THE_LAST_AXIS else {}
+        module = "numpy" if operation in ("Exp", "Tanh") else "nn"
+        return applied(operation, self, module=module, **options)
 
     def __getitem__(self, key: Any) -> "KerasTensor":
         return applied("GetItem", self, key)
@@ -209,37 +236,14 @@ def placeholder(tensor: Any, dtype: DTypeLike | None = None, batch: int = 1) -> 
     if tensor.shape and tensor.shape[0] is None:
         lengths[0] = batch
     whole = tensor.dtype.startswith(("int", "uint", "bool"))
-    return _one_zero(tensor.dtype if dtype is None or whole else dtype, lengths)
+    return one_zero(tensor.dtype if dtype is None or whole else dtype, lengths)
 
 
-def _one_zero(dtype: DTypeLike, lengths: Sequence[int]) -> Array:
-    """Zeros of these lengths, which are one zero in memory. Raises ValueError where no array could be so large."""
-    zero = np.zeros((), dtype)
-    if size_of(lengths) * zero.itemsize > LARGEST:
-        raise ValueError(f"an array of shape {tuple(lengths)} would be larger than any array can be")
-    return np.broadcast_to(zero, lengths)
-
-
-def zeros(tensor: Any) -> Any:
-    """As `placeholder`, with memory of its own, and two elements on each axis of any length but the first."""
+def zeros(tensor: Any, length: int) -> Any:
+    """As `placeholder`, with memory of its own, and this length on each axis of any length but the first."""
     if not _is(tensor):
         return tensor
-    return zeros_of(tensor.shape, tensor.dtype)
-
-
-def zeros_of(shape: Sequence[int | None], dtype: DTypeLike = np.float32) -> Array:
-    """Zeros of a shape, with some length where any is possible: 1 on the first axis, 2 on others."""
-    lengths = [n if n is not None else 1 if axis == 0 else 2 for axis, n in enumerate(shape)]
-    what = f"an input of shape {tuple(shape)}"
-    budget.check_array(what, checked_size_of(what, lengths) * np.dtype(dtype).itemsize)
-    return np.zeros(lengths, dtype)
-
-
-def shape_found(found: Shape, given: Sequence[int | None]) -> Shape:
-    """The shape of what was computed from `zeros_of` the shape `given`: of any length where that is, with as many axes;
-    or on the first one."""
-    unknown = [axis for axis, n in enumerate(given) if n is None and axis < len(found) == len(given)]
-    return tuple(None if axis in unknown or (axis == 0 and given[0] is None) else n for axis, n in enumerate(found))
+    return zeros_of(tensor.shape, tensor.dtype, length)
 
 
 def common_batch(values: Any) -> int:
@@ -290,7 +294,7 @@ class Operation:
             return KerasTensor(self._joined(shapes), dtype.name)
         small = nest.mapped(lambda leaf: np.ones((1,), _dtype(leaf)) if hasattr(leaf, "shape") else leaf, list(args))
         if self.class_name in ELEMENTWISE:
-            return KerasTensor(_broadcast(shapes), self.call(*small, **kwargs).dtype.name)
+            return KerasTensor(broadcast_shape(shapes), self.call(*small, **kwargs).dtype.name)
         dtype = Operation(self.class_name, self.name, self.module, {}).call(*small).dtype
         return KerasTensor(self._reduced(shapes[0]), dtype.name)
 
@@ -323,10 +327,10 @@ class Operation:
         axis, rank = self.options.get("axis", 0), len(shapes[0])
         if self.class_name == "Stack":
             axis = axis % (rank + 1)
-            return (*_same(shapes)[:axis], len(shapes), *shapes[0][axis:])
+            return (*common_shape(shapes)[:axis], len(shapes), *shapes[0][axis:])
         lengths = [shape[axis] for shape in shapes]
         total = None if None in lengths else sum(n for n in lengths if n is not None)
-        rest = _same([(*shape[: axis % rank], *shape[axis % rank + 1 :]) for shape in shapes])
+        rest = common_shape([(*shape[: axis % rank], *shape[axis % rank + 1 :]) for shape in shapes])
         return (*rest[: axis % rank], total, *rest[axis % rank :])
 
     def _reduced(self, shape: Shape) -> Shape:
@@ -346,10 +350,10 @@ class Operation:
         }
 
 
-def applied(class_name: str, *args: Any, **options: Any) -> Any:
-    """The result of a new operation for symbolic tensors."""
+def applied(class_name: str, *args: Any, module: str = "numpy", **options: Any) -> Any:
+    """The result of a new operation, which Keras has in this module, for symbolic tensors."""
     name = unique_name(objects.snake_case(class_name))
-    return Operation(class_name, name, f"{OPERATION_MODULES[0]}.numpy", options)(*args)
+    return Operation(class_name, name, f"{OPERATION_MODULES[0]}.{module}", options)(*args)
 
 
 def _operand(what: str, value: Any) -> Any:
@@ -372,27 +376,4 @@ def _view(value: Any, any_length: int) -> Any:
     """An array in the place of a symbolic tensor that takes no memory, with this length where any is possible."""
     if not _is(value):
         return value
-    return _one_zero(value.dtype, [any_length if n is None else n for n in value.shape])
-
-
-def _same(shapes: list[Shape]) -> Shape:
-    """What equal shapes have in common, where some may say any length. Raises ValueError."""
-    common = list(shapes[0])
-    for shape in shapes[1:]:
-        if len(shape) != len(common) or any(None not in (n, m) and n != m for n, m in zip(shape, common, strict=True)):
-            raise ValueError(f"arrays of the shapes {shapes[0]} and {shape} cannot be joined")
-        common = [m if n is None else n for n, m in zip(shape, common, strict=True)]
-    return tuple(common)
-
-
-def _broadcast(shapes: list[Shape]) -> Shape:
-    """The shape of an operation element by element. Raises ValueError."""
-    rank = max(len(shape) for shape in shapes)
-    result: list[int | None] = []
-    for lengths in zip(*((1,) * (rank - len(shape)) + tuple(shape) for shape in shapes), strict=True):
-        wider = {n for n in lengths if n != 1}
-        known = wider - {None}
-        if len(known) > 1:
-            raise ValueError(f"arrays of the shapes {shapes} do not fit each other")
-        result.append(known.pop() if known else None if None in wider else 1)
-    return tuple(result)
+    return one_zero(value.dtype, [any_length if n is None else n for n in value.shape])

@@ -103,7 +103,7 @@ def _forward(model: Model, x: Any, mask: Any, training: bool, wanted: Wanted) ->
         raise ValueError(f"model {model.name!r} has no gradients: {error}") from None
     for part in made.parts:
         if not isinstance(part, ProgramPart):
-            _check_has_gradients(part)
+            _check_has_gradients(part, made.reasons)
     values: Values = dict(zip(made.inputs, zip(arrays, masks, strict=True), strict=True))
     states, weights = carried_states(model), [(layer, layer._values) for layer in model.layers_within()]
     try:
@@ -211,12 +211,14 @@ def _through_program(model: Model, part: ProgramPart, values: Values) -> Way:
 # ---------------------------------------------------------------- a layer that Python calls
 
 
-def _check_has_gradients(call: Any) -> None:
-    """Raises ValueError where it is known before the call that there are none."""
+def _check_has_gradients(call: Any, reasons: Mapping[Call, str]) -> None:
+    """Raises ValueError where it is known before the call that there are none; `reasons` say why Python calls it."""
     layer = call.layer
     if not isinstance(layer, Layer) or len(call.args) > 1 or not call.options.keys() <= {"initial_state"}:
         raise ValueError(f"{type(layer).__name__} {layer.name!r} has no gradients: it is called with more than inputs")
     if type(layer).vjp is Layer.vjp:
+        if layer.sublayers and call in reasons:
+            raise ValueError(f"layer {layer.name!r} has no gradients: {reasons[call]}; it needs a `vjp` of its own")
         layer.vjp(None)  # which raises the error
 
 

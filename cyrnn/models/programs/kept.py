@@ -30,8 +30,9 @@ class KeptPartitions:
         """The partition that is kept under `key`, or a new one. `structure` is `structure_now` from before the call."""
         known = self._known(model, structure)
         if key not in known:
-            structures = [(part, part._own_structure) for part in model.layers_within()[1:] if _derives(part)]
+            tokens = [(part, part._own_structure) for part in model.layers_within()[1:]]
             known = {**dict(list(known.items())[1 - _KEPT :]), key: make()}
+            structures = [(part, token) for part, token in tokens if _derives(part)]
             self._content = (structure, model._own_structure, structures, known)
         return known[key]
 
@@ -49,4 +50,4 @@ class KeptPartitions:
 
 def _derives(part: Layer) -> bool:
     """Whether what the layer's calls do follows from its attributes."""
-    return type(part)._override is None or hasattr(part, "inner_calls")
+    return type(part)._override is None or part._watched or hasattr(part, "inner_calls")

@@ -6,7 +6,7 @@ the executor calls it between programs. Calls of models are replaced by the call
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,6 +21,7 @@ from cyrnn.layers.base.programs.refusals import NotLoweredError, why_not
 from cyrnn.layers.base.programs.values import Compared, Deferred, Outside, Value
 from cyrnn.layers.base.symbolic import Operation
 from cyrnn.models.executor import Call, Place, Runnable, filled, masks_of, places_of
+from cyrnn.models.programs.blocks import Block
 from cyrnn.models.programs.parts import Partition, ProgramPart, Wanted
 from cyrnn.models.programs.readiness import Readiness
 
@@ -30,7 +31,7 @@ _MOST_INNER_CALLS = 2000  # that take the place of calls of models
 
 @runtime_checkable
 class Replaced(Protocol):
-    """A model, calls of which in another one are replaced by the calls that it makes."""
+    """A model or block, calls of which in a model are replaced by the calls that it makes."""
 
     def why_not_replaced(self) -> str | None: ...
 
@@ -78,17 +79,35 @@ def partition(
 
 
 def undivided(calls: Sequence[Call], inputs: Sequence[Place], outputs: Any) -> Partition:
-    """The calls of a model as they are, for the executor alone."""
-    return Partition(calls, inputs, outputs, {})
+    """The calls of a model as they are, for the executor alone; those of blocks are replaced here too."""
+    flat, outputs = _flattened(calls, outputs, [_MOST_INNER_CALLS], _block_of)
+    return Partition(flat, inputs, outputs, {})
 
 
 # ---------------------------------------------------------------- models in models
 
 
-def _flattened(calls: Sequence[Call], outputs: Any, room: list[int]) -> tuple[list[Call], Any]:
-    """The calls with those of models replaced by what these call, and the places of the outputs then.
+def _replaced(layer: Layer | Operation) -> Replaced | None:
+    """The model or block that a layer is, None if it is none."""
+    return layer if isinstance(layer, Replaced) else _block_of(layer)
+
+
+def _block_of(layer: Layer | Operation) -> Replaced | None:
+    if isinstance(layer, Layer) and layer.is_custom and layer.sublayers and not isinstance(layer, Replaced):
+        return Block(layer)
+    return None
+
+
+def _flattened(
+    calls: Sequence[Call],
+    outputs: Any,
+    room: list[int],
+    which: Callable[[Layer | Operation], Replaced | None] = _replaced,
+) -> tuple[list[Call], Any]:
+    """The calls with those of models and blocks replaced by what these call, and the places of the outputs then.
 
     `room` holds how many more calls there may be. Models that call models, which call models, may have any number.
+    `which` finds the layers whose calls are replaced.
     """
     found: list[Call] = []
     place: dict[Place, Any] = {}
@@ -99,12 +118,12 @@ def _flattened(calls: Sequence[Call], outputs: Any, room: list[int]) -> tuple[li
     for call in calls:
         args, options, mask = nest.mapped(moved, (call.args, call.options, call.mask))
         call = Call(call.layer, args, call.outputs, call.training, options, mask, call.alone, call.shared)
-        inner = _inner_calls(call) if room[0] > 0 else None
+        inner = _inner_calls(call, which(call.layer)) if room[0] > 0 else None
         if inner is None:
             found.append(call)
             continue
         room[0] -= len(inner[0])
-        inside, returned = _flattened(*inner, room)
+        inside, returned = _flattened(*inner, room, which)
         for part in inside:
             part.shared = part.shared or call.shared
         found += inside
@@ -115,13 +134,12 @@ def _flattened(calls: Sequence[Call], outputs: Any, room: list[int]) -> tuple[li
     return found, nest.mapped(moved, outputs)
 
 
-def _inner_calls(call: Call) -> tuple[list[Call], Any] | None:
+def _inner_calls(call: Call, replaced: Replaced | None) -> tuple[list[Call], Any] | None:
     """The calls that a call of a model makes, and the places of its outputs; None where it has to be called."""
-    layer = call.layer
     plain = len(call.args) == 1 and not call.options and call.mask is None
-    if not plain or not isinstance(layer, Replaced) or layer.why_not_replaced() is not None:
+    if not plain or replaced is None or replaced.why_not_replaced() is not None:
         return None
-    return layer.inner_calls(call.args[0], call.training)
+    return replaced.inner_calls(call.args[0], call.training)
 
 
 # ---------------------------------------------------------------- programs and cuts
@@ -316,7 +334,9 @@ def _why_never(call: Call) -> str | None:
     others = call.options.keys() - {"initial_state"}
     if others or len(call.args) > 2:
         return f"it is called with more than its inputs, {sorted(others) or len(call.args)}"
-    return why_not(call.layer)
+    reason, block = why_not(call.layer), _block_of(call.layer)
+    detail = None if block is None else block.why_not_replaced()
+    return reason if detail is None else f"{reason}, and {detail}"
 
 
 def _lower(lowering: Lowering, call: Call, known: Known) -> None:

@@ -6,24 +6,16 @@ the same calls: what it computes with Python numbers, and which way it takes, is
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import Array
-from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.symbolic import KerasTensor, Node, unnoted
-from cyrnn.models import executor
 from cyrnn.models.executor import Call, Place, Step
 from cyrnn.models.graph import calls_between, output_shapes
-from cyrnn.models.inputs import Leaf
-from cyrnn.models.programs import partition
 from cyrnn.models.programs.kept import KeptPartitions
-from cyrnn.models.programs.parts import Partition, Results, Wanted
 
 Key = tuple[Any, ...]
 
@@ -67,12 +59,17 @@ class Trace:
             _check_arguments(node)
         calls = Counter(node.layer for node in nodes)
         self._steps = [_Step(node, calls[node.layer] > 1) for node in nodes]
-        self._partitions = KeptPartitions()
+        self.partitions = KeptPartitions()  # that were made of it
 
     @property
     def output_shapes(self) -> dict[Any, Any]:
         """The output shapes of layers and operations in their first calls; lists where there are several outputs."""
         return output_shapes(step.node for step in self._steps)
+
+    def readers(self, tensor: KerasTensor) -> list[Any]:
+        """The layers and operations that take the tensor; None among them if it is returned."""
+        found = [step.layer for step in self._steps if tensor in step.node.inputs]
+        return [*found, None] if tensor in nest.leaves(self.outputs) else found
 
     @property
     def form(self) -> InputForm:
@@ -89,89 +86,6 @@ class Trace:
             known |= {tensor: Place(tensor.shape, tensor.dtype) for tensor in step.node.outputs}
             made.append(step.call(known, training))
         return made, nest.mapped(known.__getitem__, self.outputs)
-
-    def partition(
-        self,
-        model: "TracedModel",
-        masked: tuple[bool, ...],
-        training: bool,
-        *,
-        wanted: Wanted = Wanted.OUTPUTS,
-        target: Target | None = None,
-    ) -> Partition:
-        """The calls as programs, kept until something changes that they depend on; see `ModelOfCalls.partition`."""
-        structure = structure_now()
-        target = target or (executor.current_target() if model.built else None)
-
-        def made() -> Partition:
-            places = [Place(tensor.shape, tensor.dtype) for tensor in self.tensors]
-            calls, outputs = self.calls(places, training)
-            if target is None:
-                return partition.undivided(calls, places, outputs)
-            return partition.partition(calls, places, outputs, target, masked=masked, wanted=wanted)
-
-        return self._partitions.found(model, structure, (target, training, masked, wanted), made)
-
-
-class TracedModel(Protocol):
-    """What a trace needs of its model."""
-
-    _own_structure: object
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def built(self) -> bool: ...
-
-    def layers_within(self) -> "tuple[Layer, ...]": ...
-
-    def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
-
-
-class TracedCall:
-    """One call of a model that was traced, as `gradients.vjp` takes models.
-
-    Parameters
-    ----------
-    model : TracedModel
-    trace : Trace
-    inputs, mask : array, or several in a structure
-        Those of the call, checked.
-    """
-
-    has_its_own_call = False
-
-    def __init__(self, model: TracedModel, trace: Trace, inputs: Any, mask: Any) -> None:
-        self._model, self._trace = model, trace
-        self.name = model.name
-        self.arrays: list[Array | None] = nest.leaves(inputs)
-        own = nest.leaves(mask) if mask is not None else [None] * len(self.arrays)
-        extra = [part for part in own if part is not None][: len(trace.tensors) - len(self.arrays)]
-        self.masks = [*own, *(None for _ in extra)]  # for each of the tensors of the trace
-        self.arrays += extra
-
-    def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:
-        numbers = iter(range(len(self.arrays)))
-        return self.arrays, nest.mapped(lambda array: Leaf(array, next(numbers)), x)
-
-    def partition_for(
-        self, masks: Sequence[Any], training: bool, target: Target, wanted: Wanted = Wanted.OUTPUTS
-    ) -> Partition:
-        masked = tuple(mask is not None for mask in masks)
-        return self._trace.partition(self._model, masked, training, wanted=wanted, target=target)
-
-    def run(self, training: bool, wanted: Wanted) -> Results:
-        """What a call returns."""
-        masked = tuple(mask is not None for mask in self.masks)
-        made = self._trace.partition(self._model, masked, training, wanted=wanted)
-        return made.run(list(zip(self.arrays, self.masks, strict=True)))
-
-    def layers_within(self) -> tuple[Layer, ...]:
-        return self._model.layers_within()
-
-    def _weight_slots(self, trainable: bool = False) -> list[tuple[Any, str]]:
-        return self._model._weight_slots(trainable)
 
 
 def traced(call: Callable[..., Any], inputs: Any, options: dict[str, Any]) -> Trace:

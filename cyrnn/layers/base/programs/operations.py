@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from cyrnn.layers.base.array_functions import item_shape
+from cyrnn.layers.base.array_functions import OF_ACTIVATIONS, item_shape
 from cyrnn.layers.base.programs import indexing, merges
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
@@ -25,7 +25,7 @@ _ARITHMETIC = {
     "Minimum": "minimum",
 }
 _POOLS = {"Mean": "average", "Sum": "sum", "Max": "max"}
-_ACTIVATIONS = {"Tanh": "tanh", "Exp": "exponential"}
+_ACTIVATIONS = {operation: name for name, operation in OF_ACTIVATIONS.items()}
 
 
 def lower_operation(lowering: Lowering, operation: Operation, args: Any) -> Symbolic:
@@ -109,7 +109,24 @@ def _square(lowering: Lowering, operation: Operation, args: Any) -> Value:
     return merges.merged(lowering, "multiply", [x, x], x.shape)
 
 
-def _activation(lowering: Lowering, operation: Operation, args: Any) -> Value:
+def _power(lowering: Lowering, operation: Operation, args: Any) -> Value | None:
+    return _square(lowering, operation, args) if args[1] == 2 and type(args[1]) in (int, float) else None
+
+
+def _absolute(lowering: Lowering, operation: Operation, args: Any) -> Value:
+    """relu(x) + relu(-x), whose gradient at 0 is 0 as TensorFlow has it."""
+    x = _numbers(lowering, args[0])
+    parts = []
+    for side in (x, _scaled(lowering, args[0], -1.0)):
+        parts.append(lowering.buffer(x.shape, x.timeline))
+        lowering.program.relu(side.view, parts[-1].view)
+    return merges.merged(lowering, "add", parts, x.shape)
+
+
+def _activation(lowering: Lowering, operation: Operation, args: Any) -> Value | None:
+    axis = operation.options.get("axis", -1)
+    if operation.options.keys() - {"axis"} or axis not in (-1, len(lowering.shape_of(args[0])) - 1):
+        return None
     return lowering.activation(_ACTIVATIONS[operation.class_name], _numbers(lowering, args[0]))
 
 
@@ -187,6 +204,8 @@ _LOWERED: dict[str, Callable[[Lowering, Operation, Any], Symbolic | None]] = {
     **dict.fromkeys(_ACTIVATIONS, _activation),
     "Negative": _negative,
     "Square": _square,
+    "Power": _power,
+    "Absolute": _absolute,
     "Concatenate": _joined,
     "GetItem": _item,
     "Flip": _flipped,

@@ -278,6 +278,27 @@ def test_initial_states_of_an_lstm(names, directions):
             from_onnx(gated("LSTM", directions, inputs, arrays={"ones": np.ones(shape, "f4")}))
 
 
+def test_one_initial_state_of_an_lstm_there_and_back(tmp_path):
+    states = np.random.default_rng(6).standard_normal((1, 5, UNITS)).astype("f4")
+    proto = gated("LSTM", 1, ["x", "W", "R", "B", "", "", "c"], [value("c", (1, None, UNITS))], results=["Y_h"])
+    model = from_onnx(proto)
+    export_onnx(model, tmp_path / "model.onnx")
+    close(from_onnx(tmp_path / "model.onnx")([sequences(), states[0]]), model([sequences(), states[0]]))
+
+
+def test_operations_there_and_back(tmp_path):
+    x = L.Input((7, 3))
+    of = cyrnn.activations
+    parts = [of.relu(x), of.softmax(x), of.silu(x), of.hard_sigmoid(x), of.exponential(x), abs(x), x**2, abs(x) ** 1.5]
+    model = cyrnn.Model(x, parts)
+    export_onnx(model, tmp_path / "model.onnx")
+    proto = onnx.load(tmp_path / "model.onnx")
+    theirs = run(proto, **{proto.graph.input[0].name: sequences()})
+    for ours, wanted, again in zip(model(sequences()), theirs, from_onnx(proto)(sequences()), strict=True):
+        close(ours, wanted)
+        close(again, wanted)
+
+
 def test_peepholes_of_zeros_are_none():
     peepholes = {"P": np.zeros((1, 3 * UNITS), "f4")}
     check_gated(gated("LSTM", 1, ["x", "W", "R", "B", "", "", "", "P"], arrays=peepholes))

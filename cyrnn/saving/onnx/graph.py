@@ -134,6 +134,12 @@ class Graph:
     def slice(self, name: str, axis: int, start: int, end: int, step: int = 1) -> str:
         return self.node("Slice", name, *(self.integers(n) for n in (start, end, axis, step)))
 
+    def zeros_like(self, name: str) -> str:
+        from onnx import numpy_helper
+
+        zero = numpy_helper.from_array(np.zeros(1, self.dtype))
+        return self.node("ConstantOfShape", self.node("Shape", name), value=zero)
+
     def flip(self, name: str, axis: int) -> str:
         return self.slice(name, axis, -1, LAST, -1)
 

@@ -56,7 +56,7 @@ def from_onnx(source: Any) -> Functional:
     - MatMul and Gemm with constant matrices, Gather of a constant table by integers, BatchNormalization,
       LayerNormalization over the last axis, Dropout
     - Add, Sub, Mul, Div, Max and Min, of two tensors or a tensor and a constant, which broadcast but along the batch;
-      Neg, Abs, Sqrt, Clip, activations; Softmax and LogSoftmax
+      Neg, Abs, Sqrt, Pow by a number, Clip, activations; Softmax and LogSoftmax
     - Transpose, Squeeze, Unsqueeze, Reshape, Flatten, Concat, Split, Slice, Gather of constant places, ReduceMean,
       ReduceSum, ReduceMax and ReduceMin, along all axes but the batch. An intermediate tensor may have the batch at any
       place, and as one axis with others

@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn import activations
 from cyrnn.layers import Embedding, Masking
 from cyrnn.layers.base import nest
+from cyrnn.layers.base.array_functions import OF_ACTIVATIONS
 from cyrnn.layers.base.operations import Operation
+from cyrnn.saving.onnx.activations import applied
 from cyrnn.saving.onnx.graph import LAST, Graph, Tensor
 
 _BINARY = {
@@ -18,8 +21,10 @@ _BINARY = {
     "TrueDivide": "Div",
     "Maximum": "Max",
     "Minimum": "Min",
+    "Power": "Pow",
 }
-_UNARY = {"Negative": "Neg", "Absolute": "Abs", "Exp": "Exp", "Sqrt": "Sqrt", "Tanh": "Tanh"}
+_UNARY = {"Negative": "Neg", "Absolute": "Abs", "Sqrt": "Sqrt"}
+_ACTIVATIONS = {operation: activations.get(name) for name, operation in OF_ACTIVATIONS.items()}
 _LOGICAL = {"LogicalAnd": "And", "LogicalOr": "Or", "LogicalNot": "Not"}
 
 
@@ -40,6 +45,10 @@ def operation(graph: Graph, layer: Operation, args: Sequence[Any], kwargs: dict[
         return graph.node(_BINARY[kind], *(_operand(graph, arg, graph.dtype) for arg in args))
     if kind in _UNARY and not options and x.dtype == graph.dtype:
         return graph.node(_UNARY[kind], x.name)
+    if kind in _ACTIVATIONS and options in ({}, {"axis": -1}) and x.dtype == graph.dtype:
+        return applied(graph, _ACTIVATIONS[kind], x.name)
+    if kind in ("Square", "ZerosLike") and not options and x.dtype == graph.dtype:
+        return graph.node("Mul", x.name, x.name) if kind == "Square" else graph.zeros_like(x.name)
     if kind in _LOGICAL and not options and all(x.dtype == bool for x in tensors):
         return graph.node(_LOGICAL[kind], *(_operand(graph, arg, np.bool_) for arg in args))
     if kind == "NotEqual" and not options:

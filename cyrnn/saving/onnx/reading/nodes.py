@@ -144,9 +144,11 @@ def unary(name: str) -> Callable[[Reader, Any], Value]:
 
 def power(reader: Reader, node: Any) -> Value:
     x, exponent = _numbers(reader, node), reader.number(node, 1)
-    if exponent not in _POWERS:
-        raise ModelFileError(f"its exponent must be one of {sorted(_POWERS)}, got {exponent}")
-    return x.with_tensor(applied(_POWERS[exponent], x.tensor))
+    if exponent is None:
+        raise ModelFileError("it must have an exponent")
+    if exponent in _POWERS:
+        return x.with_tensor(applied(_POWERS[exponent], x.tensor))
+    return x.with_tensor(applied("Power", x.tensor, exponent))
 
 
 _POWERS = {0.5: "Sqrt", 2.0: "Square"}

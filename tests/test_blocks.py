@@ -415,6 +415,23 @@ def test_a_way_that_changes_an_attribute_in_training_alone():
         close(model(X), model.layers[1](block.project(X) * np.float32(block.factor)))
 
 
+def test_a_way_that_cannot_be_noted_in_training_alone():
+    class Noisy(Encoder):
+        def call(self, x, training=False):
+            y = self.project(x)
+            return np.add(y, 1) if training else y
+
+    block = Noisy()
+    model = around(block, Dense(1))
+    head = model.layers[1]
+    close(model(X, training=True), head(block.project(X) + 1))
+    for length in (6, 3):
+        close(model(X[:, :length]), head(block.project(X[:, :length])))
+    assert len(notes_of(model)) == 1 and model.vjp(X)[0].shape == (5, 6, 1)
+    with pytest.raises(ValueError, match="because with symbolic tensors it raises TypeError"):
+        model.vjp(X, training=True)
+
+
 def test_a_vjp_of_ones_own_is_taken():
     class Own(WithNumPy):
         def vjp(self, x, initial_state=None, mask=None, training=False):

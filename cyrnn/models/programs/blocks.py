@@ -34,7 +34,7 @@ class Block:
         self.layer = layer
 
     def why_not_replaced(self) -> str | None:
-        """Why the layer has to be called; None if that is not known before a trace."""
+        """Why the layer has to be called, whatever its inputs are; None if there may be traces."""
         layer, policy = self.layer, self.layer.dtype_policy
         owners = {way: objects.owner(type(layer), way).__module__ for way in _WAYS}
         own = next((way for way, module in owners.items() if module.partition(".")[0] != "cyrnn"), None)
@@ -49,9 +49,12 @@ class Block:
             return f"its results are rounded to {policy.compute_dtype.name}"
         if (other := next(others, None)) is not None:
             return f"its layer {other!r} has another dtype policy"
-        reasons = (found for found in self._known().values() if isinstance(found, str))
-        reason = "it assigns attributes of the layer" if layer in _changing else next(reasons, None)
-        return reason and f"its `call` cannot be noted as calls of layers, because {reason}"
+        return _not_noted("it assigns attributes of the layer") if layer in _changing else None
+
+    def why_called(self) -> str | None:
+        """Why the layer is called for some inputs; None if that is not known."""
+        reason = next((found for found in self._known().values() if isinstance(found, str)), None)
+        return self.why_not_replaced() or (reason and _not_noted(reason))
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
         """As `ModelOfCalls.inner_calls`; None where the layer has to be called."""
@@ -103,6 +106,10 @@ class Block:
         if layer in _changing:
             raise NotTracedError("it assigns attributes of the layer")
         return trace
+
+
+def _not_noted(reason: str) -> str:
+    return f"its `call` cannot be noted as calls of layers, because {reason}"
 
 
 def _are_tokens(trace: Trace, tensors: list[KerasTensor]) -> bool:

@@ -92,7 +92,7 @@ def _replaced(layer: Layer | Operation) -> Replaced | None:
     return layer if isinstance(layer, Replaced) else _block_of(layer)
 
 
-def _block_of(layer: Layer | Operation) -> Replaced | None:
+def _block_of(layer: Layer | Operation) -> Block | None:
     if isinstance(layer, Layer) and layer.is_custom and layer.sublayers and not isinstance(layer, Replaced):
         return Block(layer)
     return None
@@ -335,7 +335,7 @@ def _why_never(call: Call) -> str | None:
     if others or len(call.args) > 2:
         return f"it is called with more than its inputs, {sorted(others) or len(call.args)}"
     reason, block = why_not(call.layer), _block_of(call.layer)
-    detail = None if block is None else block.why_not_replaced()
+    detail = None if block is None else block.why_called()
     return reason if detail is None else f"{reason}, and {detail}"
 
 

@@ -20,9 +20,11 @@ from cyrnn.engine import plan as engine
 from cyrnn.engine.plan import ACTIVATIONS, Plan, Slot
 from cyrnn.engine.program import Program
 from cyrnn.engine.runner import Runner
-from cyrnn.layers import SimpleRNN
+from cyrnn.layers import GRU, LSTM, Dense, Embedding, SimpleRNN
+from cyrnn.models.programs import flat_weights, training_step
 
 C = cyrnn.capi.functions()
+TRAINING_EVERY = 9  # cases: it takes long too
 Weights = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
@@ -90,6 +92,43 @@ def weights_guarded(place: str) -> Any:
         yield
     finally:
         del os.environ["CYRNN_GUARD_PAGES"]
+
+
+class FencedNumPy:
+    """NumPy, whose new arrays lie at a page that faults."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def empty(self, shape: Any, dtype: Any) -> np.ndarray:
+        return Fenced(shape if isinstance(shape, tuple) else (shape,), dtype, self.place).array
+
+    def zeros(self, shape: Any, dtype: Any) -> np.ndarray:
+        array = self.empty(shape, dtype)
+        array[...] = 0
+        return array
+
+    def concatenate(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        joined = np.concatenate(arrays)
+        array = self.empty(joined.shape, joined.dtype)
+        array[...] = joined
+        return array
+
+
+@contextmanager
+def arrays_fenced(place: str) -> Any:
+    """What steps of training that are made meanwhile compute in lies at a page that faults."""
+    modules: Any = (flat_weights, training_step)
+    for module in modules:
+        module.np = FencedNumPy(place)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.np = np
 
 
 class Checks:
@@ -249,6 +288,36 @@ class Checks:
         for gradient, other in zip([found.inputs, *found.weights], [wanted.inputs, *wanted.weights], strict=True):
             same(gradient, other)
 
+    def training(self) -> None:
+        """Steps of training: with data, memory, weights and slots at pages that fault."""
+        case = self.case
+        turn = case.number // TRAINING_EVERY
+        losses = cyrnn.losses.MeanSquaredError, cyrnn.losses.BinaryCrossentropy, cyrnn.losses.CategoricalCrossentropy
+        optimizer, rnn = ("adam", "rmsprop", "sgd", "adadelta")[turn % 4], (SimpleRNN, LSTM, GRU)[turn // 3 % 3]
+        options = {"dtype": case.dtype, "recurrent_initializer": "zeros"}
+        models = []
+        for _ in range(2):
+            model = cyrnn.Sequential([
+                cyrnn.Input((case.timesteps,)),
+                Embedding(9, case.features, mask_zero=bool(turn % 2), dtype=case.dtype),
+                rnn(case.units, return_sequences=True, **options),
+                Dense(3, "softmax", dtype=case.dtype),
+            ])  # fmt: skip
+            model.compile(optimizer, losses[turn % 3](dtype=case.dtype))
+            models.append(model)
+        plain, guarded = models
+        guarded.set_weights(plain.get_weights())
+        x, y = case.rng.integers(0, 9, (case.batch, case.timesteps)), case.draw(case.batch, case.timesteps, 3)
+        weights = case.draw(case.batch) if case.chance() else case.draw(case.batch, case.timesteps)
+        expected = [plain.train_on_batch(x, y, weights) for _ in range(2)]
+        with weights_guarded(case.place), arrays_fenced(case.place):
+            fenced = case.fenced(x, True), case.fenced(y), case.fenced(weights)
+            found = [guarded.train_on_batch(*fenced) for _ in range(2)]
+        assert guarded._compiled._step[1]._begun is not None
+        assert found == expected
+        for array, other in zip(guarded.get_weights(), plain.get_weights(), strict=True):
+            same(array, other)
+
     def activation(self) -> None:
         case = self.case
         z, bias = case.draw(1 + case.number % 3, case.units), case.draw(case.units) if case.chance() else None
@@ -265,6 +334,7 @@ def main(engine_name: str, isa: str, first: str, cases: str) -> None:
         for place in ("upper", "lower"):
             checks = Checks(Case(number, place), engine_name, isa)
             layers = [checks.layer] if number % 8 == 0 else []  # they take long to make
+            layers += [checks.training] if number % TRAINING_EVERY == 0 else []
             for check in (checks.call, checks.steps, checks.c_interface, checks.model, checks.activation, *layers):
                 print(check.__name__, checks.case, sep=", ", flush=True)
                 check()

@@ -216,6 +216,18 @@ def test_a_step_meanwhile_does_not_hide_from_a_reader(monkeypatch):
 # ---------------------------------------------------------------- data that does not fit
 
 
+def test_what_weighs_nothing_is_computed_all_the_same():
+    """As in Keras: only what is masked may be anything."""
+    (x, y), weights = small_data(), np.arange(ROWS) > 0
+    y[0] = np.nan
+    for road in (lambda model: model, on_other_road):
+        assert np.isnan(road(small_model()).train_on_batch(x, y, weights))
+        model = small_model()
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        with pytest.raises(ValueError, match="labels from 0 to 1.*got 2"):
+            road(model).train_on_batch(x, np.where(weights, 1, 2), weights)
+
+
 @pytest.mark.parametrize("label", [np.nan, np.inf, 1e30])
 def test_labels_that_are_no_numbers_are_refused(label):
     model = small_model()

@@ -109,6 +109,7 @@ cdef extern from "prepared.hpp" namespace "cyrnn" nogil:
         const void *gain
         Guard guard
         const void *keep(const void *array, size_t count) except +
+        void let_change()
 
 
 cdef extern from "simd.hpp" namespace "cyrnn" nogil:

@@ -17,6 +17,7 @@ cdef class Refill:
 
     def __init__(self, Packed packed not None, kernel, recurrent_kernel=None, bias=None):
         self.packed = packed
+        packed.prepared.get().let_change()
         if not isinstance(packed, Plan):
             find((<Table?> packed).indices(kernel), self.followers.kernels, packed.single)
             return

@@ -21,7 +21,7 @@ constexpr bool guard_pages_exist = false;
 constexpr bool guard_pages_exist = true;
 #endif
 
-// A copy of an array, which can only be read. Raises std::bad_alloc.
+// A copy of an array, which can only be read at first. Raises std::bad_alloc.
 class GuardedCopy {
 public:
     GuardedCopy([[maybe_unused]] const void *array, [[maybe_unused]] std::size_t bytes, [[maybe_unused]] Guard guard) {
@@ -49,6 +49,14 @@ public:
     GuardedCopy &operator=(const GuardedCopy &) = delete;
 
     const void *begin() const { return start; }
+
+    // Lets it be written too.
+    void open() const {
+#if !defined(_WIN32)
+        const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+        mprotect(static_cast<char *>(pages) + page, mapped - 2 * page, PROT_READ | PROT_WRITE);
+#endif
+    }
 
 private:
     void *pages = nullptr;

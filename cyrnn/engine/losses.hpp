@@ -31,7 +31,11 @@ struct LossCall {  // floats if single, or else doubles
     const void *p;
     const void *t = nullptr;                // or labels instead:
     const std::int64_t *labels = nullptr;
-    const void *weights = nullptr;          // (count), or null for ones
+    const void *weights = nullptr;          // each for `repeats` rows, or null for ones
+    std::ptrdiff_t repeats = 1;
+    const bool *keep = nullptr;             // (count), which rows count; or null for all
+
+    bool keeps(std::ptrdiff_t row) const { return !keep || keep[row]; }
     double factor;                          // what each value counts
     void *d;                                // (count, classes), filled
 };
@@ -146,7 +150,7 @@ template <class T> struct Losses {
         return std::log(total);
     }
 
-    // The weighed sum of all values. A row whose weight is 0 is not looked at: it may be anything.
+    // The weighed sum of all values. A row that does not count is not looked at: it may be anything.
     static double of_batch(Loss kind, const LossOptions &options, const LossCall &call) {
         using Row = T (*)(const LossOptions &, std::ptrdiff_t, const T *, const T *, T, T *);
         static constexpr Row rows[] = {squared, absolute, huber, binary, categorical};
@@ -155,11 +159,11 @@ template <class T> struct Losses {
         T *d = static_cast<T *>(call.d);
         double total = 0;
         for (std::ptrdiff_t i = 0; i < call.count; ++i, p += call.classes, d += call.classes) {
-            const T scale = weights ? weights[i] * T(call.factor) : T(call.factor);
-            if (weights && weights[i] == 0) {
+            if (!call.keeps(i)) {
                 for (std::ptrdiff_t j = 0; j < call.classes; ++j) d[j] = 0;
                 continue;
             }
+            const T scale = weights ? weights[i / call.repeats] * T(call.factor) : T(call.factor);
             const T value = call.labels
                 ? sparse(options, call.classes, p, call.labels[i], scale, d)
                 : rows[static_cast<int>(kind)](options, call.classes, p, t + i * call.classes, scale, d);
@@ -170,33 +174,16 @@ template <class T> struct Losses {
 };
 
 // Whether all labels that count are classes.
-template <class T> inline bool labels_are_classes_of(const LossCall &call) {
-    const T *const weights = static_cast<const T *>(call.weights);
+inline bool labels_are_classes(const LossCall &call) {
     for (std::ptrdiff_t i = 0; i < call.count; ++i)
-        if ((call.labels[i] < 0 || call.labels[i] >= call.classes) && !(weights && weights[i] == 0)) return false;
+        if (call.keeps(i) && (call.labels[i] < 0 || call.labels[i] >= call.classes)) return false;
     return true;
 }
 
-inline bool labels_are_classes(const LossCall &call) {
-    return call.single ? labels_are_classes_of<float>(call) : labels_are_classes_of<double>(call);
-}
-
-// out (count) := the weights, each for `repeats` values, or ones; 0 where the mask does not keep. How many it keeps.
-template <class T>
-inline std::ptrdiff_t weigh_values(std::ptrdiff_t count, const T *weights, std::ptrdiff_t repeats, const bool *mask, T *out) {
-    std::ptrdiff_t kept = 0;
-    for (std::ptrdiff_t i = 0; i < count; ++i) {
-        const bool keep = !mask || mask[i];
-        out[i] = !keep ? T(0) : weights ? weights[i / repeats] : T(1);
-        kept += keep;
-    }
-    return kept;
-}
-
-inline std::ptrdiff_t weigh(bool single, std::ptrdiff_t count, const void *weights, std::ptrdiff_t repeats, const bool *mask,
-                            void *out) {
-    if (single) return weigh_values(count, static_cast<const float *>(weights), repeats, mask, static_cast<float *>(out));
-    return weigh_values(count, static_cast<const double *>(weights), repeats, mask, static_cast<double *>(out));
+inline std::ptrdiff_t rows_that_count(const LossCall &call) {
+    std::ptrdiff_t found = 0;
+    for (std::ptrdiff_t i = 0; i < call.count; ++i) found += call.keeps(i);
+    return found;
 }
 
 inline double loss_of_batch(Loss kind, const LossOptions &options, const LossCall &call) {

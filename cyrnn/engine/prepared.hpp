@@ -32,6 +32,11 @@ public:
         return bytes ? std::memcpy(kept.back().get(), array, bytes) : kept.back().get();
     }
 
+    // Lets its one owner change what is kept.
+    void let_change() const {
+        for (const GuardedCopy &copy : guarded) copy.open();
+    }
+
     template <class T> const Weights<T> &weights() const;
     template <class T> const Product<T> &product() const;
 

@@ -29,11 +29,13 @@ cdef extern from "losses.hpp" namespace "cyrnn" nogil:
         const void *t
         const int64_t *labels
         const void *weights
+        ptrdiff_t repeats
+        const bool *keep
         double factor
         void *d
 
     bool labels_are_classes(const LossCall &call)
-    ptrdiff_t weigh(bool single, ptrdiff_t count, const void *weights, ptrdiff_t repeats, const bool *mask, void *out)
+    ptrdiff_t rows_that_count(const LossCall &call)
     double loss_of_batch(Loss kind, const LossOptions &options, const LossCall &call)
 
 
@@ -89,8 +91,7 @@ cdef class Room:
     """What a step of batches of one shape is computed in."""
 
     cdef tuple outputs, back_inputs
-    cdef numpy.ndarray d        # the gradient of what is compared
-    cdef numpy.ndarray weights  # of the values of the loss
+    cdef numpy.ndarray d  # the gradient of what is compared
 
 
 @cython.final
@@ -197,7 +198,7 @@ cdef class TrainingStep:
             Those of `forward`. The same tuple again has arrays of the same shapes.
         target : array like the output, of its dtype; or of int64, labels without the last axis
         weights : array of the dtype, or None
-            A weight for each value of the loss, or for each row. What weighs 0 is not looked at.
+            A weight for each value of the loss, or for each row.
         factor : float
             What all values are multiplied by.
         """
@@ -261,7 +262,6 @@ cdef class TrainingStep:
         room.outputs = found if type(found) is tuple else (found,)
         compared = room.outputs[self.compared]
         room.d = numpy.empty_like(compared)
-        room.weights = numpy.empty(compared.size // max(1, compared.shape[compared.ndim - 1]), compared.dtype)
         room.back_inputs = tuple([
             room.d if number == gradient else None if number == nothing else room.outputs[number]
             for number in self.back_inputs])
@@ -285,24 +285,18 @@ cdef class TrainingStep:
                 numpy.PyArray_TYPE(target) != (numpy.NPY_INT64 if sparse else kind)):
             return False
         cdef numpy.ndarray mask = None if self.mask < 0 else room.outputs[self.mask]
-        cdef ptrdiff_t kept = call.count, repeats = 1, given
-        cdef const void *of_rows = NULL
-        cdef const bool *keep = NULL
+        cdef ptrdiff_t given, kept
         if weights is not None:
             given = numpy.PyArray_SIZE(weights)
             if numpy.PyArray_TYPE(weights) != kind or given == 0 or given not in (numpy.PyArray_DIMS(p)[0], call.count):
                 return False
-            repeats = call.count // given
-        if mask is not None and numpy.PyArray_SIZE(mask) != call.count:
-            return False
-        if weights is not None or mask is not None:
-            if weights is not None:
-                of_rows = numpy.PyArray_DATA(weights)
-            if mask is not None:
-                keep = <const bool *> numpy.PyArray_DATA(mask)
-            kept = weigh(self.single, call.count, of_rows, repeats, keep, numpy.PyArray_DATA(room.weights))
-            call.weights = numpy.PyArray_DATA(room.weights)
+            call.weights, call.repeats = numpy.PyArray_DATA(weights), call.count // given
+        if mask is not None:
+            if numpy.PyArray_SIZE(mask) != call.count:
+                return False
+            call.keep = <const bool *> numpy.PyArray_DATA(mask)
         if self.mean:
+            kept = rows_that_count(call[0])
             call.factor = factor / kept if kept else 0
         if sparse:
             call.labels = <const int64_t *> numpy.PyArray_DATA(target)

@@ -213,6 +213,54 @@ def test_a_step_meanwhile_does_not_hide_from_a_reader(monkeypatch):
     check_same(model, twin)
 
 
+class Pausing(list):
+    """A list that waits before it gives its last item."""
+
+    def __init__(self, items, before, until):
+        super().__init__(items)
+        self.before, self.until = before, until
+
+    def __iter__(self):
+        yield from self[:-1]
+        self.before.set()
+        self.until.wait(0.2)  # no step can come now
+        yield self[-1]
+
+
+@pytest.mark.thread_unsafe
+def test_weights_are_all_of_one_step(monkeypatch):
+    model = small_model()
+    model.train_on_batch(*small_data())
+    begin, reading, stepped, found = model.get_weights(), threading.Event(), threading.Event(), []
+    slots = model._weight_slots()
+    monkeypatch.setattr(type(model), "_weight_slots", lambda *_, **__: Pausing(slots, reading, stepped))
+    reader = threading.Thread(target=lambda: found.extend(model.get_weights()))
+    reader.start()
+    assert reading.wait(10)
+    model.train_on_batch(*small_data())
+    stepped.set()
+    reader.join()
+    for a, b in zip(found, begin, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert all(np.any(a != b) for a, b in zip(model.get_weights(), begin, strict=True))
+
+
+def test_a_step_meanwhile_freezes_nothing(monkeypatch):
+    model = small_model()
+    model.train_on_batch(*small_data())
+    slots, calls = model._weight_slots(), []
+
+    def slots_after_a_step(*_, **__):
+        calls.append(None)
+        if len(calls) == 2:
+            model.train_on_batch(*small_data())
+        return slots
+
+    monkeypatch.setattr(type(model), "_weight_slots", slots_after_a_step)
+    assert model.non_trainable_weights == []
+    assert len(calls) >= 2
+
+
 # ---------------------------------------------------------------- data that does not fit
 
 

@@ -155,19 +155,24 @@ class Weighted(HasSublayers, HasDTypePolicy):
 
     @property
     def weights(self) -> list[Array]:
-        """All weights as read-only arrays, in Keras' order."""
-        return [layer._values[name] for layer, name in self._weight_slots()]
+        """All weights as read-only arrays, in Keras' order; all of one moment, also while a model is trained."""
+        return self._held_in(self._weight_slots())
 
     @property
     def trainable_weights(self) -> list[Array]:
         """`weights`, without those of frozen layers."""
-        return [layer._values[name] for layer, name in self._weight_slots(trainable=True)]
+        return self._held_in(self._weight_slots(trainable=True))
+
+    @staticmethod
+    def _held_in(slots: "Sequence[tuple[Weighted, str]]") -> list[Array]:
+        with writing:
+            return [layer._values[name] for layer, name in slots]
 
     @property
     def non_trainable_weights(self) -> list[Array]:
         """Those of `weights` that are not in `trainable_weights`."""
-        trainable = {id(weight) for weight in self.trainable_weights}
-        return [weight for weight in self.weights if id(weight) not in trainable]
+        trainable = set(self._weight_slots(trainable=True))
+        return self._held_in([slot for slot in self._weight_slots() if slot not in trainable])
 
     # Keras' other names; states of seeds and of stateful layers are not among them.
     variables = weights

@@ -26,7 +26,7 @@ from cyrnn.layers import Input, Layer
 from cyrnn.models import Model, Sequential
 
 if TYPE_CHECKING:
-    from cyrnn import callbacks, losses, metrics, optimizers, preprocessing, utils
+    from cyrnn import backend, callbacks, losses, metrics, optimizers, preprocessing, utils
     from cyrnn.config import show_config
     from cyrnn.models.serialization import from_json
     from cyrnn.saving.live import from_keras
@@ -36,7 +36,7 @@ _MODULES = {  # what is imported when it is first used
     "from_keras": "cyrnn.saving.live",
     "show_config": "cyrnn.config",
 }
-_PACKAGES = ("callbacks", "losses", "metrics", "optimizers", "preprocessing", "utils")  # these too
+_PACKAGES = ("backend", "callbacks", "losses", "metrics", "optimizers", "preprocessing", "utils")  # these too
 
 __all__ = [
     "Input",
@@ -45,6 +45,7 @@ __all__ = [
     "Sequential",
     "__version__",
     "activations",
+    "backend",
     "callbacks",
     "capi",
     "constraints",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 _MOST_SHOWN = 100  # characters of a value in a message
+_MOST_ELEMENTS = 8  # of an array that is shown
 
 # Decorates functions that compute with NumPy and call no code of the user, whose warnings are the user's. Only a
 # decorator: one object cannot be entered by several threads in a `with` statement.
@@ -20,14 +21,31 @@ def to_numpy(name: str, value: Any) -> NDArray[Any]:
     """`value` as an array of any dtype: a view where its owner allows one.
 
     Raises TypeError, or ValueError for nested lists of no common shape, that names the argument. Tensors of other
-    packages refuse in their own ways, such as those of torch that require gradients or are on a GPU.
+    packages refuse in their own ways, such as those of torch that require gradients or are on a GPU. What has only
+    `__getitem__`, such as a dataset of batches, is refused: it may never end.
     """
+    if _is_only_indexed(value):
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}, which NumPy cannot view")
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be an array, got {type(value).__name__}: {error}") from error
     except (TypeError, RuntimeError) as error:
         raise TypeError(f"{name} must be an array that NumPy can read, got {type(value).__name__}: {error}") from error
+
+
+def _is_only_indexed(value: Any) -> bool:
+    """Whether NumPy would take the elements of a value one by one, until an index raises IndexError."""
+    kind = type(value)
+    if not hasattr(kind, "__getitem__") or hasattr(kind, "__iter__"):
+        return False
+    if any(hasattr(value, name) for name in ("__array__", "__array_interface__", "__array_struct__")):
+        return False
+    try:
+        memoryview(value)
+    except (TypeError, BufferError):
+        return True
+    return False
 
 
 def converted(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
@@ -55,7 +73,12 @@ def to_integers(name: str, array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any
 
 
 def shown(value: Any) -> str:
-    """What a message shows of a value: the beginning of its `repr`, also of a number with thousands of digits."""
+    """What a message shows of a value: the beginning of its `repr`, also of a number with thousands of digits.
+
+    Of an array of many elements it is the shape and the dtype.
+    """
+    if isinstance(value, np.ndarray) and value.size > _MOST_ELEMENTS:
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, (str, bytes, list, tuple)):
         value = value[:_MOST_SHOWN]  # its `repr` is longer, and need not be made whole
     try:

@@ -7,6 +7,7 @@ by name, unpickled or unmarshalled, so a config cannot run code that the caller 
 
 import contextlib
 import copy
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -24,7 +25,7 @@ _classes: dict[tuple[str, str], type] = {}  # (module, class name or alias) -> c
 _late: dict[str, Callable[[], None]] = {}  # module -> what registers those of its classes that are not registered yet
 _cloning: ContextVar[dict[str, Any] | None] = ContextVar("cloning", default=None)
 _custom: ContextVar[Mapping[str, Any]] = ContextVar("custom_objects", default=MappingProxyType({}))
-
+_counters: dict[str, Iterator[int]] = {}  # of default names
 
 _registered: dict[str, Any] = {}  # what `register_keras_serializable` has registered, and `get_custom_objects` got
 _registered_names: dict[Any, str] = {}
@@ -41,6 +42,23 @@ class UnknownNameError(ValueError):
 def snake_case(name: str) -> str:
     """Keras' snake case: ``SimpleRNNCell`` -> ``simple_rnn_cell``, ``L1L2`` -> ``l1l2``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", name).lower()
+
+
+def unique_name(base: str) -> str:
+    """Keras' default names: ``dense``, ``dense_1``, ... in the order of construction."""
+    number = next(_counters.setdefault(base, itertools.count()))  # one step each: no two threads get the same
+    return f"{base}_{number}" if number else base
+
+
+def clear_session(free_memory: bool = True) -> None:
+    """Let default names begin anew: the next `Dense` is ``dense`` again.
+
+    Parameters
+    ----------
+    free_memory : bool
+        Accepted as in Keras, changes nothing: a model that you no longer hold takes no memory.
+    """
+    _counters.clear()
 
 
 def register(module: str, *aliases: str) -> Callable[[_Class], _Class]:
@@ -239,14 +257,26 @@ def deserialize_keras_object(
 
 def clone(obj: Any, **changes: Any) -> Any:
     """A new layer of `obj`'s config with some changes, not built. Custom functions and objects are kept."""
+    envelope, found = _described(lambda: serialize(obj))
+    with custom_object_scope(found):
+        return deserialize({**envelope, "config": {**envelope["config"], **changes}}, "keras.layers")
+
+
+def begun_anew(obj: Any) -> Any:
+    """A new object of the class and config of `obj`, such as an optimizer. Custom functions and objects are kept."""
+    config, found = _described(obj.get_config)
+    with custom_object_scope(found):
+        return type(obj).from_config(config)
+
+
+def _described(describe: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
+    """What `describe` returns with custom functions and objects as they are, and the custom classes by name."""
     found: dict[str, Any] = {}
     token = _cloning.set(found)
     try:
-        envelope = serialize(obj)
+        return describe(), found
     finally:
         _cloning.reset(token)
-    with custom_object_scope(found):
-        return deserialize({**envelope, "config": {**envelope["config"], **changes}}, "keras.layers")
 
 
 def revived(entry: Any, module: str) -> Any:

@@ -26,6 +26,7 @@ FLOORS = [
     ["dtypes", "configurable"],
     ["random"],
     ["initializers", "regularizers", "constraints", "activations", "utils"],
+    ["backend"],
     ["layers.base", "preprocessing"],
     ["layers.recurrent"],
     ["layers.around"],

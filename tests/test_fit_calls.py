@@ -317,3 +317,82 @@ def test_layers_of_users_are_not_called_for_shapes():
     doubled.calls.clear()
     model.fit(x, y, batch_size=6, shuffle=False, verbose=0)
     assert doubled.calls == [6, 4]
+
+
+# ------------------------------------------------------------ inputs and outputs in structures
+
+
+@pytest.mark.parametrize("wrap", [lambda array: [array], lambda array: (array,)])
+def test_one_input_may_come_in_a_list(wrap):
+    (x, y), model = data(), model_of()
+    plain = cyrnn.models.clone_model(model)
+    plain.set_weights(model.get_weights())
+    found = model.fit(wrap(x), wrap(y), epochs=2, shuffle=False, verbose=0).history
+    assert found == plain.fit(x, y, epochs=2, shuffle=False, verbose=0).history
+    assert model.evaluate(wrap(x), wrap(y), verbose=0) == plain.evaluate(x, y, verbose=0)
+    assert model.train_on_batch(wrap(x), wrap(y)) == plain.train_on_batch(x, y)
+    np.testing.assert_array_equal(model.predict(wrap(x)), plain.predict(x))
+
+
+def test_outputs_by_name_come_in_the_order_of_the_model():
+    inputs = cyrnn.Input((TIMESTEPS, FEATURES))
+    hidden = SimpleRNN(3)(inputs)
+    model = cyrnn.Model(inputs, {"price": Dense(1)(hidden), "kind": Dense(2)(hidden)})
+    x, _ = data()
+    for found in (model(x), model.predict(x), model.predict(x, batch_size=3)):
+        assert {name: array.shape for name, array in found.items()} == {"price": (ROWS, 1), "kind": (ROWS, 2)}
+        assert list(found) == ["price", "kind"]
+
+
+# ------------------------------------------------------------ what was compiled
+
+
+def test_metrics_begin_anew():
+    (x, y), model = data(), model_of(metrics=["mae"])
+    model.reset_metrics()
+    model.evaluate(x, y, verbose=0)
+    assert model.metrics[0].result() > 0
+    model.reset_metrics()
+    assert model.metrics[0].result() == 0
+    cyrnn.Sequential([Dense(1)]).reset_metrics()  # which is not compiled
+
+
+def distance(y_true, y_pred):
+    return np.abs(y_true - y_pred).mean()
+
+
+@pytest.mark.parametrize("options", [{}, {"clone_function": lambda layer: type(layer).from_config(layer.get_config())}])
+def test_a_clone_of_a_compiled_model_is_compiled(options):
+    x, y = data()
+    model = model_of(
+        optimizer=optimizers.Adam(Halved()), loss={"last": losses.Huber(0.5)}, metrics=["mae", distance, Biggest()]
+    )
+    model.fit(x, y, epochs=2, verbose=0)
+    clone = cyrnn.models.clone_model(model, **options)
+    assert clone.optimizer is not model.optimizer and clone.optimizer.iterations == 0
+    assert type(clone.optimizer) is optimizers.Adam and clone.optimizer.learning_rate == 0.5
+    assert all(a is not b for a, b in zip(clone.metrics, model.metrics, strict=True))
+    clone.set_weights(model.get_weights())
+    assert clone.evaluate(x, y, return_dict=True, verbose=0) == model.evaluate(x, y, return_dict=True, verbose=0)
+    assert not cyrnn.models.clone_model(cyrnn.Sequential([Dense(1)])).compiled
+
+
+class Halved(optimizers.schedules.LearningRateSchedule):
+    """A schedule of a user, that is not registered."""
+
+    def __call__(self, step):
+        return 0.5 ** (step + 1)
+
+
+class Biggest(cyrnn.metrics.Metric):
+    """A metric of a user, that is not registered."""
+
+    def __init__(self, name="biggest", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.most = self.add_weight(name="most", initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.most.assign(max(float(self.most), float(np.max(y_true))))
+
+    def result(self):
+        return float(self.most)

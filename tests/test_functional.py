@@ -21,6 +21,7 @@ from cyrnn.layers import (
     Masking,
     SimpleRNN,
     SimpleRNNCell,
+    SpatialDropout1D,
     TimeDistributed,
 )
 from cyrnn.layers.base.symbolic import KerasTensor
@@ -442,7 +443,11 @@ def test_the_mask_of_a_layer_given_to_another():
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: SimpleRNN(4)(Input((3,))), ValueError, "expected ndim=3"),
+        (lambda: SimpleRNN(4, name="second")(Input((3,))), ValueError, r"'second'.*got \(None, 3\).*return_sequences"),
+        (lambda: SimpleRNN(4)(Input((2, 3, 4))), ValueError, r"got \(None, 2, 3, 4\): expected ndim=3$"),
+        (lambda: Bidirectional(SimpleRNN(4))(Input((3,))), ValueError, r"got \(None, 3\): expected ndim=3"),
+        (lambda: SpatialDropout1D(0.5, name="drop")(Input((3,))), ValueError, r"'drop' must have the axes"),
+        (lambda: Input(3), ValueError, "shape must be a tuple .*, got 3"),
         (lambda: SimpleRNN(4)(Input((None, None))), ValueError, "last axis"),
         (lambda: SimpleRNN(4)(Input((5, 3)), initial_state=Input((5,))), ValueError, r"initial_state.*\(1, 4\)"),
         (lambda: SimpleRNN(4)(Input((5, 3)), initial_state=[Input((4,))] * 2), ValueError, "1 arrays, got 2"),

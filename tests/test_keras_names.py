@@ -247,6 +247,58 @@ def test_a_wrapper_of_a_user(tmp_path):
         Twice("Dense")
 
 
+# ------------------------------------------------------------ scripts that make many models, and their data
+
+
+@pytest.mark.thread_unsafe
+@pytest.mark.parametrize("clear", [keras.utils.clear_session, keras.backend.clear_session])
+def test_default_names_begin_anew(clear):
+    Dense(1), Dense(1)
+    clear()
+    assert [Dense(1).name, Dense(1).name, keras.metrics.Mean().name] == ["dense", "dense_1", "mean"]
+
+
+def test_what_is_left_of_the_backend():
+    assert keras.backend.floatx() == Dense(1).dtype
+    assert keras.backend.epsilon() == 1e-7
+
+
+@pytest.mark.parametrize("base", [keras.utils.PyDataset, keras.utils.Sequence])
+def test_a_dataset_of_batches(base):
+    class Batches(base):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.ended = 0
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return X[2 * index : 2 * index + 2], np.full((2, 1), float(index))
+
+        def on_epoch_end(self):
+            self.ended += 1
+
+    batches = Batches(workers=2, use_multiprocessing=True)
+    model = keras.Sequential([keras.Input((6, 3)), SimpleRNN(1)])
+    model.compile("sgd", "mse")
+    begin = model.get_weights()
+    model.fit(batches, epochs=3, shuffle=False, verbose=0)
+    found = model.get_weights()
+    assert batches.ended == 3
+    model.set_weights(begin)
+    model.fit(X, np.repeat([[0.0], [1.0]], 2, axis=0), epochs=3, batch_size=2, shuffle=False, verbose=0)
+    for a, b in zip(found, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(model.predict(batches), model.predict(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("ask", [len, lambda batches: batches[0]])
+def test_a_dataset_without_batches_says_what_is_missing(ask):
+    with pytest.raises(NotImplementedError, match="PyDataset must have a method __(len|getitem)__"):
+        ask(keras.utils.PyDataset())
+
+
 # ------------------------------------------------------------ names that are not there
 
 

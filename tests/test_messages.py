@@ -1,5 +1,7 @@
 """Errors that say what is wrong: which argument, what was expected, what came."""
 
+import ctypes
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,34 @@ def test_a_tensor_of_torch_that_requires_gradients():
     with pytest.raises(TypeError, match=r"x must be an array that NumPy can read, got Tensor: .*tensor\.detach\(\)"):
         model.predict(torch.ones(1, 4, 3, requires_grad=True))
     np.testing.assert_array_equal(model.predict(torch.ones(2, 4, 3)), model.predict(X))
+
+
+class Batches:
+    """Data that has batches: NumPy would ask for one after the other, and never come to an end."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return X, X
+
+
+@pytest.mark.parametrize("argument", CALLS.keys() - {"x"})  # predict takes batches
+def test_what_has_only_getitem_is_no_array(argument):
+    with pytest.raises((TypeError, ValueError), match="array.*Batches"):
+        CALLS[argument](Batches())
+
+
+def test_a_buffer_without_iter_is_an_array():
+    buffer = ((ctypes.c_float * 3) * 4)((1, 2, 3))
+    np.testing.assert_array_equal(layers.Rescaling(2.0)(buffer), 2 * np.asarray(buffer))
+
+
+def test_long_arrays_are_shown_by_shape_and_dtype():
+    model = cyrnn.Sequential([cyrnn.Input((4, 3)), layers.SimpleRNN(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"got an array of shape \(2, 4, 3\) and dtype float32$"):
+        model.fit(X, np.ones((2, 1)), validation_data=X)
 
 
 def test_lists_of_no_common_shape_are_value_errors():

@@ -372,6 +372,16 @@ def test_wrong_arguments(call, error, message):
         call()
 
 
+def test_arguments_of_keras_2():
+    with pytest.raises(TypeError, match="Adam takes no argument 'lr'; did you mean 'learning_rate'"):
+        optimizers.Adam(lr=0.1)
+    with pytest.raises(TypeError, match="SGD takes no argument 'beta_1'$"):
+        optimizers.SGD(beta_1=0.1)
+    with pytest.warns(UserWarning, match="`decay` is no longer supported") as caught:
+        assert optimizers.SGD(0.1, momentum=0.5, decay=1e-6).momentum == 0.5
+    assert caught[0].filename == __file__
+
+
 def test_an_optimizer_of_ones_own():
     class Signs(optimizers.Optimizer):
         def update(self, w, g, at):

@@ -12,9 +12,8 @@ from cyrnn import initializers
 from cyrnn.arrays import array_of_numbers
 from cyrnn.configurable import Configurable, floating
 from cyrnn.layers.base.arguments import Array
-from cyrnn.layers.base.names import unique_name
 from cyrnn.losses.shapes import checked_mask
-from cyrnn.objects import register, snake_case
+from cyrnn.objects import register, snake_case, unique_name
 from cyrnn.random import checked_shape
 from cyrnn.utils.variables import Variable
 

@@ -12,6 +12,7 @@ from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models.functional import Functional
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.sequential import Sequential
+from cyrnn.models.trained import Trained
 
 
 def clone_model(
@@ -31,7 +32,8 @@ def clone_model(
 
     Returns
     -------
-    A model of the class of `model`; it is built, if what its input looks like is known.
+    A model of the class of `model`; it is built, if what its input looks like is known, and compiled, if `model` is:
+    with an optimizer that begins anew, and losses and metrics of its own.
 
     Raises
     ------
@@ -40,6 +42,13 @@ def clone_model(
     """
     if not isinstance(model, ModelOfLayers):
         raise ValueError(f"model must be a model, got {model!r}")
+    clone = _uncompiled(model, input_tensors, clone_function)
+    if isinstance(model, Trained) and model._compiled is not None:
+        clone.compile(**model._compiled.arguments_again())
+    return clone
+
+
+def _uncompiled(model: ModelOfLayers, input_tensors: Any, clone_function: Callable[[Layer], Layer] | None) -> Any:
     if input_tensors is None and clone_function is None:
         return objects.clone(model)
     made = objects.clone if clone_function is None else clone_function

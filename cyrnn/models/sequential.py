@@ -258,6 +258,10 @@ class Sequential(ModelOfCalls, Model):
         feed = self._feed
         return super().predict_inputs(x) if feed is None else feed.views(x)
 
+    def in_structure(self, parts: list[Any], like: Any = None) -> Any:
+        begins_with_input = bool(self._layers) and isinstance(self._layers[0], InputLayer)
+        return parts[0] if begins_with_input else super().in_structure(parts, like)
+
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         feed = self._feed
         if feed is not None:

@@ -108,6 +108,11 @@ class Trained(ModelOfLayers):
         """By the name of a log "min" or "max", whichever is better; what has no direction is not there."""
         return {} if self._compiled is None else self._compiled.directions
 
+    def reset_metrics(self) -> None:
+        """Let loss and metrics begin anew, as each epoch and each call for one batch does."""
+        if self._compiled is not None:
+            self._compiled.reset()
+
     def get_compile_config(self) -> dict[str, Any] | None:
         """What `compile` was given, as files hold it; None before it."""
         return None if self._compiled is None else self._compiled.get_config()

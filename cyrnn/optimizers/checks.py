@@ -20,6 +20,15 @@ _MOST_PATTERNS, _LONGEST_PATTERN = 100, 200
 Key = tuple[Weighted, str]  # a layer, and the name of one of its own weights
 
 
+def check_no_others(optimizer: str, arguments: Mapping[str, Any]) -> None:
+    """Raise TypeError for arguments that no optimizer has. Warns of `decay`, which Keras 3 ignores too."""
+    for name in arguments:
+        if name != "decay":
+            hint = "; did you mean 'learning_rate'?" if name == "lr" else ""
+            raise TypeError(f"{optimizer} takes no argument {name!r}{hint}")
+        warnings.warn("`decay` is no longer supported, and is ignored: use a schedule", stacklevel=4)
+
+
 def checked_learning_rate(value: Any) -> Any:
     """A number, or a callable. Raises TypeError or ValueError."""
     value = schedule_of(value)

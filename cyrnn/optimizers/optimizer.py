@@ -22,6 +22,7 @@ from cyrnn.layers.base.weights import Weighted, replace_weights
 from cyrnn.objects import register, serialize, snake_case
 from cyrnn.optimizers.checks import (
     Key,
+    check_no_others,
     checked_count,
     checked_gradients,
     checked_learning_rate,
@@ -102,7 +103,7 @@ class Optimizer(HasState):
     Raises
     ------
     TypeError, ValueError
-        If an argument is of another type or out of range.
+        If an argument is of another type or out of range, or does not exist.
     """
 
     own: ClassVar[tuple[str, ...]] = ()  # the names of the arguments that others do not have
@@ -120,8 +121,10 @@ class Optimizer(HasState):
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        **unknown: Any,
     ) -> None:
         super().__init__()
+        check_no_others(type(self).__name__, unknown)
         self.name = snake_case(type(self).__name__) if name is None else name
         self._learning_rate = checked_learning_rate(learning_rate)
         self.weight_decay = None if weight_decay is None else at_least_0("weight_decay", weight_decay)

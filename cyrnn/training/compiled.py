@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cyrnn import optimizers
+from cyrnn import objects, optimizers
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import checked_int
@@ -43,6 +43,10 @@ class Compiled:
         self.fits: Any = None  # the shapes that `checks.check_shapes` has found to fit
         self._step: tuple[int, CompiledStep | None] = (-1, None)  # the structure for which it was asked for
         self.reset()
+
+    def arguments_again(self) -> dict[str, Any]:
+        """The arguments for another model, with an optimizer and metrics of its own."""
+        return {name: nest.mapped(_again, value) for name, value in self.arguments.items()}
 
     @property
     def all_metrics(self) -> list[Metric]:
@@ -165,3 +169,8 @@ def _sum(penalties: list[Any]) -> float:
 def _plain(result: Any) -> Any:
     """A number as Python has it; arrays, of metrics of several numbers, as they are."""
     return float(result) if np.ndim(result) == 0 else result
+
+
+def _again(argument: Any) -> Any:
+    """A new object of the same config, where there is one with a state."""
+    return objects.begun_anew(argument) if isinstance(argument, Optimizer | Metric) else argument

@@ -2,6 +2,7 @@
 
 from cyrnn.objects import (
     CustomObjectScope,
+    clear_session,
     custom_object_scope,
     deserialize_keras_object,
     get_custom_objects,
@@ -12,12 +13,16 @@ from cyrnn.objects import (
 )
 from cyrnn.random import set_random_seed
 from cyrnn.utils.arrays import normalize, to_categorical
+from cyrnn.utils.datasets import PyDataset, Sequence
 from cyrnn.utils.progbar import Progbar
 from cyrnn.utils.sequences import pad_sequences
 
 __all__ = [
     "CustomObjectScope",
     "Progbar",
+    "PyDataset",
+    "Sequence",
+    "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",
     "get_custom_objects",

@@ -76,7 +76,9 @@ class InputLayer(Layer):
         if batch_shape is not None and batch_size is not None:
             raise ValueError(f"give batch_size or batch_shape, one of them; got {batch_size!r} and {batch_shape!r}")
         super().__init__(name=name)
-        self.batch_shape = checked_shape("shape", [batch_size, *shape] if shape is not None else batch_shape)
+        if isinstance(shape, (list, tuple)):
+            batch_shape = (batch_size, *shape)
+        self.batch_shape = checked_shape("shape", shape if batch_shape is None else batch_shape)
         self._dtype = dtypes.checked_numbers(f"dtype of input {self.name!r}", "float32" if dtype is None else dtype)
         self.optional = bool(optional)
         self.built = True

@@ -159,6 +159,10 @@ class SpatialDropout1D(Multiplying):
         checked_axes(self.name, array.shape, "batch, timesteps, features")
         return array
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        checked_axes(self.name, tuple(input_shape), "batch, timesteps, features")
+        return super().compute_output_shape(input_shape)
+
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
         lowering.shape_of(inputs, 3, "batch, timesteps, features")
         return super().lower(lowering, inputs, mask, training)

@@ -8,7 +8,6 @@ from cyrnn import budget, dtypes, objects, regularizers
 from cyrnn.arrays import shown
 from cyrnn.layers.base.calling import CallableLayer, accepted, required_arguments
 from cyrnn.layers.base.config import Configurable
-from cyrnn.layers.base.names import unique_name
 
 __all__ = ["Layer", "accepted", "deserialize", "required_arguments", "serialize"]
 
@@ -67,7 +66,7 @@ class Layer(CallableLayer, Configurable):
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(f"name must be a string without '/', got {shown(name)}")
         super().__init__(trainable)
-        self.name = unique_name(objects.snake_case(cls)) if name is None else name
+        self.name = objects.unique_name(objects.snake_case(cls)) if name is None else name
         self.dtype_policy = dtypes.get(dtype)
         self.autocast = autocast
         self.activity_regularizer = regularizers.get(activity_regularizer)

@@ -1,16 +1,7 @@
-"""Keras' default names of layers and operations, and names that must be distinct."""
+"""Names that must be distinct."""
 
-import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
-
-_counters: dict[str, Iterator[int]] = {}
-
-
-def unique_name(base: str) -> str:
-    """Keras' default names: ``dense``, ``dense_1``, ... in the order of construction."""
-    number = next(_counters.setdefault(base, itertools.count()))  # one step each: no two threads get the same
-    return f"{base}_{number}" if number else base
+from collections.abc import Iterable
 
 
 def distinct(names: Iterable[str]) -> list[str]:

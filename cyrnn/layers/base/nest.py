@@ -45,7 +45,8 @@ def leaves(structure: Any) -> list[Any]:
 def mapped(function: Callable[[Any], Any], structure: Any) -> Any:
     """The structure with ``function(leaf)`` for each of its leaves, called in the order of `leaves`."""
     if isinstance(structure, dict):
-        return {key: mapped(function, structure[key]) for key in sorted(structure)}
+        made = {key: mapped(function, structure[key]) for key in sorted(structure)}
+        return {key: made[key] for key in structure}
     if isinstance(structure, (list, tuple)):
         parts = [mapped(function, part) for part in structure]
         return tuple(parts) if isinstance(structure, tuple) else parts

@@ -34,7 +34,6 @@ from cyrnn.layers.base.array_functions import (
     one_zero,
     zeros_of,
 )
-from cyrnn.layers.base.names import unique_name
 
 _numbers, _names = itertools.count(), itertools.count()
 _noting: ContextVar[bool] = ContextVar("noting", default=True)
@@ -352,7 +351,7 @@ class Operation:
 
 def applied(class_name: str, *args: Any, module: str = "numpy", **options: Any) -> Any:
     """The result of a new operation, which Keras has in this module, for symbolic tensors."""
-    name = unique_name(objects.snake_case(class_name))
+    name = objects.unique_name(objects.snake_case(class_name))
     return Operation(class_name, name, f"{OPERATION_MODULES[0]}.{module}", options)(*args)
 
 

@@ -101,6 +101,9 @@ class Bidirectional(Predicts, SequenceLayer):
     def outputs_of_sequences(self) -> int:
         return 2 if self.merge_mode is None else 1
 
+    def check_axes(self, shape: Shape) -> None:
+        self.forward_layer.check_axes(shape)
+
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         return self.forward_layer.checked_inputs(inputs)
 

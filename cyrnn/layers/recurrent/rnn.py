@@ -106,8 +106,7 @@ class RNN(Carried, Predicts, SequenceLayer):
         return [(input_shape[0], *input_shape[2:])] if isinstance(self.cell, Layer) else []
 
     def _make_weights(self, input_shape: Shape, values: Mapping[str, ArrayLike] | None) -> None:
-        if len(input_shape) < 3:
-            raise ValueError(f"the input must have shape (batch, timesteps, features), got {input_shape}")
+        self.check_axes(input_shape)
         batch = input_shape[1 if self.time_major else 0]
         if self.stateful and batch is None:
             raise ValueError(f"stateful layer {self.name!r} needs to know its batch size, got shape {input_shape}")
@@ -117,11 +116,16 @@ class RNN(Carried, Predicts, SequenceLayer):
 
     # ------------------------------------------------------------ calling
 
+    def check_axes(self, shape: Shape) -> None:
+        if len(shape) == 3 or (len(shape) > 3 and not self.engine_cells):
+            return
+        text = f"sequences must have shape (batch, timesteps, features), got {shape}: expected ndim=3"
+        hint = "; a recurrent layer before it returns sequences with return_sequences=True" if len(shape) == 2 else ""
+        raise (LengthError if len(shape) < 3 else ValueError)(f"layer {self.name!r}: {text}{hint}")
+
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         x = as_array("sequences", inputs)
-        if x.ndim < 3 or (x.ndim > 3 and self.engine_cells):
-            error = LengthError if x.ndim < 3 else ValueError
-            raise error(f"sequences must have shape (batch, timesteps, features), got {x.shape}: expected ndim=3")
+        self.check_axes(x.shape)
         x = x.swapaxes(0, 1) if self.time_major else x
         if 0 in x.shape[1:2]:
             raise LengthError(f"sequences must have at least one timestep, got shape {x.shape}")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn.layers.base import nest, symbolic
-from cyrnn.layers.base.arguments import Array, is_true
+from cyrnn.layers.base.arguments import Array, Shape, is_true
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.symbolic import KerasTensor
@@ -31,6 +31,10 @@ class SequenceLayer(ProgramLayer):
     def checked_call(self, sequences: Array, initial_state: Any, mask: ArrayLike | None) -> Any:
         """The arguments of a call, checked. Raises ValueError and TypeError before anything is made or moved."""
         raise NotImplementedError(f"{type(self).__name__} has no `checked_call`")
+
+    def check_axes(self, shape: Shape) -> None:
+        """Raises ValueError for the shape of what is no sequences, which names the layer."""
+        raise NotImplementedError(f"{type(self).__name__} has no `check_axes`")
 
     def __call__(
         self,
@@ -72,6 +76,8 @@ class SequenceLayer(ProgramLayer):
             raise ValueError(f"layer {self.name!r} has no gradients: its sequences have the batch on their second axis")
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(inputs, KerasTensor):
+            self.check_axes(inputs.shape)
         initial_state = args[0] if args else kwargs.get("initial_state")
         if initial_state is not None:
             self._check_symbolic_states(inputs, initial_state)

@@ -91,6 +91,13 @@ def test_validation_freq_says_after_which_epochs():
     )
 
 
+def test_validation_steps_are_the_same_batches_each_time():
+    (x, y), model = data(), model_of(optimizer=optimizers.SGD(0.0), loss="mse")
+    for options in ({"batch_size": 2}, {"validation_batch_size": 2}):
+        history = model.fit(x, y, epochs=3, validation_data=(x, y), validation_steps=2, verbose=0, **options).history
+        assert history["val_loss"] == pytest.approx([mse(model, x[:4], y[:4])] * 3, rel=1e-5)
+
+
 @pytest.mark.thread_unsafe
 def test_a_seed_makes_a_training_reproducible_and_epochs_different():
     (x, y), begin, found = data(), model_of().get_weights(), []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 ROWS, TIMESTEPS, FEATURES, TOKENS, CLASSES = 12, 5, 4, 9, 3
-ACTIVATIONS = ["tanh", "tanh", "sigmoid", "softsign", "linear"]
+ACTIVATIONS = ["tanh", "tanh", "sigmoid", "softsign"]  # steady ones: others explode in some recurrences
 PENALTIES = ["l1", "l2", "l1l2"]
 CONSTRAINTS = ["max_norm", "non_neg", "unit_norm"]
 
@@ -184,9 +184,9 @@ class Draw:
             options |= {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}
         if self.maybe(0.3) and "constrained" not in self.notes:  # by Keras also where nothing is updated
             options["gradient_accumulation_steps"] = 2
-        rate: Any = 0.05
+        rate: Any = 0.02
         if self.maybe(0.2):
-            rate = optimizers.schedules.ExponentialDecay(0.05, 2, 0.7)
+            rate = optimizers.schedules.ExponentialDecay(0.02, 2, 0.7)
         slow = {"learning_rate": rate, **options}
         plain = [
             lambda: optimizers.SGD(**slow), lambda: optimizers.SGD(momentum=0.9, **slow),

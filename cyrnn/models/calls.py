@@ -133,7 +133,9 @@ class ModelOfCalls(ModelOfLayers):
     def shapes_of_outputs(self, shapes: list[Any], like: Any) -> list[tuple[int, ...]] | None:
         if self.has_its_own_call or any(layer.is_custom for layer in self.layers_within()):
             return None  # these would be called for it
-        found: list[tuple[int, ...]] = nest.leaves_of_shapes(self.compute_output_shape(self.in_structure(shapes, like)))
+        one = len(shapes) == 1 and not isinstance(self.input_shape, dict)
+        outputs = self.compute_output_shape(shapes[0] if one else self.in_structure(shapes, like))
+        found: list[tuple[int, ...]] = nest.leaves_of_shapes(outputs)
         return None if any(None in shape for shape in found) else found
 
     def partition_for(

@@ -335,6 +335,10 @@ class Epochs:
         """How many batches an epoch has, where that is known."""
         return self.wanted if self.wanted is not None else self._data.num_batches
 
+    def restart(self) -> None:
+        """Let the next epoch begin a pass, also where the last one has left batches of one."""
+        self._pass = None
+
     def epoch(self) -> Iterator[Batch]:
         """The batches of the next epoch."""
         count, begun = 0, False  # whether a pass has begun in this epoch

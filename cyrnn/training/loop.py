@@ -62,6 +62,7 @@ def fit(model: Trainable, compiled: Compiled, x: Any, y: Any, sample_weight: Any
     training, held_out = _data(model, x, y, sample_weight, options)
     for data in (training, held_out):
         if isinstance(data, ArrayData):
+            _check_stateful(model, data)
             check_shapes(model, compiled, data.first())
     epochs = Epochs(training, options.steps_per_epoch)
     validation = None if held_out is None else Epochs(held_out, options.validation_steps)
@@ -114,6 +115,7 @@ def _train(model: Trainable, compiled: Compiled, epochs: Epochs, callbacks: Call
 
 def _validated(model: Trainable, compiled: Compiled, validation: Epochs, callbacks: CallbackList) -> dict[str, Any]:
     compiled.reset()
+    validation.restart()  # each time with the same batches
     _test(model, compiled, validation, callbacks)
     return compiled.logs()
 
@@ -235,8 +237,6 @@ def _data(model: Trainable, x: Any, y: Any, sample_weight: Any, options: FitOpti
         validation = _data_of_validation(model, given, options)
     if options.class_weight is not None and isinstance(training, ArrayData):
         training.sample_weight = _weighted(model, training.y, training.sample_weight, options.class_weight)
-    if isinstance(training, ArrayData):
-        _check_stateful(model, training)
     return training, validation
 
 

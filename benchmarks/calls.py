@@ -265,49 +265,55 @@ def show_masks(shape: tuple[int, ...], rounds: int) -> None:
 # ------------------------------------------------------------ steps of fit
 
 
-def fit_of(layer: str, batch: int, timesteps: int, features: int, units: int, steps: int) -> tuple[Any, Call]:
-    """A model, and a call of its `fit` for so many steps."""
+def fits_of(layer: str, batch: int, timesteps: int, features: int, units: int, steps: int) -> tuple[Any, list[Call]]:
+    """A model, and calls of its `fit`: of one step, and of so many more."""
     import numpy as np
 
     import cyrnn
 
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((steps * batch, timesteps, features), np.float32)
+    x = rng.standard_normal(((1 + steps) * batch, timesteps, features), np.float32)
     y = rng.standard_normal((len(x), 1), np.float32)
     layers = cyrnn.layers
     model = cyrnn.Sequential([layers.Input(x.shape[1:]), getattr(layers, layer)(units), layers.Dense(1)])
     model.compile("adam", "mse")
-    return model, lambda: model.fit(x, y, batch_size=batch, verbose=0)
+
+    def call(rows: int) -> Call:
+        return lambda: model.fit(x[:rows], y[:rows], batch_size=batch, verbose=0)
+
+    return model, [call(batch), call(len(x))]
 
 
 def show_steps_of_fit(rounds: int) -> None:
-    steps = 1000  # of a call, so that what a call costs beside them does not count
-    calls = {layer: fit_of(layer, 1, 1, 1, 1, steps)[1] for layer in ("SimpleRNN", "LSTM", "GRU")}
-    unit, *times = times_of({"np.tanh(a @ w + b)": step_of_numpy(), **calls}, rounds).values()
+    steps = 300  # few, so that some calls are undisturbed
+    calls: dict[str, Call] = {"np.tanh(a @ w + b)": step_of_numpy()}
+    for layer in ("SimpleRNN", "LSTM", "GRU"):
+        calls[f"{layer} once"], calls[layer] = fits_of(layer, 1, 1, 1, 1, steps)[1]
+    unit, *times = times_of(calls, rounds).values()
     rows = [("np.tanh(a @ w + b)", f"{unit * 1e6:.2f}", "1.00")]
-    for layer, seconds in zip(calls, times, strict=True):
-        cells = [f"{seconds / steps * 1e6:.2f}", f"{seconds / steps / unit:.2f}"]
+    for layer, once, many in zip(list(calls)[2::2], times[::2], times[1::2], strict=True):
+        step = (many - once) / steps
         bounds = "{} units, {} us".format(*STEP_OF_FIT_WITHIN) if layer == "SimpleRNN" else ""
-        rows.append((f"{layer}(1), Dense(1)", *cells, bounds))
+        rows.append((f"{layer}(1), Dense(1)", f"{step * 1e6:.2f}", f"{step / unit:.2f}", bounds, f"{once * 1e6:.0f}"))
     title = "A step of fit(verbose=0) with batches of one row, one timestep and one feature, mse and Adam:"
-    table(title, ["us", "units", "at most"], rows)
+    table(title, ["us", "units", "at most", "fit of one, us"], rows)
 
 
 def show_readying(rounds: int) -> None:
     """How much of a step it takes to make the weights ready for the next one."""
-    steps = 8
-    fits = {(layer, *shape): fit_of(layer, *shape, steps) for layer, shape in OF_READYING}
+    steps = 12
     calls: dict[str, Call] = {}
-    for key, (model, fit) in fits.items():
-        fit()  # which makes the compiled step
-        calls |= {f"fit {key}": fit, f"refill {key}": model._compiled._step[1]._step.refill}
+    for layer, shape in OF_READYING:
+        name = f"{layer} {', '.join(map(str, shape))}"
+        model, (once, many) = fits_of(layer, *shape, steps)
+        once()  # which makes the compiled step
+        compiled, _ = model._compiled._step[1]._begun
+        calls |= {f"{name} once": once, name: many, f"{name} refill": compiled.refill}
     times = times_of(calls, rounds)
     rows = []
-    for key in fits:
-        layer, *shape = key
-        step, refill = times[f"fit {key}"] / steps, times[f"refill {key}"]
-        bound = f"{READYING_WITHIN:.2f}" if shape[-1] >= READYING_FROM else ""
-        name = f"{layer} {', '.join(map(str, shape))}"
+    for name in list(calls)[1::3]:
+        step, refill = (times[name] - times[f"{name} once"]) / steps, times[f"{name} refill"]
+        bound = f"{READYING_WITHIN:.2f}" if int(name.split()[-1]) >= READYING_FROM else ""
         rows.append((name, f"{step * 1e6:.1f}", f"{refill * 1e6:.2f}", f"{refill / step:.3f}", bound))
     title = "Making weights ready, in a step of fit of (batch, timesteps, features, units), with a Dense(1):"
     table(title, ["step, us", "ready, us", "share", "at most"], rows)

@@ -9,6 +9,7 @@ import pytest
 
 import cyrnn
 from cyrnn import callbacks, losses, optimizers
+from cyrnn.engine.program import structure_now
 from cyrnn.layers import Dense, Embedding, SimpleRNN
 
 ROWS, TIMESTEPS, FEATURES = 10, 4, 3
@@ -343,6 +344,19 @@ def test_stop_training_ends_after_the_step():
     history = model.fit(x, y, batch_size=2, epochs=9, verbose=0, callbacks=[stop])
     assert stop.seen == (0, 1)
     assert history.epoch == [0]
+
+
+def test_a_training_does_not_change_the_structure_of_its_model():
+    """Programs and the compiled step are made once, and not again in each `fit`."""
+    (x, y), model = data(), model_of(optimizer="sgd", loss="mse")
+    model.fit(x, y, verbose=0)
+    before, step = structure_now(), model._compiled._step[1]
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None)])
+    model.stop_training = True
+    assert structure_now() == before
+    assert step is not None and model._compiled._step[1] is step
+    model.layers[0].go_backwards = True
+    assert structure_now() > before
 
 
 @pytest.mark.thread_unsafe

@@ -61,7 +61,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cyrnn", description="Keras' SimpleRNN family on the CPU.")
+    parser = argparse.ArgumentParser(prog="cyrnn", description="Keras' recurrent networks on the CPU.")
     parser.add_argument("--version", action="version", version=f"cyrnn {cyrnn.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 

@@ -1,6 +1,6 @@
 """How models are trained: Keras' `compile`, `fit`, `evaluate`, and their calls for one batch."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Trained(ModelOfLayers):
     stop_training: bool = False  # callbacks set it: training ends after the step
     history: Any = None  # of the last `fit`
     _compiled: "Compiled | None" = None
+    _of_no_structure: ClassVar[frozenset[str]] = ModelOfLayers._of_no_structure | {"stop_training", "history"}
 
     # ------------------------------------------------------------ compile
 

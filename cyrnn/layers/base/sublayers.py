@@ -36,12 +36,13 @@ class HasSublayers:
 
     _revision: ClassVar[int] = 0  # of all layers together: it moves whenever a layer inside another one changes
 
-    # What a layer's calls do follows from its public attributes, but for `states`. Whenever one is assigned, and when
-    # layers inside change, the layer has a new token, and `structure_now` moves: what was derived from them is out of
-    # date then. It does not move for a layer that is not built: no program has one. A custom layer with code of its own
-    # has a token only while it is watched: see `models/programs/blocks.py`.
+    # What a layer's calls do follows from its public attributes, but for `_of_no_structure`. Whenever one is assigned,
+    # and when layers inside change, the layer has a new token, and `structure_now` moves: what was derived from them is
+    # out of date then. It does not move for a layer that is not built: no program has one. A custom layer with code of
+    # its own has a token only while it is watched: see `models/programs/blocks.py`.
     _own_structure: object = None
     _watched: bool = False
+    _of_no_structure: ClassVar[frozenset[str]] = frozenset({"states"})
 
     _override: ClassVar[str | None] = (
         None  # a name of this package's classes that a custom subclass has another thing for
@@ -65,7 +66,9 @@ class HasSublayers:
         super().__setattr__(name, value)
         if type(value) not in _PLAIN or name in self._noted:
             self._note(name, value)
-        if self._watched or (name[0] != "_" and name != "states" and type(self)._override is None):
+        if self._watched or (
+            name[0] != "_" and name not in self._of_no_structure and type(self)._override is None
+        ):
             self._restructured()
 
     def watch(self, watched: bool) -> None:

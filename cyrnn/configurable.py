@@ -1,5 +1,6 @@
 """What initializers, regularizers and constraints share: a config, and being found by name."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
 
@@ -46,11 +47,13 @@ def lookup(module: str) -> tuple[Callable[[Any], Any], Deserialize]:
 
 
 def number(name: str, value: Any) -> float:
-    """`value` as a plain Python number; TypeError naming the argument `name` if it is none."""
+    """`value` as a plain Python number that a float can hold. Raises TypeError or ValueError."""
     if isinstance(value, np.generic | np.ndarray) and np.ndim(value) == 0:
         value = value.item()
     if not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, got {value!r:.200}")
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        raise ValueError(f"{name} must be a number that a float can hold, got {shown(value)}")
     return value
 
 

@@ -40,6 +40,18 @@ def model():
     )
 
 
+def trained_model():
+    """One whose files have a compile config and the state of an optimizer."""
+    made = cyrnn.Sequential([Input((3, 2)), SimpleRNN(2), Dense(1)])
+    schedule = cyrnn.optimizers.schedules.CosineDecay(0.1, 9)
+    optimizer = cyrnn.optimizers.Muon(schedule, use_ema=True, exclude_layers=["dense"], gradient_accumulation_steps=2)
+    metrics = [cyrnn.metrics.AUC(), "accuracy", cyrnn.metrics.PrecisionAtRecall(0.5)]
+    made.compile(optimizer, cyrnn.losses.BinaryCrossentropy(True), metrics=metrics, weighted_metrics=["mse"])
+    for _ in range(3):
+        made.train_on_batch(np.ones((2, 3, 2), "f"), np.ones((2, 1), "f"))
+    return made
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """The bytes of a file of each kind, by name."""
@@ -47,12 +59,15 @@ def files(tmp_path_factory):
     save_model(model(), folder / "ours.keras")
     for end in ("weights.h5", "npz", "safetensors"):
         save_weights(model(), folder / f"ours.{end}")
+    for name in TRAINED:
+        (trained_model().save_weights if "weights" in name else trained_model().save)(folder / name)
     paths = [*folder.iterdir(), *GOLDEN.glob("*.h5"), *GOLDEN.glob("*.keras"), *GOLDEN.glob("*.safetensors")]
     return {path.name: path.read_bytes() for path in paths}
 
 
+TRAINED = ["trained.keras", "trained.weights.h5", "trained.h5"]
 NAMES = sorted(
-    ["ours.keras", "ours.weights.h5", "ours.npz", "ours.safetensors"]
+    [*TRAINED, "ours.keras", "ours.weights.h5", "ours.npz", "ours.safetensors"]
     + [path.name for path in GOLDEN.iterdir() if path.suffix != ".json"]
 )
 FRACTIONS = st.floats(0, 1, exclude_max=True)
@@ -179,6 +194,8 @@ def target_for(name):
     """A layer with the weights of a sound file of this name."""
     if name.startswith("ours"):
         return model()
+    if name in TRAINED:
+        return trained_model()
     if name == "torch.safetensors":
         return from_torch(GOLDEN / name, prefix="cell.")
     if name == "keras3_single.weights.h5":
@@ -186,6 +203,12 @@ def target_for(name):
         layer.build((None, 6, 3))
         return layer
     return load_model(GOLDEN / ("keras1.h5" if name == "keras1.h5" else "keras3.keras"))
+
+
+def state_of(layer):
+    optimizer = getattr(layer, "optimizer", None)
+    kept = [] if optimizer is None else list(optimizer._kept.values())
+    return [*layer.weights, *kept]
 
 
 def refused(load, path):
@@ -217,10 +240,10 @@ def test_files_load_or_are_refused(tmp_path_factory, files, hostile):
     path = tmp_path_factory.getbasetemp() / f"fuzzed-{name}"
     path.write_bytes(change(files[name]))
     target = target_for(name)
-    before = target.weights
+    before = state_of(target)
     refused(load_model, path)
     if refused(lambda path: load_weights(target, path), path):
-        assert all(a is b for a, b in zip(before, target.weights, strict=True))
+        assert all(a is b for a, b in zip(before, state_of(target), strict=True))
     if name == "torch.safetensors":
         try:
             refused(lambda path: from_torch(path, prefix="deep."), path)

@@ -3,6 +3,7 @@
 CYRNN_FUZZ_EXAMPLES=4000 pytest -m fuzz      also takes more of these
 """
 
+import contextlib
 import json
 import os
 import random
@@ -94,10 +95,12 @@ def test_files_are_described_or_refused_in_one_line(tmp_path, capsys):
         changed = replaced(sound, draw.choice(list(places(sound))), draw.choice(VALUES))
         path = written(tmp_path / "m.keras", source, **{member: changed})
         try:
-            load_model(path)
+            load_model(path, compile=False)
             loaded = True
         except ModelFileError:
             loaded = False
+        with contextlib.suppress(ModelFileError):
+            load_model(path)
         code = cli.main(["info", str(path)])
         codes.add(code)
         printed = capsys.readouterr()

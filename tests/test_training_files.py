@@ -1,15 +1,22 @@
 """Models that are trained go through files: training continues with the same next step."""
 
+import contextlib
 import copy
 import io
 import json
+import os
 import pickle
+import shutil
+import signal
+import time
 import warnings
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from golden import make_training
 
 import cyrnn
 from cyrnn import optimizers
@@ -614,3 +621,71 @@ def test_a_model_with_a_compile_of_its_own(tmp_path):
                 assert not load_model(tmp_path / "m.keras", {"Own": Own}).compiled
         else:
             assert load_model(tmp_path / "m.keras", {"Complete": Complete}).optimizer.learning_rate == 0.5
+
+
+# ---------------------------------------------------------------- what Keras has trained
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_a_training_of_keras_continues():
+    expected = json.loads((GOLDEN / "trained.json").read_text())
+    model = load_model(GOLDEN / "trained.keras")
+    assert model.optimizer.iterations == make_training.BEFORE and model.optimizer.amsgrad
+    for number, logs in enumerate(expected["logs"]):
+        found = model.train_on_batch(*make_training.batch(make_training.BEFORE + number), return_dict=True)
+        assert list(found) == list(logs)
+        np.testing.assert_allclose(list(found.values()), list(logs.values()), rtol=2e-5)
+    for mine, theirs in zip(model.get_weights(), expected["weights"], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=2e-6)
+    for mine, (path, dtype, value) in zip(model.optimizer.variables, expected["variables"], strict=True):
+        assert (mine.path, mine.dtype) == (path, dtype)
+        np.testing.assert_allclose(mine, value, rtol=5e-5, atol=5e-6)
+
+
+# ---------------------------------------------------------------- callbacks
+
+
+@pytest.mark.parametrize("end", ["keras", "h5", "weights.h5"])
+def test_checkpoints_of_fit(tmp_path, end):
+    model, name = compiled(metrics=["mae"]), str(tmp_path / f"{{epoch}}.{end}")
+    callback = cyrnn.callbacks.ModelCheckpoint(name, save_weights_only=end == "weights.h5")
+    model.fit(X, Y, batch_size=4, epochs=3, shuffle=False, callbacks=[callback], verbose=0)
+    twin = loaded(tmp_path / f"1.{end}", "adam", metrics=["mae"])
+    twin.fit(X, Y, batch_size=4, epochs=3, initial_epoch=1, shuffle=False, verbose=0)
+    assert_same(model, twin)
+
+
+def train(folder, epochs=8, backup=True):
+    cyrnn.utils.set_random_seed(1)
+    model = compiled(optimizers.Adam(optimizers.schedules.CosineDecay(0.1, 24)), units=16)
+    callbacks = [cyrnn.callbacks.BackupAndRestore(folder / "backup")] if backup else []
+    model.fit(X, Y, batch_size=4, epochs=epochs, shuffle=False, callbacks=callbacks, verbose=0)
+    model.save(folder / "end.keras")
+    return model
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.thread_unsafe(reason="it forks")
+def test_a_killed_training_ends_as_one_that_was_not(tmp_path):
+    train(tmp_path)  # all is imported
+    start = time.perf_counter()
+    expected = train(tmp_path)
+    whole, random, kills = time.perf_counter() - start, np.random.default_rng(4), 0
+    for _ in range(6):
+        (tmp_path / "end.keras").unlink()
+        share = 0.1
+        while not (tmp_path / "end.keras").exists():
+            child = os.fork()
+            if not child:
+                with contextlib.suppress(BaseException):
+                    train(tmp_path)
+                os._exit(0)
+            time.sleep(random.uniform(0, share) * whole)
+            os.kill(child, signal.SIGKILL)
+            kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+            share *= 1.2  # so that it comes to an end
+        found = load_model(tmp_path / "end.keras")
+        assert_same(found, expected)
+        shutil.rmtree(tmp_path / "backup", ignore_errors=True)
+    assert kills > 6

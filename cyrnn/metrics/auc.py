@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn import budget
 from cyrnn.arrays import array_of_numbers, quietly, shown
 from cyrnn.configurable import fraction, positive_integer
 from cyrnn.layers.base.arguments import Array, checked_bool
@@ -74,6 +75,7 @@ class AUC(Metric):
         if thresholds is None:
             if positive_integer("num_thresholds", num_thresholds) < 2:
                 raise ValueError(f"num_thresholds must be at least 2, got {num_thresholds}")
+            budget.spend(num_thresholds)
             self._given, inner = None, np.linspace(0, 1, num_thresholds)[1:-1].tolist()
         else:
             self._given = inner = sorted(fraction("thresholds", value) for value in thresholds)

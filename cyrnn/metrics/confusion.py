@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn import budget
 from cyrnn.arrays import quietly
 from cyrnn.configurable import fraction, integer, positive_integer
 from cyrnn.layers.base.arguments import Array
@@ -177,6 +178,7 @@ class _Best(_OfThresholds):
         self.value = fraction(self.given, value)
         self.num_thresholds = positive_integer("num_thresholds", num_thresholds)
         setattr(self, self.given, self.value)
+        budget.spend(self.num_thresholds)
         several = self.num_thresholds > 1
         values = np.linspace(0, 1, self.num_thresholds).tolist() if several else [0.5]
         super().__init__(Thresholds(values, evenly=several), None, class_id, name, dtype)

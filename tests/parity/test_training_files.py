@@ -191,3 +191,66 @@ def test_compile_configs(tmp_path, case):
             found = model.evaluate(X[0], Y[0], verbose=0, return_dict=True)
             assert found.keys() == expected.keys()
             np.testing.assert_allclose([found[k] for k in expected], list(expected.values()), rtol=1e-5, err_msg=name)
+
+
+def two_outputs(k):
+    x = k.Input((4,), dtype="int32")
+    h = k.layers.Embedding(7, 3, mask_zero=True)(x)
+    h = k.layers.Bidirectional(k.layers.LSTM(2, return_sequences=True))(h)
+    a = k.layers.Dense(1, name="a")(k.layers.GRU(3)(h))
+    b = k.layers.Dense(2, activation="softmax", name="b")(k.layers.SimpleRNN(2)(h))
+    return k.Model(x, [a, b])
+
+
+def with_a_frozen_layer(k):
+    layers = k.layers
+    inner = k.Sequential([k.Input((4, 3)), layers.RNN([layers.SimpleRNNCell(2), layers.GRUCell(2)])])
+    inputs = [k.Input((4,), dtype="int32"), layers.Embedding(7, 3)]
+    model = k.Sequential([*inputs, inner, layers.BatchNormalization(), layers.Dense(2, name="b")])
+    model.layers[0].trainable = False
+    return model
+
+
+MODELS = {
+    two_outputs: {
+        "loss": {"a": "mse", "b": "sparse_categorical_crossentropy"},
+        "loss_weights": {"a": 0.5, "b": 2.0},
+        "metrics": {"b": ["accuracy"]},
+    },
+    with_a_frozen_layer: {"loss": "sparse_categorical_crossentropy"},
+}
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.filterwarnings("error:Skipping variable loading")
+def test_other_models(tmp_path, make):
+    x = np.array([[1, 2, 3, 0], [4, 5, 0, 0], [6, 1, 2, 3]], "int32")
+    y = np.array([[0], [1], [1]])
+    data = (x, [y.astype("float32"), y]) if make is two_outputs else (x, y)
+    theirs = make(keras)  # SGD: TensorFlow does not sum the gradients of a token for Adam
+    theirs.compile(keras.optimizers.SGD(0.1, momentum=0.9), **MODELS[make])
+    theirs.train_on_batch(*data)
+    theirs.save(tmp_path / "theirs.keras")
+    ours = cyrnn.models.load_model(tmp_path / "theirs.keras")
+    for model in (theirs, ours):
+        model.train_on_batch(*data)
+    assert_same(ours, theirs)
+    assert_same_state(ours.optimizer, theirs.optimizer)
+    ours.save(tmp_path / "ours.keras")
+    again = keras.models.load_model(tmp_path / "ours.keras")
+    for model in (ours, again):
+        model.train_on_batch(*data)
+    assert_same(ours, again)
+    assert_same_state(ours.optimizer, again.optimizer)
+    assert again.evaluate(*data, verbose=0) == pytest.approx(ours.evaluate(*data, verbose=0), rel=1e-4)
+
+
+@pytest.mark.parametrize("end", ["keras", "h5"])
+def test_checkpoints(tmp_path, end):
+    for library, other in ((cyrnn, keras), (keras, cyrnn)):
+        path = str(tmp_path / f"{library.__name__}-{{epoch}}.{end}")
+        model = compiled(library, "Adam", {}, metrics=["mae"])
+        callback = library.callbacks.ModelCheckpoint(path, monitor="mae", save_best_only=True, mode="max")
+        model.fit(X[0], Y[0], epochs=1, callbacks=[callback], verbose=0)
+        twin = other.models.load_model(path.format(epoch=1))
+        assert twin.evaluate(X[1], Y[1], verbose=0) == pytest.approx(model.evaluate(X[1], Y[1], verbose=0), rel=1e-5)

@@ -450,3 +450,43 @@ def test_an_error_of_a_call_is_that_of_the_layer():
     with pytest.raises(ValueError):
         model(X[:, :, :2])
     close(model(X), model.layers[1](model.layers[0].as_written(X)))
+
+
+class Decoder(L.Layer):
+    """A block of several arguments."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.rnn, self.out = LSTM(6, return_sequences=True, **kwargs), Dense(2, **kwargs)
+
+    def call(self, x, states, scale=None):
+        outputs = self.out(self.rnn(x, initial_state=states))
+        return outputs if scale is None else outputs * scale
+
+
+class Translator(cyrnn.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder, self.decoder = LSTM(6, return_state=True, **kwargs), Decoder(**kwargs)
+
+    def call(self, inputs):
+        source, target = inputs
+        _, *states = self.encoder(source)
+        return self.decoder(target, states, scale=target[:, :, :1])
+
+
+def test_a_block_of_several_arguments_is_part_of_the_program():
+    """An encoder whose states a decoder begins with: its gradients are those of differences."""
+    x = [RNG.standard_normal((3, 5, 3)), RNG.standard_normal((3, 4, 2))]
+    model = Translator(dtype="float64")
+    y, pullback = model.vjp(x)
+    dy, weights, step = RNG.standard_normal(y.shape), model.get_weights(), 1e-6
+    for number, gradient in enumerate(pullback(dy).weights):
+        there = [weight.copy() for weight in weights]
+        there[number].flat[1] += step
+        model.set_weights(there)
+        np.testing.assert_allclose(gradient.flat[1], np.sum((model(x) - y) * dy) / step, rtol=1e-4, atol=1e-6)
+    model.set_weights(weights)
+    model.compile("adam", "mse")
+    history = model.fit(x, np.zeros((3, 4, 2)), epochs=60, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]

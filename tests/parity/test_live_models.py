@@ -1,11 +1,12 @@
 """Models that Keras has in memory, as models of cyrnn: outputs, and messages."""
 
-import keras
 import numpy as np
 import pytest
-from keras import layers
+from parity.twins import keras
 
 import cyrnn
+
+layers = keras.layers
 
 RNG = np.random.default_rng(0)
 

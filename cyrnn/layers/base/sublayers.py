@@ -66,9 +66,7 @@ class HasSublayers:
         super().__setattr__(name, value)
         if type(value) not in _PLAIN or name in self._noted:
             self._note(name, value)
-        if self._watched or (
-            name[0] != "_" and name not in self._of_no_structure and type(self)._override is None
-        ):
+        if self._watched or (name[0] != "_" and name not in self._of_no_structure and type(self)._override is None):
             self._restructured()
 
     def watch(self, watched: bool) -> None:

@@ -1,6 +1,7 @@
 """Blocks: custom layers whose `call` calls other layers. In a model these calls take the place of the layer's."""
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from cyrnn import objects
@@ -56,6 +57,14 @@ class Block:
         reason = next((found for found in self._known().values() if isinstance(found, str)), None)
         return self.why_not_replaced() or (reason and _not_noted(reason))
 
+    def inner_calls_of(self, call: Call) -> tuple[list[Call], Any] | None:
+        """As `inner_calls`, also of a call with several arguments, which are all tensors."""
+        if len(call.args) == 1 and not call.options:
+            return self.inner_calls(call.args[0], call.training)
+        given = (call.args, call.options)
+        tensors = all(type(leaf) is Place for leaf in nest.leaves(given))
+        return self.inner_calls(given, call.training) if tensors else None
+
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
         """As `ModelOfCalls.inner_calls`; None where the layer has to be called."""
         places, dtype = nest.leaves(inputs), self.layer.dtype_policy.engine_dtype.name
@@ -98,7 +107,7 @@ class Block:
         tensors = nest.mapped(lambda spec: KerasTensor(spec.shape, spec.dtype), specs)
         try:
             with deferred_building(False):
-                trace = traced(layer.call, tensors, accepted(type(layer).call, training=training))
+                trace = traced(_call_of(layer), tensors, accepted(type(layer).call, training=training))
         finally:
             if layer._own_structure is not structure:
                 _changing.add(layer)
@@ -106,6 +115,20 @@ class Block:
         if layer in _changing:
             raise NotTracedError("it assigns attributes of the layer")
         return trace
+
+
+def _call_of(layer: Layer) -> Callable[..., Any]:
+    """The `call` of the layer, which takes what `Block.inner_calls_of` calls inputs."""
+
+    function: Any = layer.call
+
+    def call(given: Any, **options: Any) -> Any:
+        several = (
+            isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], tuple) and type(given[1]) is dict
+        )
+        return function(*given[0], **given[1], **options) if several else function(given, **options)
+
+    return call
 
 
 def _not_noted(reason: str) -> str:

@@ -136,10 +136,11 @@ def _flattened(
 
 def _inner_calls(call: Call, replaced: Replaced | None) -> tuple[list[Call], Any] | None:
     """The calls that a call of a model makes, and the places of its outputs; None where it has to be called."""
-    plain = len(call.args) == 1 and not call.options and call.mask is None
-    if not plain or replaced is None or replaced.why_not_replaced() is not None:
+    if call.mask is not None or replaced is None or replaced.why_not_replaced() is not None:
         return None
-    return replaced.inner_calls(call.args[0], call.training)
+    if isinstance(replaced, Block):
+        return replaced.inner_calls_of(call)
+    return replaced.inner_calls(call.args[0], call.training) if len(call.args) == 1 and not call.options else None
 
 
 # ---------------------------------------------------------------- programs and cuts

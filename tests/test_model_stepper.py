@@ -267,10 +267,10 @@ def test_steps_that_do_not_fit_say_how_arrays_must_come(rng):
     expected = stepper.step({"b": given, "a": None})
     stepper.reset()
     wrong = [
-        ([given], None, r"x_t must come as {'a': 'unread', 'b': 'x'}, got \['ndarray"),
+        ([given], None, r"x_t must come as {'b': 'x', 'a': 'unread'}, got \['ndarray"),
         ({"b": given}, None, "x_t must come as"),
         ({"b": given[:1], "a": None}, None, r"x_t\['b'\] must have shape \(2, 3\), got \(1, 3\)"),
-        ({"b": given, "a": None}, [given], "out must come as {'h': 'simple_rnn"),
+        ({"b": given, "a": None}, [given], "out must come as {'y': 'simple_rnn"),
         ({"b": given, "a": None}, {"y": given, "h": np.ones((2, 4), "f")}, r"out\['y'\] must be a writeable"),
         ({"b": given, "a": None}, {"y": np.ones((2, 4), "f"), "h": given}, r"out must be an array of shape \(2, 4\)"),
     ]

@@ -92,7 +92,7 @@ class Feed:
                 if given.keys() >= set(self.names)
                 else self._refuse(given, argument)
             )
-        if isinstance(ours, dict) and isinstance(given, (list, tuple)) and list(ours) == sorted(ours):
+        if isinstance(ours, dict) and isinstance(given, (list, tuple)):
             ours = [ours[key] for key in sorted(ours)]  # a list in the order of the names
         found: list[Any] = []
         self._match(ours, given, found, given, argument)

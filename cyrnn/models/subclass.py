@@ -89,7 +89,14 @@ class SubclassedModel(Trained):
         traces = list(self._traces.values())
         known = traces[-1].output_shapes if traces else {}
         pairs = zip(self.layers, super().output_shapes_of_layers(), strict=True)
-        return [known.get(layer, shape) for layer, shape in pairs]
+        batch = nest.leaves_of_shapes(self._build_shape)[0][:1] if known else ()  # that of the first call, as in Keras
+
+        def of_call(shape: Any) -> Any:
+            return batch + shape[1:] if shape[:1] == (None,) else shape
+
+        # Keras does not know the shapes of layers that have nothing to build.
+        seen = {layer for layer in known if isinstance(layer, Layer) and layer.weights}
+        return [nest.mapped_shapes(of_call, known[layer]) if layer in seen else shape for layer, shape in pairs]
 
     def sublayer_paths(self) -> list[str]:
         """Where Keras' files have the layers of a subclass: Keras sorts the attributes, and `layers` is one of them."""

@@ -87,7 +87,7 @@ include "elements.pxi"
 include "flat.pxi"
 
 
-cdef class Room:
+cdef class _Room:
     """What a step of batches of one shape is computed in."""
 
     cdef tuple outputs, back_inputs
@@ -129,7 +129,7 @@ cdef class TrainingStep:
     cdef tuple slots
     cdef dict rooms
     cdef tuple recent
-    cdef Room room
+    cdef _Room room
     cdef Loss loss
     cdef LossOptions loss_options
     cdef Movement movement
@@ -202,7 +202,7 @@ cdef class TrainingStep:
         factor : float
             What all values are multiplied by.
         """
-        cdef Room room = self.room if inputs is self.recent else self.known_room(inputs)
+        cdef _Room room = self.room if inputs is self.recent else self.known_room(inputs)
         found = self.forward.run_now(self.forward_weights, inputs, 0, 0, None if room is None else room.outputs)
         if found is None:
             return None
@@ -254,11 +254,11 @@ cdef class TrainingStep:
         for refill in self.refills:
             refill.fill(self.w)
 
-    cdef Room known_room(self, tuple inputs):
+    cdef _Room known_room(self, tuple inputs):
         return self.rooms.get(shapes_of(inputs))
 
-    cdef Room made_room(self, tuple inputs, found):
-        cdef Room room = Room()
+    cdef _Room made_room(self, tuple inputs, found):
+        cdef _Room room = _Room()
         room.outputs = found if type(found) is tuple else (found,)
         compared = room.outputs[self.compared]
         room.d = numpy.empty_like(compared)
@@ -270,7 +270,7 @@ cdef class TrainingStep:
         self.rooms[shapes_of(inputs)] = room
         return room
 
-    cdef bint prepare_loss(self, LossCall *call, Room room, numpy.ndarray target, numpy.ndarray weights,
+    cdef bint prepare_loss(self, LossCall *call, _Room room, numpy.ndarray target, numpy.ndarray weights,
                            double factor) except -1:
         """The arguments of the loss, whose gradient will be in the room. Whether they fit."""
         cdef numpy.ndarray p = room.outputs[self.compared]

@@ -113,7 +113,7 @@ class RecurrentCell(EngineLayer):
     ) -> tuple[list[Array], WayBack]:
         """One step in NumPy: the new states, h first, and the way back from their gradients to those of x, of the
         states and of the weights. `factors` are those of dropout: for x, and for h."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no `stepped`")
 
     # ------------------------------------------------------------ in the engine
 

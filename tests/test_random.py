@@ -195,6 +195,7 @@ def test_a_wrong_argument_leaves_the_generator_alone():
     assert generator.state.tolist() == [2, 0]
 
 
+@pytest.mark.thread_unsafe  # one seed for the whole process
 def test_one_seed_for_all_draws_without_one():
     def draws():
         return python_random.random(), np.random.rand(), random.normal((3,)).tolist(), random.make_default_seed()  # noqa: NPY002

@@ -152,12 +152,18 @@ def in_form(form, arrays, configuration):
     return nested
 
 
+def scale_of_weights(configuration):
+    """Of a size at which no recurrence blows rounding up: a gate without an activation is multiplied by the state."""
+    linear = any(cell["kind"] != "SimpleRNN" and not cell["recurrent_activation"] for cell in configuration["cells"])
+    return 0.1 if linear else 0.3
+
+
 @random_settings()
 @hypothesis.given(configurations())
 def test_random_configurations_as_in_tensorflow(configuration):
     batch, features = configuration["shape"]
     rng, dtype = np.random.default_rng(configuration["numbers"]), configuration["dtype"]
-    ours, theirs = twins(maker(configuration), (batch, 4, features), rng)
+    ours, theirs = twins(maker(configuration), (batch, 4, features), rng, scale_of_weights(configuration))
     for call in configuration["calls"]:
         mask = None
         if call["keep"] is not None:

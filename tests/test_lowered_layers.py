@@ -42,6 +42,8 @@ ONE_PROGRAM = {
         ({"axis": 1}, [SEQUENCE, ROW, IMAGES]),
         ({"axis": [1, 2]}, [SEQUENCE]),
         ({"axis": [-2, -1]}, [IMAGES]),
+        ({"axis": 2}, [IMAGES]),
+        ({"axis": [3, 1]}, [IMAGES]),
     ],
     "BatchNormalization": [
         ({}, [SEQUENCE, ROW, IMAGES]),
@@ -55,12 +57,20 @@ ONE_PROGRAM = {
         ({}, [SEQUENCE, ROW, IMAGES]),
         ({"axis": [1, 2]}, [SEQUENCE]),
         ({"axis": [-1, -2], "epsilon": 0.5}, [IMAGES]),
+        ({"axis": 1}, [SEQUENCE, IMAGES]),
+        ({"axis": [1, 3]}, [IMAGES]),
         ({"center": False}, [SEQUENCE]),
         ({"scale": False}, [SEQUENCE]),
         ({"scale": False, "center": False}, [SEQUENCE, ROW]),
         ({"rms_scaling": True}, [SEQUENCE]),
     ],
-    "UnitNormalization": [({}, [SEQUENCE, ROW]), ({"axis": [1, 2]}, [SEQUENCE]), ({"axis": [2, -1]}, [IMAGES])],
+    "UnitNormalization": [
+        ({}, [SEQUENCE, ROW]),
+        ({"axis": [1, 2]}, [SEQUENCE]),
+        ({"axis": 1}, [SEQUENCE, IMAGES]),
+        ({"axis": [2, -1]}, [IMAGES]),
+        ({"axis": [3, 1]}, [IMAGES]),
+    ],
     "Normalization": [
         ({}, [SEQUENCE, ROW, IMAGES]),
         ({"axis": 1}, [SEQUENCE]),
@@ -355,6 +365,8 @@ PRODUCTS = [
     ({"axes": (1, 2)}, [IMAGES, (2, 4)]),
     ({"axes": -1, "normalize": True}, [SEQUENCE, (4, 3)]),
     ({"axes": 1, "normalize": True}, [ROW, ROW]),
+    ({"axes": 1, "normalize": True}, [SEQUENCE, SEQUENCE]),
+    ({"axes": (1, 2), "normalize": True}, [SEQUENCE, (4, 5)]),
 ]
 
 
@@ -373,7 +385,6 @@ def test_products_of_two_inputs(arguments, shapes):
 NO_MERGES = {
     "lengths unknown": (layers.Dot(2), [(None, 3), (4, 3)], None, "has any length"),
     "a large product": (layers.Dot(2), [(50, 40), (50, 40)], None, "is left to BLAS"),
-    "vectors apart": (layers.Dot(1, normalize=True), [SEQUENCE, SEQUENCE], None, "normalizes the last axes only"),
     "batches": (layers.Concatenate(0), [SEQUENCE, SEQUENCE], None, "it joins batches"),
     "sequences of unknown lengths": (layers.Concatenate(1), [(None, 3), (5, 3)], None, "has any length"),
     "sequences with masks": (layers.Concatenate(1), [SEQUENCE, SEQUENCE], True, "it has masks, and joins along axis 1"),
@@ -497,11 +508,10 @@ def test_layers_that_are_called_for_each_timestep(layer, shape, masked, reason):
 
 
 NO_OPS = {
-    "axes apart": (layers.LayerNormalization([1, 3]), IMAGES, r"side by side and are not the batch, not \[1, 3\]"),
-    "not the last axes": (layers.LayerNormalization(1), SEQUENCE, r"for the last axes, not for \[1\]"),
-    "statistics of the batch": (layers.UnitNormalization(0), ROW, "are not the batch"),
-    "softmax along the batch": (layers.Softmax(0), ROW, "are not the batch"),
-    "softmax along an axis in the middle": (layers.Softmax(2), IMAGES, r"for the last axes, not for \[2\]"),
+    "statistics of the batch": (layers.UnitNormalization(0), ROW, r"after that of the batch, not for \[0\]"),
+    "softmax along the batch": (layers.Softmax(0), ROW, r"after that of the batch, not for \[0\]"),
+    "softmax along an axis and the batch": (layers.Softmax([0, 1]), ROW, r"after that of the batch, not for \[0, 1\]"),
+    "timesteps that are not known": (layers.UnitNormalization(1), (None, 3), "has any length"),
     "a number that is none": (layers.ELU(np.float32(2)), ROW, "the engine has no op for alpha="),
     "an infinite slope": (layers.ReLU(negative_slope=float("inf")), ROW, "the engine has no op for negative_slope=inf"),
     "no slope": (layers.LeakyReLU(0), ROW, "0 times -inf is NaN"),

@@ -471,7 +471,7 @@ CUTS = {
     "narrow type": (lambda: simple_rnn(dtype="float16"), "its results are rounded to float16"),
     "no op": (lambda: layers.ActivityRegularization(), "the engine has no op for ActivityRegularization"),
     "numbers of an activation": (lambda: layers.LeakyReLU(float("inf")), "the engine has no op for negative_slope=inf"),
-    "axes": (lambda: layers.UnitNormalization(axis=1), r"the engine has this op for the last axes, not for \[1\]"),
+    "axes": (lambda: layers.UnitNormalization(axis=0), r"the engine has this op for axes after that of the batch"),
     "calls for each timestep": (lambda: layers.TimeDistributed(Doubled()), "its layer is a Doubled"),
 }
 

@@ -41,6 +41,13 @@ CASES = {
     ),
     "batch_normalization_of_timesteps": (lambda **k: layers.BatchNormalization(axis=1, **k), [(2, 5, 3)]),
     "unit_normalization_of_timesteps": (lambda **k: layers.UnitNormalization(axis=[1, 2], **k), [(2, 5, 3)]),
+    "softmax_along_the_middle": (lambda **k: layers.Softmax(axis=2, **k), [(2, 3, 2, 5)]),
+    "softmax_apart": (lambda **k: layers.Softmax(axis=[1, 3], **k), [(2, 3, 2, 5)]),
+    "layer_normalization_along_timesteps": (lambda **k: layers.LayerNormalization(axis=1, **k), [(2, 5, 3)]),
+    "layer_normalization_along_the_middle": (lambda **k: layers.LayerNormalization(axis=2, **k), [(2, 3, 4, 5)]),
+    "layer_normalization_apart": (lambda **k: layers.LayerNormalization(axis=[3, 1], **k), [(2, 3, 4, 5)]),
+    "unit_normalization_along_timesteps": (lambda **k: layers.UnitNormalization(axis=1, **k), [(2, 3, 2, 5)]),
+    "unit_normalization_apart": (lambda **k: layers.UnitNormalization(axis=[1, 3], **k), [(2, 3, 2, 5)]),
     "layer_normalization": (lambda **k: layers.LayerNormalization(**k), PLAIN),
     "layer_normalization_of_two": (lambda **k: layers.LayerNormalization(axis=[2, 3], **k), [(2, 3, 2, 5)]),
     "layer_normalization_without": (lambda **k: layers.LayerNormalization(center=False, scale=False, **k), PLAIN),
@@ -355,10 +362,49 @@ def test_arrays_that_lie_in_any_way():
         same(list(found), list(layer.vjp(x.copy())[1](dy.copy())))
 
 
-def test_a_softmax_with_a_mask_has_no_gradients_yet():
-    x = np.ones((2, 3, 4), "f4")
-    with pytest.raises(ValueError, match="has no gradients: it has a mask"):
-        layers.Softmax().vjp(x, mask=np.ones((2, 3, 4), bool))
+@pytest.mark.parametrize("axis", [-1, 1, [1, 2], 0])
+@pytest.mark.parametrize("masked", ["whole", "broadcast", None])
+def test_a_softmax_with_a_mask(axis, masked):
+    """Along the batch too. What is masked may be NaN, there and back."""
+    rng = np.random.default_rng(20)
+    layer, x = layers.Softmax(axis, dtype="float64"), rng.standard_normal((4, 3, 5))
+    mask = {"whole": rng.random((4, 3, 5)) < 0.6, "broadcast": np.array([True, False, True, True, False]), None: None}
+    mask = mask[masked]
+    if masked == "whole":
+        mask[0] = False
+    y, pullback = layer.vjp(x, mask=mask)
+    np.testing.assert_array_equal(y, layer(x, mask=mask))
+    dy = rng.standard_normal(y.shape)
+    found = pullback(dy).inputs
+    np.testing.assert_allclose(found, slopes(lambda x: np.sum(layer(x, mask=mask) * dy), x), atol=2e-9)
+    assert not pullback(None).inputs.any()
+    if mask is not None:
+        dirty, d_dirty = (np.where(mask, array, NAN) for array in (x, dy))
+        same(layer.vjp(dirty, mask=mask)[1](d_dirty).inputs, found)
+        before = mask.copy()
+        mask[:] = True  # it is the caller's
+        same(pullback(dy).inputs, found)
+        with pytest.raises(ValueError, match="must broadcast to the inputs' shape"):
+            layer.vjp(x, mask=before[..., :2])
+
+
+def test_a_softmax_with_a_mask_in_a_model():
+    rng = np.random.default_rng(21)
+    double = {"dtype": "float64"}
+    scores, keep = cyrnn.Input((4,), **double), cyrnn.Input((6,), dtype="bool")
+    shares = layers.Softmax(**double)(layers.Dense(6, **double)(scores), mask=keep)
+    model = cyrnn.Model([scores, keep], layers.Dense(2, **double)(shares))
+    x, mask, dy = rng.standard_normal((3, 4)), rng.random((3, 6)) < 0.6, rng.standard_normal((3, 2))
+    y, pullback = model.vjp([x, mask])
+    same(y, model([x, mask]))
+    found = pullback(dy)
+    assert found.inputs[1] is None
+    np.testing.assert_allclose(found.inputs[0], slopes(lambda x: np.sum(model([x, mask]) * dy), x), atol=2e-8)
+
+
+def test_statistics_over_the_batch_have_no_gradients():
+    with pytest.raises(ValueError, match="has no gradients: .* axes after that of the batch"):
+        layers.UnitNormalization(0).vjp(np.ones((3, 4), "f4"))
 
 
 # ---------------------------------------------------------------- in models
@@ -524,7 +570,6 @@ def test_a_frozen_batch_normalization_in_training_is_that_of_inference():
     ("layer", "shape", "words"),
     [
         (layers.BatchNormalization(renorm=True), (3, 5, 4), "renorm=True is supported in inference only"),
-        (layers.TimeDistributed(layers.BatchNormalization()), (3, 5, 4), "each timestep has statistics of its own"),
     ],
 )
 def test_what_has_no_gradients_in_training_says_so(layer, shape, words):

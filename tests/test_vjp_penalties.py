@@ -275,3 +275,14 @@ def test_penalties_on_repeated_outputs_of_masked_timesteps(name):
         ends.append(sum(made.losses))
     assert abs((ends[0] - ends[1]) / (2 * step) - np.sum(direction * found.inputs)) < 1e-7
     assert not found.inputs[~mask].any()
+
+
+def test_a_layer_that_is_penalized_is_trained_in_a_model():
+    """What it keeps of its gradients is no layer inside it."""
+    layer = layers.Dense(2, activity_regularizer="l2")
+    model, x = cyrnn.Sequential([layer, layers.Dense(1)]), np.ones((3, 4), "f4")
+    model.vjp(x)
+    layer.note_again()
+    assert layer.layers_within() == (layer,)
+    model.compile("adam", "mse")
+    assert len(model.fit(x, np.ones((3, 1)), epochs=2, verbose=0).history["loss"]) == 2

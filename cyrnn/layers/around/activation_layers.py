@@ -1,10 +1,11 @@
 """Activations as layers. Reference: Keras 3."""
 
+import functools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,6 +27,9 @@ from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.weights import Weight, WeightSpec
+
+if TYPE_CHECKING:  # imported where gradients are asked for
+    from cyrnn.layers.base.programs.pullback import Pullback
 
 
 @objects.register("keras.layers")
@@ -290,11 +294,23 @@ class Softmax(ProgramLayer):
         self.axis = checked_axis_argument(axis)
         self.built = True
 
-    @quietly
     def call(self, inputs: Array, mask: ArrayLike | None = None) -> Array:
-        axes = [checked_axis(self.name, inputs.shape, n) for n in np.atleast_1d(np.array(self.axis, int)).tolist()]
-        if mask is None:
-            return self.returned(activations.softmax(inputs, axis=axes))
+        return self.returned(self.softmax(inputs, None if mask is None else self._checked_mask(inputs, mask)))
+
+    @quietly
+    def softmax(self, inputs: Array, keep: Array | None) -> Array:
+        """The outputs, in the dtype of the inputs, and 0 where `keep`, which broadcasts to their shape, is False."""
+        axes = self._axes(inputs.shape)
+        if keep is None:
+            return activations.softmax(inputs, axis=axes)
+        outputs = activations.softmax(np.where(keep, inputs, inputs.dtype.type(-1e9)), axis=axes)
+        return np.where(keep, outputs, inputs.dtype.type(0))
+
+    def _axes(self, shape: Shape) -> list[int]:
+        """`axis` as axes counted from the batch on. Raises ValueError for one that inputs of this shape do not have."""
+        return [checked_axis(self.name, shape, n) for n in np.atleast_1d(np.array(self.axis, int)).tolist()]
+
+    def _checked_mask(self, inputs: Array, mask: ArrayLike) -> Array:
         keep = to_numpy("mask", mask)
         keep = keep if keep.dtype == bool else keep > 0.5
         ends = zip(reversed(keep.shape), reversed(inputs.shape), strict=False)
@@ -302,27 +318,31 @@ class Softmax(ProgramLayer):
             raise ValueError(
                 f"mask of {self.name!r} must broadcast to the inputs' shape {inputs.shape}, got {keep.shape}"
             )
-        outputs = activations.softmax(np.where(keep, inputs, inputs.dtype.type(-1e9)), axis=axes)
-        return self.returned(np.where(keep, outputs, inputs.dtype.type(0)))
+        return keep
+
+    def vjp_in_python(self, x: Any, mask: Any, training: bool) -> "tuple[Array, Pullback]":
+        from cyrnn.layers.around.python_gradients import of_softmax
+
+        inputs = self.checked_inputs(x)
+        keep = None if mask is None else np.array(self._checked_mask(inputs, mask))
+        return of_softmax(self, x, keep, self._axes(inputs.shape))
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """Add the op of softmax, which goes along the last axes; along the timesteps there are several ops."""
+        """Add the op of softmax; along the timesteps there are several ops."""
         if mask is not None:
             raise NotLoweredError("it has a mask")
         shape = lowering.shape_of(inputs)
         try:
-            axes = [checked_axis(self.name, shape, n) for n in np.atleast_1d(np.array(self.axis, int)).tolist()]
+            axes = self._axes(shape)
         except ValueError as error:
             raise NotLoweredError(str(error)) from None
         given = lowering.numbers(inputs)
         if axes == [1] and given.timeline is not None:
             return _softmax_over_time(lowering, given)
-        x, length, _ = lowering.along(given, axes, last=True)
-        out = lowering.buffer(x.shape, x.timeline)
-        lowering.program.activation("softmax", x.view, out.view, length)
-        if x is given and length == shape[-1]:  # the softmax of a loss goes along the last axis alone
-            lowering.note_logits("softmax", out, x)
-        return lowering.in_time(out, given.timeline)
+        out = lowering.over_vectors(given, axes, functools.partial(lowering.program.activation, "softmax"))
+        if axes == [len(shape) - 1]:  # as the softmax of a loss
+            lowering.note_logits("softmax", out, given)
+        return out
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

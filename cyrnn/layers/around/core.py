@@ -231,6 +231,10 @@ class Dense(ProgramLayer, EngineLayer):
         outputs = self.run_program(program, rows).reshape(*inputs.shape[:-1], units)
         return self.returned(self.activated(outputs))
 
+    @property
+    def rounds_as_numpy(self) -> bool:
+        return False  # its call runs a program too
+
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         if activations.engine_name(self.activation) is not None or type(self)._override is not None:
             return super().vjp(x, initial_state, mask, training)

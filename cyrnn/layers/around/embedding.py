@@ -140,7 +140,9 @@ class Embedding(ProgramLayer):
 
     def own_packed(self) -> Table:
         """The table made ready for one owner, who may change it."""
-        return Table(self._slot.values["embeddings"])
+        table = self._slot.values["embeddings"]
+        narrow = table.dtype.itemsize < 4  # which the engine has no tables of
+        return Table(converted(table, self.dtype_policy.engine_dtype) if narrow else table)
 
     def refill(self, packed: Packed, places: Mapping[str, Array]) -> "Refill":
         """How such a table follows flat weights: see `EngineLayer.refill`."""

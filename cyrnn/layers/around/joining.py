@@ -168,23 +168,19 @@ class Dot(Merge):
         axes = self._axes([value.shape for value in values])
         forms = [lowering.in_row(value, axis) for value, axis in zip(values, axes, strict=True)]
         width_of(shape, timed=False)  # it may refuse
-        if self.normalize and any(inner != 1 for _, inner in forms):
-            raise NotLoweredError("the engine normalizes the last axes only")
         length = forms[0][0]
         if math.prod(n or 0 for n in shape[1:]) * length > _LARGEST_PRODUCT and not lowering.complete:
             raise NotLoweredError("a product of so many numbers is left to BLAS")
-        rows = [self._lowered_rows(lowering, value, length) for value in values]
+        rows = [self._lowered_rows(lowering, *each) for each in zip(values, axes, strict=True)]
         out = lowering.buffer(shape)
         lowering.program.dot(rows[0].view, rows[1].view, out.view, length, *(inner for _, inner in forms))
         return out if len(shape) < 3 else lowering.in_time(out, lowering.timeline(constant=shape[1] or 0))
 
-    def _lowered_rows(self, lowering: Lowering, value: Value, length: int) -> Value:
-        row = lowering.in_rows(value)
-        if not self.normalize:
-            return row
-        out = lowering.buffer(row.shape)
-        lowering.program.unit_norm(row.view, out.view, length, _LARGEST_FACTOR)
-        return out
+    def _lowered_rows(self, lowering: Lowering, value: Value, axis: int) -> Value:
+        def op(x: int, out: int, length: int) -> None:
+            lowering.program.unit_norm(x, out, length, _LARGEST_FACTOR)
+
+        return lowering.in_rows(lowering.over_vectors(value, [axis], op) if self.normalize else value)
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = input_shapes(self, input_shape)

@@ -160,13 +160,15 @@ class LayerNormalization(Affine):
         return self.returned(self.scaled(inputs.copy() if self.rms_scaling else centered, factor, shape))
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """Add the op, which normalizes the last axes, and scales and shifts where there are weights."""
-        x, length, _ = lowering.along(lowering.numbers(inputs), self._lowered_axes(lowering, inputs), last=True)
-        lowering.take_exactly(x)  # a float64 array is normalized in float64, and then rounded
+        """Add the op, which normalizes vectors, and scales and shifts where there are weights."""
+        axes, given = self._lowered_axes(lowering, inputs), lowering.numbers(inputs)
+        lowering.take_exactly(given)  # a float64 array is normalized in float64, and then rounded
         slot = None if self.gamma is None and self.beta is None else lowering.slot(self)
-        out = lowering.buffer(x.shape, x.timeline)
-        lowering.program.layer_norm(x.view, out.view, length, self.epsilon, slot=slot, centered=not self.rms_scaling)
-        return lowering.in_time(out, lowering.numbers(inputs).timeline)
+
+        def op(x: int, out: int, length: int) -> None:
+            lowering.program.layer_norm(x, out, length, self.epsilon, slot=slot, centered=not self.rms_scaling)
+
+        return lowering.over_vectors(given, axes, op)
 
     def _lowered_axes(self, lowering: Lowering, inputs: Symbolic) -> list[int]:
         shape = lowering.shape_after(self, inputs)
@@ -227,13 +229,14 @@ class UnitNormalization(ProgramLayer):
         return self.returned(inputs * np.minimum(factor, inputs.dtype.type(_LARGEST_FACTOR)))
 
     def lower(self, lowering: Lowering, inputs: Symbolic, mask: Any = None, training: bool = False) -> Value:
-        """Add the op, which normalizes the last axes."""
+        """Add the op, which normalizes vectors."""
         shape = lowering.shape_after(self, inputs)
         axes = sorted({axis % len(shape) for axis in (self.axis if isinstance(self.axis, list) else [self.axis])})
-        x, length, _ = lowering.along(lowering.numbers(inputs), axes, last=True)
-        out = lowering.buffer(x.shape, x.timeline)
-        lowering.program.unit_norm(x.view, out.view, length, _LARGEST_FACTOR)
-        return lowering.in_time(out, lowering.numbers(inputs).timeline)
+
+        def op(x: int, out: int, length: int) -> None:
+            lowering.program.unit_norm(x, out, length, _LARGEST_FACTOR)
+
+        return lowering.over_vectors(lowering.numbers(inputs), axes, op)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         for axis in self.axis if isinstance(self.axis, list) else [self.axis]:

@@ -86,7 +86,7 @@ class GlobalAveragePooling1D(_Global):
 
     @property
     def rounds_as_numpy(self) -> bool:
-        return self.data_format != "channels_last"
+        return self.data_format != "channels_last" or self.rounds_results
 
     @quietly
     def call(self, inputs: Array, mask: ArrayLike | None = None) -> Array:

@@ -1,15 +1,25 @@
 """Gradients of layers that Python computes."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from cyrnn.arrays import quietly
+from cyrnn.arrays import converted, quietly
 from cyrnn.layers.base.arguments import Array, as_array
+from cyrnn.layers.base.carried import states_as_before_on_error
+from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.derivatives import HasWeights, Slope, with_weights
 from cyrnn.layers.base.programs.penalties import HasActivity, activity_of
-from cyrnn.layers.base.programs.pullback import Back, Input, Pullback, PullbackThrough
-from cyrnn.layers.base.programs.tape import OfWeights
+from cyrnn.layers.base.programs.pullback import (
+    Back,
+    Input,
+    Pullback,
+    PullbackThrough,
+    pair_of,
+    pullback_of_call,
+)
+from cyrnn.layers.base.programs.tape import OfWeights, add_to
 
 
 class Called(HasActivity, Protocol):
@@ -34,8 +44,11 @@ def of_dense(layer: Activating, x: Any, mask: Any, training: bool) -> tuple[Arra
     slope = Slope(layer.name, layer.activation)
     array = np.array(layer.checked_inputs(x))
     y, weights = with_weights(layer, lambda: layer(x, mask=mask, training=training))
-    kernel, bias = weights["kernel"], weights.get("bias")
-    sums = array @ kernel if bias is None else array @ kernel + bias  # of which custom derivatives are
+    dtype = layer.dtype_policy.engine_dtype
+    kernel, bias = converted(weights["kernel"], dtype), weights.get("bias")
+    sums = (
+        array @ kernel if bias is None else array @ kernel + converted(bias, dtype)
+    )  # of which custom derivatives are
     slots = layer._weight_slots(trainable=True)
 
     def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Any, Array], OfWeights]:
@@ -59,6 +72,29 @@ def of_activation(layer: Activating, x: Any, mask: Any, training: bool) -> tuple
         if gradients[0] is None:
             return {}, {}
         return {"x": slope.back(array, np.asarray(gradients[0], array.dtype))}, {}
+
+    return y, _pullback(layer, back, y, x)
+
+
+class Normalizing(Called, Protocol):
+    """What `of_softmax` needs of a layer."""
+
+    def softmax(self, inputs: Array, keep: Array | None) -> Array: ...
+
+
+def of_softmax(layer: Normalizing, x: Any, keep: Array | None, axes: Sequence[int]) -> tuple[Array, Pullback]:
+    """A call of a Softmax along any axes, with a mask or without, and its pullback."""
+    along = tuple(axes)
+    y = layer(x, mask=keep)
+    outputs = layer.softmax(layer.checked_inputs(x), keep)  # `y` is the caller's, and may be rounded
+
+    @quietly
+    def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Any, Array], OfWeights]:
+        if gradients[0] is None:
+            return {}, {}
+        d = np.asarray(gradients[0], outputs.dtype)
+        d = d if keep is None else np.where(keep, d, outputs.dtype.type(0))  # what is masked may be NaN
+        return {"x": outputs * (d - np.sum(outputs * d, axis=along, keepdims=True))}, {}
 
     return y, _pullback(layer, back, y, x)
 
@@ -101,7 +137,58 @@ def of_noise(layer: Noisy, x: Any) -> tuple[Array, Pullback]:
     return y, pullback
 
 
-def _pullback(layer: Called, back: Back, y: Array, x: Any) -> Pullback:
+class OfEachTimestep(HasActivity, Protocol):
+    """What `of_each_timestep` needs of a TimeDistributed."""
+
+    layer: Layer
+
+    @property
+    def dtype_policy(self) -> Any: ...
+
+    def checked_inputs(self, inputs: Any) -> Array: ...
+    def options_of(self, t: int, mask: Any, training: bool) -> dict[str, Any]: ...
+    def checked_output(self, output: Any) -> Array: ...
+    def joined(self, inputs: Array, outputs: Sequence[Array]) -> Array: ...
+    def layers_within(self) -> tuple[Any, ...]: ...
+    def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
+
+
+def of_each_timestep(wrapper: OfEachTimestep, x: Any, mask: Any, training: bool) -> tuple[Array, Pullback]:
+    """A call of a TimeDistributed that calls its layer for each timestep, and its pullback."""
+    inputs, layer = wrapper.checked_inputs(x), wrapper.layer
+    outputs, pullbacks, own = [], [], layer._activity_losses
+    with states_as_before_on_error(wrapper):
+        for t in range(inputs.shape[1]):
+            options = wrapper.options_of(t, mask, training)
+            output, pullback = pair_of(layer.vjp(inputs[:, t], **options), layer)
+            outputs.append(wrapper.checked_output(output))
+            pullbacks.append(pullback_of_call(pullback, layer, output, inputs[:, t], None))
+        y = wrapper.joined(inputs, outputs)
+    layer._activity_losses = own  # there is no penalty on what it returns for a timestep, as in Keras
+    slots = wrapper._weight_slots(trainable=True)
+    penalized = [part for part in layer.layers_within()[1:] if part.activity_regularizer is not None]
+
+    def back(gradients: list[Array | None], losses: bool) -> tuple[dict[Any, Array], OfWeights]:
+        if losses and penalized:
+            raise ValueError(
+                f"the penalty on the activity of {penalized[0].name!r} has no gradient: it is inside a TimeDistributed"
+            )
+        if gradients[0] is None:
+            return {}, {}
+        of_timesteps = []
+        of_weights: OfWeights = {}
+        for t, pullback in enumerate(pullbacks):
+            found = pullback.of_call(gradients[0][:, t], True, False)
+            of_timesteps.append(found.inputs)
+            for slot, gradient in zip(slots, found.weights, strict=True):
+                add_to(of_weights, slot, gradient)
+        whole = any(gradient is None for gradient in of_timesteps)  # of integers there are none
+        return {} if whole else {"x": np.stack(of_timesteps, axis=1)}, of_weights
+
+    return y, _pullback(wrapper, back, y, x)
+
+
+def _pullback(layer: "Called | OfEachTimestep", back: Back, y: Array, x: Any) -> Pullback:
     dtype, weights = layer.dtype_policy.engine_dtype.name, layer._weight_slots(trainable=True)
     pullback = PullbackThrough(back, y, Input.of("x", as_array("inputs", x)), [], weights, dtype)
     pullback.activity = activity_of(layer, y)

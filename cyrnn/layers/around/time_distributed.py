@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +19,9 @@ from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering, OfATimestep
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
+
+if TYPE_CHECKING:  # imported where gradients are asked for
+    from cyrnn.layers.base.programs.pullback import Pullback
 
 ROW_BY_ROW = (
     Activation,
@@ -71,22 +74,40 @@ class TimeDistributed(ProgramLayer):
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
         batch, timesteps = inputs.shape[:2]
-        if mask is not None and np.shape(mask)[:2] != (batch, timesteps):
-            raise ValueError(f"mask must have shape {(batch, timesteps)}, got {np.shape(mask)}")
+        self._check_mask(inputs, mask)
         if type(self.layer) in ROW_BY_ROW and activations.engine_name(getattr(self.layer, "activation", None)):
             flat = self.layer.call(self.layer.checked_inputs(inputs.reshape(batch * timesteps, *inputs.shape[2:])))
             return self.returned(flat.reshape(batch, timesteps, *flat.shape[1:]))
-        outputs = []
-        for t in range(timesteps):
-            column = None if mask is None else np.asarray(mask)[:, t]
-            options = accepted(type(self.layer).call, training=training, **({} if column is None else {"mask": column}))
-            output = self.layer.call(self.layer.checked_inputs(inputs[:, t]), **options)
-            if not isinstance(output, np.ndarray):
-                raise ValueError(f"layer {self.layer.name!r} must return one array, got {type(output).__name__}")
-            outputs.append(output)
+        options = [self.options_of(t, mask, training) for t in range(timesteps)]
+        calls = (self.layer.call(self.layer.checked_inputs(inputs[:, t]), **options[t]) for t in range(timesteps))
+        return self.joined(inputs, [self.checked_output(output) for output in calls])
+
+    def _check_mask(self, inputs: Array, mask: Any) -> None:
+        if mask is not None and np.shape(mask)[:2] != inputs.shape[:2]:
+            raise ValueError(f"mask must have shape {inputs.shape[:2]}, got {np.shape(mask)}")
+
+    def options_of(self, t: int, mask: Any, training: bool) -> dict[str, Any]:
+        """What the call of the layer for a timestep takes beside its inputs."""
+        masked = {} if mask is None else {"mask": np.asarray(mask)[:, t]}
+        return accepted(type(self.layer).call, training=training, **masked)
+
+    def checked_output(self, output: Any) -> Array:
+        """What the layer has returned for a timestep. Raises ValueError unless it is one array."""
+        if not isinstance(output, np.ndarray):
+            raise ValueError(f"layer {self.layer.name!r} must return one array, got {type(output).__name__}")
+        return output
+
+    def joined(self, inputs: Array, outputs: Sequence[Array]) -> Array:
+        """What a call returns, of what the layer has for each timestep. Raises ValueError if there are none."""
         if not outputs:
             raise LengthError(f"inputs must have at least one timestep, got shape {inputs.shape}")
         return self.returned(np.stack(outputs, axis=1))
+
+    def vjp_in_python(self, x: Any, mask: Any, training: bool) -> "tuple[Array, Pullback]":
+        from cyrnn.layers.around.python_gradients import of_each_timestep
+
+        self._check_mask(self.checked_inputs(x), mask)
+        return of_each_timestep(self, x, mask, training)
 
     @property
     def depends_on_training(self) -> bool:

@@ -16,6 +16,8 @@ _NO_HOLDERS = (
     "_extra_arguments",
     "_slot",
     "_specs",
+    "_taped",
+    "_recent",
     "_partitions",
 )  # attributes whose layers are not inside
 _noting = locks.ForkSafeLock()

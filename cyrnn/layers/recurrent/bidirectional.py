@@ -187,9 +187,10 @@ class Bidirectional(Predicts, SequenceLayer):
             layer.activity_regularizer is None
             and layer.engine_cells is not None
             and all(cell.runs_in_engine(training, gradients=True) for cell in layer.engine_cells)
+            and not layer.rounds_results
             for layer in layers
         )
-        if known or type(self)._override is not None:
+        if (known and not self.rounds_results) or type(self)._override is not None:
             return super().vjp(x, initial_state, mask, training)
         from cyrnn.layers.recurrent.python_gradients import of_both_directions
 

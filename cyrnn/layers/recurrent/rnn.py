@@ -184,6 +184,10 @@ class RNN(Carried, Predicts, SequenceLayer):
             vars(self)["_known_program"] = known
         return known
 
+    @property
+    def rounds_as_numpy(self) -> bool:
+        return False  # its call runs a program too
+
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         self._check_batch_first()
         again = None if training else self.as_the_last(x, initial_state, mask)

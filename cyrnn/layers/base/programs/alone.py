@@ -89,6 +89,7 @@ def program_of(
     training: bool = False,
     within_its_call: bool = False,
     complete: bool = False,
+    rounded: bool = False,
     made_at: int = 0,
 ) -> CallProgram:
     """The program of a layer that is called alone.
@@ -116,6 +117,8 @@ def program_of(
         a custom subclass has.
     complete : bool
         Whether ops do all that there is: see `Lowering`.
+    rounded : bool
+        Whether the caller rounds the results, of a layer with a policy of 16 bits.
     made_at : int
         `structure_now`, before anything was read that the program depends on.
 
@@ -125,7 +128,7 @@ def program_of(
         If the layer cannot be ops, with the reason.
     """
     dtype = layer.dtype_policy.engine_dtype if dtype is None else dtype
-    lowering = Lowering(target.program(dtype.name), dtype, within_its_call, complete)
+    lowering = Lowering(target.program(dtype.name), dtype, within_its_call, complete, rounded)
     lowering.check(layer)
     inputs, mask = _from_outside(shape, masked)
     places = list(range(len(state_sizes)))

@@ -8,7 +8,7 @@ import numpy as np
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array
-from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.layer import Layer, accepted
 from cyrnn.layers.base.programs.alone import places_of, program_of
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
 
@@ -40,8 +40,17 @@ class Differentiable(Layer):
 
     @property
     def rounds_as_numpy(self) -> bool:
-        """Whether a call computes sums by NumPy, which rounds them in another way than the ops."""
-        return False
+        """Whether a call in inference computes by NumPy, which rounds in another way than the ops."""
+        return self.rounds_results
+
+    @property
+    def rounds_results(self) -> bool:
+        """Whether results have fewer digits than what is computed: those of the 16-bit policies."""
+        return self.dtype_policy.compute_dtype != self.dtype_policy.engine_dtype
+
+    def vjp_in_python(self, x: Any, mask: Any, training: bool) -> "tuple[Any, Pullback] | None":
+        """What `vjp` returns where no program goes back through such a call; None for a layer that has nothing else."""
+        return None
 
     def vjp(
         self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False
@@ -65,6 +74,13 @@ class Differentiable(Layer):
             return self._constant(self(x) if mask is None else self(x, mask=mask), like)
         masked = tuple([keep is not None for keep in masks])
         call = self._taped_call(shapes, masked, bool(training))
+        if isinstance(call, str):
+            found_in_python = (
+                None if why_not(self, penalized=True, rounded=True) else self.vjp_in_python(x, mask, training)
+            )
+            if found_in_python is None:
+                raise ValueError(f"layer {self.name!r} has no gradients: {call}")
+            return found_in_python
         values: dict[Any, Any] = dict(zip(call.inputs, zip(arrays, masks, strict=True), strict=True))
         for (place, _), state in zip(call.states, begun, strict=True):
             values[place] = (state, None)
@@ -81,8 +97,7 @@ class Differentiable(Layer):
             # It computes in more digits than its own, and rounds what comes out. The gradients are those of its own.
             narrow = [(array.astype(own), keep) for array, keep in zip(arrays, masks, strict=True)]
             found, tape = call.program.run(values | dict(zip(call.inputs, narrow, strict=True)))
-        if self.rounds_as_numpy:
-            called = self(x)
+        called = self._called(found, call.results, x, mask, training) if called is None else called
         if called is None and not (several or training) and call.bound is not None:
             from cyrnn.layers.base.programs.pullback import QuickPullback
             from cyrnn.layers.base.programs.tape import QuickCall
@@ -90,6 +105,13 @@ class Differentiable(Layer):
             quick = QuickCall(call) if QuickCall.fits(call) and self.activity_regularizer is None else None
             vars(self)["_recent"] = (call, quick, Input.of if quick is None else QuickPullback)
         return self._with_pullback(call, found, tape, like, len(arrays[0]), called)
+
+    def _called(self, found: list[Array], results: Any, x: Any, mask: Any, training: bool) -> Any:
+        """What a call returns where that is not what its program does; else None. It changes nothing."""
+        changes = training and accepted(type(self).call, training=True)  # it draws numbers, or moves averages
+        if self.rounds_as_numpy and not changes:
+            return self(x) if mask is None else self(x, mask=mask)
+        return nest.mapped(lambda number: self.returned(found[number]), results) if self.rounds_results else None
 
     def as_the_last(self, x: Any, initial_state: Any, mask: Any) -> "tuple[Any, Pullback] | None":
         """What `vjp` returns in inference for arrays like those of the last call; None where they are others."""
@@ -145,8 +167,8 @@ class Differentiable(Layer):
             raise ValueError(f"layer {self.name!r} has no states, got initial_state")
         return [], mask
 
-    def _taped_call(self, shapes: Any, masked: tuple[bool, ...], training: bool) -> TapedCall:
-        """A call with inputs of these shapes. Raises ValueError where there are no gradients."""
+    def _taped_call(self, shapes: Any, masked: tuple[bool, ...], training: bool) -> TapedCall | str:
+        """A call with inputs of these shapes, or why there is none."""
         made_at, (known_at, known) = structure_now(), self._taped
         if known_at != made_at:
             known = {}
@@ -160,19 +182,20 @@ class Differentiable(Layer):
             found = known[key]
             if not isinstance(found, str):
                 return found
-        raise ValueError(f"layer {self.name!r} has no gradients: {found}")
+        return found
 
     def _made_taped(self, form: Any, masked: tuple[bool, ...], training: bool, made_at: int) -> TapedCall | str:
         """A call, or why there is none."""
         from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram
 
-        penalized, sizes = self.activity_regularizer is not None, self.flat_state_sizes
-        reason = why_not(self, penalized=penalized)
+        sizes = self.flat_state_sizes
+        reason = why_not(self, penalized=True, rounded=True)
         if reason is not None:
             return reason
         options: Any = {"masked": masked, "training": training, "complete": True, "made_at": made_at}
+        within, rounded = self.activity_regularizer is not None, self.rounds_results
         try:
-            made = program_of(self, form, TAPE, state_sizes=sizes, within_its_call=penalized, **options)
+            made = program_of(self, form, TAPE, state_sizes=sizes, within_its_call=within, rounded=rounded, **options)
         except (NotLoweredError, NoWayBackError) as error:
             return str(error)
         states, weights = list(zip(made.states, sizes, strict=True)), self._weight_slots(trainable=True)

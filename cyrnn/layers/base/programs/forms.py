@@ -1,7 +1,7 @@
 """A program's values in other forms: reversed, by columns, with other axes or timesteps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from cyrnn.layers.base.arguments import Shape
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.interface import Program
+from cyrnn.layers.base.programs.interface import Program, View
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import NUMBER, Value, width_of
 
@@ -108,15 +108,13 @@ class Forms:
         """The value on this timeline."""
         return self.reshaped(x, x.shape, timeline)
 
-    def along(self, x: Value, axes: Sequence[int], last: bool = False) -> tuple[Value, int, int]:
+    def along(self, x: Value, axes: Sequence[int]) -> tuple[Value, int, int]:
         """A form of x in which axes, counted from the batch on, can be one axis of an op.
 
         Parameters
         ----------
         x : Value
         axes : sequence of int
-        last : bool
-            Whether they must be the last ones.
 
         Returns
         -------
@@ -136,12 +134,41 @@ class Forms:
         first = 1 if x.timeline is None else 2
         begin, end = (axes[0], axes[-1] + 1) if axes else (first, first)
         sizes = [math.prod(n or 0 for n in part) for part in (shape[begin:end], shape[end:])]
-        if last and end != len(shape):
-            raise NotLoweredError(f"the engine has this op for the last axes, not for {axes}")
         if 0 in sizes and None not in shape[begin:end]:
             raise NotLoweredError(f"its input has no elements: its shape is {shape}")
         length, inner = sizes
         return (self.in_rows(x) if begin < first else x), length, inner
+
+    def over_vectors(self, x: Value, axes: Sequence[int], op: Callable[[View, View, int], None]) -> Value:
+        """What an op makes of the vectors that lie along some axes of x: they become the last ones for it.
+
+        Parameters
+        ----------
+        x : Value
+        axes : sequence of int
+            Counted from the batch on.
+        op : callable
+            Adds the op from one view to another, over vectors of a length.
+
+        Raises
+        ------
+        NotLoweredError
+            For the axis of the batch, where a length is unknown, or where the timesteps become another axis and their
+            number is not known.
+        """
+        rank, axes = len(x.shape), sorted(axes)
+        if not axes or axes[0] == 0 or len(set(axes)) < len(axes):
+            raise NotLoweredError(f"the engine has this op for axes after that of the batch, not for {axes}")
+        order = [*(axis for axis in range(rank) if axis not in axes), *axes]
+        as_it_is = order == list(range(rank))
+        given = x if as_it_is else self.transposed(x, order)
+        vectors, length, _ = self.along(given, range(rank - len(axes), rank))
+        out = self.buffer(vectors.shape, vectors.timeline)
+        op(vectors.view, out.view, length)
+        out = self.in_time(out, given.timeline)
+        if as_it_is:
+            return out
+        return self.in_time(self.transposed(out, [order.index(axis) for axis in range(rank)]), x.timeline)
 
     def in_row(self, x: Value, axis: int) -> tuple[int, int]:
         """Where an axis lies in a row of x, with its timesteps: a row is (..., length, inner).

@@ -41,15 +41,20 @@ class Lowering(Forms):
     complete : bool
         Whether ops do all that there is, as gradients need it: also what is left to Python otherwise, because there
         is nothing to compute, or because NumPy takes less time.
+    rounded : bool
+        Whether results are rounded when the program has run: then policies of 16 bits are no reason to refuse a layer.
     """
 
     def __init__(
-        self, program: Program, dtype: np.dtype[Any], within_a_call: bool = False, complete: bool = False
+        self,
+        program: Program,
+        dtype: np.dtype[Any],
+        within_a_call: bool = False,
+        complete: bool = False,
+        rounded: bool = False,
     ) -> None:
         super().__init__(program, dtype)
-        self.within_a_call = within_a_call
-        self.complete = complete
-        self.layers: list[Layer] = []  # that became ops
+        self.within_a_call, self.complete, self.rounded = within_a_call, complete, rounded
         self._slots: dict[Layer, int] = {}
         self._arguments: list[Argument] = []
         self._inputs: dict[tuple[Hashable, str], Value] = {}
@@ -80,7 +85,7 @@ class Lowering(Forms):
         what = f"its {type(layer).__name__} {layer.name!r}: " if within else ""
         if self.within_a_call:
             return
-        reason = why_not(layer, method)
+        reason = why_not(layer, method, rounded=self.rounded)
         if reason is not None:
             raise NotLoweredError(what + reason)
         dtype = layer.dtype_policy.engine_dtype
@@ -342,15 +347,9 @@ class Lowering(Forms):
         carried: Any = [(layer, [self.result(value) for value in values]) for layer, values in kept]
         self.program.finish()
         self.note_owner(self._owners[-1] if self._owners else "")
+        slots, outputs = list(self._slots), len(self._results)
         return Lowered(
-            self.program,
-            self.dtype.name,
-            list(self._slots),
-            self._arguments,
-            len(self._results),
-            carried,
-            self._warnings,
-            self._owners,
+            self.program, self.dtype.name, slots, self._arguments, outputs, carried, self._warnings, self._owners
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn import objects
-from cyrnn.arrays import shown
+from cyrnn.arrays import converted, shown
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
@@ -90,7 +90,7 @@ class Pullback:
             For a `dy` of another structure or shape, or that is no array of real numbers; with `losses` for a
             regularizer without a gradient.
         """
-        found = self.of_call(dy, inputs, losses)
+        found = self._in_dtypes_of_the_call(self.of_call(dy, inputs, losses))
         if not losses:
             return found
         regularizers = [layer._specs[name].regularizer for layer, name in self._weights]
@@ -98,8 +98,21 @@ class Pullback:
         weights = [d if penalty is None else d + gradient_of(penalty, value) for d, penalty, value in triples]
         return found._replace(weights=weights)
 
+    def _in_dtypes_of_the_call(self, found: Gradients) -> Gradients:
+        """The gradients, those of inputs and states in the dtypes that these had."""
+
+        def like(gradient: Array | None, leaf: Input) -> Array | None:
+            return None if gradient is None else converted(gradient, leaf.dtype)
+
+        pairs = zip(found.initial_state, self.states, strict=True)
+        states = [converted(gradient, state.dtype) for gradient, state in pairs]
+        if found.inputs is None or isinstance(self._inputs, Input):
+            return Gradients(like(found.inputs, self._inputs), states, found.weights)
+        parts = map(like, nest.leaves(found.inputs), nest.leaves(self._inputs))
+        return Gradients(nest.filled(self._inputs, parts), states, found.weights)
+
     def of_call(self, dy: Any, inputs: bool, losses: bool) -> Gradients:
-        """As a call, without the penalties on weights."""
+        """As a call, without the penalties on weights; gradients may have more digits than inputs and states."""
         wanted = [state.place for state in self.states]
         if inputs:
             wanted += [leaf.place for leaf in nest.leaves(self._inputs) if leaf.has_gradient]
@@ -116,7 +129,7 @@ class Pullback:
                 return np.zeros(leaf.shape, leaf.dtype)
             gradient = gradient if gradient.shape == leaf.shape else gradient.reshape(leaf.shape)
             own = all(gradient is not output for output in outputs)  # a `dy` is the caller's
-            return gradient if own and gradient.dtype == leaf.dtype else gradient.astype(leaf.dtype)
+            return gradient if own else gradient.copy()
 
         return Gradients(
             structured(found, self._inputs) if inputs else None,

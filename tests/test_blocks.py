@@ -381,9 +381,83 @@ def test_what_is_not_replaced(cls, words):
         model.vjp(X)
 
 
-def test_a_block_alone_says_how_it_has_gradients():
-    with pytest.raises(ValueError, match=r"or be called in a model, such as Sequential\(\[layer\]\)"):
-        Encoder().vjp(X)
+@pytest.mark.parametrize(
+    "cls, words",
+    [
+        (WithNumPy, "its `call` cannot be noted as calls of layers, because with symbolic tensors it raises TypeError"),
+        (OfItsMask, "its `call` takes a mask; it needs a `vjp` of its own"),
+    ],
+)
+def test_what_has_no_gradients_alone_either(cls, words):
+    with pytest.raises(ValueError, match=f"has no gradients: .*{words}"):
+        cls().vjp(X)
+
+
+class Mixed(L.Layer):
+    """A block of several inputs, with a penalty on its output."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.a, self.b = Dense(4, "tanh", dtype=self.dtype_policy), SimpleRNN(4, dtype=self.dtype_policy)
+        self.dropout = Dropout(0.5, seed=1, dtype=self.dtype_policy)
+
+    def call(self, inputs, training=False):
+        return self.dropout(self.a(inputs["state"]) * self.b(inputs["sequence"]) + 1.0, training=training)
+
+
+def test_gradients_of_a_block_alone_are_those_of_central_differences():
+    block = Mixed(dtype="float64", activity_regularizer="l2")
+    rng = np.random.default_rng(1)
+    x = {"sequence": rng.standard_normal((3, 5, 2)), "state": rng.standard_normal((3, 4))}
+    y, pullback = block.vjp(x)  # which builds it
+    close(y, block(x))
+    dy = rng.standard_normal(y.shape)
+    found, penalized = pullback(dy), pullback(dy, losses=True)
+    assert list(found.inputs) == list(x) and len(found.weights) == len(block.trainable_weights) == 5
+    weights = block.get_weights()
+
+    def loss(penalty, **moved):
+        block.set_weights(moved.get("weights", weights))
+        value = np.sum(dy * block({**x, **moved.get("inputs", {})}))
+        return value + penalty * block.losses[0]
+
+    def slope(move, at, direction, penalty):
+        ends = [loss(penalty, **move(at + sign * 1e-6 * direction)) for sign in (1, -1)]
+        return (ends[0] - ends[1]) / 2e-6
+
+    for gradients, penalty in ((found, 0), (penalized, 1)):
+        for name, array in x.items():
+            direction = rng.standard_normal(array.shape)
+            move = lambda moved, name=name: {"inputs": {name: moved}}  # noqa: E731
+            assert abs(slope(move, array, direction, penalty) - np.sum(direction * gradients.inputs[name])) < 1e-7
+        for n, weight in enumerate(weights):
+            direction = rng.standard_normal(weight.shape)
+            move = lambda moved, n=n: {"weights": [*weights[:n], moved, *weights[n + 1 :]]}  # noqa: E731
+            assert abs(slope(move, weight, direction, penalty) - np.sum(direction * gradients.weights[n])) < 1e-7
+
+
+def test_a_block_alone_in_training_is_that_of_a_model():
+    block = Encoder()
+    model = cyrnn.Sequential([cyrnn.Input((None, 3)), block])
+    dy = np.ones((5, 6, 4), "f4")
+    for training in (False, True):
+        alone_y, alone_found = gradients_of(block, X, dy, training=training)
+        y, found = gradients_of(model, X, dy, training=training)
+        np.testing.assert_array_equal(alone_y, y)
+        for a, b in zip(alone_found, found, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_block_that_is_penalized_has_gradients_in_a_model():
+    block = Mixed(activity_regularizer="l2")
+    a, b = cyrnn.Input((5, 2)), cyrnn.Input((4,))
+    model = cyrnn.Model([a, b], Dense(2)(block({"sequence": a, "state": b})))
+    x = [RNG.standard_normal((3, 5, 2)).astype("f4"), RNG.standard_normal((3, 4)).astype("f4")]
+    y, pullback = model.vjp(x)
+    close(y, model(x))
+    plain, penalized = pullback(np.ones_like(y)), pullback(np.ones_like(y), losses=True)
+    assert all(weight.any() for weight in plain.weights)
+    assert any(not np.array_equal(p, q) for p, q in zip(plain.weights, penalized.weights, strict=True))
 
 
 def test_a_layer_that_counts_its_calls_is_not_touched_by_traces():

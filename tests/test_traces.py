@@ -9,6 +9,7 @@ import pytest
 import cyrnn
 from cyrnn import layers as L
 from cyrnn.layers import BatchNormalization, Dense, Dropout, Embedding, SimpleRNN
+from cyrnn.layers.base.programs.tape import TAPE
 
 X = np.random.default_rng(0).standard_normal((5, 6, 3)).astype("float32")
 IDS = np.array([[1, 2, 3, 0], [4, 5, 0, 0], [0, 0, 0, 0]])
@@ -571,3 +572,49 @@ def test_a_vjp_of_ones_own_is_taken():
     y, pullback = around.vjp(X)
     np.testing.assert_allclose(y, around(X), rtol=1e-6)
     assert pullback(np.ones_like(y)).inputs.shape == X.shape
+
+
+# ------------------------------------------------------------ several arguments, in another model
+
+
+class Decoder(cyrnn.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.rnn, self.head = SimpleRNN(4, return_sequences=True), Dense(2)
+
+    def call(self, x, state, scale=None, training=False):
+        y = self.head(self.rnn(x, initial_state=state))
+        return y if scale is None else y * scale
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_model_of_several_arguments_within_another(scaled):
+    rng = np.random.default_rng(7)
+    x, state, scale = cyrnn.Input((None, 3)), cyrnn.Input((4,)), cyrnn.Input((None, 2))
+    decoder = Decoder()
+    given = [x, state, scale] if scaled else [x, state]
+    outputs = decoder(Dense(3)(x), state, **({"scale": scale} if scaled else {}))
+    model = cyrnn.Model(given, outputs)
+    arrays = [X, rng.standard_normal((5, 4)).astype("f4"), rng.standard_normal((5, 6, 2)).astype("f4")][: len(given)]
+    inner = decoder.head(decoder.rnn(model.layers[[type(part) for part in model.layers].index(Dense)](X), arrays[1]))
+    expected = inner * arrays[2] if scaled else inner
+    np.testing.assert_allclose(model(arrays), expected, rtol=1e-6, atol=1e-6)
+    assert len(model.partition_for([None] * len(given), False, TAPE).parts) == 1
+    y, pullback = model.vjp(arrays)
+    np.testing.assert_array_equal(y, model(arrays))
+    dy = np.ones_like(y)
+    found = pullback(dy)
+    assert len(found.weights) == len(model.trainable_weights) == 7
+    for number, array in enumerate(arrays):
+        direction = rng.standard_normal(array.shape).astype("f4")
+        ends = [model([*arrays[:number], array + h * direction, *arrays[number + 1 :]]) for h in (0.01, -0.01)]
+        derivative = np.sum((ends[0] - ends[1]).astype(float)) / 0.02
+        assert abs(derivative - np.sum(found.inputs[number] * direction)) < 2e-2 * max(1, abs(derivative))
+
+
+def test_a_model_alone_is_not_confused_by_calls_with_several_arguments():
+    decoder, x, state = Decoder(), cyrnn.Input((6, 3)), cyrnn.Input((4,))
+    model = cyrnn.Model([x, state], decoder(x, state))
+    model([X, np.zeros((5, 4), "f4")])
+    with pytest.raises(ValueError, match="has no gradients: its `call` cannot be noted"):
+        decoder.vjp(X)

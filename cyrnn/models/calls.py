@@ -7,9 +7,10 @@ import numpy as np
 
 from cyrnn import objects
 from cyrnn.engine.program import structure_now
-from cyrnn.layers.base import nest
+from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.carried import carried_states, put_back
+from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.programs.refusals import why_not
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from cyrnn.layers.recurrent.stepper import Stepper  # imported where a model is stepped
 
 _WAYS = ("__call__", "call", "inner_call", "checked_inputs", "call_checked", "computed", "compute_mask", "next_mask")
+
+
+def _vjp_of_block(layer: Layer, x: Any, training: bool) -> tuple[Any, Any]:
+    from cyrnn.models.programs import block_alone
+
+    return block_alone.vjp(layer, x, training)
+
+
+symbolic.give_vjp(_vjp_of_block)
 
 
 class ModelOfCalls(ModelOfLayers):
@@ -49,6 +59,11 @@ class ModelOfCalls(ModelOfLayers):
             which, or of what dtype, is not known before there are arrays.
         """
         raise NotImplementedError(f"{type(self).__name__} has no `inner_calls`")
+
+    def inner_calls_of(self, call: Call) -> tuple[list[Call], Any] | None:
+        """The calls that a call in another model makes, and the places of its outputs; None where it has to be made."""
+        alone = len(call.args) == 1 and not call.options
+        return self.inner_calls(call.args[0], call.training) if alone else None
 
     def why_not_replaced(self) -> str | None:
         """Why calls of the model in another one are not replaced by the calls that it makes; None if they are."""

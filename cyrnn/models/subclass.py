@@ -24,11 +24,14 @@ from cyrnn.models.programs.trace import (
     Key,
     NotTracedError,
     Trace,
+    are_several,
+    arguments_of,
     comes_as_it_is,
     key_of,
     kind_of,
     of_any_length,
     traced,
+    with_arguments,
 )
 from cyrnn.models.programs.traced_call import TracedCall, partition_of
 from cyrnn.models.trained import Trained
@@ -314,6 +317,10 @@ class SubclassedModel(Trained):
             return "it is to run eagerly" if self.run_eagerly else "it is not built yet"
         return next((f"its `call` cannot be noted, because {reason}" for reason in self._refusals.values()), None)
 
+    def inner_calls_of(self, call: Call) -> tuple[list[Call], Any] | None:
+        given = arguments_of(call)
+        return None if given is None else self.inner_calls(given, call.training)
+
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
         """As `ModelOfCalls.inner_calls`; None where there is no trace."""
         places, in_training, dtype = nest.leaves(inputs), bool(training), self.dtype_policy.engine_dtype.name
@@ -342,7 +349,7 @@ class SubclassedModel(Trained):
 
     def _trace(self, inputs: Any, mask: Any, training: bool) -> Trace:
         """The trace for such inputs, made if it is not known. Raises NotTracedError."""
-        if mask is None:
+        if mask is None and not are_several(inputs):
             vars(self)["_inputs"] = inputs
         trace = self._known_trace(inputs, mask, training)
         if trace is not None:
@@ -369,7 +376,7 @@ class SubclassedModel(Trained):
         for _ in range(2):  # the first call may make layers, and keep them in attributes
             before = self._changes
             with deferred_building(False):
-                trace = traced(self.call, tensors, options)
+                trace = traced(with_arguments(self.call), tensors, options)
             if self._changes is before:
                 break
         else:
@@ -387,12 +394,6 @@ class SubclassedModel(Trained):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        for name in (
-            "_traces",
-            "_lengths_seen",
-            "_refusals",
-            "_changes",
-            "_inputs",
-        ):  # traces are made again when they are needed
-            state.pop(name, None)
+        for name in ("_traces", "_lengths_seen", "_refusals", "_changes", "_inputs"):
+            state.pop(name, None)  # traces are made again when they are needed
         return state

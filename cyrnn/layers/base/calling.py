@@ -305,12 +305,13 @@ class CallableLayer(Buildable):
         ------
         ValueError
             As in a call; and where the layer has no gradients. A custom layer has some if it has a method `vjp` with
-            these arguments and results, or in a model, if its `call` calls layers.
+            these arguments and results, or if its `call` calls layers, and computes nothing with NumPy.
         """
-        hint = "; or be called in a model, such as Sequential([layer])" if self.sublayers else ""
+        if self.is_custom and self.sublayers and initial_state is None:
+            return symbolic.vjp_through_calls(self, x, is_true("training", training))
         raise ValueError(
             f"layer {self.name!r} has no gradients: its class {type(self).__name__} must have a method "
-            f"vjp(x, initial_state=None, mask=None, training=False), which returns y and a pullback{hint}"
+            "vjp(x, initial_state=None, mask=None, training=False), which returns y and a pullback"
         )
 
     def _check_no_override(self) -> None:

@@ -376,3 +376,19 @@ def _view(value: Any, any_length: int) -> Any:
     if not _is(value):
         return value
     return one_zero(value.dtype, [any_length if n is None else n for n in value.shape])
+
+
+# ---------------------------------------------------------------- gradients of layers made of layers
+
+# Takes a layer, its inputs, and whether it is in training. The models have it: they know how calls are noted and run.
+_vjp: list[Callable[[Any, Any, bool], tuple[Any, Any]]] = []
+
+
+def give_vjp(vjp: Callable[[Any, Any, bool], tuple[Any, Any]]) -> None:
+    """Let this function compute `vjp` of custom layers whose calls are calls of layers."""
+    _vjp[:] = [vjp]
+
+
+def vjp_through_calls(composed: Any, x: Any, training: bool) -> tuple[Any, Any]:
+    """What a call of such a layer returns, and its pullback. Raises ValueError where the calls cannot be noted."""
+    return _vjp[0](composed, x, training)

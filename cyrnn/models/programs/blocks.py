@@ -1,7 +1,6 @@
 """Blocks: custom layers whose `call` calls other layers. In a model these calls take the place of the layer's."""
 
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from cyrnn import objects
@@ -10,7 +9,16 @@ from cyrnn.layers.base.building import deferred_building
 from cyrnn.layers.base.layer import Layer, accepted
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.executor import Call, Place
-from cyrnn.models.programs.trace import Key, NotTracedError, Trace, comes_as_it_is, key_of, traced
+from cyrnn.models.programs.trace import (
+    Key,
+    NotTracedError,
+    Trace,
+    arguments_of,
+    comes_as_it_is,
+    key_of,
+    traced,
+    with_arguments,
+)
 
 _KEPT = 16  # traces of a layer: in training or not, for inputs of other shapes
 _WAYS = ("__call__", "inner_call", "call_checked", "computed", "call_and_mask", "compute_mask", "next_mask", "vjp")
@@ -35,7 +43,17 @@ class Block:
         self.layer = layer
 
     def why_not_replaced(self) -> str | None:
-        """Why the layer has to be called, whatever its inputs are; None if there may be traces."""
+        """Why the layer has to be called, whatever its inputs are; None if its calls may take its place."""
+        layer, policy = self.layer, self.layer.dtype_policy
+        if (reason := self.why_not_noted()) is not None:
+            return reason
+        if layer.activity_regularizer is not None or not layer.built:
+            return "it has an activity regularizer" if layer.built else "it is not built yet"
+        rounds = policy.compute_dtype != policy.engine_dtype
+        return f"its results are rounded to {policy.compute_dtype.name}" if rounds else None
+
+    def why_not_noted(self) -> str | None:
+        """Why there are no traces, whatever the inputs are; None if there may be some."""
         layer, policy = self.layer, self.layer.dtype_policy
         owners = {way: objects.owner(type(layer), way).__module__ for way in _WAYS}
         own = next((way for way, module in owners.items() if module.partition(".")[0] != "cyrnn"), None)
@@ -44,33 +62,26 @@ class Block:
             return f"it has its own {own!r}"
         if accepted(type(layer).call, mask=None):
             return "its `call` takes a mask"
-        if layer.activity_regularizer is not None or not layer.built:
-            return "it has an activity regularizer" if layer.built else "it is not built yet"
-        if policy.compute_dtype != policy.engine_dtype:
-            return f"its results are rounded to {policy.compute_dtype.name}"
         if (other := next(others, None)) is not None:
             return f"its layer {other!r} has another dtype policy"
-        return _not_noted("it assigns attributes of the layer") if layer in _changing else None
+        return not_noted("it assigns attributes of the layer") if layer in _changing else None
 
     def why_called(self) -> str | None:
         """Why the layer is called for some inputs; None if that is not known."""
-        reason = next((found for found in self._known().values() if isinstance(found, str)), None)
-        return self.why_not_replaced() or (reason and _not_noted(reason))
+        reason = self._first_refusal()
+        return self.why_not_replaced() or (reason and not_noted(reason))
 
     def inner_calls_of(self, call: Call) -> tuple[list[Call], Any] | None:
-        """As `inner_calls`, also of a call with several arguments, which are all tensors."""
-        if len(call.args) == 1 and not call.options:
-            return self.inner_calls(call.args[0], call.training)
-        given = (call.args, call.options)
-        tensors = all(type(leaf) is Place for leaf in nest.leaves(given))
-        return self.inner_calls(given, call.training) if tensors else None
+        """As `ModelOfCalls.inner_calls_of`, also of a call with several arguments, which are all tensors."""
+        given = arguments_of(call)
+        return None if given is None else self.inner_calls(given, call.training)
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
         """As `ModelOfCalls.inner_calls`; None where the layer has to be called."""
         places, dtype = nest.leaves(inputs), self.layer.dtype_policy.engine_dtype.name
         if not all(comes_as_it_is(place, dtype) for place in places):
             return None
-        found = self._trace(nest.mapped(lambda place: Place(place.shape, dtype), inputs), bool(training))
+        found = self.trace(nest.mapped(lambda place: Place(place.shape, dtype), inputs), bool(training))
         if isinstance(found, str):
             return None
         # The layer makes numbers of integers, of which an Embedding makes integers again.
@@ -80,13 +91,21 @@ class Block:
             return None
         return found.calls(places, bool(training))
 
+    def why_no_gradients(self) -> str | None:
+        """Why `vjp` of the layer alone fails, as far as that is known."""
+        reason = self._first_refusal()
+        return self.why_not_noted() or (reason and not_noted(reason))
+
+    def _first_refusal(self) -> str | None:
+        return next((found for found in self._known().values() if isinstance(found, str)), None)
+
     # ------------------------------------------------------------ traces
 
     def _known(self) -> dict[Key, Trace | str]:
         structure, known = _kept.get(self.layer, (None, {}))
         return known if structure is self.layer._own_structure else {}
 
-    def _trace(self, specs: Any, training: bool) -> Trace | str:
+    def trace(self, specs: Any, training: bool) -> Trace | str:
         """The trace for such inputs, or why there is none."""
         known, key, structure = self._known(), key_of(specs, None, training), self.layer._own_structure
         if key not in known:
@@ -107,7 +126,7 @@ class Block:
         tensors = nest.mapped(lambda spec: KerasTensor(spec.shape, spec.dtype), specs)
         try:
             with deferred_building(False):
-                trace = traced(_call_of(layer), tensors, accepted(type(layer).call, training=training))
+                trace = traced(with_arguments(layer.call), tensors, accepted(type(layer).call, training=training))
         finally:
             if layer._own_structure is not structure:
                 _changing.add(layer)
@@ -117,21 +136,7 @@ class Block:
         return trace
 
 
-def _call_of(layer: Layer) -> Callable[..., Any]:
-    """The `call` of the layer, which takes what `Block.inner_calls_of` calls inputs."""
-
-    function: Any = layer.call
-
-    def call(given: Any, **options: Any) -> Any:
-        several = (
-            isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], tuple) and type(given[1]) is dict
-        )
-        return function(*given[0], **given[1], **options) if several else function(given, **options)
-
-    return call
-
-
-def _not_noted(reason: str) -> str:
+def not_noted(reason: str) -> str:
     return f"its `call` cannot be noted as calls of layers, because {reason}"
 
 

@@ -16,6 +16,7 @@ from cyrnn.layers.base.programs.values import Outside
 from cyrnn.layers.base.weights import replace_weights
 from cyrnn.models.executor import Call, Losses, Place, Values, filled, masks_of, places_of
 from cyrnn.models.inputs import Leaf
+from cyrnn.models.programs.blocks import Block
 from cyrnn.models.programs.parts import Logits, Partition, ProgramPart, Results, Wanted
 
 OfPlaces = dict[Hashable, Any]  # the gradients of what places have held: of arrays, or of structures of them
@@ -217,9 +218,13 @@ def _check_has_gradients(call: Any, reasons: Mapping[Call, str]) -> None:
     if not isinstance(layer, Layer) or len(call.args) > 1 or not call.options.keys() <= {"initial_state"}:
         raise ValueError(f"{type(layer).__name__} {layer.name!r} has no gradients: it is called with more than inputs")
     if type(layer).vjp is Layer.vjp:
-        if layer.sublayers and call in reasons:
-            raise ValueError(f"layer {layer.name!r} has no gradients: {reasons[call]}; it needs a `vjp` of its own")
-        layer.vjp(None)  # which raises the error
+        if not layer.sublayers:
+            layer.vjp(None)  # which raises the error
+        reason = Block(layer).why_no_gradients()
+        if reason is not None:
+            raise ValueError(
+                f"layer {layer.name!r} has no gradients: {reasons.get(call, reason)}; it needs a `vjp` of its own"
+            )
 
 
 def _through_call(call: Call, values: Values) -> Way:

@@ -35,7 +35,7 @@ class Replaced(Protocol):
 
     def why_not_replaced(self) -> str | None: ...
 
-    def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None: ...
+    def inner_calls_of(self, call: Call) -> tuple[list[Call], Any] | None: ...
 
 
 Known = dict[Place, tuple[Any, Any]]  # for each place its value in the program, and that of its mask
@@ -138,9 +138,7 @@ def _inner_calls(call: Call, replaced: Replaced | None) -> tuple[list[Call], Any
     """The calls that a call of a model makes, and the places of its outputs; None where it has to be called."""
     if call.mask is not None or replaced is None or replaced.why_not_replaced() is not None:
         return None
-    if isinstance(replaced, Block):
-        return replaced.inner_calls_of(call)
-    return replaced.inner_calls(call.args[0], call.training) if len(call.args) == 1 and not call.options else None
+    return replaced.inner_calls_of(call)
 
 
 # ---------------------------------------------------------------- programs and cuts

@@ -111,6 +111,32 @@ def _check_arguments(node: Node) -> None:
             raise NotTracedError(f"{node.layer.name!r} gets an array that Python has computed, or a weight")
 
 
+# ---------------------------------------------------------------- calls with several arguments
+
+
+def arguments_of(call: Call) -> Any:
+    """What a call gets: its inputs, or where it has several arguments a pair of them, by place and by name.
+
+    None where one of them is no tensor.
+    """
+    if len(call.args) == 1 and not call.options:
+        return call.args[0]
+    given = (call.args, call.options)
+    return given if all(type(leaf) is Place for leaf in nest.leaves(given)) else None
+
+
+def are_several(given: Any) -> bool:
+    """Whether what `arguments_of` returned are several arguments."""
+    return isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], tuple) and type(given[1]) is dict
+
+
+def with_arguments(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A `call` that takes its arguments as `arguments_of` returns them."""
+    return lambda given, **options: (
+        call(*given[0], **given[1], **options) if are_several(given) else call(given, **options)
+    )
+
+
 # ---------------------------------------------------------------- what traces are for
 
 

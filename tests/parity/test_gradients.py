@@ -188,3 +188,91 @@ def test_batch_normalization_in_training(seed):
     found = pullback(dy)
     for got, expected in zip([found.inputs, *found.weights], [of_input, *of_weights], strict=True):
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-9)
+
+
+APART = {
+    "Softmax": (lambda module: module.layers.Softmax(dtype="float64"), (4, 6)),
+    "Softmax along the middle": (lambda module: module.layers.Softmax(axis=1, dtype="float64"), (4, 5, 6)),
+    "LayerNormalization along timesteps": (
+        lambda module: module.layers.LayerNormalization(axis=1, dtype="float64"),
+        (4, 5, 3),
+    ),
+    "LayerNormalization of axes apart": (
+        lambda module: module.layers.LayerNormalization(axis=[1, 3], dtype="float64"),
+        (2, 3, 4, 5),
+    ),
+    "UnitNormalization along timesteps": (
+        lambda module: module.layers.UnitNormalization(axis=1, dtype="float64"),
+        (4, 5, 3),
+    ),
+    "TimeDistributed of a recurrent layer": (
+        lambda module: module.layers.TimeDistributed(module.layers.GRU(3, dtype="float64"), dtype="float64"),
+        (2, 3, 4, 5),
+    ),
+    "TimeDistributed of a model": (
+        lambda module: module.layers.TimeDistributed(
+            module.Sequential(
+                [
+                    module.Input((4, 5), dtype="float64"),
+                    module.layers.SimpleRNN(3, return_sequences=True, dtype="float64"),
+                    module.layers.Dense(2, activation="softmax", dtype="float64"),
+                ]
+            ),
+            dtype="float64",
+        ),
+        (2, 3, 4, 5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", APART)
+@pytest.mark.parametrize("masked", [False, True])
+def test_other_layers(name, masked):
+    make, shape = APART[name]
+    rng = np.random.default_rng(1)
+    ours, theirs = twins(make, shape, rng)
+    x = rng.standard_normal(shape)
+    options = {"mask": rng.random(shape) < 0.6} if masked and name.startswith("Softmax") else {}
+    check(ours, theirs, x, rng, "float64", **options)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM", "GRU", "Dense", "LayerNormalization"])
+def test_policies_of_16_bits(policy, kind):
+    """Keras rounds each gradient on its way, and each timestep: it has two or three digits."""
+    rng = np.random.default_rng(2)
+    arguments = () if kind == "LayerNormalization" else (4,)
+    ours, theirs = twins(lambda module: getattr(module.layers, kind)(*arguments, dtype=policy), (3, 5, 4), rng)
+    x = rng.standard_normal((3, 5, 4)).astype("f4")
+    y, pullback = ours.vjp(x)
+    dy = rng.standard_normal(y.shape).astype("f4")
+    of_inputs, _, of_weights = gradients_of_keras(theirs, x, dy)
+    found = pullback(dy)
+    for got, expected in zip([found.inputs, *found.weights], [of_inputs, *of_weights], strict=True):
+        scale = max(1, np.abs(expected).max())
+        np.testing.assert_allclose(got / scale, expected.astype("f4") / scale, rtol=0, atol=3e-2)
+
+
+def test_a_custom_layer_made_of_layers_alone():
+    def make(module):
+        layers, options = module.layers, {"dtype": "float64"}
+
+        class Block(layers.Layer):
+            def __init__(self):
+                super().__init__(**options)
+                self.rnn = layers.SimpleRNN(4, return_sequences=True, **options)
+                self.gate, self.norm = layers.Dense(4, "sigmoid", **options), layers.LayerNormalization(**options)
+
+            def call(self, x):
+                y = self.rnn(x)
+                return self.norm(y * self.gate(y) + y)
+
+        return Block()
+
+    rng = np.random.default_rng(3)
+    ours, theirs, x = make(cyrnn), make(keras), rng.standard_normal((3, 5, 2))
+    ours(x), theirs(tf.constant(x))
+    weights = [rng.uniform(-0.5, 0.5, weight.shape) for weight in ours.get_weights()]
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+    check(ours, theirs, x, rng, "float64")

@@ -93,13 +93,44 @@ class DTypePolicy:
         return f"<DTypePolicy {self.name!r}>"
 
 
+_floatx = "float32"
+_default: DTypePolicy | None = None  # None: that of `_floatx`
+
+
+def floatx() -> str:
+    """The dtype of layers that are made without one, and of what is computed beside layers, such as losses."""
+    return _floatx
+
+
+def set_floatx(value: str) -> None:
+    """Let it be another one for what is made from now on: "float32" or "float64". Raises ValueError for others."""
+    global _floatx
+    if value not in ("float32", "float64"):
+        raise ValueError(f"floatx must be 'float32' or 'float64', got {value!r:.100}; 16 bits are a dtype policy")
+    _floatx = value
+
+
+def dtype_policy() -> DTypePolicy:
+    """The policy of layers that are made without one."""
+    return DTypePolicy(_floatx) if _default is None else _default
+
+
+def set_dtype_policy(policy: Any) -> None:
+    """Let it be another one for layers that are made from now on: a name, a policy, or None for that of `floatx`.
+
+    Raises ValueError for what is none.
+    """
+    global _default
+    _default = None if policy is None else get(policy)
+
+
 def get(identifier: Any) -> DTypePolicy:
     """The policy for a name, a dtype or a config.
 
     Parameters
     ----------
     identifier : str, NumPy dtype, DTypePolicy, dict or None
-        None is float32. A dict is a policy's config in Keras' form.
+        None is `dtype_policy()`. A dict is a policy's config in Keras' form.
 
     Returns
     -------
@@ -111,7 +142,7 @@ def get(identifier: Any) -> DTypePolicy:
         For everything else.
     """
     if identifier is None:
-        return DTypePolicy("float32")
+        return dtype_policy()
     if isinstance(identifier, DTypePolicy):
         return identifier
     if isinstance(identifier, Mapping):
@@ -122,7 +153,7 @@ def get(identifier: Any) -> DTypePolicy:
     if isinstance(identifier, str):
         return DTypePolicy(identifier)
     if identifier is float:
-        return DTypePolicy("float32")  # what Keras makes of Python's own type
+        return DTypePolicy(_floatx)  # what Keras makes of Python's own type
     try:
         return DTypePolicy(np.dtype(identifier).name)
     except TypeError:

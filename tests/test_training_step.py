@@ -13,12 +13,15 @@ from cyrnn import callbacks, losses, optimizers, regularizers
 from cyrnn.engine import training as engine
 from cyrnn.layers import (
     Activation,
+    BatchNormalization,
     Bidirectional,
     Dense,
     Dropout,
     Embedding,
     Layer,
     LayerNormalization,
+    Masking,
+    PReLU,
     SimpleRNN,
     Softmax,
 )
@@ -59,7 +62,26 @@ def two_directions_model():
     ])  # fmt: skip
 
 
-MODELS = [sequence_model, last_output_model, masked_model, shared_model, two_directions_model]
+def normalized_model():
+    return cyrnn.Sequential([
+        cyrnn.Input((TIMESTEPS, FEATURES)), BatchNormalization(momentum=0.6, gamma_regularizer="l1"),
+        SimpleRNN(5, return_sequences=True), LayerNormalization(beta_constraint="max_norm"), PReLU(),
+        BatchNormalization(center=False, scale=False), Dense(CLASSES, activation="softmax"),
+    ])  # fmt: skip
+
+
+def masked_statistics_model():
+    shared = BatchNormalization(momentum=0.5)
+    inputs = cyrnn.Input((TIMESTEPS, FEATURES))
+    hidden = shared(shared(Masking(0.0)(inputs)))
+    frozen = BatchNormalization(trainable=False)
+    return cyrnn.Model(inputs, Dense(CLASSES)(frozen(SimpleRNN(4, return_sequences=True)(hidden))))
+
+
+MODELS = [
+    sequence_model, last_output_model, masked_model, shared_model, two_directions_model, normalized_model,
+    masked_statistics_model,
+]  # fmt: skip
 LOSSES = [
     "mse", "mae", losses.Huber(0.3), "binary_crossentropy",
     losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.1, reduction="sum"), "categorical_crossentropy",
@@ -80,6 +102,13 @@ OPTIMIZERS = {
     "adadelta": optimizers.Adadelta,
     "lion": lambda: optimizers.Lion(global_clipnorm=0.01),
     "schedule": lambda: optimizers.Adam(optimizers.schedules.ExponentialDecay(0.01, 3, 0.5)),
+    "nadam": optimizers.Nadam,
+    "averages": lambda: optimizers.Adam(0.01, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2),
+    "averages to the end": lambda: optimizers.SGD(0.1, momentum=0.5, use_ema=True, ema_momentum=0.7),
+    "accumulated": lambda: optimizers.Adam(0.01, gradient_accumulation_steps=4),
+    "all of these": lambda: optimizers.Nadam(
+        0.01, use_ema=True, gradient_accumulation_steps=2, loss_scale_factor=8.0, weight_decay=0.1, clipnorm=0.05
+    ),
 }
 
 
@@ -92,6 +121,8 @@ def data_for(make, loss, seed=0):
     x = rng.standard_normal((ROWS, TIMESTEPS, FEATURES)).astype(np.float32)
     if make is masked_model:
         x = rng.integers(0, 11, (ROWS, TIMESTEPS))
+    if make is masked_statistics_model:
+        x[:, TIMESTEPS // 2 :][rng.random((ROWS, TIMESTEPS - TIMESTEPS // 2)) < 0.5] = 0
     shape = (ROWS,) if make in (last_output_model, two_directions_model) else (ROWS, TIMESTEPS)
     labels = rng.integers(0, CLASSES, shape)
     if "sparse" in name_of(loss):
@@ -135,12 +166,10 @@ def check_both_roads(make, loss, make_optimizer, steps, **fit):
     assert there[1].keys() == other[1].keys()
     for name, values in there[1].items():
         np.testing.assert_allclose(values, other[1][name], rtol=1e-5)
-    assert there[2].iterations == other[2].iterations == 6
-    kept = [[slot for of_weight in found[2]._kept.values() for slot in of_weight.slots] for found in (there, other)]
+    assert there[2]._iterations == other[2]._iterations == 6
+    kept = [[variable.value for variable in found[2].variables] for found in (there, other)]
     for ours, theirs in zip(*kept, strict=True):
-        assert (ours is None) == (theirs is None)
-        if ours is not None:
-            np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{name_of(loss)}{getattr(loss, 'from_logits', '')}")
@@ -186,7 +215,9 @@ def test_sample_weights_are_of_rows_or_timesteps(make, shape, steps):
     check_both_roads(make, "sparse_categorical_crossentropy", OPTIMIZERS["adam"], steps, sample_weight=weights)
 
 
-@pytest.mark.parametrize("optimizer", sorted(set(OPTIMIZERS) - {"amsgrad", "adagrad", "lion"}))  # which clip
+@pytest.mark.parametrize(
+    "optimizer", sorted(set(OPTIMIZERS) - {"amsgrad", "adagrad", "lion", "all of these"})
+)  # which clip
 def test_rules_have_the_bits_of_numpy(optimizer):
     """The gradients of this loss have the same bits on both roads: so have the weights, if the rules have them."""
     weights = last_output_model().get_weights()
@@ -196,6 +227,153 @@ def test_rules_have_the_bits_of_numpy(optimizer):
     )
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# ---------------------------------------------------------------- outputs, states and options
+
+
+def branches_model():
+    inputs = cyrnn.Input((TIMESTEPS, FEATURES))
+    hidden = SimpleRNN(5, return_sequences=True)(Masking(0.0)(inputs))
+    steps = Dense(CLASSES, activation="softmax", name="steps")(hidden)
+    end = Dense(1, activation="sigmoid", name="end")(SimpleRNN(3)(hidden))
+    return cyrnn.Model(inputs, {"steps": steps, "end": end, "watched": Dense(2, name="watched")(hidden)})
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_several_outputs_have_several_losses(weighted, steps):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((ROWS, TIMESTEPS, FEATURES)).astype(np.float32)
+    x[::2, 4:] = 0
+    y = {"steps": rng.integers(0, CLASSES, (ROWS, TIMESTEPS)), "end": (rng.random(ROWS) > 0.5) * 1.0}
+    y["watched"] = rng.standard_normal((ROWS, TIMESTEPS, 2))
+    weights = {"steps": rng.random((ROWS, TIMESTEPS)), "end": rng.random(ROWS)} if weighted else None
+    first, found = branches_model(), []
+    first.get_layer("watched").trainable = False  # it has no loss, and so no gradient
+    for compiled in (True, False):
+        model = cyrnn.models.clone_model(first)
+        model.get_layer("watched").trainable = False
+        model.set_weights(first.get_weights())
+        model.compile(
+            "adam",
+            {"steps": "sparse_categorical_crossentropy", "end": "bce"},
+            loss_weights={"steps": 0.5, "end": 0.0},
+            metrics={"end": "accuracy", "watched": "mae"},
+            weighted_metrics={"steps": ["accuracy"]},
+        )
+        if not compiled:
+            model._compiled._step_of = lambda _: None
+        options = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
+        history = model.fit(x, y, sample_weight=weights, **options).history
+        found.append((history, model.get_weights(), model.train_on_batch(x, y, sample_weight=weights)))
+    assert steps == [True] * 7
+    assert found[0][0].keys() == found[1][0].keys()
+    assert set(found[0][0]) >= {"loss", "steps_loss", "end_loss", "end_accuracy", "watched_mae", "steps_accuracy"}
+    for name, values in found[0][0].items():
+        np.testing.assert_allclose(values, found[1][0][name], rtol=1e-5, err_msg=name)
+    np.testing.assert_allclose(found[0][2], found[1][2], rtol=1e-5)
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+def test_states_are_carried_from_step_to_step(steps):
+    """Also after a reset, and where a step fails, they are those of the general road."""
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((12, TIMESTEPS, FEATURES)).astype(np.float32), rng.integers(0, CLASSES, 12)
+    models = []
+    for compiled in (True, False):
+        model = cyrnn.Sequential([
+            cyrnn.Input(batch_shape=(4, TIMESTEPS, FEATURES)), SimpleRNN(5, stateful=True, return_sequences=True),
+            SimpleRNN(3, stateful=True), Dense(CLASSES),
+        ])  # fmt: skip
+        model.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=True))
+        if models:
+            model.set_weights(models[0].get_weights())
+        if not compiled:
+            model._compiled._step_of = lambda _: None
+        models.append(model)
+
+    def both(call):
+        results = [call(model) for model in models]
+        for ours, theirs in zip(*[[*m.get_weights(), *(s for r in m.layers[:2] for s in r.states)] for m in models],
+                                strict=True):  # fmt: skip
+            np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
+        return results
+
+    histories = both(lambda model: model.fit(x, y, epochs=2, shuffle=False, verbose=0).history["loss"])
+    np.testing.assert_allclose(*histories, rtol=1e-5)
+    assert steps == [True] * 6
+    both(lambda model: model.reset_states())
+    both(lambda model: model.fit(x, y, epochs=1, shuffle=False, verbose=0))
+    for model in models:
+        before = [state.copy() for state in model.layers[0].states]
+        with pytest.raises(ValueError, match="labels from 0 to"):
+            model.train_on_batch(x[:4], np.full(4, CLASSES))
+        for a, b in zip(before, model.layers[0].states, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_statistics_of_a_step_that_fails_do_not_count():
+    x, y = data_for(normalized_model, "sparse_categorical_crossentropy")
+    model = normalized_model()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="labels from 0 to"):
+        model.train_on_batch(x, np.full_like(y, CLASSES))
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_tokens_of_an_input_of_floats_have_a_compiled_step(steps):
+    """As Keras' users often have it: `Input` without a dtype."""
+    inputs = cyrnn.Input((TIMESTEPS,))
+    model = cyrnn.Model(inputs, Dense(CLASSES)(SimpleRNN(4)(Embedding(11, 3, mask_zero=True)(inputs))))
+    x, y = data_for(masked_model, "mse")
+    model.compile("sgd", "mse")
+    tokens, weights = [x, x.astype(np.int32), x.astype(np.float32)], model.get_weights()
+    found = []
+    for given in tokens:
+        model.set_weights(weights)
+        found.append((model.train_on_batch(given, y[:, 0]), model.predict(given)))
+    assert steps == [True, True, False]
+    for loss, outputs in found[1:]:
+        np.testing.assert_allclose(loss, found[0][0], rtol=1e-6)
+        np.testing.assert_allclose(outputs, found[0][1], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="indices from 0 to 10"):
+        model.train_on_batch(x + 2**25, y[:, 0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model.optimizer, "clipnorm", 1e-3),
+        lambda model: setattr(model.optimizer, "beta_1", 0.5),
+        lambda model: setattr(model.optimizer, "weight_decay", 0.9),
+        lambda model: setattr(model.layers[0].kernel_regularizer, "l2", 0.7),
+        lambda model: setattr(model.optimizer, "use_ema", True),
+        lambda model: model.optimizer.learning_rate.assign(0.3),
+    ],
+    ids=["clip", "beta", "decay", "penalty", "averages", "rate"],
+)
+def test_options_that_are_set_meanwhile_count_from_the_next_step(change, steps):
+    (x, y), found = small_data(), []
+    first = small_model()
+    for compiled in (True, False):
+        model = cyrnn.Sequential([
+            cyrnn.Input((TIMESTEPS, FEATURES)), SimpleRNN(4, kernel_regularizer=regularizers.L2(0.01)), Dense(2)
+        ])  # fmt: skip
+        model.set_weights(first.get_weights())
+        model.compile("adam", "mse")
+        if not compiled:
+            model._compiled._step_of = lambda _: None
+        for number in range(4):
+            if number == 2:
+                change(model)
+            model.train_on_batch(x, y)
+        found.append(model.get_weights())
+    assert steps == [True] * 4
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
 
 
 # ---------------------------------------------------------------- what others see
@@ -342,6 +520,33 @@ def test_readers_in_other_threads_see_whole_steps():
         reader.join()
     assert not torn
     assert np.all(model.get_weights()[0] < 1)
+
+
+@pytest.mark.thread_unsafe
+def test_an_optimizer_that_is_pickled_meanwhile_is_of_one_step():
+    """Its slots and the number of its updates: of gradients that are all 1, m is 1 - 0.9 ** updates."""
+    x, y = np.ones((4, 1), np.float32), np.zeros((4, 1), np.float32)
+    model = cyrnn.Sequential([cyrnn.Input((1,)), Dense(1, kernel_initializer="zeros", use_bias=False)])
+    model.compile(optimizers.SGD(0.0, momentum=1.0), losses.MeanAbsoluteError())
+    model.layers[0].assign({"kernel": [[1.0]]})
+    model.optimizer.learning_rate = 2.0**-30
+    found, done = [], threading.Event()
+
+    def read():
+        while not done.is_set():
+            copied = copy.copy(model.optimizer)
+            found.extend((copied._iterations, float(kept.slots[0][0, 0])) for kept in copied._waiting)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        model.fit(x, y, epochs=2000, verbose=0)
+    finally:
+        done.set()
+        reader.join()
+    assert len({iterations for iterations, _ in found}) > 3
+    for iterations, momentum in found:
+        assert momentum == -iterations * 2.0**-30
 
 
 @pytest.mark.parametrize("layer", [Dropout(0.4, seed=2), Dense(5)])

@@ -1,23 +1,48 @@
 # Between arrays and what a step computes with: weights that lie flat, and rows that are gathered into batches.
 
+cdef extern from "packing.hpp" namespace "cyrnn" nogil:
+    cdef cppclass Stretch:
+        pass
+
+    void find_stretches[Index](const Index *index, ptrdiff_t count, vector[Stretch] &found) except +
+
+    cdef cppclass Followers:
+        vector[Stretch] kernels, kernels_t, panels, bias, scale, offset, gain
+        void fill[T](const T *flat, const Weights[T] &weights)
+        void fill_vectors[T](const T *flat, const Prepared &vectors)
+
+
+cdef extern from "rows.hpp" namespace "cyrnn" nogil:
+    void gather_converted[To](const Source &source, const int64_t *rows, ptrdiff_t count, ptrdiff_t width, To *to)
+    void gather_bytes(const char *start, ptrdiff_t stride, const int64_t *rows, ptrdiff_t count, size_t size, char *to)
+
+
 @cython.final
 cdef class Refill:
-    """The weights of a plan or a table of its own, which follow from flat ones.
+    """The weights of a plan, a table or vectors of its own, which follow from flat ones.
 
     Parameters
     ----------
-    packed : Plan or Table
+    packed : Plan, Table or Vectors
         Only the owner of this object uses it: it changes with each `fill`.
     kernel, recurrent_kernel, bias : array of integers as wide as the dtype, or None
         For each element where in the flat weights it is, 1 for the first; 0 for one that does not follow them.
+    scale, offset, gain : likewise
+        Of vectors.
     """
 
     cdef readonly Packed packed
     cdef Followers followers, second
 
-    def __init__(self, Packed packed not None, kernel, recurrent_kernel=None, bias=None):
+    def __init__(self, Packed packed not None, kernel=None, recurrent_kernel=None, bias=None, *, scale=None,
+                 offset=None, gain=None):
         self.packed = packed
         packed.prepared.get().let_change()
+        if isinstance(packed, Vectors):
+            find(scale, self.followers.scale, packed.single)
+            find(offset, self.followers.offset, packed.single)
+            find(gain, self.followers.gain, packed.single)
+            return
         if not isinstance(packed, Plan):
             find((<Table?> packed).indices(kernel), self.followers.kernels, packed.single)
             return
@@ -32,9 +57,11 @@ cdef class Refill:
         if self.packed.single:
             self.followers.fill[float](<const float *> numpy.PyArray_DATA(flat), prepared.f32)
             self.second.fill[float](<const float *> numpy.PyArray_DATA(flat), prepared.second_f32)
+            self.followers.fill_vectors[float](<const float *> numpy.PyArray_DATA(flat), prepared[0])
         else:
             self.followers.fill[double](<const double *> numpy.PyArray_DATA(flat), prepared.f64)
             self.second.fill[double](<const double *> numpy.PyArray_DATA(flat), prepared.second_f64)
+            self.followers.fill_vectors[double](<const double *> numpy.PyArray_DATA(flat), prepared[0])
 
 
 cdef int find_followers(tuple laid_out, Followers &followers, bint single) except -1:

@@ -1,7 +1,7 @@
 // Losses of a batch and their gradients: each value beside its derivative.
 //
 // p and t are (count, classes), p what the model returns and t the truth; labels are (count). The value of a row counts
-// `weight` times, with a factor for all; the derivative is that of the sum by p. Kinks are Keras' on TensorFlow.
+// `weight` times, with a factor for all; the derivative is that of the sum by p, times a share. Kinks are Keras' on TensorFlow.
 #pragma once
 
 #include <cmath>
@@ -37,6 +37,7 @@ struct LossCall {  // floats if single, or else doubles
 
     bool keeps(std::ptrdiff_t row) const { return !keep || keep[row]; }
     double factor;                          // what each value counts
+    double share = 1;                       // what the derivative has more of
     void *d;                                // (count, classes), filled
 };
 
@@ -163,11 +164,12 @@ template <class T> struct Losses {
                 for (std::ptrdiff_t j = 0; j < call.classes; ++j) d[j] = 0;
                 continue;
             }
-            const T scale = weights ? weights[i / call.repeats] * T(call.factor) : T(call.factor);
+            const T factor = weights ? weights[i / call.repeats] * T(call.factor) : T(call.factor);
+            const T scale = factor * T(call.share);
             const T value = call.labels
                 ? sparse(options, call.classes, p, call.labels[i], scale, d)
                 : rows[static_cast<int>(kind)](options, call.classes, p, t + i * call.classes, scale, d);
-            total += double(value) * double(scale);
+            total += double(value) * double(factor);
         }
         return total;
     }

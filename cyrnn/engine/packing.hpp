@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "contract.hpp"
+#include "prepared.hpp"
 
 namespace cyrnn {
 
@@ -42,9 +43,10 @@ inline void fill_stretches(const std::vector<Stretch> &stretches, const T *flat,
     }
 }
 
-// Which elements of the weights of a plan, or a table, follow flat ones.
+// Which elements of the weights of a plan, a table or vectors follow flat ones.
 struct Followers {
     std::vector<Stretch> kernels, kernels_t, panels, bias;
+    std::vector<Stretch> scale, offset, gain;  // of vectors along an axis
 
     // The weights belong to one owner, who lets them change.
     template <class T> void fill(const T *flat, const Weights<T> &weights) const {
@@ -52,6 +54,12 @@ struct Followers {
         fill_stretches(kernels_t, flat, const_cast<T *>(weights.kernels_t));
         fill_stretches(panels, flat, const_cast<T *>(weights.panels));
         fill_stretches(bias, flat, const_cast<T *>(weights.bias));
+    }
+
+    template <class T> void fill_vectors(const T *flat, const Prepared &vectors) const {
+        fill_stretches(scale, flat, static_cast<T *>(const_cast<void *>(vectors.scale)));
+        fill_stretches(offset, flat, static_cast<T *>(const_cast<void *>(vectors.offset)));
+        fill_stretches(gain, flat, static_cast<T *>(const_cast<void *>(vectors.gain)));
     }
 };
 

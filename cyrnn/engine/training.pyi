@@ -9,8 +9,9 @@ from cyrnn.engine.program import Program
 
 LOSSES: dict[str, int]
 RULES: dict[str, int]
-GRADIENT: int
 NOTHING: int
+
+def of_loss(number: int) -> int: ...
 
 @final
 class Refill:
@@ -18,9 +19,13 @@ class Refill:
     def __init__(
         self,
         packed: Packed,
-        kernel: NDArray[Any],
+        kernel: NDArray[Any] | None = None,
         recurrent_kernel: NDArray[Any] | None = None,
         bias: NDArray[Any] | None = None,
+        *,
+        scale: NDArray[Any] | None = None,
+        offset: NDArray[Any] | None = None,
+        gain: NDArray[Any] | None = None,
     ) -> None: ...
     def fill(self, flat: NDArray[Any]) -> None: ...
 
@@ -35,16 +40,24 @@ class TrainingStep:
         back: Program,
         back_weights: tuple[Packed, ...],
         back_inputs: Sequence[int],
-        compared: int,
-        prediction: int,
-        mask: int,
         w: NDArray[Any],
         g: NDArray[Any],
         gradients: Sequence[tuple[int, tuple[int, ...]]],
         refills: Sequence[Refill],
     ) -> None: ...
-    def set_loss(
-        self, name: str, mean: bool, delta: float = 1.0, smoothing: float = 0.0, from_logits: bool = False
+    def add_loss(
+        self,
+        compared: int,
+        mask: int,
+        factor: float,
+        name: str,
+        mean: bool,
+        delta: float = 1.0,
+        smoothing: float = 0.0,
+        from_logits: bool = False,
+    ) -> None: ...
+    def add_average(
+        self, numbers: Sequence[int], momentum: float, mean: NDArray[Any], variance: NDArray[Any]
     ) -> None: ...
     def set_rule(
         self,
@@ -57,6 +70,13 @@ class TrainingStep:
         clip_value: float = 0.0,
         clip_norm: float = 0.0,
         clip_global: float = 0.0,
+        loss_scale: float = 1.0,
+        averages: NDArray[Any] | None = None,
+        averages_begun: bool = False,
+        ema_momentum: float = 0.0,
+        ema_overwrite: int = 0,
+        sums: NDArray[Any] | None = None,
+        accumulated: int = 1,
     ) -> None: ...
     def add_segment(
         self,
@@ -68,15 +88,16 @@ class TrainingStep:
         constraint: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
     ) -> None: ...
     @property
+    def averages_begun(self) -> bool: ...
+    @property
     def finished(self) -> bool: ...
     @property
-    def prediction_and_mask(self) -> tuple[NDArray[Any], NDArray[Any] | None]: ...
+    def outputs(self) -> tuple[NDArray[Any], ...]: ...
     def run(
         self,
         inputs: tuple[NDArray[Any] | None, ...],
-        target: NDArray[Any],
-        weights: NDArray[Any] | None,
-        factor: float,
-    ) -> float | None: ...
-    def move(self, learning_rate: float, t: int) -> float: ...
+        targets: tuple[NDArray[Any], ...],
+        weights: tuple[NDArray[Any] | None, ...],
+    ) -> list[float] | None: ...
+    def move(self, learning_rate: float, call: int) -> float: ...
     def refill(self) -> None: ...

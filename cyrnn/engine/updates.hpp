@@ -7,17 +7,27 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <limits>
 #include <vector>
 
 namespace cyrnn {
 
-enum class Rule : int { sgd, momentum, nesterov, adam, amsgrad, adamax, rmsprop, adagrad, adadelta, lion };
+enum class Rule : int { sgd, momentum, nesterov, adam, amsgrad, adamax, nadam, rmsprop, adagrad, adadelta, lion };
 
-constexpr int most_slots = 3;  // of a rule
+constexpr int most_slots = 3;              // of a rule
+constexpr int all_slots = most_slots + 2;  // and those of averages and of sums
 
 struct RuleOptions {  // what a rule does not have is not looked at
     double beta_1 = 0, beta_2 = 0, epsilon = 0;  // rho and momentum are beta_1 and beta_2 of the rules that have these
+};
+
+// The product of Nadam's momenta up to an update, step by step in the dtype of the weights.
+struct NadamProduct {
+    long t = 0;
+    double value = 1;
+
+    template <class T> double up_to(double beta_1, long wanted);
 };
 
 template <class T> struct Updates {
@@ -57,6 +67,22 @@ template <class T> struct Updates {
             const T kept = second * u[i], size = std::fabs(g[i]);
             u[i] = kept >= size || std::isnan(kept) ? kept : size;
             w[i] -= lr * m[i] / (share * (u[i] + epsilon));
+        }
+    }
+
+    // What Nadam multiplies its momentum with at update t.
+    static T nadam_momentum(double beta_1, long t) { return T(beta_1) * (1 - T(0.5) * std::pow(T(0.96), T(t))); }
+
+    // `product` is that of all these up to t.
+    static void nadam(Size n, T *w, const T *g, T *m, T *v, T lr, long t, T product, const RuleOptions &o) {
+        const T first = 1 - T(o.beta_1), second = 1 - T(o.beta_2), epsilon = T(o.epsilon);
+        const T now = nadam_momentum(o.beta_1, t), after = nadam_momentum(o.beta_1, t + 1);
+        const T share = one_minus_power(o.beta_2, t), of_m = 1 - product * after, of_g = 1 - product;
+        for (Size i = 0; i < n; ++i) {
+            m[i] += (g[i] - m[i]) * first;
+            v[i] += (g[i] * g[i] - v[i]) * second;
+            const T ahead = after * m[i] / of_m + (1 - now) * g[i] / of_g;
+            w[i] -= lr * ahead / (std::sqrt(v[i] / share) + epsilon);
         }
     }
 
@@ -103,7 +129,8 @@ template <class T> struct Updates {
     }
 
     // One update of n weights; `slots` are those of the rule, in the order in which the optimizer has them, or null.
-    static void update(Rule rule, const RuleOptions &o, Size n, T *w, const T *g, T *const *slots, T lr, long t) {
+    static void update(Rule rule, const RuleOptions &o, Size n, T *w, const T *g, T *const *slots, T lr, long t,
+                       NadamProduct &product) {
         switch (rule) {
         case Rule::sgd: return sgd(n, w, g, lr);
         case Rule::momentum: return momentum(n, w, g, slots[0], lr, T(o.beta_1), false);
@@ -111,6 +138,7 @@ template <class T> struct Updates {
         case Rule::adam: return adam(n, w, g, slots[0], slots[1], nullptr, lr, t, o);
         case Rule::amsgrad: return adam(n, w, g, slots[0], slots[1], slots[2], lr, t, o);
         case Rule::adamax: return adamax(n, w, g, slots[0], slots[1], lr, t, o);
+        case Rule::nadam: return nadam(n, w, g, slots[0], slots[1], lr, t, T(product.up_to<T>(o.beta_1, t)), o);
         case Rule::rmsprop: return rmsprop(n, w, g, slots[0], slots[1], slots[2], lr, o);
         case Rule::adagrad: return adagrad(n, w, g, slots[0], lr, o);
         case Rule::adadelta: return adadelta(n, w, g, slots[0], slots[1], lr, o);
@@ -148,7 +176,43 @@ template <class T> struct Updates {
     static void scale(Size n, T *g, T factor) {
         for (Size i = 0; i < n; ++i) g[i] *= factor;
     }
+
+    static void divide(Size n, T *g, T by) {
+        for (Size i = 0; i < n; ++i) g[i] /= by;
+    }
+
+    // ------------------------------------------------------------ beside the rule
+
+    static void add(Size n, const T *g, T *sum) {
+        for (Size i = 0; i < n; ++i) sum[i] += g[i];
+    }
+
+    // g := sum / count, and the sum begins anew.
+    static void take_mean(Size n, T *sum, T *g, T count) {
+        for (Size i = 0; i < n; ++i) {
+            g[i] = sum[i] / count;
+            sum[i] = 0;
+        }
+    }
+
+    static void move_average(Size n, const T *value, T *average, double momentum) {
+        const T kept = T(momentum), rest = T(1 - momentum);
+        for (Size i = 0; i < n; ++i) average[i] = average[i] * kept + value[i] * rest;
+    }
+
+    static void average(Size n, const T *w, T *average, double momentum, bool first) {
+        const T kept = T(momentum), rest = T(1 - momentum);
+        for (Size i = 0; i < n; ++i) average[i] = first ? w[i] : kept * average[i] + rest * w[i];
+    }
 };
+
+template <class T> double NadamProduct::up_to(double beta_1, long wanted) {
+    if (t > wanted) *this = NadamProduct();
+    for (; t < wanted && value != 0; ++t)  // soon it is so small that it is 0
+        value = double(T(value) * Updates<T>::nadam_momentum(beta_1, t + 1));
+    t = wanted;
+    return value;
+}
 
 struct Segment {  // a weight: where it is in the flat ones, its penalties, and its decay
     std::ptrdiff_t first, size;
@@ -160,30 +224,52 @@ struct Movement {
     Rule rule = Rule::sgd;
     RuleOptions options;
     double clip_value = 0, clip_norm = 0, clip_global = 0;  // 0 for no limit
+    double loss_scale = 1;                                  // what gradients are divided by
+    double ema_momentum = 0;
+    long ema_overwrite = 0;  // each so many updates weights become their averages; 0 for never
+    long accumulated = 1;    // of so many gradients an update takes the mean
     std::vector<Segment> segments;
+    NadamProduct product;
 
-    // Floats if single, or else doubles. Returns the penalties on the weights before.
-    double move(bool single, std::ptrdiff_t size, void *w, void *g, void *const *slots, double rate, long t) const {
+    bool updates_at(long call) const { return call % accumulated == 0; }
+
+    // Floats if single, or else doubles. `slots` are those of the rule; the averages of the weights, or null; and the
+    // sums of gradients, or null. `call` counts gradients, 1 first. Returns the penalties on the weights before.
+    double move(bool single, std::ptrdiff_t size, void *w, void *g, void *const *slots, double rate, long call,
+                bool first_average) {
         const auto run = [&](auto sample) {
             using T = decltype(sample);
-            T *const each[most_slots] = {static_cast<T *>(slots[0]), static_cast<T *>(slots[1]), static_cast<T *>(slots[2])};
-            return moved(size, static_cast<T *>(w), static_cast<T *>(g), each, rate, t);
+            T *each[all_slots];
+            for (int i = 0; i < all_slots; ++i) each[i] = static_cast<T *>(slots[i]);
+            return moved(size, static_cast<T *>(w), static_cast<T *>(g), each, T(rate), call, first_average);
         };
         return single ? run(float()) : run(double());
     }
 
 private:
-    template <class T> double moved(std::ptrdiff_t size, T *w, T *g, T *const *slots, double rate, long t) const {
+    template <class T>
+    double moved(std::ptrdiff_t size, T *w, T *g, T *const *slots, T lr, long call, bool first_average) {
         using U = Updates<T>;
-        const T lr = T(rate);
+        T *const averages = slots[most_slots], *const sums = slots[most_slots + 1];
         double penalties = 0;
         for (const Segment &part : segments)
             if (part.l1 != 0 || part.l2 != 0)
                 penalties += U::penalty(part.size, w + part.first, g + part.first, T(part.l1), T(part.l2));
+        if (sums) {
+            U::add(size, g, sums);
+            if (!updates_at(call)) return penalties;
+            U::take_mean(size, sums, g, T(accumulated));
+        }
+        const long t = call / accumulated;
+        if (loss_scale != 1) U::divide(size, g, T(loss_scale));
         clip(size, g);
         for (const Segment &part : segments)
             if (part.decay != 0) U::decay(part.size, w + part.first, T(part.decay), lr);
-        U::update(rule, options, size, w, g, slots, lr, t);
+        U::update(rule, options, size, w, g, slots, lr, t, product);
+        if (averages) {
+            U::average(size, w, averages, ema_momentum, first_average);
+            if (ema_overwrite > 0 && t % ema_overwrite == 0) std::memcpy(w, averages, std::size_t(size) * sizeof(T));
+        }
         return penalties;
     }
 

@@ -144,6 +144,9 @@ class Nadam(_Moments):
         root = np.sqrt(v / _one_minus_power(w, self.beta_2, at.t))
         return w - at.learning_rate * ahead / (root + self.epsilon), m, v
 
+    def compiled_rule(self) -> CompiledRule | None:
+        return CompiledRule("nadam", self.beta_1, self.beta_2, self.epsilon)
+
     def shared(self, updates: int, dtype: np.dtype[Any]) -> Mapping[str, Any]:
         return {"variable": self._product(updates, dtype)}
 

@@ -50,7 +50,8 @@ def checked_learning_rate(value: Any) -> Any:
 def trained_weights(model: Any) -> list[Key]:
     """Where the trainable weights of a model live. Raises TypeError or ValueError where there cannot be any."""
     if not isinstance(model, Layer):
-        raise TypeError(f"model must be a layer or a model, got {type(model).__name__}")
+        hint = ": weights do not say which model they are of" if isinstance(model, list | tuple) else ""
+        raise TypeError(f"model must be a layer or a model, got {type(model).__name__}{hint}")
     if not model.built:
         raise ValueError(f"model {model.name!r} has no weights yet: call it or build() it first")
     return model._weight_slots(trainable=True)

@@ -4,13 +4,11 @@ One call of `apply` is one step: gradients are divided by `loss_scale_factor` an
 the optimizer moves them, averages follow, constraints are applied. All of it happens or nothing of it.
 """
 
-import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self, TypedDict
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
@@ -31,6 +29,8 @@ from cyrnn.optimizers.checks import (
     trained_weights,
     value_of,
 )
+from cyrnn.optimizers.clipping import clipped
+from cyrnn.optimizers.learning_rate import LearningRate, of_layers
 from cyrnn.optimizers.schedules import LearningRateSchedule
 from cyrnn.optimizers.state import HasState, Kept
 
@@ -107,6 +107,9 @@ class Optimizer(HasState):
     """
 
     own: ClassVar[tuple[str, ...]] = ()  # the names of the arguments that others do not have
+    _options_at: object = (
+        None  # another one whenever an option is set but the learning rate: what compiled steps follow
+    )
 
     def __init__(
         self,
@@ -143,6 +146,11 @@ class Optimizer(HasState):
         self.gradient_accumulation_steps = checked_count("gradient_accumulation_steps", gradient_accumulation_steps, 2)
         self._not_decayed: tuple[list[Any], list[str]] = ([], [])
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name[0] != "_" and name != "learning_rate":
+            vars(self)["_options_at"] = object()
+
     # ------------------------------------------------------------ the rule
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
@@ -161,14 +169,17 @@ class Optimizer(HasState):
         return self._updates
 
     @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next step. It can be assigned: a float, a schedule or a callable."""
+    def learning_rate(self) -> LearningRate:
+        """The learning rate of the next step: a float with `assign` and `numpy`, as Keras' variable.
+
+        It can be assigned: a float, a schedule or a callable.
+        """
         rate = self._learning_rate
         if isinstance(rate, LearningRateSchedule):
             rate = rate(self._iterations)
         elif callable(rate):
             rate = rate()
-        return float(np.float32(number("learning_rate", rate)))
+        return LearningRate(of_layers(number("learning_rate", rate)), self)
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
@@ -221,6 +232,13 @@ class Optimizer(HasState):
             changed = {key: after for key, (_, after) in moved.items()}
             self._kept = {**kept, **sums, **changed}
             self._iterations += 1
+
+    def apply_gradients(self, grads_and_vars: Any) -> None:
+        """Keras' name of `apply`, which raises TypeError here: weights do not say which model they are of."""
+        raise TypeError(
+            "weights do not say which model they are of: call optimizer.apply(gradients, model), with the gradients in "
+            "the order of model.trainable_weights, as pullback(dy).weights is of y, pullback = model.vjp(x)"
+        )
 
     def build(self, model: Layer | list[Any] | tuple[Any, ...]) -> None:
         """Begin with the trainable weights of a model, as its first step does. Raises ValueError as `apply`.
@@ -330,17 +348,7 @@ class Optimizer(HasState):
     def _clipped(self, gradients: dict[Any, Array]) -> dict[Any, Array]:
         if self.loss_scale_factor is not None:
             gradients = {key: g / g.dtype.type(self.loss_scale_factor) for key, g in gradients.items()}
-        if self.clipvalue is not None:
-            limit = self.clipvalue
-            return {key: np.clip(g, -limit, limit) for key, g in gradients.items()}
-        if self.clipnorm is not None:
-            most = self.clipnorm
-            return {key: g * most / np.maximum(_norm(g), g.dtype.type(most)) for key, g in gradients.items()}
-        if self.global_clipnorm is not None:
-            norm, most = math.sqrt(sum(float(_norm(g)) ** 2 for g in gradients.values())), self.global_clipnorm
-            factor = min(most / norm, 1.0) if math.isfinite(norm) and norm else 1.0 if norm == 0 else math.nan
-            return {key: g * g.dtype.type(factor) for key, g in gradients.items()}
-        return gradients
+        return clipped(gradients, self.clipvalue, self.clipnorm, self.global_clipnorm)
 
     def decay_of(self, w: Array, path: str) -> float | None:
         """The weight decay of a weight that is not excluded from it."""
@@ -369,7 +377,7 @@ class Optimizer(HasState):
         more = ("ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps")
         return {
             "name": self.name,
-            "learning_rate": serialize(rate) if callable(rate) else float(np.float32(rate)),
+            "learning_rate": serialize(rate) if callable(rate) else of_layers(rate),
             **{name: getattr(self, name) for name in (*general, *more, *self.own)},
         }
 
@@ -384,7 +392,3 @@ class Optimizer(HasState):
             warnings.warn("`decay` is no longer supported, and is left out: use a schedule", stacklevel=2)
         with objects.custom_object_scope(custom_objects):
             return super().from_config(new)
-
-
-def _norm(g: Array) -> Any:
-    return np.sqrt(np.sum(np.square(g)))

@@ -11,6 +11,7 @@ from cyrnn import locks
 from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.configurable import Configurable
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.weights import writing
 from cyrnn.optimizers.checks import Key
 from cyrnn.utils.variables import Variable
 
@@ -118,7 +119,9 @@ class HasState(Configurable):
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy would be of no use with copies of the layers that the state belongs to.
-        return {**vars(self), "_state": {}, "_borrower": None, "_waiting": self._remembered()}
+        with self._lock, writing:  # no step comes between the number of updates and what is remembered of weights
+            remembered = self._remembered()
+            return {**vars(self), "_state": {}, "_borrower": None, "_waiting": remembered}
 
     # ------------------------------------------------------------ variables
 

@@ -9,6 +9,7 @@ from cyrnn import objects, optimizers
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import checked_int
+from cyrnn.layers.base.carried import as_before_on_error
 from cyrnn.metrics import Metric
 from cyrnn.optimizers import Optimizer
 from cyrnn.training.compile_config import ARGUMENTS, written
@@ -72,7 +73,8 @@ class Compiled:
         """Take the loss of a batch into account: it weighs as its rows."""
         self._rows += rows
         self._total += total * rows
-        self._each = [known + (value or 0.0) * rows for known, value in zip(self._each, each, strict=True)]
+        if len(each) > 1:  # else it is the total but for penalties, and nobody asks for it
+            self._each = [known + (value or 0.0) * rows for known, value in zip(self._each, each, strict=True)]
 
     def ordered_logs(self) -> dict[str, Any]:
         """Loss and metrics since `reset`, in the order in which `evaluate` lists them."""
@@ -102,17 +104,14 @@ class Compiled:
         step = self._step_of(model)
         taken = None if step is None else step.gradients(batch)
         if step is not None and taken is not None:
-            if self.metrics.entries:  # which may keep what they are given
-                self.metrics.update(
-                    [taken.target.copy()],
-                    [taken.prediction.copy()],
-                    [None if taken.weights is None else taken.weights.copy()],
-                    [None if taken.mask is None else taken.mask.copy()],
-                )
-            self._total += (taken.loss + step.move()) * batch.rows
-            self._rows += batch.rows
+            if self.metrics.entries:
+                self.metrics.update(*taken.copies())
+            self.note(taken.total + step.move(), taken.each, batch.rows)
             return
-        optimizer = self._checked_optimizer()
+        with as_before_on_error(model):
+            self._train_by_parts(model, batch, self._checked_optimizer())
+
+    def _train_by_parts(self, model: Trainable, batch: Batch, optimizer: Optimizer) -> None:
         results, pullback = model.taped(batch.x)
         predicted, penalties = Predicted.of(results), model.losses
         if not self.loss and not penalties:

@@ -83,7 +83,7 @@ class EngineLoss(NamedTuple):
 
     @property
     def arguments(self) -> tuple[str, bool, float, float, bool]:
-        """The arguments of `TrainingStep.set_loss`."""
+        """What `TrainingStep.add_loss` is given of it."""
         return self.name, self.mean, self.delta, self.smoothing, self.from_logits
 
 
@@ -214,28 +214,37 @@ class CompiledLoss:
             loss = self.losses[index] = _resolved(f"{kind_by_shapes(t, p)}_crossentropy")
         return loss
 
-    def engine_loss(self) -> EngineLoss | None:
-        """The loss as the engine has it; None for several outputs, and for what it does not have."""
-        loss = self.losses[0] if len(self.losses) == 1 else None
-        function: Any = loss.function if type(loss) is FunctionLoss else _IN_ENGINE.get(type(loss))
-        if not isinstance(loss, Loss) or not any(function is known for known in _IN_ENGINE.values()):
-            return None
-        if loss.axis_of_values != -1 or getattr(loss, "ignore_class", None) is not None:
-            return None
-        if loss.reduction not in ("sum_over_batch_size", "mean", "sum"):
-            return None
-        return EngineLoss(
-            function.__name__,
-            loss.reduction != "sum",
-            getattr(loss, "delta", 1.0),
-            getattr(loss, "label_smoothing", 0.0),
-            getattr(loss, "from_logits", False),
-            self.weights[0],
-            loss.dtype or "float32",
-        )
+    def engine_losses(self) -> list[EngineLoss | None] | None:
+        """The losses as the engine has them, None for outputs without one; None where it does not have them all."""
+        found = [
+            None if loss is None else _of_engine(loss, factor)
+            for loss, factor in zip(self.losses, self.weights, strict=True)
+        ]
+        pairs = zip(found, self.losses, strict=True)
+        return None if not self or any(made is None and loss is not None for made, loss in pairs) else found
 
     def __bool__(self) -> bool:
         return any(loss is not None for loss in self.losses)
+
+
+def _of_engine(loss: Any, factor: float) -> EngineLoss | None:
+    """A loss as the engine has it, counted so many times; None where it does not have it."""
+    function: Any = loss.function if type(loss) is FunctionLoss else _IN_ENGINE.get(type(loss))
+    if not isinstance(loss, Loss) or not any(function is known for known in _IN_ENGINE.values()):
+        return None
+    if loss.axis_of_values != -1 or getattr(loss, "ignore_class", None) is not None:
+        return None
+    if loss.reduction not in ("sum_over_batch_size", "mean", "sum"):
+        return None
+    return EngineLoss(
+        function.__name__,
+        loss.reduction != "sum",
+        getattr(loss, "delta", 1.0),
+        getattr(loss, "label_smoothing", 0.0),
+        getattr(loss, "from_logits", False),
+        factor,
+        loss.dtype or "float32",
+    )
 
 
 def on_logits(loss: Loss) -> Loss | None:

@@ -183,6 +183,11 @@ class BatchNormalization(Affine):
             self._move(mean, variance)
 
     @property
+    def averages(self) -> tuple[str, str]:
+        """The weights that move towards mean and variance of each batch in training."""
+        return "moving_mean", "moving_variance"
+
+    @property
     def vectors_follow_from(self) -> tuple[Any, ...]:
         return (self.epsilon,)
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from cyrnn.engine.plan import Vectors
+from cyrnn.engine.plan import Packed, Vectors
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.programs.called import ProgramLayer
+
+if TYPE_CHECKING:  # imported where a model is trained
+    from cyrnn.engine.training import Refill
 
 
 class VectorLayer(ProgramLayer):
@@ -34,7 +37,20 @@ class VectorLayer(ProgramLayer):
         values, known = slot.values, self._packed_with
         same = len(known) == len(attributes) and all(a is b for a, b in zip(known, attributes, strict=True))
         if slot.packed is None or not same:
-            dtype = self.dtype_policy.engine_dtype
-            vectors = {name: array.astype(dtype).reshape(-1) for name, array in self.vectors(values).items()}
-            slot.pack(values, Vectors(**vectors))
+            slot.pack(values, self._ready(values))
             self._packed_with = attributes
+
+    def own_packed(self) -> Vectors:
+        """The vectors made ready for one owner, who may change them."""
+        return self._ready(self._slot.values)
+
+    def refill(self, packed: Packed, places: Mapping[str, Array]) -> "Refill":
+        """How vectors that are weights follow flat ones: see `EngineLayer.refill`."""
+        from cyrnn.engine.training import Refill
+
+        found = {vector: places[weight] for vector, weight in self.weight_of.items() if weight in places}
+        return Refill(packed, **{vector: index.reshape(-1) for vector, index in found.items()})
+
+    def _ready(self, values: Mapping[str, Array]) -> Vectors:
+        dtype = self.dtype_policy.engine_dtype
+        return Vectors(**{name: array.astype(dtype).reshape(-1) for name, array in self.vectors(values).items()})

@@ -1,8 +1,10 @@
-"""What calls carry from one to the next: states, which a call that fails leaves as they were."""
+"""What calls carry from one to the next: states, and moving averages, which a call that fails leaves as they were."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import Any, Protocol
+
+from cyrnn.layers.base.weights import replace_weights
 
 
 class Carries(Protocol):
@@ -19,6 +21,23 @@ def states_as_before_on_error(layer: Carries) -> Iterator[None]:
         yield
     except BaseException:
         put_back(before)
+        raise
+
+
+@contextlib.contextmanager
+def as_before_on_error(layer: Carries) -> Iterator[None]:
+    """Context manager: as `states_as_before_on_error`, also for weights that are moving averages."""
+    weights = [(part, part._values) for part in layer.layers_within()]
+    try:
+        with states_as_before_on_error(layer):
+            yield
+    except BaseException:
+        changed = {part: values for part, values in weights if part._values is not values}
+        averages = {
+            part: {name: value for name, value in values.items() if not part._specs[name].trainable}
+            for part, values in changed.items()
+        }
+        replace_weights(averages)
         raise
 
 

@@ -29,9 +29,23 @@ class Place(NamedTuple):
         """The elements of it."""
         return slice(self.first, self.first + self.size)
 
+    def of(self, flat: Array) -> Array:
+        """A view of what a flat array has of the weight."""
+        return flat[self.part].reshape(self.shape)
+
+
+def _places(keys: Sequence[Key]) -> tuple[dict[Key, Place], int]:
+    """Where weights are in a flat array, and how long that is."""
+    found, first = dict[Key, Place](), 0
+    for layer, name in keys:
+        value = layer._values[name]
+        found[layer, name] = Place(first, value.size, value.shape)
+        first += value.size
+    return found, first
+
 
 class FlatWeights:
-    """The trainable weights of a model, their gradients, and the slots of an optimizer.
+    """The trainable weights of a model, their gradients, the slots of an optimizer, and moving averages of layers.
 
     Parameters
     ----------
@@ -39,21 +53,29 @@ class FlatWeights:
     optimizer : Optimizer
     keys : sequence of (layer, str)
         The weights, all of one dtype.
+    averaged : sequence of (layer, str)
+        Weights that are moving averages, of this dtype too.
     dtype : dtype
         That one.
     """
 
-    def __init__(self, model: Layer, optimizer: Optimizer, keys: Sequence[Key], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        model: Layer,
+        optimizer: Optimizer,
+        keys: Sequence[Key],
+        averaged: Sequence[Key],
+        dtype: np.dtype[Any],
+    ) -> None:
         self.optimizer, self.dtype = optimizer, dtype
-        self.places = dict[Key, Place]()
-        first = 0
-        for layer, name in keys:
-            value = layer._values[name]
-            self.places[layer, name] = Place(first, value.size, value.shape)
-            first += value.size
-        self.layers = list(dict.fromkeys(layer for layer, _ in keys))
-        self.w, self.g = np.zeros(first, dtype), np.zeros(first, dtype)
+        self.places, size = _places(keys)
+        self.averages, count = _places(averaged)
+        self.layers = list(dict.fromkeys(layer for layer, _ in (*keys, *averaged)))
+        self.w, self.g, self.moving = np.zeros(size, dtype), np.zeros(size, dtype), np.zeros(count, dtype)
         self.slots: tuple[Array | None, ...] = ()
+        self.of_weights: Array | None = None  # the averages that `use_ema` keeps
+        self.of_weights_begun = False  # whether there was an update that they are of
+        self.sums: Array | None = None  # of gradients, where these are accumulated
         self._slots = [layer._slot for layer in self.layers]
         # What layers and optimizer had when they were last in step with the flat arrays.
         self._held: list[Any] = []
@@ -83,15 +105,29 @@ class FlatWeights:
     def take(self) -> None:
         """Take weights and slots from the layers and the optimizer."""
         with writing:
-            for (layer, name), place in self.places.items():
-                self.w[place.part] = layer._values[name].reshape(-1)
-            kept = self.optimizer._kept
-            flat: list[Array | None] = []
-            for number, first in enumerate(next(iter(kept.values())).slots):
-                parts = [kept[key].slots[number] for key in self.places]
-                flat.append(None if first is None else np.concatenate([part.reshape(-1) for part in parts]))
-            self.slots = tuple(flat)
+            for array, places in ((self.w, self.places), (self.moving, self.averages)):
+                for (layer, name), place in places.items():
+                    array[place.part] = layer._values[name].reshape(-1)
+            optimizer = self.optimizer
+            kept = [optimizer._kept[key] for key in self.places]
+            slots = range(len(kept[0].slots))
+            self.slots = tuple([self._joined([of_weight.slots[number] for of_weight in kept]) for number in slots])
+            averages, sums = ([getattr(of_weight, name) for of_weight in kept] for name in ("average", "accumulated"))
+            self.of_weights_begun = all(average is not None for average in averages)
+            self.of_weights = self._joined(averages, self.w) if optimizer.use_ema else None
+            nothing = np.zeros_like(self.w)
+            self.sums = self._joined(sums, nothing) if optimizer.gradient_accumulation_steps else None
             self._held, self._state = [slot.values for slot in self._slots], self.optimizer._state
+
+    def _joined(self, arrays: Sequence[Array | None], otherwise: Array | None = None) -> Array | None:
+        """Arrays, one for each weight, as a flat one; with parts of another where there is none."""
+        if otherwise is None and arrays[0] is None:
+            return None
+        parts = [
+            otherwise[place.part] if array is None and otherwise is not None else np.ravel(array)  # type: ignore[arg-type]
+            for array, place in zip(arrays, self.places.values(), strict=True)
+        ]
+        return np.concatenate(parts)
 
     def borrow(self) -> None:
         """From now on layers and optimizer ask for what they are. The caller is `writing`, and `in_step`."""
@@ -106,10 +142,15 @@ class FlatWeights:
             if not self._newer:
                 return
             held, state = dict(zip(self.layers, map(dict, self._held), strict=True)), dict(self._state)
+            for (layer, name), place in self.averages.items():
+                held[layer][name] = read_only(place.of(self.moving))
+            of_weights = self.of_weights if self.of_weights_begun else None
             for (layer, name), place in self.places.items():
-                held[layer][name] = read_only(self.w[place.part].reshape(place.shape))
-                slots = [None if flat is None else flat[place.part].reshape(place.shape).copy() for flat in self.slots]
-                state[layer, name] = state[layer, name]._replace(slots=tuple(slots))
+                held[layer][name] = read_only(place.of(self.w))
+                *slots, average, total = (
+                    None if flat is None else place.of(flat).copy() for flat in (*self.slots, of_weights, self.sums)
+                )
+                state[layer, name] = state[layer, name]._replace(slots=tuple(slots), average=average, accumulated=total)
             # An interrupt comes before all of this, or after it: nothing is called but what ends it.
             self._held, self._state, self._newer = list(held.values()), state, False
             self.optimizer._state, self.optimizer._borrower = state, None

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
-from cyrnn.layers.base.carried import carried_states, put_back
+from cyrnn.layers.base.carried import as_before_on_error
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.memory import owned
 from cyrnn.layers.base.programs.arguments import Passed
@@ -13,7 +13,6 @@ from cyrnn.layers.base.programs.pullback import Input, Pullback, pair_of, pullba
 from cyrnn.layers.base.programs.refusals import UnfitError
 from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, OfWeights, TapedProgram, add_to
 from cyrnn.layers.base.programs.values import Outside
-from cyrnn.layers.base.weights import replace_weights
 from cyrnn.models.executor import Call, Losses, Place, Values, filled, masks_of, places_of
 from cyrnn.models.inputs import Leaf
 from cyrnn.models.programs.blocks import Block
@@ -106,27 +105,12 @@ def _forward(model: Model, x: Any, mask: Any, training: bool, wanted: Wanted) ->
         if not isinstance(part, ProgramPart):
             _check_has_gradients(part, made.reasons)
     values: Values = dict(zip(made.inputs, zip(arrays, masks, strict=True), strict=True))
-    states, weights = carried_states(model), [(layer, layer._values) for layer in model.layers_within()]
-    try:
-        losses: Losses = {}
+    losses: Losses = {}
+    with as_before_on_error(model):
         ways = [_gone_through(model, part, values, losses) for part in made.parts]
-    except BaseException:
-        put_back(states)
-        _put_averages_back(weights)
-        raise
     for layer, of_all_calls in losses.items():
         layer._activity_losses = of_all_calls
     return made, values, _Taken(model, made, arrays, leaves, ways)
-
-
-def _put_averages_back(before: Sequence[tuple[Any, Mapping[str, Array]]]) -> None:
-    """Give layers the moving averages that they had: weights that calls change, and that are not trained."""
-    changed = {layer: values for layer, values in before if layer._values is not values}
-    averages = {
-        layer: {name: value for name, value in values.items() if not layer._specs[name].trainable}
-        for layer, values in changed.items()
-    }
-    replace_weights(averages)
 
 
 def _input_of(leaf: Leaf, places: Sequence[Place]) -> Input:

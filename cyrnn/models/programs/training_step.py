@@ -1,27 +1,28 @@
 """A step of training as one compiled call: for models that are one program, with common losses and optimizers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from cyrnn.engine.plan import Packed, holds
+from cyrnn.engine.plan import Packed, Plan, holds
 from cyrnn.engine.program import packed_now, structure_now
-from cyrnn.engine.training import GRADIENT, NOTHING, Refill, TrainingStep, gather
-from cyrnn.layers.base import nest
+from cyrnn.engine.training import NOTHING, Refill, TrainingStep, gather, of_loss
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.arguments import Dropout, Noise, Numbers, Tokens, gathered
-from cyrnn.layers.base.programs.interface import slot_of
+from cyrnn.layers.base.programs.arguments import Dropout, Noise, Numbers, State, Tokens, gathered
+from cyrnn.layers.base.programs.interface import OfVectors, slot_of
+from cyrnn.layers.base.programs.refusals import UnfitError
 from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram, transposed
-from cyrnn.layers.base.weights import WeightSpec, writing
+from cyrnn.layers.base.weights import Weighted, WeightSpec, writing
 from cyrnn.models.programs import gradients
+from cyrnn.models.programs.batch_memory import Room, target_fits, weights_fit
 from cyrnn.models.programs.flat_weights import FlatWeights, Key, Place
+from cyrnn.models.programs.heads import Head, Taken, heads_of, taken
 from cyrnn.models.programs.parts import Partition, ProgramPart, Wanted
 from cyrnn.optimizers import Optimizer
 from cyrnn.regularizers import L1, L1L2, L2
 from cyrnn.training.compiled import Compiled
-from cyrnn.training.compiled_loss import EngineLoss
 from cyrnn.training.data import Batch
 
 _MOST_ROOMS = 8
@@ -43,24 +44,14 @@ class Refilled(Protocol):
     def refill(self, packed: Packed, places: Mapping[str, Array]) -> Refill: ...
 
 
-class Taken(NamedTuple):
-    """What the gradients of a step are of, in memory that the next step changes.
+@runtime_checkable
+class Averaging(Refilled, Protocol):
+    """A layer with moving averages, of means and of variances."""
 
-    Parameters
-    ----------
-    loss : float
-        Without penalties.
-    target : array
-    weights : array or None
-    prediction : array
-    mask : array or None
-    """
+    momentum: float
 
-    loss: float
-    target: Array
-    weights: Array | None
-    prediction: Array
-    mask: Array | None
+    @property
+    def averages(self) -> tuple[str, str]: ...
 
 
 class ProgramStep:
@@ -73,12 +64,8 @@ class ProgramStep:
         All of the model.
     part : ProgramPart
         The program that it is.
-    prediction : int
-        The number of its output.
-    mask : int or None
-        The number of the mask of that.
+    heads : list of Head
     optimizer : Optimizer
-    loss : EngineLoss
     made_at : int
         `structure_now`, before that.
     """
@@ -86,116 +73,131 @@ class ProgramStep:
     @classmethod
     def made(cls, model: Model, compiled: Compiled, inputs: int) -> Self | None:
         """The step of a model of so many inputs; None where it is more than one program, or computes something else."""
-        made_at, optimizer, loss = structure_now(), compiled.optimizer, compiled.loss.engine_loss()
-        if optimizer is None or loss is None or model.has_its_own_call or not _is_plain(optimizer):
+        made_at, optimizer, losses = structure_now(), compiled.optimizer, compiled.loss.engine_losses()
+        if optimizer is None or losses is None or model.has_its_own_call or optimizer.compiled_rule() is None:
             return None
         try:
             made = model.partition_for([None] * inputs, True, TAPE, wanted=Wanted.LOSS)
         except NoWayBackError:
             return None
         part = made.parts[0] if len(made.parts) == 1 else None
-        if not isinstance(part, ProgramPart) or part.lowered.carried or part.lowered.warnings:
+        if not isinstance(part, ProgramPart) or part.lowered.warnings:
             return None
-        if nest.is_structure(made.outputs) or made.outputs.shape is None or loss.dtype != part.lowered.dtype:
-            return None
-        number, mask = part.results.get(made.outputs, (None, None))
         fits = part.lowered.takes_as_they_are({place: place.dtype for place in made.inputs})
-        if type(number) is not int or not isinstance(mask, int | None) or not fits:
+        heads = heads_of(made, part, losses)
+        if heads is None or not fits:
             return None
-        step = cls(model, made, part, number, mask, optimizer, loss, made_at)
+        step = cls(model, made, part, heads, optimizer, made_at)
         return step if step.complete else None
 
     def __init__(
-        self,
-        model: Model,
-        made: Partition,
-        part: ProgramPart,
-        prediction: int,
-        mask: int | None,
-        optimizer: Optimizer,
-        loss: EngineLoss,
-        made_at: int,
+        self, model: Model, made: Partition, part: ProgramPart, heads: list[Head], optimizer: Optimizer, made_at: int
     ) -> None:
-        self.optimizer, self.loss, self.made_at = optimizer, loss, made_at
-        self._model, self._made = model, made
+        self.optimizer, self.made_at = optimizer, made_at
+        self._model, self._made, self._heads = model, made, heads
+        self._with_loss = [number for number, head in enumerate(heads) if head.loss is not None]
         self._asked: tuple[list[None], bool, Any, Wanted] = ([None] * len(made.inputs), True, TAPE, Wanted.LOSS)
         part.taped = part.taped or TapedProgram(part.lowered)
         self._taped: TapedProgram = part.taped
         self._arguments, self._places = part.lowered.arguments, made.inputs
-        self._draws = any(isinstance(argument, Dropout | Noise) for argument in self._arguments)
+        self._carries = any(isinstance(argument, State) for argument in self._arguments)
+        # Whether there are inputs beside those of the model, other ones for each step.
+        self._gathers = self._carries or any(isinstance(argument, Dropout | Noise) for argument in self._arguments)
         self._dtype = np.dtype(part.lowered.dtype)
-        self._output_shape = made.outputs.shape[1:]
-        self._prediction, self._mask = prediction, -1 if mask is None else mask
-        logits = part.logits.get(made.outputs) if loss.is_crossentropy else None
-        if logits is not None:
-            self.loss = loss._replace(from_logits=True)
-        self._compared = prediction if logits is None else logits  # what the loss is of
-        given = tuple([number == self._compared for number in range(part.lowered.outputs)])
-        self._route = self._taped.route((), given)
+        compared = {head.compared for head in heads if head.loss is not None}
+        self._route = self._taped.route((), tuple([number in compared for number in range(part.lowered.outputs)]))
         self._keys: list[Key] = model._weight_slots(trainable=True)
-        self._rooms: dict[int, _Room] = {}  # by rows
+        self._carried = [(layer, numbers) for layer, numbers in part.lowered.carried if layer.carries_states]
+        self._averaged: list[tuple[Any, list[int]]] = [
+            (layer, numbers) for layer, numbers in part.lowered.carried if not layer.carries_states
+        ]
+        self._rooms: dict[int, Room] = {}  # by rows
         self._begun: tuple[TrainingStep, FlatWeights] | None = None
         self._fixed: list[Any] = []  # the slots of layers that are not trained, and what they held when the step began
         self._held: list[Any] = []
+        self._facts: Any = None  # what else the step was begun with
         self._of_rate: Any = None
         self._rate = 0.0
         self.complete = self._is_complete()
+        self._penalties = [layer._specs[name].regularizer for layer, name in self._keys] if self.complete else []
+        self._penalties = [penalty for penalty in self._penalties if penalty is not None]
 
     def _is_complete(self) -> bool:
         """Whether the program has gradients for all trainable weights, and nothing else is to be done in a step."""
-        reached = set(zip(self._route.layers, (name for _, name in self._route.weights), strict=True))
-        slots = self._taped.lowered.slots
+        route, slots = self._route, self._taped.lowered.slots
+        pairs = list(zip(route.layers, (name for _, name in route.weights), strict=True))
+        layers = {*(layer for layer, _ in self._keys), *(layer for layer, _ in self._averaged)}
         return (
             bool(self._keys)
-            and reached == set(self._keys)
-            and all(isinstance(layer, Refilled) for layer, _ in self._keys)
-            and all(layer._values[name].dtype == self._dtype for layer, name in self._keys)
-            and not any(layer in slots and layer._adds_weights for layer, _ in self._keys)
-            and all(isinstance(argument, Numbers | Tokens | Dropout | Noise) for argument in self._arguments)
+            and {(layer, _weight_of(layer, name)) for layer, name in pairs} == set(self._keys)
+            and not any(name in _slopes(layer) for layer, name in pairs)
+            and all(isinstance(layer, Averaging) for layer, _ in self._averaged)
+            and all(isinstance(layer, Refilled) for layer in layers)
+            and all(value.dtype == self._dtype for layer in layers for value in layer._values.values())
+            and not any(layer in slots and layer._adds_weights for layer in layers)
+            and all(isinstance(argument, Numbers | Tokens | Dropout | Noise | State) for argument in self._arguments)
             and all(_has_known_penalty(layer._specs[name]) for layer, name in self._keys)
         )
+
+    # ------------------------------------------------------------ its beginning
 
     def _begin(self, inputs: tuple[Array | None, ...]) -> tuple[TrainingStep, FlatWeights]:
         """Make the compiled step, and what it moves; which inputs there are is known now."""
         lowered, route = self._taped.lowered, self._route
         model: Any = self._model
-        flat = FlatWeights(model, self.optimizer, self._keys, self._dtype)
+        averaged = dict.fromkeys((layer, name) for layer, _ in self._averaged for name in layer.averages)
+        flat = FlatWeights(model, self.optimizer, self._keys, list(averaged), self._dtype)
         where = {layer: flat.indices(layer) for layer in flat.layers}
         self._fixed = [slot_of(layer) for layer in lowered.slots if layer not in where]
         self._held = [slot.values for slot in self._fixed]
+        self._facts = self._facts_of(inputs)
         forward = list[Any](packed_now(tuple([slot_of(layer) for layer in lowered.slots])) or ())
-        back, refills = [], []
+        back, refills = list[Packed](), list[Refill]()
         for number, layer in enumerate(lowered.slots):
             if layer in where:
                 forward[number], refill = _of_its_own(layer, where[layer])
                 refills.append(refill)
         for number, name in route.slots:
             layer, packed = lowered.slots[number], forward[number]
-            if layer in where:
-                back.append(packed.own_transposed(layer._values[name]))
-                refills.append(Refill(back[-1], np.ascontiguousarray(where[layer][name].T)))
+            if layer in where and isinstance(packed, Plan):
+                own = packed.own_transposed(layer._values[name])
+                back.append(own)
+                refills.append(Refill(own, np.ascontiguousarray(where[layer][name].T)))
             else:
                 back.append(transposed(packed, name))
         gradients = [
-            flat.places[layer, name] for (_, name), layer in zip(route.weights, route.layers, strict=True)
-        ]  # fmt: skip
+            flat.places[layer, _weight_of(layer, name)]
+            for (_, name), layer in zip(route.weights, route.layers, strict=True)
+        ]
         step = TrainingStep(
-            self._taped.taped, tuple(forward), route.program, tuple(back), self._back_inputs(inputs), self._compared,
-            self._prediction, self._mask, flat.w, flat.g, [(place.first, place.shape) for place in gradients], refills,
+            self._taped.taped, tuple(forward), route.program, tuple(back), self._back_inputs(inputs), flat.w, flat.g,
+            [(place.first, place.shape) for place in gradients], refills,
         )  # fmt: skip
-        step.set_loss(*self.loss.arguments)
+        for head in self._heads:
+            if head.loss is not None:
+                step.add_loss(head.compared, head.mask, head.loss.factor, *head.loss.arguments)
+        for layer, numbers in self._averaged:
+            mean, variance = (flat.moving[flat.averages[layer, name].part] for name in layer.averages)
+            step.add_average(numbers, layer.momentum, mean, variance)
         for key, place in flat.places.items():
             self._add_segment(step, key, place)
         self._begun = step, flat
         return step, flat
 
+    def _facts_of(self, inputs: tuple[Array | None, ...]) -> Any:
+        """What the step depends on that may change from one to the next: the compiled one begins anew then."""
+        present = [array is None for array in inputs] if self._carries else None
+        penalties = [tuple(vars(penalty).values()) for penalty in self._penalties]
+        return self.optimizer._options_at, present, penalties
+
     def _back_inputs(self, inputs: tuple[Array | None, ...]) -> list[int]:
         """What each input of the way back is: see `TrainingStep`."""
         kept = {storage: (output, number) for storage, output, number in self._taped._kept}
+        losses = {self._heads[output].compared: number for number, output in enumerate(self._with_loss)}
         found = []
         for kind, number in self._route.inputs:
             if kind == "gradient":
-                found.append(GRADIENT)
+                found.append(of_loss(losses[number]))
             elif kind == "value":
                 output, given = kept[number]
                 found.append(NOTHING if given is not None and inputs[given] is None else output)
@@ -218,7 +220,10 @@ class ProgramStep:
         step.set_rule(
             rule.name, flat.slots, rule.beta_1, rule.beta_2, rule.epsilon,
             clip_value=optimizer.clipvalue or 0.0, clip_norm=optimizer.clipnorm or 0.0,
-            clip_global=optimizer.global_clipnorm or 0.0,
+            clip_global=optimizer.global_clipnorm or 0.0, loss_scale=optimizer.loss_scale_factor or 1.0,
+            averages=flat.of_weights, averages_begun=flat.of_weights_begun, ema_momentum=optimizer.ema_momentum,
+            ema_overwrite=optimizer.ema_overwrite_frequency or 0, sums=flat.sums,
+            accumulated=optimizer.gradient_accumulation_steps or 1,
         )  # fmt: skip
         step.refill()
 
@@ -233,25 +238,32 @@ class ProgramStep:
 
     def gradients(self, batch: Batch) -> Taken | None:
         """Find the gradients that the next `move` follows. What they are of; None for arrays of another form."""
-        rows, target, weights = batch.index, batch.targets[0], batch.weights[0]
+        rows = batch.index
         room = self._rooms.get(len(rows))
         if room is None or not room.fits(batch):
             room = self._made_room(batch)
             if room is None:
                 return None
-        for source, to in zip(batch.parts, room.x, strict=True):
-            if not gather(source, rows, to):
+        pairs: list[tuple[Any, Any]] = list(zip(batch.parts, room.x, strict=True))
+        for output, target, of_values in zip(self._with_loss, room.targets, room.weights, strict=True):
+            pairs += [(batch.targets[output], target), (batch.weights[output], of_values)]
+        for source, to in pairs:
+            if source is not None and not gather(source, rows, to):
                 return None
-        pairs = [(target, room.target), (weights, room.weights)]
-        if not all(gather(source, rows, to) for source, to in pairs if source is not None and to is not None):
-            return None
-        inputs = room.inputs if not self._draws else self._with_factors(room)
-        begun = self._begun if holds(self._fixed, self._held, None) else None
-        step, flat = begun or self._begin(inputs)
+        inputs = room.inputs
+        if self._gathers:
+            try:
+                inputs = gathered(self._arguments, self._values(room))
+            except UnfitError:
+                return None
+        begun = self._begun
+        if begun is None or not holds(self._fixed, self._held, None) or self._facts != self._facts_of(inputs):
+            begun = self._begin(inputs)
+        step, flat = begun
         if not flat.in_step:
             self._take(step, flat)
-        loss = step.run(inputs, room.target, room.weights, self.loss.factor)
-        return None if loss is None else Taken(loss, room.target, room.weights, *step.prediction_and_mask)
+        losses = step.run(inputs, room.targets, room.weights)
+        return None if losses is None else taken(self._heads, batch, room, step.outputs, losses)
 
     def move(self) -> float:
         """Move the weights along the last gradients. The penalties on them, before it.
@@ -260,92 +272,70 @@ class ProgramStep:
         """
         assert self._begun is not None
         (step, flat), optimizer = self._begun, self.optimizer
-        t, rate = optimizer._iterations + 1, self._learning_rate()
+        call, rate = optimizer._iterations + 1, self._learning_rate()
         with writing:
             if not flat.in_step:  # others have set weights since the gradients were found
                 self._take(step, flat)
             flat.borrow()
             try:
-                return step.move(rate, t)
+                penalties = step.move(rate, call)
             finally:
                 if step.finished:
-                    optimizer._iterations = t
+                    optimizer._iterations, flat.of_weights_begun = call, step.averages_begun
+        for layer, numbers in self._carried:
+            layer.carry_flat([step.outputs[number].copy() for number in numbers])  # type: ignore[attr-defined]
+        return penalties
 
     def _learning_rate(self) -> float:
         rate = self.optimizer._learning_rate
         if type(rate) is not float:
             return self.optimizer.learning_rate
         if rate is not self._of_rate:
-            self._of_rate, self._rate = rate, self.optimizer.learning_rate
+            self._of_rate, self._rate = rate, float(self.optimizer.learning_rate)
         return self._rate
 
-    def _made_room(self, batch: Batch) -> "_Room | None":
+    def _made_room(self, batch: Batch) -> Room | None:
         """Memory for batches like this one; None for arrays of another form."""
-        count, target, weights = len(batch.index), batch.targets[0], batch.weights[0]
-        if target is None or not _target_fits(target.shape[1:], self._output_shape, self.loss.is_sparse):
+        count = len(batch.index)
+        if any(part.dtype.kind not in "fiub" for part in batch.parts):
             return None
-        if weights is not None and not _weights_fit(weights.shape[1:], self._output_shape):
-            return None
-        if any(part.dtype.kind not in "fiub" for part in (*batch.parts, target)):
-            return None
+        targets, weights = [], []
+        for number in self._with_loss:
+            head, target, given = self._heads[number], batch.targets[number], batch.weights[number]
+            assert head.loss is not None
+            sparse = head.loss.is_sparse
+            if target is None or target.dtype.kind not in "fiub":
+                return None
+            if not target_fits(target.shape[1:], head.shape, sparse):
+                return None
+            if given is not None and not weights_fit(given.shape[1:], head.shape):
+                return None
+            targets.append(np.empty((count, *target.shape[1:]), np.int64 if sparse else self._dtype))
+            weights.append(None if given is None else np.empty((count, *given.shape[1:]), self._dtype))
         x = [np.empty((count, *part.shape[1:]), part.dtype.newbyteorder("=")) for part in batch.parts]
         self._model.checked_inputs(batch.x)  # raises what is wrong
-        to = np.empty((count, *target.shape[1:]), np.int64 if self.loss.is_sparse else self._dtype)
-        of_values = None if weights is None else np.empty((count, *weights.shape[1:]), self._dtype)
         by_place: dict[Any, Array] = dict(zip(self._places, x, strict=True))
         inputs = tuple([
             by_place[argument.place] if isinstance(argument, Numbers | Tokens) else None for argument in self._arguments
         ])  # fmt: skip
-        room = _Room(inputs, x, to, of_values)
+        room = Room(inputs, x, self._with_loss, targets, weights)
         self._rooms = {**(self._rooms if len(self._rooms) < _MOST_ROOMS else {}), count: room}
         return room
 
-    def _with_factors(self, room: "_Room") -> tuple[Array | None, ...]:
-        """The inputs of the program, with new dropout factors."""
-        values = {place: (array, None) for place, array in zip(self._places, room.x, strict=True)}
-        return gathered(self._arguments, values)
+    def _values(self, room: Room) -> dict[Any, Any]:
+        """What is at the places of the model's inputs."""
+        return {place: (array, None) for place, array in zip(self._places, room.x, strict=True)}
 
 
-class _Room:
-    """The memory of batches of so many rows."""
-
-    def __init__(self, inputs: tuple[Array | None, ...], x: list[Array], target: Array, weights: Array | None) -> None:
-        self.inputs, self.x, self.target, self.weights = inputs, x, target, weights
-
-    def fits(self, batch: Batch) -> bool:
-        """Whether a batch of so many rows has arrays of these shapes and dtypes."""
-        of_target, weights = batch.targets[0], batch.weights[0]
-        return (
-            of_target is not None
-            and of_target.shape[1:] == self.target.shape[1:]
-            and (weights is None) == (self.weights is None)
-            and (weights is None or self.weights is None or weights.shape[1:] == self.weights.shape[1:])
-            and all(
-                part.shape[1:] == to.shape[1:] and part.dtype == to.dtype
-                for part, to in zip(batch.parts, self.x, strict=True)
-            )
-        )
+def _weight_of(layer: Weighted, name: str) -> str:
+    """The weight that what a slot has of this name is, or follows."""
+    return layer.weight_of[name] if isinstance(layer, OfVectors) else name
 
 
-def _target_fits(target: tuple[int, ...], output: tuple[int | None, ...], sparse: bool) -> bool:
-    """Whether targets of this shape can be compared with outputs of that one as they lie; both without the batch."""
-    if sparse:
-        output = output[:-1]
-        target = target[:-1] if len(target) == len(output) + 1 and target[-1] == 1 else target
-    elif len(target) == len(output) - 1 and output[-1] == 1:
-        output = output[:-1]
-    elif len(output) == len(target) - 1 and target[-1] == 1:
-        target = target[:-1]
-    return len(target) == len(output) and all(n is None or n == m for n, m in zip(output, target, strict=True))
-
-
-def _weights_fit(weights: tuple[int, ...], output: tuple[int | None, ...]) -> bool:
-    """Whether weights of this shape are for rows, or for each value of a loss of outputs of that one."""
-    values = output[:-1]
-    weights = weights[:-1] if weights and weights[-1] == 1 and len(weights) == len(values) + 1 else weights
-    return all(n == 1 for n in weights) or (
-        len(weights) == len(values) and all(n is None or n == m for n, m in zip(values, weights, strict=True))
-    )
+def _slopes(layer: Weighted) -> Mapping[str, Array]:
+    """By how much what a slot has grows with weights, where that is not 1."""
+    values = layer._values
+    return layer.slopes(values) if isinstance(layer, OfVectors) else {}
 
 
 def _of_its_own(layer: Layer, places: Mapping[str, Array]) -> tuple[Packed, Refill]:
@@ -362,12 +352,6 @@ def _constrained(key: Key, place: Place) -> Callable[[Array], Array] | None:
     if constraint is None:
         return None
     return lambda flat: layer.checked_weights({name: constraint(flat.reshape(place.shape))})[name].reshape(-1)
-
-
-def _is_plain(optimizer: Optimizer) -> bool:
-    """Whether a step of the optimizer is its rule, and what the engine does before it."""
-    other = (optimizer.use_ema, optimizer.gradient_accumulation_steps, optimizer.loss_scale_factor)
-    return optimizer.compiled_rule() is not None and not any(other)
 
 
 def _has_known_penalty(spec: WeightSpec) -> bool:

@@ -40,6 +40,8 @@ class Carrying(Protocol):
 class TakesTokens(Protocol):
     """An Embedding, as far as it says which tokens an array holds."""
 
+    input_dim: int
+
     def checked_inputs(self, inputs: Any) -> Array: ...
 
 

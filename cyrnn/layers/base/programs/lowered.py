@@ -94,8 +94,9 @@ class Lowered:
         """Whether arrays that are converted to these dtypes, None for any, need not be: the program does the same."""
         for argument in self.arguments:
             dtype = dtypes.get(argument.place) if isinstance(argument, (Numbers, Tokens)) else None
-            whole = dtype is not None and dtype.startswith(("int", "uint"))
-            if dtype is not None and not (whole if isinstance(argument, Tokens) else dtype == self.dtype):
+            if dtype is None:
+                continue
+            if not (_has_all_tokens(dtype, argument) if isinstance(argument, Tokens) else dtype == self.dtype):
                 return False
         return True
 
@@ -199,6 +200,17 @@ class Lowered:
         """Let the layers carry the states that are among the outputs."""
         for layer, numbers in self.carried:
             _carrying(layer).carry_flat([arrays[number] for number in numbers])
+
+
+def _has_all_tokens(dtype: str, argument: Tokens) -> bool:
+    """Whether a token is the same one when it was converted to a dtype, or is none of the embedding before and after.
+
+    Models of Keras' users often have an input of float32, the default, for integers.
+    """
+    if dtype.startswith(("int", "uint")):
+        return True
+    most = {"float32": 2**24, "float64": 2**53}.get(dtype, 0)
+    return argument.embedding is not None and argument.embedding.input_dim <= most
 
 
 def _carrying(layer: Layer) -> Any:

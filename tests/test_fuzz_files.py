@@ -23,6 +23,8 @@ import cyrnn
 from cyrnn.layers import RNN, Bidirectional, Dense, Embedding, Input, SimpleRNN, SimpleRNNCell
 from cyrnn.saving import ModelFileError, from_torch, load_model, load_weights, save_model, save_weights
 
+h5py = pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
+
 EXAMPLES = int(os.environ.get("CYRNN_FUZZ_EXAMPLES", "150"))
 MOST_MEMORY = 48 << 20  # bytes, for files of some ten thousand
 GOLDEN = Path(__file__).parent / "golden" / "files"
@@ -61,13 +63,28 @@ def files(tmp_path_factory):
         save_weights(model(), folder / f"ours.{end}")
     for name in TRAINED:
         (trained_model().save_weights if "weights" in name else trained_model().save)(folder / name)
+    (folder / "compressed.weights.h5").write_bytes(compressed((folder / "ours.weights.h5").read_bytes()))
     paths = [*folder.iterdir(), *GOLDEN.glob("*.h5"), *GOLDEN.glob("*.keras"), *GOLDEN.glob("*.safetensors")]
     return {path.name: path.read_bytes() for path in paths}
 
 
+def compressed(content):
+    """The same arrays in chunks, shuffled and compressed."""
+    target = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as old, h5py.File(target, "w") as new:
+
+        def copy(name, node):
+            if isinstance(node, h5py.Dataset):
+                chunks = tuple(1 + n // 2 for n in node.shape)
+                new.create_dataset(name, data=node[()], chunks=chunks, compression="gzip", shuffle=True)
+
+        old.visititems(copy)
+    return target.getvalue()
+
+
 TRAINED = ["trained.keras", "trained.weights.h5", "trained.h5"]
 NAMES = sorted(
-    [*TRAINED, "ours.keras", "ours.weights.h5", "ours.npz", "ours.safetensors"]
+    [*TRAINED, "ours.keras", "compressed.weights.h5", "ours.weights.h5", "ours.npz", "ours.safetensors"]
     + [path.name for path in GOLDEN.iterdir() if path.suffix != ".json"]
 )
 FRACTIONS = st.floats(0, 1, exclude_max=True)

@@ -2,12 +2,13 @@
 
 That library trusts what a file says: of a thousand real files with a byte or two changed, some made it crash, and some
 made it loop. So this module reads the little that h5py writes for Keras, since Keras 1: superblock 0 or 1, groups that
-are symbol tables, datasets of numbers in one piece, attributes that are strings. Everything else is refused by name.
-Nothing is followed out of the file.
+are symbol tables, datasets of numbers in one piece or in chunks, attributes that are strings. Everything else is
+refused by name. Nothing is followed out of the file.
 
 However a file is knotted, with groups in circles, shared heaps or lists that contain each other, reading it is bounded:
-of a file of n bytes at most 4 n bytes are looked at, so the time is proportional to its size; and what is made of it
-takes at most 8 n bytes of memory and 32 MB, the file itself and the weights included.
+of a file of n bytes at most 4 n bytes are looked at, and no more than 8 n bytes and 32 MB are unpacked, so the time is
+proportional to its size; and what is made of it takes at most 8 n bytes of memory and 32 MB, the file itself and the
+weights included.
 
 The words and layouts are those of the HDF5 File Format Specification, version 1.1; numbers are little-endian.
 """
@@ -20,6 +21,7 @@ import numpy as np
 
 from cyrnn.layers.base.arguments import Array, size_of
 from cyrnn.saving.errors import ModelFileError, Reason
+from cyrnn.saving.keras.hdf5_chunks import CURE, read_chunks
 from cyrnn.saving.keras.hdf5_messages import attribute, dataspace, number_type, padded, unpacked
 from cyrnn.saving.named_arrays import from_bfloat16
 
@@ -56,7 +58,9 @@ class File:
     def __init__(self, content: bytes, stored_bytes: int | None = None) -> None:
         self._content = content
         self._bytes_left = 4 * len(content) + 4096  # of a sound file, each byte is read once or twice
-        self._memory_left = 8 * (len(content) if stored_bytes is None else stored_bytes) + (32 << 20) - len(content)
+        allowed = 8 * (len(content) if stored_bytes is None else stored_bytes) + (32 << 20)
+        self._memory_left = allowed - len(content)
+        self._unpacked_left = allowed
         self._nodes: dict[int, Node] = {}
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
         if self.take(0, 8) != SIGNATURE:
@@ -64,7 +68,8 @@ class File:
         version, _, _, _, _, offset_size, length_size = self.numbers(8, "<7B")
         if version not in (0, 1) or (offset_size, length_size) != (8, 8):
             raise ModelFileError(
-                f"the file is of a form of HDF5 that Keras does not write (superblock {version})", Reason.UNSUPPORTED
+                f"the file is of a form of HDF5 that Keras does not write (superblock {version}): {CURE}",
+                Reason.UNSUPPORTED,
             )
         base, _, end = self.numbers(24 if version == 0 else 28, "<QQQ")
         if base != 0 or end > len(content):
@@ -94,11 +99,20 @@ class File:
         """Count bytes of memory. Raises ModelFileError when they are more than the file's size allows."""
         self._memory_left -= count
         if self._memory_left < 0:
-            raise ModelFileError(
-                "the HDF5 file would take far more memory than it has bytes: it is compressed too well, "
-                "or its parts overlap, or contain each other",
-                Reason.TOO_LARGE,
-            )
+            raise self._too_large()
+
+    def unpack(self, count: int) -> None:
+        """Count bytes that are unpacked. Raises ModelFileError when they are more than the file's size allows."""
+        self._unpacked_left -= count
+        if self._unpacked_left < 0:
+            raise self._too_large()
+
+    def _too_large(self) -> ModelFileError:
+        return ModelFileError(
+            "the HDF5 file would take far more memory than it has bytes: it is compressed too well, "
+            f"or its parts overlap, or contain each other. If you trust it, {CURE}",
+            Reason.TOO_LARGE,
+        )
 
     def numbers(self, at: int, form: str) -> tuple[int, ...]:
         """Numbers from offset `at`, by a format of `struct`."""
@@ -237,22 +251,26 @@ class Node:
             raise ModelFileError("it is not a dataset")
         if self._messages.get(_EXTERNAL_FILES) is not None:
             raise ModelFileError("it is stored outside of the file", Reason.UNSUPPORTED)
-        if self._messages.get(_FILTERS) is not None:
-            raise ModelFileError("it is compressed, which Keras does not do", Reason.UNSUPPORTED)
         dtype, of_bfloat16 = number_type(datatype, self.attribute("dtype") == "bfloat16")
-        version, storage = unpacked("<BB", layout)
-        if version != 3 or storage != 1:
-            raise ModelFileError("it is virtual, or not in one piece; Keras writes neither", Reason.UNSUPPORTED)
-        address, size = unpacked("<QQ", layout[2:])
-        if size != count * dtype.itemsize:
-            raise ModelFileError(f"{size} bytes are stored, shape {shape} takes {count * dtype.itemsize}")
-        if size == 0:
-            return np.empty(shape, dtype)
-        values = self._file.array(address, shape, dtype)
+        values = self._stored(layout, shape, dtype)
         if of_bfloat16:  # the upper half of a float32
             self.keep(4 * count)
             return from_bfloat16(values)
         return values
+
+    def _stored(self, layout: bytes, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """The numbers as they are in the file: in one piece, or in chunks."""
+        pipeline, (version, storage) = self._messages.get(_FILTERS), unpacked("<BB", layout)
+        if version == 3 and storage == 2:
+            return read_chunks(self._file, layout, pipeline, shape, dtype)
+        if version != 3 or storage != 1 or pipeline is not None:
+            raise ModelFileError(
+                f"it is virtual, or in pieces of a form that Keras does not write: {CURE}", Reason.UNSUPPORTED
+            )
+        address, size = unpacked("<QQ", layout[2:])
+        if size != size_of(shape) * dtype.itemsize:
+            raise ModelFileError(f"{size} bytes are stored, shape {shape} takes {size_of(shape) * dtype.itemsize}")
+        return self._file.array(address, shape, dtype) if size else np.empty(shape, dtype)
 
     # ------------------------------------------------------------ attributes
 

@@ -25,17 +25,24 @@ from cyrnn.models.programs import flat_weights, training_step
 
 C = cyrnn.capi.functions()
 TRAINING_EVERY = 9  # cases: it takes long too
+FEW_UNITS_EVERY = 4
 Weights = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
 class Case:
-    """Sizes and options that follow from a number: in 2210 of them, all pairs of units and batch in both dtypes."""
+    """Sizes and options that follow from a number: in 2210 of them, all pairs of units and batch in both dtypes.
 
-    def __init__(self, number: int, place: str) -> None:
+    With `few_units` there are more rows than that, which the engine computes side by side.
+    """
+
+    def __init__(self, number: int, place: str, few_units: bool = False) -> None:
         self.number, self.place = number, place
         self.units, self.batch = 1 + number % 65, 1 + number % 17
         self.features = 1 + (37 * number + number // 65) % 65
         self.timesteps = 1 + number // 65 % 5
+        if few_units:
+            self.units, self.batch = 1 + number // FEW_UNITS_EVERY % 19, 1 + 7 * number % 71
+            self.features, self.timesteps = 1 + 5 * number % 23, 2 + number % 37
         self.dtype = ("float32", "float64")[number % 2]
         self.activation = list(ACTIVATIONS)[number % len(ACTIVATIONS)]
         self.rng = np.random.default_rng(number)
@@ -178,6 +185,26 @@ class Checks:
             )
         for room, values in zip(filled, expected, strict=True):
             same(room.filled(), values)
+
+    def cell(self) -> None:
+        """A layer with gates, with a mask or without."""
+        case = self.case
+        kind, own = ((LSTM, {}), (GRU, {}), (GRU, {"reset_after": False}))[case.number // FEW_UNITS_EVERY % 3]
+        plain, guarded = (
+            kind(case.units, dtype=case.dtype, return_sequences=True, recurrent_initializer="zeros", **own)
+            for _ in range(2)
+        )
+        x = case.draw(case.batch, case.timesteps, case.features)
+        mask = case.rng.random(x.shape[:2]) < 0.7 if case.chance() else None
+        for layer in (plain, guarded):
+            layer.build(x.shape)
+        plain.set_weights([case.draw(*weight.shape) for weight in plain.weights])
+        guarded.set_weights(plain.get_weights())
+        with weights_guarded(case.place):
+            same(guarded(case.fenced(x, True), mask=case.fenced(mask, True)), plain(x, mask=mask))
+            out = case.to_fill(*x.shape[:2], case.units)
+            guarded.predict(case.fenced(x), batch_size=case.batch, out=out.array)
+        same(out.filled(), plain(x))
 
     def runners(self) -> tuple[Runner, Runner]:
         """Of one plan, or of two in sequence."""
@@ -335,8 +362,12 @@ def main(engine_name: str, isa: str, first: str, cases: str) -> None:
             checks = Checks(Case(number, place), engine_name, isa)
             layers = [checks.layer] if number % 8 == 0 else []  # they take long to make
             layers += [checks.training] if number % TRAINING_EVERY == 0 else []
-            for check in (checks.call, checks.steps, checks.c_interface, checks.model, checks.activation, *layers):
-                print(check.__name__, checks.case, sep=", ", flush=True)
+            every = [checks.call, checks.steps, checks.c_interface, checks.model, checks.activation, *layers]
+            if number % FEW_UNITS_EVERY == 0:
+                few = Checks(Case(number, place, few_units=True), engine_name, isa)
+                every = [few.call, few.cell, *every]
+            for check in every:
+                print(check.__name__, check.__self__.case, sep=", ", flush=True)
                 check()
 
 

@@ -51,7 +51,7 @@ template <class T> struct Weights {  // one layer's weights, made ready; they ne
     Activate<T> activate;
     Activate<T> activate_gates;  // a cell's recurrent activation
     Activate<T> add_bias;   // the same without an activation
-    bool by_row;            // whether the activation needs a whole row, as softmax does
+    bool by_row;            // whether an activation needs a whole row, as softmax does
     Differentiated<T> back; // what a way back with these weights is through
 
     std::ptrdiff_t sums() const { return gates * units; }
@@ -115,6 +115,35 @@ template <class T> struct Cell {
     void (*back)(const Differentiated<T> *functions, const StepBack<T> *step);  // null: there is no way back
 };
 
+// What a slice carries from block to block. Before the first block the caller fills `now` with the initial states, or with
+// zeros, and `seen` with zeros.
+template <class T> struct Record {
+    T *now, *then;       // (rows, carried): the states, and where the next ones go. A walk may swap the two.
+    std::uint8_t *seen;  // (rows): has there been an unmasked timestep? Null where no block has a mask.
+};
+
+// Pointers are to the slice's first row and the block's first timestep. In a block of one timestep, x and the outputs may
+// share memory.
+template <class T> struct Block {
+    std::ptrdiff_t rows, timesteps;
+    const T *x;                             // (rows, timesteps, features), contiguous along the features
+    std::ptrdiff_t x_row, x_time;
+    const std::uint8_t *mask;               // (rows, timesteps), 0 = skip; or null
+    std::ptrdiff_t mask_row, mask_time;
+    bool zero_output_for_mask;
+    const T *input_dropout;                 // (rows, features) factors, or null
+    std::ptrdiff_t input_dropout_row;
+    const T *recurrent_dropout;             // (rows, units) factors, or null
+    std::ptrdiff_t recurrent_dropout_row;
+    T *outputs;                             // (rows, timesteps, units), or null
+    std::ptrdiff_t outputs_row, outputs_time;
+    T *sums;                                // (rows, timesteps, lines * units): what a cell leaves in its lines; or null
+    std::ptrdiff_t sums_row, sums_time;
+    T *last_output;                         // (rows, units); null in every block but the last, and where it is not wanted
+    std::ptrdiff_t last_output_row;
+    bool alone;                             // a call of one row
+};
+
 struct Stop {  // asked between stretches of work: has the call been interrupted?
     bool (*asked)(void *self);
     void *self;
@@ -142,6 +171,13 @@ template <class T> struct Product {
     // out := a + b, (rows, width)
     void (*add)(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride,
                 T *out, std::ptrdiff_t out_stride);
+    // Elements of workspace that `run` needs; 0 where it is not for these weights, and null where there is no `run`.
+    std::ptrdiff_t (*run_workspace)(const Weights<T> *weights);
+    // Some timesteps of a block without dropout, `alone` or sums that are kept: its record is brought from the first to the last in
+    // its place, and the outputs are filled. For few units and at least `run_rows` rows, with the bits that `step` has.
+    void (*run)(const Weights<T> *weights, const Block<T> *block, std::ptrdiff_t begin, std::ptrdiff_t end, const Record<T> *record,
+                T *workspace);
+    std::ptrdiff_t run_rows;
 };
 
 struct Load {  // what a call is to be cut for

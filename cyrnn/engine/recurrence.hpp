@@ -13,35 +13,6 @@
 
 namespace cyrnn {
 
-// What a slice carries from block to block. Before the first block the caller fills `now` with the initial states, or with
-// zeros, and `seen` with zeros.
-template <class T> struct Record {
-    T *now, *then;       // (rows, carried): the states, and where the next ones go. A walk may swap the two.
-    std::uint8_t *seen;  // (rows): has there been an unmasked timestep? Null where no block has a mask.
-};
-
-// Pointers are to the slice's first row and the block's first timestep. In a block of one timestep, x and the outputs may
-// share memory.
-template <class T> struct Block {
-    std::ptrdiff_t rows, timesteps;
-    const T *x;                             // (rows, timesteps, features), contiguous along the features
-    std::ptrdiff_t x_row, x_time;
-    const std::uint8_t *mask;               // (rows, timesteps), 0 = skip; or null
-    std::ptrdiff_t mask_row, mask_time;
-    bool zero_output_for_mask;
-    const T *input_dropout;                 // (rows, features) factors, or null
-    std::ptrdiff_t input_dropout_row;
-    const T *recurrent_dropout;             // (rows, units) factors, or null
-    std::ptrdiff_t recurrent_dropout_row;
-    T *outputs;                             // (rows, timesteps, units), or null
-    std::ptrdiff_t outputs_row, outputs_time;
-    T *sums;                                // (rows, timesteps, lines * units): what a cell leaves in its lines; or null
-    std::ptrdiff_t sums_row, sums_time;
-    T *last_output;                         // (rows, units); null in every block but the last, and where it is not wanted
-    std::ptrdiff_t last_output_row;
-    bool alone;                             // a call of one row
-};
-
 template <class T> class Recurrence {
 public:
     // Bytes of scratch that no block of at most so many rows and timesteps exceeds.
@@ -49,7 +20,8 @@ public:
                                         std::ptrdiff_t timesteps, bool masked_or_dropout) {
         const Layout layout(product, weights, rows, timesteps, masked_or_dropout);
         const std::ptrdiff_t together = std::max(rows, product.project ? most_ahead(timesteps) : 0);  // in one product
-        return layout.workspace + workspace_of(product, weights, together) * std::ptrdiff_t(sizeof(T));
+        const std::ptrdiff_t of_run = product.run_workspace ? product.run_workspace(&weights) : 0;
+        return layout.workspace + std::max(workspace_of(product, weights, together), of_run) * std::ptrdiff_t(sizeof(T));
     }
 
     // Whether the walk came to its end; false where `stop` ended it, which leaves the record and the outputs half done.
@@ -114,10 +86,38 @@ private:
             const double work = double(block.rows) * double(weights.sums()) * double(weights.depth);
             stretch = work > 1e8 ? 1 : work > 1.6e6 ? std::ptrdiff_t(1e8 / work) : 64;
         }
+        if (runs_at_once()) return run_at_once();
         if (picks(block) && block.timesteps > 0) return walk_picked();
         if (record.seen && block.timesteps > 0) std::memset(record.seen, 1, static_cast<std::size_t>(block.rows));
         if (!run_plain({0, 1, block.rows}, 0, block.timesteps)) return false;
         if (block.last_output) copy_rows(block.rows, record.now, carried, block.last_output, block.last_output_row);
+        return true;
+    }
+
+    // ---- what the engine does for many timesteps at once, also with a mask
+
+    bool runs_at_once() const {
+        if (block.input_dropout || block.recurrent_dropout || block.sums || block.alone) return false;
+        if (!product.run || block.rows < product.run_rows || block.timesteps < 2 || product.run_workspace(&weights) == 0) return false;
+        return !block.mask || 2 * live_timesteps() >= block.rows * block.timesteps;  // masked ones are computed too
+    }
+
+    std::ptrdiff_t live_timesteps() const {
+        std::ptrdiff_t count = 0;
+        for (std::ptrdiff_t row = 0; row < block.rows; ++row)
+            for (std::ptrdiff_t t = 0; t < block.timesteps; ++t) count += block.mask[row * block.mask_row + t * block.mask_time] != 0;
+        return count;
+    }
+
+    bool run_at_once() {
+        for (std::ptrdiff_t t = 0; t < block.timesteps; t += stretch) {
+            if (t > 0 && stop.asked(stop.self)) return false;
+            product.run(&weights, &block, t, std::min(t + stretch, block.timesteps), &record, at<T>(layout.workspace));
+        }
+        if (record.seen && !block.mask) std::memset(record.seen, 1, static_cast<std::size_t>(block.rows));
+        const std::uint8_t *const last_mask = block.mask ? block.mask + (block.timesteps - 1) * block.mask_time : nullptr;
+        for (std::ptrdiff_t row = 0; block.last_output && row < block.rows; ++row)
+            repeat(row, last_mask && !last_mask[row * block.mask_row], block.last_output + row * block.last_output_row);
         return true;
     }
 

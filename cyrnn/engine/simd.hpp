@@ -4,6 +4,8 @@
 // functions in that order, and an engine; they differ in speed and in the last bits only.
 #pragma once
 
+#include <utility>
+
 #include "contract.hpp"
 
 // X(name, walk, from): Keras' name of the function, how it is applied to an array (see the end of activations.hpp), and

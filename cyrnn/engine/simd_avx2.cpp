@@ -20,6 +20,7 @@ namespace avx2 {
 #include "cells.hpp"
 #include "tiles.hpp"
 #include "tile_sums.hpp"
+#include "lanes.hpp"
 #include "simd_engine.hpp"
 }
 

@@ -11,6 +11,7 @@ namespace generic {
 #include "cells.hpp"
 #include "tiles.hpp"
 #include "tile_sums.hpp"
+#include "lanes.hpp"
 #include "simd_engine.hpp"
 }
 

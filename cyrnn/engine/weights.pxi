@@ -50,12 +50,12 @@ cdef int fill_functions(Plan plan, const Simd *simd, Plan back) except -1:
         prepared.f32.activate = simd.activate_f32[index]
         prepared.f32.activate_gates = simd.activate_f32[gates]
         prepared.f32.add_bias = prepared.second_f32.add_bias = prepared.second_f32.activate = simd.activate_f32[linear]
-        prepared.f32.by_row = activation_by_row(index)
+        prepared.f32.by_row = activation_by_row(index) or activation_by_row(gates)
     else:
         prepared.f64.activate = simd.activate_f64[index]
         prepared.f64.activate_gates = simd.activate_f64[gates]
         prepared.f64.add_bias = prepared.second_f64.add_bias = prepared.second_f64.activate = simd.activate_f64[linear]
-        prepared.f64.by_row = activation_by_row(index)
+        prepared.f64.by_row = activation_by_row(index) or activation_by_row(gates)
     if back is None:
         return 0
     index, gates = ACTIVATIONS[back.activation], ACTIVATIONS[back.recurrent_activation]

@@ -1,0 +1,96 @@
+"""What a writer that was killed leaves is removed by the next one; what others are writing stays."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from cyrnn.saving import atomic
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill a process at once")
+WRITER = """
+import sys
+from cyrnn.saving.atomic import written_at_once
+with written_at_once(sys.argv[1]) as file:
+    file.write(b"half")
+    file.flush()
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+def writer(path):
+    """A process in the middle of writing `path`."""
+    command = [sys.executable, "-c", WRITER, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"\n"
+    return process
+
+
+def end(process):
+    process.communicate()
+
+
+def kill(process):
+    process.kill()
+    process.communicate()
+
+
+def write(path, content):
+    with atomic.written_at_once(path) as file:
+        file.write(content)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def unfinished(folder):
+    return [name for name in names(folder) if name.startswith(atomic.UNFINISHED)]
+
+
+@pytest.mark.parametrize("name", ["model.keras", "n" * 255])
+def test_the_next_writer_removes_what_killed_ones_left(tmp_path, name):
+    for _ in range(2):
+        kill(writer(tmp_path / name))  # the second one removes the file of the first
+        assert len(unfinished(tmp_path)) == 1
+    assert names(tmp_path) == unfinished(tmp_path)
+    write(tmp_path / name, b"whole")
+    assert names(tmp_path) == [name]
+    assert (tmp_path / name).read_bytes() == b"whole"
+
+
+def test_what_others_write_stays(tmp_path):
+    at_work = writer(tmp_path / "model.keras")
+    kill(writer(tmp_path / "other.keras"))
+    write(tmp_path / "model.keras", b"whole")
+    assert len(unfinished(tmp_path)) == 2  # that of the writer at work, and that of another target
+    end(at_work)
+    assert (tmp_path / "model.keras").read_bytes() == b"half"  # it was the last to end
+    assert len(unfinished(tmp_path)) == 1
+
+
+def test_links_and_folders_with_such_names_stay(tmp_path):
+    beginning = atomic._beginning(tmp_path / "model.keras")
+    (tmp_path / "precious").write_bytes(b"content")
+    (tmp_path / f"{beginning}link").symlink_to(tmp_path / "precious")
+    (tmp_path / f"{beginning}folder").mkdir()
+    write(tmp_path / "model.keras", b"whole")
+    assert names(tmp_path) == sorted([f"{beginning}folder", f"{beginning}link", "model.keras", "precious"])
+
+
+def test_a_writer_whose_file_was_taken_for_a_left_one_begins_again(tmp_path, monkeypatch):
+    """Between the making of a file and its lock, another writer may remove it."""
+    lock, removed = atomic._locked, []
+
+    def late(handle):
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].unlink()
+        return lock(handle)
+
+    monkeypatch.setattr(atomic, "_locked", late)
+    write(tmp_path / "model.keras", b"whole")
+    assert removed
+    assert names(tmp_path) == ["model.keras"]

@@ -26,28 +26,68 @@ from cyrnn.layers import Input, Layer
 from cyrnn.models import Model, Sequential
 
 if TYPE_CHECKING:
-    from cyrnn import backend, callbacks, losses, metrics, optimizers, preprocessing, utils
+    from cyrnn import backend, callbacks, config, losses, metrics, mixed_precision, optimizers, preprocessing, utils
     from cyrnn.config import show_config
+    from cyrnn.dtypes import DTypePolicy
+    from cyrnn.initializers import Initializer
+    from cyrnn.layers.base.symbolic import KerasTensor
+    from cyrnn.losses import Loss
+    from cyrnn.metrics import Metric
     from cyrnn.models.serialization import from_json
+    from cyrnn.optimizers import Optimizer
+    from cyrnn.regularizers import Regularizer
     from cyrnn.saving.live import from_keras
 
 _MODULES = {  # what is imported when it is first used
+    "DTypePolicy": "cyrnn.dtypes",
+    "Initializer": "cyrnn.initializers",
+    "KerasTensor": "cyrnn.layers.base.symbolic",
+    "Loss": "cyrnn.losses",
+    "Metric": "cyrnn.metrics",
+    "Optimizer": "cyrnn.optimizers",
+    "Regularizer": "cyrnn.regularizers",
     "from_json": "cyrnn.models.serialization",
     "from_keras": "cyrnn.saving.live",
     "show_config": "cyrnn.config",
 }
-_PACKAGES = ("backend", "callbacks", "losses", "metrics", "optimizers", "preprocessing", "utils")  # these too
+_PACKAGES = (  # these too
+    "backend",
+    "callbacks",
+    "config",
+    "losses",
+    "metrics",
+    "mixed_precision",
+    "optimizers",
+    "preprocessing",
+    "utils",
+)
+
+# Names of Keras that scripts with recurrent networks have, and what to do without them.
+_INSTEAD = {
+    "ops": "everything here is NumPy: np.exp in the place of ops.exp; between layers there are +, *, slices and layers",
+    "Variable": "a layer makes weights by add_weight(), and numbers of one's own are NumPy's",
+    "datasets": "load the data with NumPy; cyrnn downloads nothing",
+    "applications": "there are no ready-made models of images",
+}
 
 __all__ = [
+    "DTypePolicy",
+    "Initializer",
     "Input",
+    "KerasTensor",
     "Layer",
+    "Loss",
+    "Metric",
     "Model",
+    "Optimizer",
+    "Regularizer",
     "Sequential",
     "__version__",
     "activations",
     "backend",
     "callbacks",
     "capi",
+    "config",
     "constraints",
     "from_json",
     "from_keras",
@@ -57,6 +97,7 @@ __all__ = [
     "layers",
     "losses",
     "metrics",
+    "mixed_precision",
     "models",
     "optimizers",
     "preprocessing",
@@ -73,7 +114,8 @@ def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return importlib.import_module(f"cyrnn.{name}")  # which is an attribute from then on
     if name not in _MODULES:
-        raise AttributeError(f"module 'cyrnn' has no attribute {name!r}")
+        hint = f": {_INSTEAD[name]}" if name in _INSTEAD else ""
+        raise AttributeError(f"module 'cyrnn' has no attribute {name!r}{hint}")
     found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
     return found
 

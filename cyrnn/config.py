@@ -1,4 +1,4 @@
-"""What this machine and this build use."""
+"""What this machine and this build use, and Keras' settings: the dtypes of layers that are made without one."""
 
 import platform
 from typing import Any, Literal, overload
@@ -6,7 +6,20 @@ from typing import Any, Literal, overload
 import numpy
 
 from cyrnn._version import __version__
+from cyrnn.backend import backend, epsilon
+from cyrnn.dtypes import dtype_policy, floatx, set_dtype_policy, set_floatx
 from cyrnn.engine import plan, threads
+
+__all__ = [
+    "backend",
+    "dtype_policy",
+    "epsilon",
+    "facts",
+    "floatx",
+    "set_dtype_policy",
+    "set_floatx",
+    "show_config",
+]
 
 
 def facts() -> dict[str, Any]:

@@ -24,7 +24,7 @@ FLOORS = [
     ["engine"],
     ["objects", "activation_formulas"],
     ["dtypes", "configurable"],
-    ["random"],
+    ["random", "mixed_precision"],
     ["initializers", "regularizers", "constraints", "activations", "utils"],
     ["backend"],
     ["layers.base", "preprocessing"],

@@ -14,7 +14,9 @@ P = RNG.uniform(0.1, 0.9, (4, 5, 3))
 T = RNG.uniform(0.1, 0.9, (4, 5, 3))
 T /= T.sum(axis=-1, keepdims=True)
 LABELS = RNG.integers(0, 3, (4, 5))
-PLAIN = [name for name in losses.__all__ if name[0].isupper() and name not in ("Loss", "LossFunction")]
+PLAIN = [
+    name for name in losses.__all__ if name[0].isupper() and name not in ("Loss", "LossFunction", "Dice", "Tversky")
+]
 
 
 def truth(name):
@@ -60,6 +62,47 @@ def test_gradients_are_derivatives(name, logits, reduction):
 )
 def test_values_by_hand(name, t, p, expected):
     np.testing.assert_allclose(getattr(losses, name)(t, p), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [None, (1, 2), (0, 2), -1])
+@pytest.mark.parametrize("options", [{}, {"alpha": 0.2, "beta": 0.9}])
+def test_overlaps_have_gradients_along_any_axes(options, axis):
+    loss = losses.Tversky(axis=axis, dtype="float64", **options) if options else losses.Dice(axis=axis, dtype="float64")
+    value, gradient = loss.value_and_gradient(T, P)
+    expected = np.zeros_like(P)
+    for place in np.ndindex(P.shape):
+        moved = [P.copy(), P.copy()]
+        moved[0][place] -= 1e-6
+        moved[1][place] += 1e-6
+        expected[place] = (loss(T, moved[1]) - loss(T, moved[0])) / 2e-6
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-9)
+    alpha, beta = options.get("alpha", 0.5), options.get("beta", 0.5)
+    overlap, missed, more = (np.sum(x, axis) for x in (T * P, T * (1 - P), P * (1 - T)))
+    assert value == pytest.approx(np.mean(1 - overlap / (overlap + alpha * missed + beta * more + 1e-7)))
+    if axis is None:
+        with pytest.raises(ValueError, match="takes no sample_weight"):
+            loss(T, P, np.ones(4))
+    with pytest.raises(ValueError, match="axis must be of the 1 of y_pred"):
+        losses.Dice(axis=(0, 1))(np.ones(3), np.ones(3))
+
+
+def test_focal_crossentropies_without_focus_are_crossentropies():
+    t, p = (T > 0.3) * 1.0, P
+    np.testing.assert_allclose(losses.binary_focal_crossentropy(t, p, gamma=0.0), losses.binary_crossentropy(t, p))
+    np.testing.assert_allclose(
+        losses.categorical_focal_crossentropy(T, P, alpha=1.0, gamma=0.0), losses.categorical_crossentropy(T, P)
+    )
+    balanced = losses.BinaryFocalCrossentropy(True, 0.9, 0.0, reduction=None)(t, p)
+    crossentropies = np.where(t == 1, -0.9 * np.log(p), -0.1 * np.log(1 - p)).mean(-1)
+    np.testing.assert_allclose(balanced, crossentropies, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["CTC", "ctc", "Circle", "CategoricalGeneralizedCrossEntropy"])
+def test_losses_that_are_left_out_are_named(name):
+    with pytest.raises(ValueError, match=f"the loss '{name}' of Keras is not here: "):
+        losses.get(name)
+    with pytest.raises(AttributeError, match=f"no attribute '{name}': "):
+        getattr(losses, name)
 
 
 def test_nan_at_masked_timesteps_reaches_nothing():

@@ -1,8 +1,18 @@
 """What scripts still use of Keras' `backend`. Here everything is NumPy."""
 
+from typing import Any
+
+import numpy as np
+
+from cyrnn.dtypes import floatx, set_floatx
 from cyrnn.objects import clear_session
 
-__all__ = ["clear_session", "epsilon", "floatx"]
+__all__ = ["backend", "clear_session", "epsilon", "floatx", "get_value", "set_floatx", "set_value"]
+
+
+def backend() -> str:
+    """The name of what arrays are of: "numpy"."""
+    return "numpy"
 
 
 def epsilon() -> float:
@@ -10,6 +20,15 @@ def epsilon() -> float:
     return 1e-7
 
 
-def floatx() -> str:
-    """The dtype of layers that are made without one."""
-    return "float32"
+def get_value(x: Any) -> Any:
+    """The value of a variable, a weight or a learning rate, as NumPy has it."""
+    return x.numpy() if hasattr(x, "numpy") else np.asarray(x)
+
+
+def set_value(x: Any, value: Any) -> None:
+    """Give a variable or a learning rate another value. Raises TypeError for weights, which are read-only arrays."""
+    if not hasattr(x, "assign"):
+        raise TypeError(
+            f"x must be a variable or a learning rate, got {type(x).__name__}: weights are set by set_weights()"
+        )
+    x.assign(value)

@@ -104,6 +104,10 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names.s
 
 # Layers of Keras that scripts with recurrent layers have, and what to do without them.
 _INSTEAD = {
+    "Lambda": (
+        "write a custom layer, a subclass of cyrnn.layers.Layer whose `call` is the function, with a `vjp` to train; "
+        "between layers x[:, -1], x * 2, x + y and Activation(name) need none"
+    ),
     **dict.fromkeys(
         ("TextVectorization", "StringLookup", "IntegerLookup"),
         "make the integers in Python, before the model, and pass them to an Embedding",

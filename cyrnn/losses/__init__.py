@@ -9,9 +9,12 @@ from typing import Any
 from cyrnn.configurable import lookup
 from cyrnn.losses.classes import (
     BinaryCrossentropy,
+    BinaryFocalCrossentropy,
     CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
     CategoricalHinge,
     CosineSimilarity,
+    Dice,
     Hinge,
     Huber,
     KLDivergence,
@@ -23,6 +26,7 @@ from cyrnn.losses.classes import (
     Poisson,
     SparseCategoricalCrossentropy,
     SquaredHinge,
+    Tversky,
 )
 from cyrnn.losses.functions import (
     LossFunction,
@@ -42,14 +46,18 @@ from cyrnn.losses.functions import (
     sparse_categorical_crossentropy,
     squared_hinge,
 )
+from cyrnn.losses.imbalanced import binary_focal_crossentropy, categorical_focal_crossentropy, dice, tversky
 from cyrnn.losses.loss import MODULE, Loss
 from cyrnn.objects import serialize
 
 __all__ = [
     "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
     "CategoricalHinge",
     "CosineSimilarity",
+    "Dice",
     "Hinge",
     "Huber",
     "KLDivergence",
@@ -63,11 +71,15 @@ __all__ = [
     "Poisson",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "Tversky",
     "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
     "categorical_hinge",
     "cosine_similarity",
     "deserialize",
+    "dice",
     "get",
     "hinge",
     "huber",
@@ -81,6 +93,7 @@ __all__ = [
     "serialize",
     "sparse_categorical_crossentropy",
     "squared_hinge",
+    "tversky",
 ]
 
 _FUNCTIONS = {name: value for name, value in list(globals().items()) if isinstance(value, LossFunction)}
@@ -94,7 +107,24 @@ _SHORT = {
 }
 _NAMES = {**_FUNCTIONS, **_SHORT, **{name.upper(): function for name, function in _SHORT.items()}}
 
+# Losses of Keras that are not here, and why.
+_LEFT_OUT = {
+    "ctc": "alignments of sequences are not computed",
+    "circle": "similarities between all rows of a batch are not computed",
+    "categorical_generalized_cross_entropy": "write it as a function of NumPy with an attribute `gradient`",
+}
+_LEFT_OUT |= {
+    "CTC": _LEFT_OUT["ctc"],
+    "Circle": _LEFT_OUT["circle"],
+    "CategoricalGeneralizedCrossEntropy": _LEFT_OUT["categorical_generalized_cross_entropy"],
+}
+
 _get, deserialize = lookup(MODULE)
+
+
+def __getattr__(name: str) -> Any:
+    hint = f": {_LEFT_OUT[name]}" if name in _LEFT_OUT else ""
+    raise AttributeError(f"module 'cyrnn.losses' has no attribute {name!r}{hint}")
 
 
 def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | LossFunction | None) -> Any:
@@ -105,4 +135,6 @@ def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | LossFunction |
     named = identifier
     if isinstance(identifier, Mapping) and identifier.get("class_name") == "function":
         named = identifier.get("config")
+    if isinstance(named, str) and named in _LEFT_OUT:
+        raise ValueError(f"the loss {named!r} of Keras is not here: {_LEFT_OUT[named]}")
     return _NAMES[named] if isinstance(named, str) and named in _NAMES else _get(identifier)

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from cyrnn.configurable import at_least_0, integer, number
 from cyrnn.layers.base.arguments import Array, checked_bool
-from cyrnn.losses import functions
+from cyrnn.losses import functions, imbalanced
 from cyrnn.losses.functions import LossFunction
 from cyrnn.losses.loss import MODULE, Loss
 from cyrnn.objects import register
@@ -143,7 +143,7 @@ class CosineSimilarity(_AlongAxis):
 
 
 class _Crossentropy(_AlongAxis):
-    own = ("from_logits", "label_smoothing", "axis")
+    own: ClassVar[tuple[str, ...]] = ("from_logits", "label_smoothing", "axis")
 
     def __init__(
         self,
@@ -198,3 +198,101 @@ class SparseCategoricalCrossentropy(_AlongAxis):
 
     def own_mask(self, y_true: Array, values: Array) -> Array | None:
         return None if self.ignore_class is None else y_true.reshape(values.shape).astype(int) != self.ignore_class
+
+
+class _Focal(_Crossentropy):
+    def __init__(self, alpha: Any, gamma: float, *args: Any) -> None:
+        super().__init__(*args)
+        self.alpha = alpha if isinstance(alpha, list | tuple) else number("alpha", alpha)
+        self.gamma = at_least_0("gamma", gamma)
+
+
+@register(MODULE)
+class BinaryFocalCrossentropy(_Focal):
+    """See `cyrnn.losses.binary_focal_crossentropy`."""
+
+    own = ("from_logits", "label_smoothing", "axis", "apply_class_balancing", "alpha", "gamma")
+    function = imbalanced.binary_focal_crossentropy
+
+    def __init__(
+        self,
+        apply_class_balancing: bool = False,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = _MEAN,
+        name: str | None = "binary_focal_crossentropy",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(alpha, gamma, from_logits, label_smoothing, axis, reduction, name, dtype)
+        self.apply_class_balancing = checked_bool("apply_class_balancing", apply_class_balancing)
+
+
+@register(MODULE)
+class CategoricalFocalCrossentropy(_Focal):
+    """See `cyrnn.losses.categorical_focal_crossentropy`."""
+
+    own = ("from_logits", "label_smoothing", "axis", "alpha", "gamma")
+    function = imbalanced.categorical_focal_crossentropy
+
+    def __init__(
+        self,
+        alpha: Any = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = _MEAN,
+        name: str | None = "categorical_focal_crossentropy",
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(alpha, gamma, from_logits, label_smoothing, axis, reduction, name, dtype)
+
+
+class _Overlap(_OfFunction):
+    """A loss of sums over some axes of `y_pred`, or over all: then it is one number for all rows."""
+
+    axis: Any
+
+    def axes_of_values(self, ndim: int) -> tuple[int, ...]:
+        return imbalanced.axes_of(self.axis, ndim)
+
+
+@register(MODULE)
+class Dice(_Overlap):
+    """See `cyrnn.losses.dice`."""
+
+    own = ("axis",)
+    function = imbalanced.dice
+
+    def __init__(
+        self,
+        reduction: str | None = _MEAN,
+        name: str | None = "dice",
+        axis: Any = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.axis = axis
+
+
+@register(MODULE)
+class Tversky(_Overlap):
+    """See `cyrnn.losses.tversky`."""
+
+    own = ("alpha", "beta", "axis")
+    function = imbalanced.tversky
+
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: str | None = _MEAN,
+        name: str | None = "tversky",
+        axis: Any = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        self.alpha, self.beta, self.axis = at_least_0("alpha", alpha), at_least_0("beta", beta), axis

@@ -60,8 +60,11 @@ class LossFunction:
         return f"<loss {self.__name__}>"
 
 
-def _loss(gradient: Callable[..., Any], sparse: bool = False) -> Callable[[Callable[..., Any]], LossFunction]:
-    return lambda function: LossFunction(function, gradient, sparse)
+def with_gradient(
+    gradient: Callable[..., Any], sparse: bool = False, kind: type[LossFunction] = LossFunction
+) -> Callable[[Callable[..., Any]], LossFunction]:
+    """A decorator that makes a loss of a function, with this gradient."""
+    return lambda function: kind(function, gradient, sparse)
 
 
 # ---------------------------------------------------------------- errors
@@ -71,7 +74,7 @@ def _of_mean_squared_error(t: Array, p: Array) -> Array:
     return 2 * (p - t) / p.shape[-1]
 
 
-@_loss(_of_mean_squared_error)
+@with_gradient(_of_mean_squared_error)
 def mean_squared_error(t: Array, p: Array) -> Array:
     """``mean((p - t)²)``."""
     return np.mean(np.square(p - t), axis=-1)
@@ -81,7 +84,7 @@ def _of_mean_absolute_error(t: Array, p: Array) -> Array:
     return np.sign(p - t) / p.shape[-1]
 
 
-@_loss(_of_mean_absolute_error)
+@with_gradient(_of_mean_absolute_error)
 def mean_absolute_error(t: Array, p: Array) -> Array:
     """``mean(|p - t|)``."""
     return np.mean(np.abs(p - t), axis=-1)
@@ -91,7 +94,7 @@ def _of_mean_absolute_percentage_error(t: Array, p: Array) -> Array:
     return 100 * np.sign(p - t) / np.maximum(np.abs(t), EPSILON) / p.shape[-1]
 
 
-@_loss(_of_mean_absolute_percentage_error)
+@with_gradient(_of_mean_absolute_percentage_error)
 def mean_absolute_percentage_error(t: Array, p: Array) -> Array:
     """``100 mean(|p - t| / max(|t|, 1e-7))``."""
     return 100 * np.mean(np.abs((p - t) / np.maximum(np.abs(t), EPSILON)), axis=-1)
@@ -102,7 +105,7 @@ def _of_mean_squared_logarithmic_error(t: Array, p: Array) -> Array:
     return 2 * (_log(p) - _log(t)) * slope / p.shape[-1]
 
 
-@_loss(_of_mean_squared_logarithmic_error)
+@with_gradient(_of_mean_squared_logarithmic_error)
 def mean_squared_logarithmic_error(t: Array, p: Array) -> Array:
     """``mean((log(max(p, 1e-7) + 1) - log(max(t, 1e-7) + 1))²)``."""
     return np.mean(np.square(_log(p) - _log(t)), axis=-1)
@@ -116,7 +119,7 @@ def _of_huber(t: Array, p: Array, delta: float = 1.0) -> Array:
     return np.clip(p - t, -delta, delta) / p.shape[-1]
 
 
-@_loss(_of_huber)
+@with_gradient(_of_huber)
 def huber(t: Array, p: Array, delta: float = 1.0) -> Array:
     """``mean(e² / 2)`` of e = p - t up to delta, and ``delta |e| - delta² / 2`` from there."""
     error = np.abs(p - t)
@@ -127,7 +130,7 @@ def _of_log_cosh(t: Array, p: Array) -> Array:
     return np.tanh(p - t) / p.shape[-1]
 
 
-@_loss(_of_log_cosh)
+@with_gradient(_of_log_cosh)
 def log_cosh(t: Array, p: Array) -> Array:
     """``mean(log(cosh(p - t)))``."""
     error = p - t
@@ -143,7 +146,7 @@ def _of_cosine_similarity(t: Array, p: Array, axis: int = -1) -> Array:
     return np.where(length > EPSILON, unit * along - t, -t) / length
 
 
-@_loss(_of_cosine_similarity)
+@with_gradient(_of_cosine_similarity)
 def cosine_similarity(t: Array, p: Array, axis: int = -1) -> Array:
     """``-Σ t p`` of t and p divided by their norms, which are taken as 1e-7 where they are less."""
     return -np.sum(_normalized(t, axis)[0] * _normalized(p, axis)[0], axis=axis)
@@ -159,7 +162,7 @@ def _of_hinge(t: Array, p: Array) -> Array:
     return np.where(1 - t * p >= 0, -t, 0) / p.shape[-1]
 
 
-@_loss(_of_hinge)
+@with_gradient(_of_hinge)
 def hinge(t: Array, p: Array) -> Array:
     """``mean(max(1 - t p, 0))``; if all t are 0 or 1, 2 t - 1 takes their place."""
     return np.mean(np.maximum(1 - _signs(t) * p, 0), axis=-1)
@@ -170,7 +173,7 @@ def _of_squared_hinge(t: Array, p: Array) -> Array:
     return -2 * t * np.maximum(1 - t * p, 0) / p.shape[-1]
 
 
-@_loss(_of_squared_hinge)
+@with_gradient(_of_squared_hinge)
 def squared_hinge(t: Array, p: Array) -> Array:
     """``mean(max(1 - t p, 0)²)``; if all t are 0 or 1, 2 t - 1 takes their place."""
     return np.mean(np.square(np.maximum(1 - _signs(t) * p, 0)), axis=-1)
@@ -187,7 +190,7 @@ def _of_categorical_hinge(t: Array, p: Array) -> Array:
     return np.where(_margin(t, p)[..., None] >= 0, (1 - t) * share - t, 0).astype(p.dtype, copy=False)
 
 
-@_loss(_of_categorical_hinge)
+@with_gradient(_of_categorical_hinge)
 def categorical_hinge(t: Array, p: Array) -> Array:
     """``max(max((1 - t) p) - Σ t p + 1, 0)``."""
     return np.maximum(_margin(t, p), 0)
@@ -204,7 +207,7 @@ def _of_kl_divergence(t: Array, p: Array) -> Array:
     return np.where((p >= EPSILON) & (p <= 1), -_clipped(t, 1) / _clipped(p, 1), 0)
 
 
-@_loss(_of_kl_divergence)
+@with_gradient(_of_kl_divergence)
 def kl_divergence(t: Array, p: Array) -> Array:
     """``Σ t log(t / p)`` of t and p clipped to [1e-7, 1]."""
     t, p = _clipped(t, 1), _clipped(p, 1)
@@ -215,7 +218,7 @@ def _of_poisson(t: Array, p: Array) -> Array:
     return (1 - t / (p + p.dtype.type(EPSILON))) / p.shape[-1]
 
 
-@_loss(_of_poisson)
+@with_gradient(_of_poisson)
 def poisson(t: Array, p: Array) -> Array:
     """``mean(p - t log(p + 1e-7))``."""
     return np.mean(p - t * np.log(p + p.dtype.type(EPSILON)), axis=-1)
@@ -231,7 +234,7 @@ def _of_binary_crossentropy(
     return np.where(c == p, (1 - t) / (1 - c) - t / c, 0) / p.shape[axis]
 
 
-@_loss(_of_binary_crossentropy)
+@with_gradient(_of_binary_crossentropy)
 def binary_crossentropy(
     t: Array, p: Array, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> Array:
@@ -259,7 +262,7 @@ def _of_categorical_crossentropy(
     return (d_shares - np.sum(d_shares * shares, axis=axis, keepdims=True)) / total
 
 
-@_loss(_of_categorical_crossentropy)
+@with_gradient(_of_categorical_crossentropy)
 def categorical_crossentropy(
     t: Array, p: Array, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> Array:
@@ -286,7 +289,7 @@ def _of_sparse_categorical_crossentropy(
     return np.where(np.expand_dims(kept, axis), found, 0).astype(p.dtype, copy=False)
 
 
-@_loss(_of_sparse_categorical_crossentropy, sparse=True)
+@with_gradient(_of_sparse_categorical_crossentropy, sparse=True)
 def sparse_categorical_crossentropy(
     t: Array, p: Array, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
 ) -> Array:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn import dtypes
 from cyrnn.arrays import array_of_numbers, quietly, shown
 from cyrnn.configurable import Configurable, floating
 from cyrnn.layers.base.arguments import Array
@@ -27,7 +28,8 @@ class Loss(Configurable):
         The first two are the mean over all values, weighted or not; of masked ones over those that count.
         "mean_with_sample_weight" divides by the sum of weights; "none" and None keep the values.
     dtype : str, optional
-        "float32" or "float64", in which the loss is computed; None: float32, also for a `y_pred` of float64.
+        "float32" or "float64", in which the loss is computed; None: `cyrnn.config.floatx()`, which is float32, also for
+        a `y_pred` of float64.
     """
 
     own: ClassVar[tuple[str, ...]] = ()
@@ -92,7 +94,7 @@ class Loss(Configurable):
 
     @quietly
     def _found(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any, with_gradient: bool) -> tuple[Any, Any]:
-        dtype = np.dtype(self.dtype or "float32")
+        dtype = np.dtype(self.dtype or dtypes.floatx())
         t, p = array_of_numbers("y_true", y_true), array_of_numbers("y_pred", y_pred).astype(dtype)
         weights = None if sample_weight is None else array_of_numbers("sample_weight", sample_weight).astype(dtype)
         keep = None if mask is None else checked_mask(mask)
@@ -115,10 +117,10 @@ class Loss(Configurable):
         gradient = np.asarray(self.gradient(cleared, p))
         if gradient.size != p.size:
             raise ValueError(f"the gradient of loss {self.name!r} must have the shape {p.shape}, got {gradient.shape}")
-        gradient, axis = gradient.reshape(p.shape), self.axis_of_values % p.ndim
+        gradient, axes = gradient.reshape(p.shape), self.axes_of_values(p.ndim)
         if keep is not None:
-            gradient = np.where(np.expand_dims(keep, axis), gradient, 0)
-        gradient = gradient * np.expand_dims(factors, axis) if np.ndim(factors) else gradient * factors
+            gradient = np.where(np.expand_dims(keep, axes), gradient, 0)
+        gradient = gradient * np.expand_dims(factors, axes) if np.ndim(factors) else gradient * factors
         return value, gradient.reshape(shape).astype(dtype, copy=False)
 
     def _factors(self, values: Array, weights: Array | None, keep: Array | None) -> Any:
@@ -141,6 +143,10 @@ class Loss(Configurable):
     def axis_of_values(self) -> int:
         """The axis of `y_pred` that values do not have."""
         return -1
+
+    def axes_of_values(self, ndim: int) -> tuple[int, ...]:
+        """The axes of a `y_pred` of so many that values do not have, in order."""
+        return (self.axis_of_values % ndim,)
 
     def own_mask(self, y_true: Array, values: Array) -> Array | None:
         """Which values count, by the loss's own rule; None: all."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from cyrnn import initializers
+from cyrnn import dtypes, initializers
 from cyrnn.arrays import array_of_numbers
 from cyrnn.configurable import Configurable, floating
 from cyrnn.layers.base.arguments import Array
@@ -27,7 +27,7 @@ class Metric(Configurable):
     Parameters
     ----------
     dtype : str, optional
-        "float32" or "float64", in which batches are computed; None: float32. Sums over batches are in float64.
+        "float32" or "float64", in which batches are computed; None: that of `floatx`. Sums over batches are in float64.
     name : str, optional
         None: the snake case of the class, with a number from the second metric of that name on.
 
@@ -41,7 +41,7 @@ class Metric(Configurable):
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
         self.name = unique_name(snake_case(type(self).__name__)) if name is None else name
-        self._dtype = floating(dtype) or "float32"
+        self._dtype = floating(dtype) or dtypes.floatx()
         self._variables: list[Variable] = []
 
     @property

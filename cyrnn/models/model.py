@@ -9,6 +9,8 @@ from cyrnn.layers.base.predict import Predicts
 from cyrnn.models.files import InFiles
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from cyrnn.models.programs.parts import Partition
     from cyrnn.models.summary import Row  # imported where a summary is asked for
 
@@ -109,6 +111,7 @@ class ModelOfLayers(InFiles, Predicts, Layer):
             [row for top in rows_in_range(self.rows(), layer_range) for row in _expanded(top, expand_nested)],
             self.weights,
             self.trainable_weights,
+            self.optimizer_variables,
             connected=self.branches,
             show_trainable=show_trainable,
             line_length=line_length,
@@ -116,6 +119,11 @@ class ModelOfLayers(InFiles, Predicts, Layer):
             notes=program_notes(self.known_partition()) if programs else (),
         )
         (show if print_fn is None else print_fn)(text)
+
+    @property
+    def optimizer_variables(self) -> "list[np.ndarray] | None":
+        """The variables of the optimizer, which the summary counts; None where it has none yet."""
+        return None
 
     def known_partition(self) -> "Partition | None":
         """What a call in inference, without masks, runs as; None where that is not known before a call."""

@@ -81,6 +81,7 @@ def summary(
     rows: list[Row],
     weights: Iterable[np.ndarray],
     trainable_weights: Iterable[np.ndarray],
+    optimizer: Iterable[np.ndarray] | None = None,
     *,
     connected: bool,
     show_trainable: bool,
@@ -101,7 +102,7 @@ def summary(
     if len(places) != len(columns):
         raise ValueError(f"positions must hold the ends of {len(columns) - show_trainable} columns, got {positions!r}")
     table = _table(columns, rows, _widths(places, length))
-    below = _totals(list(weights), list(trainable_weights))
+    below = _totals(list(weights), list(trainable_weights), None if optimizer is None else list(optimizer))
     below += [line for note in notes for line in _note(note, length)]
     return "\n".join([f'Model: "{_printable(name)}"', *table, *below, ""])
 
@@ -205,10 +206,13 @@ def _wrapped(text: str, width: int) -> list[str]:
     return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
 
 
-def _totals(weights: list[np.ndarray], trainable: list[np.ndarray]) -> list[str]:
+def _totals(weights: list[np.ndarray], trainable: list[np.ndarray], optimizer: list[np.ndarray] | None) -> list[str]:
+    """Lines with the numbers of elements; the variables of an optimizer are among all, as in Keras."""
     ids = {id(weight) for weight in trainable}
     others = [weight for weight in weights if id(weight) not in ids]
-    kinds = {"Total": weights, "Trainable": trainable, "Non-trainable": others}
+    kinds = {"Total": weights + (optimizer or []), "Trainable": trainable, "Non-trainable": others}
+    if optimizer is not None:
+        kinds["Optimizer"] = optimizer
     return [
         f" {kind} params: {sum(weight.size for weight in found):,} ({_bytes(sum(weight.nbytes for weight in found))})"
         for kind, found in kinds.items()

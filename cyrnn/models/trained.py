@@ -7,7 +7,7 @@ import numpy as np
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.models.model import ModelOfLayers
-from cyrnn.models.programs.parts import Results
+from cyrnn.models.programs.parts import OfOutputs, Results
 
 if TYPE_CHECKING:  # imported when a model is trained
     from cyrnn.callbacks import History
@@ -90,6 +90,11 @@ class Trained(ModelOfLayers):
         return None if self._compiled is None else self._compiled.optimizer
 
     @property
+    def optimizer_variables(self) -> list[Array] | None:
+        optimizer = self.optimizer
+        return None if optimizer is None or not optimizer.built else [part.value for part in optimizer.variables]
+
+    @property
     def loss(self) -> "str | Loss | Any":
         """What `compile` was given as loss."""
         return None if self._compiled is None else self._compiled.arguments["loss"]
@@ -103,6 +108,10 @@ class Trained(ModelOfLayers):
     def metrics_names(self) -> list[str]:
         """The names of what `evaluate` returns, in its order."""
         return [] if self._compiled is None else list(self._compiled.ordered_logs())
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Loss and metrics since the last `reset_metrics`, by sorted names; empty before `compile`."""
+        return {} if self._compiled is None else self._compiled.logs()
 
     @property
     def metric_directions(self) -> dict[str, str]:
@@ -376,16 +385,6 @@ class Trained(ModelOfLayers):
             self.build(self.in_structure([(None, *array.shape[1:]) for array in arrays], x))
 
 
-class OfOutputs:
-    """A pullback that takes gradients of logits too, of which there are none."""
-
-    def __init__(self, pullback: "Pullback") -> None:
-        self._pullback = pullback
-
-    def __call__(self, dy: Any, inputs: bool = True, losses: bool = False) -> Any:
-        return self._pullback(dy[0], inputs=inputs, losses=losses)
-
-
 def _has_batches(x: Any) -> bool:
     from cyrnn.training.data import has_batches
 
@@ -396,5 +395,5 @@ def _returned(found: dict[str, Any], as_dict: bool) -> Any:
     """What calls return of the logs, which are in order."""
     if as_dict:
         return dict(sorted(found.items()))
-    values = list(found.values())
-    return values[0] if len(values) == 1 else values
+    first, *others = found.values()
+    return [first, *others] if others else first

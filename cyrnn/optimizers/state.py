@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import locks
+from cyrnn import dtypes, locks
 from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.configurable import Configurable
 from cyrnn.layers.base.arguments import Array
@@ -114,6 +114,11 @@ class HasState(Configurable):
     def _updates(self) -> int:
         return self._iterations // (self.gradient_accumulation_steps or 1)
 
+    @property
+    def built(self) -> bool:
+        """Whether it has begun with the weights of a model."""
+        return bool(self._remembered())
+
     def _remembered(self) -> list[Kept]:
         return list(self._kept.values()) or self._waiting
 
@@ -146,7 +151,7 @@ class HasState(Configurable):
     def _places(self, kept: Sequence[Kept]) -> list[Place]:
         found = [Place("iteration", (), np.dtype("int64"), "iteration")]
         if not callable(self._learning_rate):
-            found.append(Place("learning_rate", (), np.dtype("float32"), "learning_rate"))
+            found.append(Place("learning_rate", (), np.dtype(dtypes.floatx()), "learning_rate"))
         names = [of_weight.path.replace("/", "_") for of_weight in kept]
         for part, end, wanted in (
             ("average", "average", self.use_ema),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from cyrnn import losses
+from cyrnn import dtypes, losses
 from cyrnn.arrays import shown
 from cyrnn.configurable import number
 from cyrnn.layers.base import nest
@@ -40,8 +40,9 @@ class FunctionLoss(Loss):
         gradient = getattr(self.function, "gradient", None)
         if gradient is None:
             raise ValueError(
-                f"the loss function {self.name!r} has no gradient: give it an attribute `gradient`, a function "
-                "(y_true, y_pred) that returns the gradient of the sum of its values by y_pred"
+                f"the loss function {self.name!r} has no gradient, which cyrnn needs beside code of NumPy. Write, "
+                "before compile():\n    def gradient(y_true, y_pred):\n        "
+                f"return ...  # like y_pred: the slope of the sum of all values\n    {self.name}.gradient = gradient"
             )
         return np.asarray(gradient(y_true, y_pred))
 
@@ -243,7 +244,7 @@ def _of_engine(loss: Any, factor: float) -> EngineLoss | None:
         getattr(loss, "label_smoothing", 0.0),
         getattr(loss, "from_logits", False),
         factor,
-        loss.dtype or "float32",
+        loss.dtype or dtypes.floatx(),
     )
 
 

@@ -16,6 +16,7 @@ from cyrnn.utils.arrays import normalize, to_categorical
 from cyrnn.utils.datasets import PyDataset, Sequence
 from cyrnn.utils.progbar import Progbar
 from cyrnn.utils.sequences import pad_sequences
+from cyrnn.utils.timeseries import timeseries_dataset_from_array
 
 __all__ = [
     "CustomObjectScope",
@@ -33,5 +34,6 @@ __all__ = [
     "register_keras_serializable",
     "serialize_keras_object",
     "set_random_seed",
+    "timeseries_dataset_from_array",
     "to_categorical",
 ]

@@ -79,7 +79,9 @@ class InputLayer(Layer):
         if isinstance(shape, (list, tuple)):
             batch_shape = (batch_size, *shape)
         self.batch_shape = checked_shape("shape", shape if batch_shape is None else batch_shape)
-        self._dtype = dtypes.checked_numbers(f"dtype of input {self.name!r}", "float32" if dtype is None else dtype)
+        self._dtype = dtypes.checked_numbers(
+            f"dtype of input {self.name!r}", dtypes.floatx() if dtype is None else dtype
+        )
         self.optional = bool(optional)
         self.built = True
         symbolic.Node(self, (), {}, KerasTensor(self.batch_shape, self.dtype, self.name))

@@ -345,12 +345,16 @@ class CallableLayer(Buildable):
     @property
     def losses(self) -> list[Any]:
         """Penalties: of the last call's activity first, then one for each regularized trainable weight."""
-        losses = self._all_activity_losses()
-        for layer, name in self._weight_slots(trainable=True):
-            regularizer = layer._specs[name].regularizer
-            if regularizer is not None:
-                losses.append(regularizer(layer._values[name]))
-        return losses
+        slots = self._weight_slots(trainable=True)
+        pairs = [(layer._specs[name].regularizer, layer._values[name]) for layer, name in slots]
+        return self._all_activity_losses() + [penalty(weight) for penalty, weight in pairs if penalty is not None]
+
+    def add_loss(self, loss: Any) -> None:
+        """Keras' way to add a penalty within `call`, which raises ValueError here: nobody would know its gradient."""
+        raise ValueError(
+            f"layer {self.name!r} cannot add_loss(): its gradient is not known. Give the layer of the values an "
+            "activity_regularizer: an object with __call__(x), the penalty, and gradient(x), its slope at each element"
+        )
 
     def _all_activity_losses(self) -> list[Any]:
         return [loss for layer in self.layers_within() for loss in layer._activity_losses]

@@ -29,6 +29,17 @@ _OF_THE_CONFIG = frozenset(
 _OF_CALLS = frozenset({"__call__", "__getattribute__", "__getattr__", "__setattr__"})  # of names with underscores
 
 
+class SetByInit:
+    """An attribute that constructors set: who asks before is told what a constructor of a user has left out."""
+
+    def __get__(self, layer: "HasSublayers | None", owner: type | None = None) -> Any:
+        if layer is None:
+            return self
+        raise AttributeError(
+            f"{type(layer).__name__}.__init__() must call super().__init__() before all else: it has not become a layer"
+        )
+
+
 class HasSublayers:
     """A layer as the holder of other layers.
 

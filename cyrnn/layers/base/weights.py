@@ -17,7 +17,7 @@ from cyrnn.arrays import array_of_numbers, converted, to_numpy
 from cyrnn.engine.plan import Slot, replace
 from cyrnn.layers.base.arguments import Array, checked_bool, checked_size_of, in_native_order
 from cyrnn.layers.base.dtype_policy import HasDTypePolicy
-from cyrnn.layers.base.sublayers import HasSublayers
+from cyrnn.layers.base.sublayers import HasSublayers, SetByInit
 
 writing = locks.ForkSafeLock()  # of those who replace weights at the same time, none undoes what another did
 
@@ -54,13 +54,17 @@ class Weight:
 class Weighted(HasSublayers, HasDTypePolicy):
     """A layer as the holder of weights: its own, and those of the layers inside it."""
 
-    name: str
+    name: Any = SetByInit()  # a str
     built: Any  # a property of what is built
+    dtype_policy: Any = SetByInit()  # a DTypePolicy
+    _slot: Any = SetByInit()  # of the values, where the engine finds them too
+    _specs: Any = SetByInit()  # a dict of WeightSpec
+    _trainable: Any = SetByInit()
 
     def __init__(self, trainable: bool) -> None:
         self._trainable = checked_bool("trainable", trainable)
-        self._specs: dict[str, WeightSpec] = {}
-        self._slot = Slot()  # of the values, where the engine finds them too
+        self._specs = dict[str, WeightSpec]()
+        self._slot = Slot()
         self._adds_weights = False  # in a custom `build`; its attributes then hold the arrays
 
     @property

@@ -51,6 +51,16 @@ class Results(NamedTuple):
     logits: list[Array | None]
 
 
+class OfOutputs:
+    """A pullback that takes gradients of logits too, of which there are none."""
+
+    def __init__(self, pullback: Any) -> None:
+        self._pullback = pullback
+
+    def __call__(self, dy: Any, inputs: bool = True, losses: bool = False) -> Any:
+        return self._pullback(dy[0], inputs=inputs, losses=losses)
+
+
 class Logits(NamedTuple):
     """Where what the softmax or sigmoid of a place is applied to is kept."""
 

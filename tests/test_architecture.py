@@ -30,6 +30,7 @@ FLOORS = [
     ["layers.base", "preprocessing"],
     ["layers.recurrent"],
     ["layers.around"],
+    ["layers.products"],
     ["layers"],
     ["saving", "optimizers", "losses"],  # they know layers and their weights, by path in the files, and never a model
     ["metrics", "callbacks"],  # of losses; of files

@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from cyrnn.layers.around.timesteps import Cropping1D, UpSampling1D, ZeroPadding1D
     from cyrnn.layers.around.wrapper import Wrapper
     from cyrnn.layers.base.layer import Layer, deserialize, serialize
+    from cyrnn.layers.products.attention import AdditiveAttention, Attention
+    from cyrnn.layers.products.conv1d import Conv1D, Convolution1D
+    from cyrnn.layers.products.multi_head_attention import MultiHeadAttention
     from cyrnn.layers.recurrent.bidirectional import Bidirectional
     from cyrnn.layers.recurrent.gru import GRU
     from cyrnn.layers.recurrent.gru_cell import GRUCell
@@ -90,6 +93,9 @@ _NAMES = {  # by module
     "cyrnn.layers.around.timesteps": "Cropping1D UpSampling1D ZeroPadding1D",
     "cyrnn.layers.around.wrapper": "Wrapper",
     "cyrnn.layers.base.layer": "Layer deserialize serialize",
+    "cyrnn.layers.products.attention": "AdditiveAttention Attention",
+    "cyrnn.layers.products.conv1d": "Conv1D Convolution1D",
+    "cyrnn.layers.products.multi_head_attention": "MultiHeadAttention",
     "cyrnn.layers.recurrent.bidirectional": "Bidirectional",
     "cyrnn.layers.recurrent.gru": "GRU",
     "cyrnn.layers.recurrent.gru_cell": "GRUCell",
@@ -113,7 +119,7 @@ _INSTEAD = {
         "make the integers in Python, before the model, and pass them to an Embedding",
     ),
     **dict.fromkeys(
-        ("Conv1D", "Attention", "MultiHeadAttention", "GroupNormalization"),
+        ("GroupNormalization", "EinsumDense", "SeparableConv1D", "GroupedQueryAttention"),
         "write a custom layer, a subclass of cyrnn.layers.Layer with a `call` in NumPy",
     ),
 }
@@ -178,6 +184,11 @@ __all__ = [
     "maximum",
     "minimum",
     "dot",
+    "Conv1D",
+    "Convolution1D",
+    "Attention",
+    "AdditiveAttention",
+    "MultiHeadAttention",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
     "MaxPooling1D",

@@ -172,9 +172,17 @@ class Call:
         if not self.options and len(self.args) == 1:
             return layer.call_and_mask(first, mask, training)  # type: ignore[arg-type]
         passed = {"mask": mask} if self.alone or self.mask is not None else {}
+        if layer.masks_by_argument:
+            passed = self._masks_by_name(layer.masks_by_argument, values)
         rest, options = filled(self.args[1:], values), filled(self.options, values)
         output = layer.inner_call(first, *rest, **options, **passed, training=training)
         return output, layer.next_mask(first, mask)
+
+    def _masks_by_name(self, names: Sequence[str], values: Values) -> dict[str, Any]:
+        """The masks of arguments of these names, where they have some and the call was not given others."""
+        named = {**dict(zip(names, self.args, strict=False)), **self.options}
+        masks = {f"{name}_mask": masks_of(named[name], values) for name in names if name in named}
+        return {name: mask for name, mask in masks.items() if mask is not None and self.options.get(name) is None}
 
 
 class Runnable(Protocol):

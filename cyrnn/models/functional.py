@@ -210,7 +210,7 @@ class Functional(ModelOfCalls, Model):
         """The shapes that each layer is first called with in this graph; they do not depend on `input_shape`."""
         first = {node.layer: node for node in sorted(self._calls, key=lambda node: -node.number)}
         nodes = [first[layer] for layer in self.layers]
-        return [symbolic.shapes_of(node.args[0]) if node.args else node.outputs[0].shape for node in nodes]
+        return [_shapes_called_with(node) if node.args else node.outputs[0].shape for node in nodes]
 
     # ------------------------------------------------------------ calling
 
@@ -339,6 +339,10 @@ class Functional(ModelOfCalls, Model):
         for node in sorted(self._calls, key=lambda node: node.number):
             if node not in noted:
                 node.layer._nodes.append(node)
+
+
+def _shapes_called_with(node: Node) -> Any:
+    return symbolic.shapes_of(node.layer.inputs_of_call(node.args, node.kwargs))
 
 
 def _layer_of(tensor: KerasTensor) -> Any:

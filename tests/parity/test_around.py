@@ -20,6 +20,7 @@ KEEP = np.array([[1, 1, 1, 1, 0, 0], [0, 1, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1]], bo
 OTHER = np.array([[1, 1, 0, 0, 0, 0], [1, 1, 0, 1, 1, 0], [0, 1, 0, 1, 1, 1]], bool)
 
 FOUR = {"class_name": "Constant", "config": {"value": 4.0}}
+L1 = {"class_name": "L1", "config": {"l1": 0.25}}
 OF_ONE = [
     ("Dropout", {"rate": 0.4, "seed": 1}),
     ("Dropout", {"rate": 0.5, "noise_shape": (None, 1, 4), "seed": 2}),
@@ -106,6 +107,19 @@ OF_ONE = [
         )
     ),
     ("MaxPooling1D", {}),
+    *(
+        ("Conv1D", {"filters": 4, "kernel_size": 3, **options})
+        for options in (
+            {},
+            {"kernel_size": (2,), "strides": (2,), "activation": "tanh"},
+            {"padding": "same", "strides": 3},
+            {"padding": "SAME", "dilation_rate": 2, "use_bias": False},
+            {"padding": "causal", "dilation_rate": (2,)},
+            {"padding": "causal", "strides": 2, "groups": 2},
+            {"kernel_size": 1, "groups": 4, "activation": "softmax"},
+            {"kernel_regularizer": "l2", "bias_constraint": "non_neg", "activity_regularizer": L1},
+        )
+    ),
 ]  # fmt: skip
 OF_VECTORS = [
     ("RepeatVector", {"n": 3}),
@@ -228,8 +242,8 @@ def test_dtypes(case, dtype):
     ours, theirs = made(name, {**options, "dtype": dtype}, inputs)
     inputs = [x.astype("float64") for x in inputs] if isinstance(inputs, list) else inputs.astype("float64")
     found, expected = masked_call(ours, theirs, inputs, [None] * len(parts(inputs)))
-    if name in ("MaxPooling1D", "AveragePooling1D") and dtype == "float64":
-        expected = np.float64(expected[0]), None  # on NumPy Keras pools in float32, by way of JAX
+    if name in ("MaxPooling1D", "AveragePooling1D", "Conv1D") and dtype == "float64":
+        expected = np.float64(expected[0]), None  # on NumPy Keras pools and convolves in float32, by way of JAX
         check(found, expected, tolerance=1e-6)
     else:
         check(found, expected, tolerance=None if dtype == "float64" else 8e-3)

@@ -19,6 +19,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Absolute": np.absolute,
     "Add": np.add,
     "Cast": lambda x, dtype: np.asarray(x).astype(dtype),
+    "ConvertToTensor": lambda x, dtype=None: np.asarray(x, dtype),
     "Divide": np.divide,
     "Equal": np.equal,
     "Exp": np.exp,

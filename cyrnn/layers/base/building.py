@@ -57,16 +57,20 @@ class Buildable(Weighted):
         """The layer's own weights, in Keras' order, for inputs of this shape (None: any length)."""
         return []
 
+    def inputs_of_call(self, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """Of the arguments of a call those that it is built for: the first, or several in a list."""
+        return args[0]
+
     def sublayer_shapes(self, input_shape: Shape) -> list[Shape]:
         """The input shape of each of `sublayers`; none if they are built when they are called."""
         return []
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Sequence[int | None], *others: Sequence[int | None]) -> None:
         """Create the weights for inputs of `input_shape`, the batch axis first. A built layer is left as it is.
 
-        A layer of several inputs gets a list of shapes.
+        A layer of several inputs gets a list of shapes, or one after the other.
         """
-        shape = checked_shapes("input_shape", input_shape)
+        shape = checked_shapes("input_shape", [input_shape, *others] if others else input_shape)
         with self._build_lock:
             if not self.built and not _deferred.get():
                 with _as_before_on_error(self):

@@ -37,6 +37,9 @@ class CallableLayer(Buildable):
     keeps_training_open: ClassVar[bool] = False  # whether a call's `training` may be None
     lowers_timesteps: ClassVar[bool] = False  # whether `lower` is right where each timestep is a row of its input
 
+    masks_by_argument: ClassVar[tuple[str, ...]] = ()  # the arguments whose masks a call takes as `..._mask`
+    options_with_gradients: ClassVar[frozenset[str]] = frozenset()  # further arguments that `vjp` takes too
+
     activity_regularizer: Any
     states: Any = None  # that the layer carries from call to call
     _row: "weakref.ref[NotesCalls] | None" = None  # the Sequential that will note the layer's first call

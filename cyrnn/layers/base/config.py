@@ -1,16 +1,33 @@
-"""The config of a layer: its constructor's arguments as plain JSON values, and back."""
+"""The arguments of a layer's constructor: as type checkers see them, and as plain JSON values in its config."""
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 import numpy as np
 
 from cyrnn import objects, regularizers
 from cyrnn.layers.base import legacy_config
 from cyrnn.layers.base.building import Buildable
+
+
+class CommonOptions(TypedDict, total=False):
+    """Arguments of `Layer` that the constructors of all layers take, in their ``**kwargs``."""
+
+    name: str | None
+    dtype: Any
+    trainable: bool
+    autocast: bool
+    input_shape: Sequence[int | None]
+    input_dim: int
+
+
+class LayerOptions(CommonOptions, total=False):
+    """The same of a constructor that does not name `activity_regularizer` itself."""
+
+    activity_regularizer: Any
 
 
 class Configurable(Buildable):

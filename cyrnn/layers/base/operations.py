@@ -14,7 +14,7 @@ from cyrnn.layers.base.symbolic import OPERATION_MODULES, Operation, applied
 __all__ = ["MODULES", "Operation", "applied", "from_entry"]
 
 MODULES = OPERATION_MODULES
-_WITH_A_DTYPE = ("Cast", "OnesLike", "ZerosLike")
+_WITH_A_DTYPE = ("Cast", "ConvertToTensor", "OnesLike", "ZerosLike")
 
 
 def from_entry(entry: Mapping[str, Any], name: str) -> Operation:

@@ -199,7 +199,7 @@ def _through_program(model: Model, part: ProgramPart, values: Values) -> Way:
 def _check_has_gradients(call: Any, reasons: Mapping[Call, str]) -> None:
     """Raises ValueError where it is known before the call that there are none; `reasons` say why Python calls it."""
     layer = call.layer
-    if not isinstance(layer, Layer) or len(call.args) > 1 or not call.options.keys() <= {"initial_state"}:
+    if not isinstance(layer, Layer) or not _takes(layer, call):
         raise ValueError(f"{type(layer).__name__} {layer.name!r} has no gradients: it is called with more than inputs")
     if type(layer).vjp is Layer.vjp:
         if not layer.sublayers:
@@ -211,12 +211,20 @@ def _check_has_gradients(call: Any, reasons: Mapping[Call, str]) -> None:
             )
 
 
+def _takes(layer: Layer, call: Call) -> bool:
+    """Whether the `vjp` of the layer takes what it is called with."""
+    names = {"initial_state", *layer.masks_by_argument, *layer.options_with_gradients}
+    return len(call.args) <= max(1, len(layer.masks_by_argument)) and call.options.keys() <= names
+
+
 def _through_call(call: Call, values: Values) -> Way:
-    layer, first, states = call.layer, call.args[0], call.options.get("initial_state")
+    layer, states = call.layer, call.options.get("initial_state")
+    first = layer.inputs_of_call(call.args, call.options)
+    options = {name: filled(call.options[name], values) for name in layer.options_with_gradients & call.options.keys()}
     given = filled(first, values)
     mask = masks_of(first, values) if call.mask is None else filled(call.mask, values)
     begun = None if states is None else filled(states, values)
-    result = layer.vjp(given, initial_state=begun, mask=mask, training=bool(call.training))
+    result = layer.vjp(given, initial_state=begun, mask=mask, training=bool(call.training), **options)
     output, pullback = pair_of(result, layer)
     pullback, structure = pullback_of_call(pullback, layer, output, given, begun), nest.mapped(lambda _: None, output)
     next_mask = layer.next_mask(given, mask)

@@ -84,7 +84,7 @@ class Embedding(ProgramLayer):
             self.build((None,))
             self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
 
-    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+    def build(self, input_shape: Sequence[int | None] | None = None, *others: Any) -> None:
         """Create the table, of which no axis depends on the shape of the input."""
         super().build((None,) if input_shape is None else input_shape)
 

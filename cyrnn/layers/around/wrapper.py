@@ -28,7 +28,7 @@ class Wrapper(Layer):
         super().__init__(**kwargs)
         self.layer = layer
 
-    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+    def build(self, input_shape: Sequence[int | None] | None = None, *others: Any) -> None:
         """Build the layer inside."""
         if input_shape is not None:
             self.layer.build(input_shape)

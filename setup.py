@@ -1,6 +1,7 @@
 """Build the compiled modules; everything else is in pyproject.toml."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import OptionError
+from setuptools.errors import OptionError, PlatformError
 
 # The compiler directives of all modules. Source files set none.
 DIRECTIVES = {
@@ -40,7 +41,10 @@ MACROS = [("MS_WIN64", "")] if sys.platform == "win32" else []  # older Python h
 
 
 class BuildExtensions(build_ext):
-    """On Windows, compile with Clang: MSVC has no vector types, and GCC does not align the stack for them."""
+    """Before compiling, look for the compiler: without one, say in a sentence what helps.
+
+    On Windows, compile with Clang: MSVC has no vector types, and GCC does not align the stack for them.
+    """
 
     def finalize_options(self) -> None:
         super().finalize_options()
@@ -50,6 +54,15 @@ class BuildExtensions(build_ext):
             self.compiler = "mingw32"
             os.environ.setdefault("CC", "clang")
             os.environ.setdefault("CXX", "clang++")
+
+    def build_extensions(self) -> None:
+        compiler = self.compiler.compiler_so_cxx[0]
+        if shutil.which(compiler) is None:
+            raise PlatformError(
+                f"cyrnn needs a C++17 compiler, and {compiler!r} is not here. Install one (apt-get install g++, dnf "
+                "install gcc-c++, apk add g++, xcode-select --install, or llvm-mingw on Windows), or name it in CXX"
+            )
+        super().build_extensions()
 
 
 def extension(name: str, *sources: str, flags: list[str] = SMALLER) -> Extension:

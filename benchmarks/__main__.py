@@ -1,7 +1,8 @@
 """`python -m benchmarks`: measure cyrnn and its peers in one run, and print tables of times.
 
-The layer alone; with `--models` whole models; with `--training` the layer with its gradients; with `--fit` epochs of
-`fit`, and what a step of it costs; with `--calls` kinds of calls of cyrnn, without peers.
+The layer alone; with `--models` whole models; with `--training` the layer with its gradients, and models over the sum
+of their layers; with `--fit` epochs of `fit`, and what a step of it costs; with `--calls` kinds of calls of cyrnn,
+without peers.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _arguments() -> argparse.Namespace:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--models", action="store_true", help="whole models in the place of the layer")
-    what.add_argument("--training", action="store_true", help="the layer, and the layer with its gradients")
+    what.add_argument("--training", action="store_true", help="the layer, the layer with its gradients, and models")
     what.add_argument("--fit", action="store_true", help="epochs of `fit`, and what a step of it costs")
     what.add_argument("--calls", action="store_true", help="kinds of calls of cyrnn: `calls.py`, see there")
     of_shapes = "batch,timesteps,features,units; of fit the first is all rows"
@@ -132,9 +133,10 @@ def _contenders(arguments: argparse.Namespace) -> list[str]:
     return arguments.contenders or [name for name in runner.CONTENDERS if name not in others]
 
 
-def _calls(arguments: argparse.Namespace) -> int:
-    """Run `calls.py` in a process that finds the installed cyrnn alone."""
-    command = [sys.executable, "-P", str(Path(__file__).with_name("calls.py"))]
+def _alone(arguments: argparse.Namespace) -> int:
+    """Run `calls.py`, or of gradients `wholes.py`, in a process that finds the installed cyrnn alone."""
+    name = "wholes.py" if arguments.training else "calls.py"
+    command = [sys.executable, "-P", str(Path(__file__).with_name(name))]
     command += ["--fit"] if arguments.fit else []
     command += ["--blas-core", arguments.blas_core] if arguments.blas_core else []
     command += ["--rounds", str(arguments.rounds)] if arguments.rounds else []
@@ -144,7 +146,7 @@ def _calls(arguments: argparse.Namespace) -> int:
 def main() -> int:
     arguments = _arguments()
     if arguments.calls:
-        return _calls(arguments)
+        return _alone(arguments)
     of_models = arguments.models or arguments.training or arguments.fit
     wanted = arguments.threads or ([1] if arguments.models or arguments.fit else [1, 2])
     thread_counts = [n for n in wanted if n <= runner.processors()]
@@ -167,8 +169,9 @@ def main() -> int:
         report.write_json(run, arguments.json)
     if arguments.plot and run.results:
         report.write_plot(run, arguments.plot)
-    steps = _calls(arguments) if arguments.fit and report.OURS in _contenders(arguments) else 0
-    return steps or (0 if run.sound else 1)
+    has_more = (arguments.fit or arguments.training) and report.OURS in _contenders(arguments)
+    code = _alone(arguments) if has_more else 0
+    return code or (0 if run.sound else 1)
 
 
 if __name__ == "__main__":

@@ -259,3 +259,120 @@ def test_what_has_no_vjp_is_refused_before_anything_runs():
     with pytest.raises(ValueError, match="its class WithoutVjp must have a method"):
         model.vjp(np.ones((3, 2)))
     assert ran == []
+
+
+# ------------------------------------------------------------ calls like the last one
+
+
+def tagger():
+    return cyrnn.Sequential(
+        [
+            cyrnn.Input((None,), dtype="int32"),
+            layers.Embedding(9, 3, mask_zero=True),
+            layers.SimpleRNN(4, return_sequences=True),
+            layers.Dense(2),
+        ]
+    )
+
+
+class Traced(cyrnn.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.rnn, self.head, self.factor = layers.SimpleRNN(4), layers.Dense(2), 2.0
+
+    def call(self, x):
+        return self.head(self.rnn(x)) * self.factor
+
+
+def numbers(shape, dtype="f4"):
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+AGAIN = {
+    "numbers": (lambda: cyrnn.Sequential([layers.SimpleRNN(4, return_sequences=True), layers.GRU(2)]), numbers),
+    "tokens": (tagger, lambda shape: RNG.integers(0, 9, shape[:2])),
+    "a subclass": (Traced, numbers),
+    "of float64": (lambda: cyrnn.Sequential([layers.Dense(2, **DTYPE)]), lambda shape: numbers(shape, "f8")),
+}
+
+
+def leaves_of(found):
+    return [part for part in nest.leaves(list(found)) if part is not None]
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_later_calls_return_what_the_first_did(name):
+    make, given = AGAIN[name]
+    model = make()
+    model(given((3, 5, 2)))
+    for batch, timesteps in ((3, 5), (3, 5), (4, 5), (3, 7), (1, 1)):
+        x = given((batch, timesteps, 2))
+        y, pullback = model.vjp(x)
+        np.testing.assert_array_equal(y, model(x))
+        dy = numbers(y.shape, y.dtype)
+        model.note_quick_vjp(None)
+        first_y, first = model.vjp(x)
+        np.testing.assert_array_equal(y, first_y)
+        for inputs, losses in ((True, False), (False, False), (True, True)):
+            found, expected = pullback(dy, inputs, losses), first(dy, inputs, losses)
+            assert (found.inputs is None) == (expected.inputs is None)
+            for a, b in zip(leaves_of(found), leaves_of(expected), strict=True):
+                assert a.dtype == b.dtype
+                np.testing.assert_array_equal(a, b)
+
+
+def test_later_calls_see_what_has_changed():
+    model, x = Traced(), numbers((3, 5, 2))
+    model(x)
+    for change in (
+        lambda: None,
+        lambda: model.set_weights([weight + 1 for weight in model.get_weights()]),
+        lambda: setattr(model, "factor", 3.0),
+        lambda: setattr(model.head, "activation", "tanh"),
+        lambda: setattr(model.rnn, "trainable", False),
+        lambda: setattr(model.rnn, "kernel", np.ones((2, 4))),
+    ):
+        model.vjp(x)
+        change()
+        y, pullback = model.vjp(x)
+        np.testing.assert_array_equal(y, model(x))
+        assert len(pullback(np.ones_like(y)).weights) == len(model.trainable_weights)
+    for wrong in (x[0], x[..., :1], "x", np.array(["a"])):
+        with pytest.raises((ValueError, TypeError)):
+            model.vjp(wrong)
+    for wrong in (np.ones((3, 3)), np.ones((2, 2)), [np.ones((3, 2))], "a"):
+        with pytest.raises(ValueError, match="dy"):
+            pullback(wrong)
+
+
+def test_a_mask_that_comes_later_counts():
+    model, x = cyrnn.Sequential([layers.SimpleRNN(4, return_sequences=True), layers.SimpleRNN(2)]), numbers((3, 5, 2))
+    model(x)
+    mask = np.arange(5) < np.array([[2], [5], [0]])
+    for given in (None, mask, None, mask):
+        y, pullback = model.vjp(x, mask=given)
+        np.testing.assert_array_equal(y, model(x, mask=given))
+        kept = np.ones_like(mask) if given is None else given
+        assert not pullback(np.ones_like(y)).inputs[~kept].any()
+        assert pullback(np.ones_like(y)).inputs[kept].all()
+
+
+def test_in_training_later_calls_draw_as_the_first():
+    """Of a layer, whose dropout goes on from call to call as in calls of its twin, which has no gradients."""
+    made = [layers.SimpleRNN(4, dropout=0.4, recurrent_dropout=0.3, seed=3) for _ in range(2)]
+    for layer in made:
+        layer.build((None, None, 2))
+        layer.set_weights([np.linspace(-1, 1, weight.size).reshape(weight.shape) for weight in layer.get_weights()])
+    masks = {n: np.arange(5) < RNG.integers(0, 6, (3, 1)) for n in (2, 3)}
+    for n, shape in enumerate([(3, 5, 2), (3, 5, 2), (3, 5, 2), (3, 5, 2), (3, 6, 2), (2, 6, 2), (3, 5, 2)]):
+        x, mask = numbers(shape, "f8" if n == 5 else "f4"), masks.get(n)
+        y, pullback = made[0].vjp(x, mask=mask, training=True)
+        np.testing.assert_array_equal(y, made[1](x, mask=mask, training=True))
+        found, again = pullback(np.ones_like(y)), pullback(np.ones_like(y))
+        assert found.inputs.dtype == x.dtype and found.inputs.shape == shape
+        for a, b in zip(leaves_of(found), leaves_of(again), strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="mask"):
+        made[0].vjp(numbers((3, 5, 2)), mask=np.ones((2, 5), bool), training=True)
+    with pytest.raises(ValueError, match="must have 2 features"):
+        made[0].vjp(numbers((3, 5, 3)), training=True)

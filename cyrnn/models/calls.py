@@ -125,7 +125,8 @@ class ModelOfCalls(ModelOfLayers):
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         from cyrnn.models.programs import gradients
 
-        return gradients.vjp(self, x, initial_state, mask, training)
+        again = None if training else self.vjp_again(x, initial_state, mask)
+        return gradients.vjp(self, x, initial_state, mask, training) if again is None else again
 
     def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:
         """The arrays for the inputs, in their order; and the structure of x with a `Leaf` for each array."""

@@ -11,12 +11,15 @@ from cyrnn.models.files import InFiles
 if TYPE_CHECKING:
     import numpy as np
 
+    from cyrnn.layers.base.programs.pullback import QuickVjp  # imported where gradients are asked for
     from cyrnn.models.programs.parts import Partition
     from cyrnn.models.summary import Row  # imported where a summary is asked for
 
 
 class ModelOfLayers(InFiles, Predicts, Layer):
     """Base of all models. A subclass has `layers`."""
+
+    _quick_vjp: "QuickVjp | None" = None  # it may be out of date
 
     first_call: ClassVar[int] = 0  # the number of its first call, where the config of a model around it counts them
 
@@ -139,6 +142,20 @@ class ModelOfLayers(InFiles, Predicts, Layer):
         from cyrnn.models.summary import Row
 
         return [Row(layer, shape) for layer, shape in zip(self.layers, self.output_shapes_of_layers(), strict=True)]
+
+    # ------------------------------------------------------------ gradients
+
+    def note_quick_vjp(self, vjp: "QuickVjp | None") -> None:
+        """Keep what makes `vjp` of further calls in inference; None where there is nothing."""
+        vars(self)["_quick_vjp"] = vjp
+
+    def vjp_again(self, x: Any, initial_state: Any, mask: Any) -> Any:
+        """What `vjp` returns in inference for an array like that of the last call; None where it is another."""
+        quick = self._quick_vjp
+        return None if quick is None or initial_state is not None else quick(x, mask)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_quick_vjp": None}  # it is found again
 
     # ------------------------------------------------------------ states
 

@@ -236,8 +236,12 @@ class SubclassedModel(Trained):
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         from cyrnn.models.programs import gradients
 
-        call, given, in_training = self._call_with_gradients(x, mask, training)
-        return gradients.vjp(call, given, initial_state, call.masks, in_training)
+        found = None if self._in_training(training) else self.vjp_again(x, initial_state, mask)
+        if found is None:
+            call, given, in_training = self._call_with_gradients(x, mask, training)
+            found = gradients.vjp(call, given, initial_state, call.masks, in_training)
+            self.note_quick_vjp(call.quick_vjp)
+        return found
 
     def taped(self, x: Any) -> tuple[Results, Any]:
         from cyrnn.models.programs import gradients
@@ -296,8 +300,7 @@ class SubclassedModel(Trained):
         except NotTracedError as error:
             raise self._without_gradients(error) from error
         self._built_by_a_call(symbolic.shapes_of(inputs))
-        given = nest.mapped(lambda part: as_array("inputs", part), x)
-        return call, given, in_training
+        return call, nest.mapped(lambda part: as_array("inputs", part), x), in_training
 
     def _without_gradients(self, error: NotTracedError) -> ValueError:
         return ValueError(
@@ -393,7 +396,5 @@ class SubclassedModel(Trained):
         return self._trains_by_default if training is None else bool(is_true("training", training))
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        for name in ("_traces", "_lengths_seen", "_refusals", "_changes", "_inputs"):
-            state.pop(name, None)  # traces are made again when they are needed
-        return state
+        ended = ("_traces", "_lengths_seen", "_refusals", "_changes", "_inputs")  # made again when they are needed
+        return {name: value for name, value in super().__getstate__().items() if name not in ended}

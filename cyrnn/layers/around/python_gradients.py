@@ -7,7 +7,7 @@ import numpy as np
 
 from cyrnn.arrays import converted, quietly
 from cyrnn.layers.base.arguments import Array, as_array
-from cyrnn.layers.base.carried import states_as_before_on_error
+from cyrnn.layers.base.carried import as_before_on_error
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.derivatives import HasWeights, Slope, with_weights
 from cyrnn.layers.base.programs.penalties import HasActivity, activity_of
@@ -157,7 +157,7 @@ def of_each_timestep(wrapper: OfEachTimestep, x: Any, mask: Any, training: bool)
     """A call of a TimeDistributed that calls its layer for each timestep, and its pullback."""
     inputs, layer = wrapper.checked_inputs(x), wrapper.layer
     outputs, pullbacks, own = [], [], layer._activity_losses
-    with states_as_before_on_error(wrapper):
+    with as_before_on_error(wrapper):
         for t in range(inputs.shape[1]):
             options = wrapper.options_of(t, mask, training)
             output, pullback = pair_of(layer.vjp(inputs[:, t], **options), layer)

@@ -190,7 +190,7 @@ class RNN(Carried, Predicts, SequenceLayer):
 
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         self._check_batch_first()
-        again = None if training else self.as_the_last(x, initial_state, mask)
+        again = self.as_the_last(x, initial_state, mask, training)
         if again is not None:
             return again
         cells = self.engine_cells

@@ -1,17 +1,21 @@
 """Back-propagation through models: along the tapes of their programs, and the pullbacks of the layers between them."""
 
+import contextlib
 from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any, NamedTuple, Protocol
 
+from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.carried import as_before_on_error
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.memory import owned
 from cyrnn.layers.base.programs.arguments import Passed
-from cyrnn.layers.base.programs.pullback import Input, Pullback, pair_of, pullback_of_call
+from cyrnn.layers.base.programs.differentiable import TapedCall
+from cyrnn.layers.base.programs.lowered import InputForm
+from cyrnn.layers.base.programs.pullback import Input, Pullback, QuickVjp, pair_of, pullback_of_call
 from cyrnn.layers.base.programs.refusals import UnfitError
-from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, OfWeights, TapedProgram, add_to
+from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, OfWeights, QuickCall, TapedProgram, add_to
 from cyrnn.layers.base.programs.values import Outside
 from cyrnn.models.executor import Call, Losses, Place, Values, filled, masks_of, places_of
 from cyrnn.models.inputs import Leaf
@@ -25,7 +29,7 @@ Way = Callable[[OfPlaces, OfWeights, bool, Set[Place]], None]
 
 
 class Model(Protocol):
-    """What `vjp` needs of a model."""
+    """What gradients need of a model."""
 
     @property
     def name(self) -> str: ...
@@ -42,15 +46,45 @@ class Model(Protocol):
     def _weight_slots(self, trainable: bool = ...) -> list[tuple[Any, str]]: ...
 
 
-def vjp(model: Model, x: Any, initial_state: Any, mask: Any, training: bool) -> tuple[Any, Pullback]:
+class CalledModel(Model, Protocol):
+    """What `vjp` needs of a model that is called again and again."""
+
+    def known_inputs(self) -> tuple[Any, InputForm]: ...
+
+    def note_quick_vjp(self, vjp: QuickVjp | None) -> None: ...
+
+
+def vjp(model: CalledModel, x: Any, initial_state: Any, mask: Any, training: bool) -> tuple[Any, Pullback]:
     """What a call of the model returns, and its pullback; see `Layer.vjp`."""
     if initial_state is not None:
         raise ValueError(
             f"model {model.name!r} takes no initial_state: its layers carry states, or have inputs for them"
         )
+    structure = structure_now()
     made, values, taken = _forward(model, x, mask, training, Wanted.OUTPUTS)
+    if not training:
+        model.note_quick_vjp(_quick(model, made, structure))
     outputs = owned(filled(made.outputs, values), taken.arrays, copied=False)
     return outputs, taken.pullback(outputs, [(place, values[place][0]) for place in places_of(made.outputs)])
+
+
+def _quick(model: CalledModel, made: Partition, structure: int) -> QuickVjp | None:
+    """What makes `vjp` of further calls; None unless they are one program of one input and one output."""
+    if len(made.parts) != 1 or len(made.inputs) != 1:
+        return None
+    whole, slots = made.whole(structure, model.known_inputs()[1]), _trained(model, made)
+    part: Any = made.parts[0]
+    if whole is None or any(layer not in part.lowered.slots for layer, _ in slots):
+        return None
+    call = TapedCall(part.taped, whole.bound, whole.results, whole.inputs, [], slots)
+    return QuickVjp(call) if QuickCall.fits(call) else None
+
+
+def _trained(model: Model, made: Partition) -> list[tuple[Any, str]]:
+    """The trainable weights. Lists that code of the user keeps may have other layers each time."""
+    if made.trained is None or any(layer.is_custom for layer in model.layers_within()):
+        made.trained = model._weight_slots(trainable=True)
+    return made.trained
 
 
 def taped(model: Model, x: Any, mask: Any) -> tuple[Results, Pullback]:
@@ -83,7 +117,7 @@ class _Taken(NamedTuple):
         inputs = self.made.inputs
         structure = nest.mapped(lambda leaf: _input_of(leaf, inputs), self.leaves)
         dtype = next((part.lowered.dtype for part in self.made.programs), "float32")
-        slots = self.model._weight_slots(trainable=True)
+        slots = _trained(self.model, self.made)
         return _PullbackOfModel(self.ways, inputs, ends, outputs, structure, (), slots, dtype)
 
 
@@ -106,7 +140,7 @@ def _forward(model: Model, x: Any, mask: Any, training: bool, wanted: Wanted) ->
             _check_has_gradients(part, made.reasons)
     values: Values = dict(zip(made.inputs, zip(arrays, masks, strict=True), strict=True))
     losses: Losses = {}
-    with as_before_on_error(model):
+    with as_before_on_error(model) if len(made.parts) > 1 else contextlib.nullcontext():
         ways = [_gone_through(model, part, values, losses) for part in made.parts]
     for layer, of_all_calls in losses.items():
         layer._activity_losses = of_all_calls
@@ -161,9 +195,10 @@ def _through_program(model: Model, part: ProgramPart, values: Values) -> Way:
         passed = part.passed(values)
         outputs, tape = part.taped.run(values)
     except UnfitError as error:
-        for call in part.calls:  # one of them raises what is wrong
-            call.run(values, {})
-        raise ValueError(f"model {model.name!r} has no gradients for such inputs: {error}") from None
+        with as_before_on_error(model):
+            for call in part.calls:  # one of them raises what is wrong
+                call.run(values, {})
+            raise ValueError(f"model {model.name!r} has no gradients for such inputs: {error}") from None
     part.fill(values, outputs, passed)
 
     count = part.lowered.outputs

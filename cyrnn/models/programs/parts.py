@@ -166,6 +166,7 @@ class Partition:
         self.inputs = inputs
         self.outputs = outputs
         self.reasons = reasons
+        self.trained: list[tuple[Any, str]] | None = None  # the trainable weights, once gradients were asked for
         note_last_uses(parts, places_of(outputs))
 
     @property

@@ -1,19 +1,23 @@
 """Calls of models whose `call` was traced: as programs, run and gone back through like those of a graph."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.interface import Target
+from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.models import executor
 from cyrnn.models.executor import Place
 from cyrnn.models.inputs import Leaf
 from cyrnn.models.programs import partition
 from cyrnn.models.programs.parts import Partition, Results, Wanted
 from cyrnn.models.programs.trace import Trace
+
+if TYPE_CHECKING:
+    from cyrnn.layers.base.programs.pullback import QuickVjp  # imported where gradients are asked for
 
 
 class TracedModel(Protocol):
@@ -76,10 +80,17 @@ class TracedCall:
         extra = [part for part in own if part is not None][: len(trace.tensors) - len(self.arrays)]
         self.masks = [*own, *(None for _ in extra)]  # for each of the tensors of the trace
         self.arrays += extra
+        self.quick_vjp: QuickVjp | None = None
 
     def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:
         numbers = iter(range(len(self.arrays)))
         return self.arrays, nest.mapped(lambda array: Leaf(array, next(numbers)), x)
+
+    def known_inputs(self) -> tuple[Any, InputForm]:
+        return None, self._trace.form
+
+    def note_quick_vjp(self, vjp: "QuickVjp | None") -> None:
+        self.quick_vjp = vjp
 
     def partition_for(
         self, masks: Sequence[Any], training: bool, target: Target, wanted: Wanted = Wanted.OUTPUTS

@@ -153,6 +153,7 @@ class Noise:
 
 
 Argument = Numbers | Tokens | Mask | State | Dropout | Noise
+_DRAWN = (Dropout, Noise)
 
 
 @dataclass(frozen=True)
@@ -181,14 +182,15 @@ def _read(argument: Numbers | Tokens | Mask | State, values: Values) -> Array | 
 def gathered(arguments: Sequence[Argument], values: Values) -> tuple[Array | None, ...]:
     """The inputs of the program, in order. Raises UnfitError where a call's arrays cannot be its inputs."""
     drawn: dict[Factors, tuple[Array | None, Array | None]] = {}
-    found = [None if isinstance(argument, Dropout | Noise) else _read(argument, values) for argument in arguments]
+    found = [None if type(argument) in _DRAWN else _read(argument, values) for argument in arguments]  # type: ignore[arg-type]
     if any(array is not None and array.ndim == 0 for array in found):
         raise UnfitError("there is an array without a batch axis")
     batch = next((len(array) for array in found if array is not None), 0)
     for index, argument in enumerate(arguments):
         if isinstance(argument, Dropout):
             factors = argument.factors
-            drawn[factors] = drawn.get(factors) or factors.drawn(batch)
+            if factors not in drawn:
+                drawn[factors] = factors.drawn(batch)
             found[index] = drawn[factors][argument.number]
         elif isinstance(argument, Noise):
             found[index] = argument.drawn(batch, values)

@@ -258,6 +258,28 @@ class QuickPullback(Pullback):
         return found
 
 
+class QuickVjp:
+    """`vjp` of calls in inference that are as the last one was, and bring arrays: it takes the input and its mask.
+
+    It returns None where a call is another one.
+
+    Parameters
+    ----------
+    call : TapedCall
+        See `QuickCall`.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._quick, self._bound = QuickCall(call), call.bound
+
+    def __call__(self, x: Any, mask: Any, states: Any = None) -> tuple[Array, QuickPullback] | None:
+        result = self._bound.with_weights(x, mask, states) if type(x) is np.ndarray else None
+        if result is None:
+            return None
+        arrays, packed, given = result
+        return arrays[0], QuickPullback(self._quick, arrays[0], arrays[1:], packed, given, x)
+
+
 class ForeignPullback:
     """A pullback of a layer or cell that a user wrote, with the penalty on what its call has returned.
 

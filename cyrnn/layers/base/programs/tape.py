@@ -65,6 +65,10 @@ class TapedProgram:
         UnfitError
             If the arrays do not fit. Nothing has changed then.
         """
+        return self.after(*self.returned(values))
+
+    def returned(self, values: Values) -> tuple[list[Array], tuple[Packed, ...], tuple[Array | None, ...]]:
+        """All that the program returns, its weights, and its inputs; else as `run`, but no layer has new states."""
         inputs = gathered(self.lowered.arguments, values)
         slots = tuple([slot_of(layer) for layer in self.lowered.slots])
         while (packed := packed_now(slots)) is None:  # they were replaced meanwhile
@@ -72,7 +76,7 @@ class TapedProgram:
         arrays = _run(self.taped, packed, inputs)
         if arrays is None:
             raise UnfitError("the inputs do not fit the program")
-        return self.after(arrays, packed, inputs)
+        return arrays, packed, inputs
 
     def after(
         self, arrays: Sequence[Array], packed: tuple[Packed, ...], inputs: Sequence[Array | None]
@@ -158,7 +162,7 @@ class QuickCall:
         """Whether there can be such pullbacks of the call."""
         program = call.program
         plain = type(call.results) is int and len(call.inputs) == 1 and program.lowered.outputs == 1
-        return plain and call.bound is not None and not program.lowered.carried and not program.of_vectors
+        return plain and not program.lowered.carried and not program.of_vectors
 
     def way(self, inputs: bool) -> _Way | None:
         """The way back to states, weights and perhaps inputs; None where more is to be done than to move arrays."""

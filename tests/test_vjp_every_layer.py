@@ -55,6 +55,9 @@ MADE = {  # by class how it is made, and the shapes of its inputs
     "SimpleRNN": (lambda: L.SimpleRNN(4, return_sequences=True, **DTYPE), [SEQUENCE]),
     "LSTM": (lambda: L.LSTM(4, return_sequences=True, return_state=True, **DTYPE), [SEQUENCE]),
     "GRU": (lambda: L.GRU(4, go_backwards=True, **DTYPE), [SEQUENCE]),
+    "Conv1D": (lambda: L.Conv1D(4, 2, activation="tanh", **DTYPE), [SEQUENCE]),
+    "Attention": (lambda: L.Attention(use_scale=True, **DTYPE), [SEQUENCE, SEQUENCE]),
+    "AdditiveAttention": (lambda: L.AdditiveAttention(**DTYPE), [SEQUENCE, SEQUENCE]),
     "RNN": (lambda: L.RNN([L.LSTMCell(4, **DTYPE), L.GRUCell(2, **DTYPE)], **DTYPE), [SEQUENCE]),
 }
 OTHERS = {  # names that are no layers which take arrays, and what else they are
@@ -62,6 +65,7 @@ OTHERS = {  # names that are no layers which take arrays, and what else they are
     "Wrapper": "a base class",
     "Input": "makes a symbolic tensor",
     "InputLayer": "takes no arrays alone",
+    "MultiHeadAttention": "is called with several arguments: test_attention.py",
     "deserialize": "a function of configs",
     "serialize": "a function of configs",
     **dict.fromkeys(("SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"), "cells: test_vjp_cells.py"),

@@ -12,6 +12,7 @@
 #include "ops_plain.hpp"
 #include "ops_pointwise.hpp"
 #include "ops_pool.hpp"
+#include "ops_sums.hpp"
 #include "ops_time.hpp"
 #include "ops_weighted.hpp"
 #include "program.hpp"

@@ -142,7 +142,7 @@ private:
 
     struct Part {
         int phase, op;
-        std::ptrdiff_t part;
+        std::ptrdiff_t first, count;
     };
 
     std::ptrdiff_t parts_of(int index) const {
@@ -155,8 +155,16 @@ private:
         for (int p = 0; p < int(program.phases.size()); ++p) {
             const Phase &phase = program.phases[std::size_t(p)];
             if (phase.stage != stage || !phase.over_batch) continue;
-            for (const int op : phase.ops)
-                for (std::ptrdiff_t part = 0, count = parts_of(op); part < count; ++part) parts.push_back({p, op, part});
+            for (const int op : phase.ops) {
+                const std::ptrdiff_t count = parts_of(op);
+                // Two for each worker: so there is something to take for one that others are faster than.
+                const std::ptrdiff_t most = workers > 1 ? 2 * std::ptrdiff_t(workers) : 1;
+                const std::ptrdiff_t pieces = program.ops[std::size_t(op)]->joins_parts() ? std::min(count, most) : count;
+                for (std::ptrdiff_t i = 0; i < pieces; ++i) {
+                    const std::ptrdiff_t first = count * i / pieces;
+                    parts.push_back({p, op, first, count * (i + 1) / pieces - first});
+                }
+            }
         }
         return spread(std::ptrdiff_t(parts.size()), workers, run_part);
     }
@@ -168,7 +176,7 @@ private:
         const Part part = self->parts[std::size_t(index)];
         char *const memory = self->memory + std::size_t(worker) * self->scratch_size;
         char *const places = memory + self->places_at, *const scratch = memory + self->scratch_at;
-        Slice(*self->layout).run(part.phase, part.op, 0, true, true, places, scratch, stop, part.part);
+        Slice(*self->layout).run(part.phase, part.op, 0, true, true, places, scratch, stop, part.first, part.count);
     }
 
     // ---- a wave through the blocks of few slices

@@ -46,7 +46,7 @@ struct Work {
     void *scratch;
     Stop stop;
     std::ptrdiff_t at = 0;  // the first of the timesteps, counted in the whole sequence
-    std::ptrdiff_t part = 0;  // of an op over the batch
+    std::ptrdiff_t part = 0, parts = 1;  // of an op over the batch: the first one, and how many
 };
 
 struct Operand {
@@ -81,6 +81,8 @@ public:
     virtual bool over_batch() const { return false; }
     // Into how many parts such an op is divided, which threads share. The bits must not depend on who computes which.
     virtual std::ptrdiff_t parts(const Prepared *) const { return 1; }
+    // Whether several parts, one after the other, are computed together: they read the same numbers.
+    virtual bool joins_parts() const { return false; }
     // Whether it computes a recurrence, which is worth a thread of its own. Blocks come in order to all ops.
     virtual bool recurrent() const { return false; }
     // What a row's timestep takes, in the time of a multiply-add: it decides about threads, and whether the GIL is let go of.

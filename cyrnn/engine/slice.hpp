@@ -44,16 +44,16 @@ public:
         return true;
     }
 
-    // One op over one block; or a part of an op over the batch, if the slice is that.
+    // One op over one block; or some parts of an op over the batch, if the slice is that.
     bool run(int phase, int index, std::ptrdiff_t k, bool is_first, bool is_last, char *places_, char *scratch, Stop stop,
-             std::ptrdiff_t part = 0) const {
+             std::ptrdiff_t part = 0, std::ptrdiff_t parts = 1) const {
         const Op &op = *program.ops[std::size_t(index)];
         Place *const places = reinterpret_cast<Place *>(places_);
         const std::ptrdiff_t at = k * layout.block_of(phase);
         const std::ptrdiff_t timesteps = std::min(layout.block_of(phase), layout.timesteps(op.timeline) - at);
         for (std::size_t i = 0; i < op.operands.size(); ++i) places[i] = place(op, op.operands[i], k, at, timesteps);
         const Work work{rows, timesteps, is_first, is_last, call.nominal_batch == 1, places,
-                          op.slot < 0 ? nullptr : call.weights[op.slot], states ? states + index : nullptr, scratch, stop, at, part};
+                          op.slot < 0 ? nullptr : call.weights[op.slot], states ? states + index : nullptr, scratch, stop, at, part, parts};
         return op.run(work);
     }
 

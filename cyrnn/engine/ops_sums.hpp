@@ -1,0 +1,239 @@
+// Sums over rows and timesteps, which gradients of weights are: see ops_gradient.hpp. Each part has some places of the sum, and goes
+// through rows and timesteps in one order: so the bits do not depend on the number of threads.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "op.hpp"
+#include "ops_pointwise.hpp"
+
+namespace cyrnn {
+
+// d_W := sum of (x_t o D)' . d_z_t over rows and timesteps, and d_V := that of (h_{t-1} o R)' . d_z_t, where h_{t-1} is the output
+// of the last timestep that was not masked. What is masked may be NaN: it is not read, nor what meets zeros alone, as before a mask of
+// a later layer. Of a dense layer there is d_W alone.
+template <class T> class KernelGradientOp final : public Op {
+public:
+    enum : int { x, d_z, mask, input_dropout, recurrent_dropout, outputs, initial, d_kernel, d_recurrent_kernel };
+
+    KernelGradientOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t sums_, std::ptrdiff_t vectors_)
+        : features(features_), units(units_), sums(sums_), vectors(vectors_) {}
+
+    bool over_batch() const override { return true; }
+    bool joins_parts() const override { return true; }
+    std::ptrdiff_t parts(const Prepared *p) const override { return parts_of(features, height(p)) + parts_of(units, height(p)); }
+    double multiply_adds(const Prepared *) const override { return double(vectors) * double(features + units) * double(sums); }
+    bool fits(const Prepared *p) const override { return p->single == (sizeof(T) == sizeof(float)) && p->engine; }
+    std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t, std::ptrdiff_t) const override {
+        const std::ptrdiff_t space = p->product<T>().accumulate_workspace(block, height(p), sums);
+        return block * std::ptrdiff_t(sizeof(Segment)) + (block * (height(p) + sums) + space) * std::ptrdiff_t(sizeof(T));
+    }
+
+    bool run(const Work &work) const noexcept override {
+        if (!Sum(*this, work, work.part, work.parts, false).run()) return false;
+        for (std::ptrdiff_t i = work.part; i < work.part + work.parts; ++i) {
+            const Part part = part_of(work, i);
+            if (part.gradient && !all_finite(part.gradient, part.count * sums) && !Sum(*this, work, i, 1, true).run()) return false;
+        }
+        return true;
+    }
+
+private:
+    static constexpr std::ptrdiff_t block = 256;  // rows and timesteps of a chain of multiply-adds
+
+    struct Part {  // some rows of a kernel
+        bool states;
+        std::ptrdiff_t first, count;
+        T *gradient;  // null where it is not asked for
+    };
+
+    // Timesteps of a row that follow each other, or vectors of one timestep.
+    struct Segment {
+        std::ptrdiff_t row, t, count;
+        std::ptrdiff_t before;  // the timestep before that was not masked, or -1; of vectors the first one
+    };
+
+    static std::ptrdiff_t height(const Prepared *p) { return p->product<T>().accumulate_height; }
+    static std::ptrdiff_t parts_of(std::ptrdiff_t count, std::ptrdiff_t each) { return (count + each - 1) / each; }
+
+    Part part_of(const Work &work, std::ptrdiff_t number) const {
+        const std::ptrdiff_t each = height(work.weights), of_inputs = parts_of(features, each);
+        const bool states = number >= of_inputs;
+        const std::ptrdiff_t first = (states ? number - of_inputs : number) * each;
+        const Place to = work.places[states ? d_recurrent_kernel : d_kernel];
+        return {states, first, std::min(each, (states ? units : features) - first), to.data ? address<T>(to) + first * sums : nullptr};
+    }
+
+    static bool all_finite(const T *array, std::ptrdiff_t count) {
+        bool other = false;
+        for (std::ptrdiff_t i = 0; i < count; ++i) other |= array[i] - array[i] != 0;
+        return !other;
+    }
+
+    // Of some parts, block by block: d_z of a block is in the cache for all of them. An element is the same sum in any company.
+    class Sum {
+    public:
+        Sum(const KernelGradientOp &op_, const Work &work_, std::ptrdiff_t first_, std::ptrdiff_t count, bool careful_)
+            : op(op_), work(work_), product(work_.weights->product<T>()), begin_part(first_), end_part(first_ + count), careful(careful_) {}
+
+        bool run() {
+            const Place z = work.places[d_z], keep = work.places[mask];
+            const std::ptrdiff_t rows = work.rows, timesteps = work.timesteps;
+            for (std::ptrdiff_t i = begin_part; i < end_part; ++i)
+                if (const Part part = op.part_of(work, i); part.gradient)
+                    std::memset(part.gradient, 0, std::size_t(part.count * op.sums) * sizeof(T));
+            evenly = !keep.data && op.vectors == 1 && (rows == 1 || timesteps == 1 || z.row == timesteps * z.time);
+            apart = timesteps > 1 ? z.time : z.row;
+            for (std::ptrdiff_t row = 0; row < rows; ++row) {
+                const auto kept = [&](std::ptrdiff_t at) { return !keep.data || *address<std::uint8_t>(keep, row, at); };
+                for (std::ptrdiff_t t = 0, end = 0, before = -1; t < timesteps; t = end) {
+                    end = t + 1;
+                    if (!kept(t)) continue;
+                    const std::ptrdiff_t most = op.vectors > 1 ? 1 : block - filled;
+                    while (end < timesteps && end - t < most && kept(end)) ++end;
+                    if (!(op.vectors > 1 ? take_vectors(row, t) : take({row, t, end - t, before}, 0))) return false;
+                    before = end - 1;
+                }
+            }
+            return filled == 0 || flush();
+        }
+
+    private:
+        bool take_vectors(std::ptrdiff_t row, std::ptrdiff_t t) {
+            for (std::ptrdiff_t v = 0, run = 0; v < op.vectors; v += run) {
+                run = std::min(op.vectors - v, block - filled);
+                if (!take({row, t, run, v}, v)) return false;
+            }
+            return true;
+        }
+
+        // A segment that fits into the block.
+        bool take(const Segment &segment, std::ptrdiff_t v) {
+            const Place z = work.places[d_z];
+            const T *const from = address<T>(z, segment.row, segment.t) + v * op.sums;
+            if (filled == 0) begin = from;
+            if (!evenly) product.gather(segment.count, op.sums, from, op.vectors > 1 ? op.sums : z.time, b + filled * op.sums);
+            segments[known++] = segment, filled += segment.count;
+            return filled < block || flush();
+        }
+
+        bool flush() {
+            for (std::ptrdiff_t i = begin_part; i < end_part; ++i)
+                if (const Part part = op.part_of(work, i); part.gradient) add(part);
+            filled = known = 0;
+            return !work.stop.asked(work.stop.self);
+        }
+
+        // gradient := gradient + a' . d_z of the block
+        void add(const Part &part) const {
+            T *to = a;
+            for (std::ptrdiff_t i = 0; i < known; to += segments[i++].count * part.count) gather(part, segments[i], to);
+            const T *const z = evenly ? begin : b;
+            const std::ptrdiff_t z_stride = evenly ? apart : op.sums;
+            for (std::ptrdiff_t i = 0; careful && i < filled; ++i)  // x is left out where d_z is zero: it may be NaN, which times 0 is NaN
+                if (all_zeros(z + i * z_stride, op.sums)) std::memset(a + i * part.count, 0, std::size_t(part.count) * sizeof(T));
+            product.accumulate(filled, part.count, op.sums, a, z, z_stride, part.gradient, op.sums, workspace);
+        }
+
+        void gather(const Part &part, const Segment &s, T *to) const {
+            if (op.vectors > 1) {
+                const T *const from = address<T>(work.places[x], s.row, s.t) + s.before * op.features + part.first;
+                product.gather(s.count, part.count, from, op.features, to);
+                return;
+            }
+            if (part.states) {  // the first of them follows what is known before; each other one its own output before
+                const Place begun = work.places[initial], states = work.places[outputs];
+                if (s.before >= 0)
+                    product.gather(1, part.count, address<T>(states, s.row, s.before) + part.first, 0, to);
+                else if (begun.data)
+                    product.gather(1, part.count, address<T>(begun, s.row, 0) + part.first, 0, to);
+                else
+                    std::memset(to, 0, std::size_t(part.count) * sizeof(T));
+                product.gather(s.count - 1, part.count, address<T>(states, s.row, s.t) + part.first, states.time, to + part.count);
+            } else {
+                const Place inputs = work.places[x];
+                product.gather(s.count, part.count, address<T>(inputs, s.row, s.t) + part.first, inputs.time, to);
+            }
+            const Place factors = work.places[part.states ? recurrent_dropout : input_dropout];
+            if (!factors.data) return;
+            const T *const factor = address<T>(factors, s.row, 0) + part.first;
+            for (std::ptrdiff_t k = 0; k < s.count; ++k, to += part.count)
+                for (std::ptrdiff_t i = 0; i < part.count; ++i) to[i] *= factor[i];
+        }
+
+        const KernelGradientOp &op;
+        const Work &work;
+        const Product<T> &product;
+        const std::ptrdiff_t begin_part, end_part;
+        const bool careful;
+        Segment *const segments = static_cast<Segment *>(work.scratch);
+        T *const a = reinterpret_cast<T *>(segments + block);  // (block, count)
+        T *const b = a + block * height(work.weights);         // (block, sums), where d_z is not evenly apart
+        T *const workspace = b + block * op.sums;
+        bool evenly = false;         // whether d_z is: all of its rows in a block are this far apart
+        std::ptrdiff_t apart = 0;
+        const T *begin = nullptr;    // of d_z in a block
+        std::ptrdiff_t filled = 0;   // of a block
+        std::ptrdiff_t known = 0;    // segments
+    };
+
+    const std::ptrdiff_t features, units, sums;  // units: 0 without a recurrent kernel
+    const std::ptrdiff_t vectors;                // of a row's timestep
+};
+
+// out := the sum over rows and timesteps, and over all axes of a timestep but one. Each part has some places of that.
+template <class T> class BatchSumOp final : public Op {
+public:
+    enum : int { x, out };
+
+    BatchSumOp(std::ptrdiff_t width_, Axis axis_) : width(width_), axis(axis_) {}
+
+    bool over_batch() const override { return true; }
+    std::ptrdiff_t parts(const Prepared *) const override { return (axis.length + places - 1) / places; }
+    double multiply_adds(const Prepared *) const override { return double(width); }
+
+    bool run(const Work &work) const noexcept override {
+        constexpr std::ptrdiff_t block = 64;  // terms of a sum, so few that little is rounded away; the totals are in double precision
+        const std::ptrdiff_t first = work.part * places, count = std::min(places, axis.length - first), inner = axis.inner;
+        T *const to = address<T>(work.places[out]) + first;
+        double total[places]{};
+        T sum[places]{};
+        std::ptrdiff_t filled = 0;
+        const auto flush = [&] {
+            for (std::ptrdiff_t i = 0; i < count; ++i) total[i] += double(sum[i]), sum[i] = 0;
+            filled = 0;
+        };
+        for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
+            if (work.stop.asked(work.stop.self)) return false;
+            for (std::ptrdiff_t t = 0; t < work.timesteps; ++t)
+                for (std::ptrdiff_t v = 0; v < width; v += axis.length * inner) {
+                    const T *const from = address<T>(work.places[x], row, t) + v + first * inner;
+                    if (inner == 1)
+                        for (std::ptrdiff_t i = 0; i < count; ++i) sum[i] += from[i];
+                    else
+                        for (std::ptrdiff_t i = 0; i < count; ++i) sum[i] += along_inner(from + i * inner);
+                    if (++filled == block) flush();
+                }
+        }
+        flush();
+        for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = T(total[i]);
+        return true;
+    }
+
+private:
+    static constexpr std::ptrdiff_t places = 128;  // of a part
+
+    T along_inner(const T *from) const {
+        double sum{};
+        for (std::ptrdiff_t i = 0; i < axis.inner; ++i) sum += double(from[i]);
+        return T(sum);
+    }
+
+    const std::ptrdiff_t width;
+    const Axis axis;
+};
+
+}  // namespace cyrnn

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cyrnn.optimizers import Optimizer
     from cyrnn.regularizers import Regularizer
     from cyrnn.saving.live import from_keras
+    from cyrnn.timing.profiling import profile
 
 _MODULES = {  # what is imported when it is first used
     "DTypePolicy": "cyrnn.dtypes",
@@ -48,6 +49,7 @@ _MODULES = {  # what is imported when it is first used
     "Regularizer": "cyrnn.regularizers",
     "from_json": "cyrnn.models.serialization",
     "from_keras": "cyrnn.saving.live",
+    "profile": "cyrnn.timing.profiling",
     "show_config": "cyrnn.config",
 }
 _PACKAGES = (  # these too
@@ -101,6 +103,7 @@ __all__ = [
     "models",
     "optimizers",
     "preprocessing",
+    "profile",
     "random",
     "regularizers",
     "saving",

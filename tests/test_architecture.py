@@ -38,7 +38,7 @@ FLOORS = [
     ["models"],
     ["saving.onnx", "saving.c", "saving.torch", "saving.live"],
     ["saving.interchange"],
-    ["saving.__init__", "capi", "config"],
+    ["saving.__init__", "capi", "config", "timing"],
     ["__init__"],
     ["demo", "torch", "jax"],
     ["cli"],

@@ -86,6 +86,11 @@ def test_config(capsys):
         cyrnn.show_config("json")
 
 
+def test_config_for_programs(capsys):
+    assert cli.main(["config", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == cyrnn.show_config("dicts")
+
+
 def command(*arguments):
     return subprocess.run(
         [sys.executable, "-P", "-m", "cyrnn", *map(str, arguments)], capture_output=True, text=True, cwd="/"
@@ -137,7 +142,72 @@ def test_a_wrong_call_gets_one_line(tmp_path, monkeypatch, capsys, arguments, wo
     assert Path("y.npy").read_text() == "what was there"
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["predict", "m.keras"], ["info"]])
+def test_cyrnn_alone_prints_the_help():
+    run = command()
+    assert run.returncode == 0 and run.stderr == "" and run.stdout == command("--help").stdout
+    for name in ("demo", "info", "predict", "convert", "bench", "config"):
+        assert re.search(rf"^    {name} +\w", run.stdout, re.M)
+
+
+@pytest.mark.parametrize("name", ["demo", "info", "predict", "convert", "bench", "config"])
+def test_help_has_defaults_and_two_examples(capsys, name):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([name, "--help"])
+    printed = capsys.readouterr().out
+    assert (
+        caught.value.code == 0
+        and len(re.findall(rf"^  .*cyrnn {name}\b", printed.partition("examples:")[2], re.M)) == 2
+    )
+    options = re.findall(r"^  (-.*(?:\n {8,}.*)*)", printed.partition("examples:")[0], re.M)
+    for option in options:
+        assert option.startswith(("-h", "-o")) or "default:" in option, option
+
+
+def test_only_what_a_command_needs_is_imported():
+    code = """
+import sys
+from cyrnn import cli
+try:
+    cli.main(sys.argv[1:])
+except SystemExit:
+    pass
+print(*sys.modules, file=sys.stderr)
+"""
+    of_commands = {f"cyrnn.cli.{name}" for name in ("demo", "info", "predict", "convert", "bench", "config", "inputs")}
+    for arguments in ([], ["--version"], ["--help"], ["unknown"]):
+        assert not of_commands & set(run_python(code, *arguments).stderr.split())
+    imported = set(run_python(code, "info", MODEL).stderr.split())
+    assert "cyrnn.cli.info" in imported
+    others = {"cyrnn.saving.onnx.export", "cyrnn.saving.onnx.importer", "cyrnn.saving.c.export", "scipy", "matplotlib"}
+    assert not (others | of_commands - {"cyrnn.cli.info"}) & imported
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such terminals")
+@pytest.mark.parametrize("columns", [40, 60, 200])
+def test_tables_fit_the_terminal(columns):
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    path = GOLDEN / "translator.keras"
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    run = subprocess.run(
+        [sys.executable, "-P", "-m", "cyrnn", "info", path.name], stdout=theirs, env=environment, cwd=path.parent
+    )
+    os.close(theirs)
+    printed = os.read(ours, 1 << 16).decode().splitlines()
+    os.close(ours)
+    assert run.returncode == 0
+    table = [line for line in printed if line.startswith("  ")]
+    assert max(map(len, table)) <= columns
+    on_one_line = any(
+        re.match(r"  embedding +Embedding +\(None, None, 2\) +14 +float32 +source, target$", line) for line in table
+    )
+    assert on_one_line == (columns == 200)
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["predict", "m.keras"], ["info"]])
 def test_usage(arguments):
     run = command(*arguments)
     assert run.returncode == 2 and "usage: cyrnn" in run.stderr and "Traceback" not in run.stderr

@@ -1,28 +1,44 @@
-"""The command line: ``cyrnn demo | info | predict | convert | config``.
+"""The command line: ``cyrnn demo | info | predict | convert | bench | config``.
 
 Exit codes: 0 all is well; 1 `info` found something that cannot run here, or `demo` another result than Keras'; 2 a
 wrong call, a wrong file, or a machine without the memory, disk or package that is needed; 70 an error in cyrnn itself;
 130 Ctrl-C, 141 no reader any more, 143 SIGTERM. An error is one line; with CYRNN_DEBUG=1 in the environment it has its
 traceback too.
+
+Only the module of the command that is called is imported: `cyrnn --help` and `cyrnn --version` load no layers.
 """
 
 import argparse
 import contextlib
+import importlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 
-import cyrnn
-from cyrnn.cli import convert, demo, info, predict
+from cyrnn._version import __version__
 from cyrnn.cli.errors import INTERRUPTED, report
+from cyrnn.cli.text import examples
+
+_COMMANDS = {  # the module of each, and what it does
+    "demo": ("cyrnn.cli.demo", "classify handwritten digits with a bundled model, and time it"),
+    "info": ("cyrnn.cli.info", "show what a file of a model or of weights holds"),
+    "predict": ("cyrnn.cli.predict", "run a saved model on arrays"),
+    "convert": ("cyrnn.cli.convert", "write models to other kinds of files"),
+    "bench": ("cyrnn.cli.bench", "measure how long calls of a model take, and each of its layers"),
+    "config": ("cyrnn.cli.config", "show what this machine and this build use"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. SIGTERM ends it by SystemExit, so that nothing half written stays."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser(given)
+    if not given:
+        parser.print_help()
+        return 0
+    options = parser.parse_args(given)
     try:
         with _ended_by_sigterm(), _while_somebody_reads():
             return options.run(options)
@@ -60,19 +76,22 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cyrnn", description="Keras' recurrent networks on the CPU.")
-    parser.add_argument("--version", action="version", version=f"cyrnn {cyrnn.__version__}")
+def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of the one that is given."""
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="cyrnn",
+        description="Keras' recurrent networks on the CPU.",
+        epilog="cyrnn COMMAND --help says more of a command.\n\n"
+        + examples("cyrnn info model.keras", "cyrnn predict model.keras input.npy -o output.npy"),
+        formatter_class=plain,
+    )
+    parser.add_argument("--version", action="version", version=f"cyrnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    for command in (demo, info, predict, convert):
-        command.add_to(commands)
-
-    config = commands.add_parser("config", help="show what this machine and this build use")
-    config.set_defaults(run=_config)
+    for name, (module, what) in _COMMANDS.items():
+        command = commands.add_parser(
+            name, help=what, description=f"{what[0].upper()}{what[1:]}.", formatter_class=plain
+        )
+        if name == next(iter(given), None):
+            importlib.import_module(module).add_to(command)
     return parser
-
-
-def _config(options: argparse.Namespace) -> int:
-    cyrnn.show_config()
-    return 0

@@ -1,45 +1,133 @@
-"""``cyrnn convert IN OUT``: a model from one kind of file into another."""
+"""``cyrnn convert IN OUT``: models from one kind of file into another, one or many."""
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cyrnn.cli.errors import during
+from cyrnn.cli.errors import during, report
 from cyrnn.cli.outputs import check_target
-from cyrnn.cli.text import printable
+from cyrnn.cli.text import examples, printable
+from cyrnn.layers.base.layer import Layer
 from cyrnn.saving import interchange
+from cyrnn.saving.errors import refusals_located
 from cyrnn.saving.file_format import Format
-from cyrnn.saving.opened import opened
+from cyrnn.saving.opened import OpenFile, opened
 from cyrnn.saving.registry import ends_of
+from cyrnn.saving.weight_files import load_weights
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser("convert", help="write a model to another kind of file")
-    parser.add_argument("file", metavar="IN", type=Path, help=".keras, .h5, .onnx, or torch's RNN in .safetensors")
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.usage = "cyrnn convert [options] IN OUT\n       cyrnn convert [options] IN [IN ...] --to KIND [-d FOLDER]"
     parser.add_argument(
-        "output", metavar="OUT", type=Path, help=".keras, .onnx, .c; the weights alone: .weights.h5, .npz, .safetensors"
+        "files",
+        metavar="IN",
+        nargs="+",
+        type=Path,
+        help=".keras, .h5, .onnx, or torch's RNN in .safetensors; with --model also .weights.h5, .npz, .safetensors",
     )
-    parser.add_argument("--masks", choices=("right-padded",), help="what ONNX may take for granted of masked data")
-    parser.add_argument("--nonlinearity", choices=("tanh", "relu"), help="of torch's RNN, whose files do not say it")
+    parser.add_argument(
+        "--to",
+        metavar="KIND",
+        help="the end of OUT: keras, h5, onnx, c; of the weights alone: weights.h5, npz, safetensors "
+        "(default: that of the name OUT, which is given last)",
+    )
+    parser.add_argument(
+        "-d", "--folder", metavar="FOLDER", type=Path, help="where files of --to are put (default: beside each IN)"
+    )
+    parser.add_argument(
+        "--model", metavar="FILE", type=Path, help="the model whose weights IN has, if it has no model (default: none)"
+    )
+    parser.add_argument(
+        "--masks", choices=("right-padded",), help="what ONNX may take for granted of masked data (default: nothing)"
+    )
+    parser.add_argument(
+        "--nonlinearity",
+        choices=("tanh", "relu"),
+        help="of torch's RNN, whose files do not say it (default: tanh)",
+    )
+    parser.epilog = examples("cyrnn convert model.h5 model.keras", "cyrnn convert *.h5 --to keras -d out/")
     parser.set_defaults(run=_convert)
 
 
 def _convert(options: argparse.Namespace) -> int:
-    target = next((form for form in interchange.WRITTEN if options.output.name.endswith(form.ends)), None)
+    if options.to is None:
+        if len(options.files) != 2 or options.folder is not None:
+            raise ValueError(
+                "convert takes a file and the name of the new one: IN OUT; or IN ... --to KIND [-d FOLDER]"
+            )
+        source, output = options.files
+        _convert_one(options, source, output)
+        return 0
+    pairs = _pairs(options)
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    worst = 0
+    for source, output in pairs:
+        try:
+            _convert_one(options, source, output)
+        except Exception as error:  # of this file; the others are converted nevertheless
+            text, code = report(error)
+            print(f"cyrnn convert: {text}", file=sys.stderr)
+            worst = max(worst, code)
+    return worst
+
+
+def _pairs(options: argparse.Namespace) -> list[tuple[Path, Path]]:
+    """Each file, and the one that is made of it. Raises ValueError where two would be one."""
+    end = f".{options.to.removeprefix('.')}"
+    _format_for(f"model{end}", f"--to {options.to}")
+    found: dict[Path, Path] = {}
+    for source in options.files:
+        folder = source.parent if options.folder is None else options.folder
+        output = folder / f"{_stem(source)}{end}"
+        if output in found:
+            raise ValueError(f"{found[output]} and {source} would both become {output}: convert them one by one")
+        found[output] = source
+    return [(source, output) for output, source in found.items()]
+
+
+def _stem(path: Path) -> str:
+    """The name of a file without the end that says its format."""
+    ends = sorted(ends_of(interchange.FORMATS), key=len, reverse=True)
+    return path.name.removesuffix(next((end for end in ends if path.name.endswith(end)), path.suffix))
+
+
+def _format_for(name: str, given: str) -> Format:
+    """The format of a file to be written. Raises ValueError, which says what was given, for other ends."""
+    target = next((form for form in interchange.WRITTEN if name.endswith(form.ends)), None)
     if target is None:
-        raise ValueError(f"{options.output} must end in one of {', '.join(ends_of(interchange.WRITTEN))}")
-    for_writing = _given(options, ["masks"], target, options.output)
-    check_target(options.output, {"the file to convert": options.file})
-    with during(f"reading {options.file}"), opened(options.file) as file:
-        source = interchange.recognised(file)
-        layer = interchange.load(file, source, **_given(options, ["nonlinearity"], source, options.file))
-    with during(f"writing {options.output}"), _naming_options():
-        interchange.export(layer, options.output, target, **for_writing)
-    print(f"{printable(options.output, 500)}: {type(layer).__name__}, {layer.count_params():,} parameters")
-    return 0
+        raise ValueError(f"{given} must end in one of {', '.join(ends_of(interchange.WRITTEN))}")
+    return target
+
+
+def _convert_one(options: argparse.Namespace, path: Path, output: Path) -> None:
+    target = _format_for(output.name, str(output))
+    for_writing = _given(options, ["masks"], target, output)
+    read = {"the file to convert": path} | ({} if options.model is None else {"the model": options.model})
+    check_target(output, read)
+    with during(f"reading {path}"), opened(path) as file:
+        layer = _layer(options, file)
+    with during(f"writing {output}"), _naming_options():
+        interchange.export(layer, output, target, **for_writing)
+    print(f"{printable(output, 500)}: {type(layer).__name__}, {layer.count_params():,} parameters")
+
+
+def _layer(options: argparse.Namespace, file: OpenFile) -> Layer:
+    """What a file holds; or the model whose weights it holds, with these."""
+    source = interchange.recognised(file)
+    for_reading = _given(options, ["nonlinearity"], source, file.path)
+    if options.model is None:
+        return interchange.load(file, source, **for_reading)
+    if source.list_arrays is None:
+        raise ValueError(f"--model is for files of weights, and {file.path} is none")
+    model = interchange.load_model(options.model)
+    with refusals_located(file.path):
+        load_weights(model, file.path)
+    return model
 
 
 @contextlib.contextmanager

@@ -2,17 +2,21 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
+from cyrnn.cli.text import examples
 from cyrnn.demo.reading import run_demo
 from cyrnn.demo.training import run_training
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser("demo", help="classify handwritten digits with a bundled model, and time it")
-    parser.add_argument("--train", action="store_true", help="train the model here, beside what Keras takes")
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the training curve: .png, .svg, .pdf")
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument(
+        "--train", action="store_true", help="train the model here, beside what Keras takes (default: read digits)"
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", type=Path, help="draw the training curve: .png, .svg, .pdf (default: no plot)"
+    )
+    parser.epilog = examples("cyrnn demo", "cyrnn demo --train --plot curve.png")
     parser.set_defaults(run=_demo)
 
 

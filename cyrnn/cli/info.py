@@ -3,10 +3,9 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from cyrnn.cli.errors import during
-from cyrnn.cli.text import print_table, printable
+from cyrnn.cli.text import examples, print_table, printable
 from cyrnn.layers.base.layer import Layer
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.model_files import model_from_file
@@ -22,10 +21,10 @@ _MOST_REASONS = 100
 _MOST_CUTS = 5
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser("info", help="show what a file of a model or of weights holds")
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("file", metavar="FILE", type=Path, help=".keras, .h5, .onnx, .weights.h5, .npz or .safetensors")
+    parser.epilog = examples("cyrnn info model.keras", "cyrnn info model.onnx || echo it does not run here")
     parser.set_defaults(run=_info)
 
 

@@ -1,10 +1,15 @@
 """Arrays from .npy, .npz and .csv files, for the inputs of a model. What can be mapped into memory is not read."""
 
+import contextlib
 import math
 import mmap
 import os
+import shutil
 import struct
+import sys
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,21 +24,53 @@ from cyrnn.saving.opened import opened
 _NPY = b"\x93NUMPY"
 
 
-def read_inputs(path: Path, names: list[str], shapes: list[Shape]) -> Any:
-    """An array, or for several inputs a dict of them by name; `shapes` are the model's.
+STANDARD = Path("-")  # stands for the standard input, and for the standard output
 
-    The first bytes decide which of the formats it is, and the end of the name for .csv, which has no such bytes. Raises
-    ValueError that names the file, and OSError where there is none.
+
+@contextlib.contextmanager
+def as_file(path: Path) -> Iterator[Path]:
+    """A regular file within the block: the one at the path, or all that comes from the standard input."""
+    if path != STANDARD:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="cyrnn-", ignore_cleanup_errors=True) as folder:
+        copy = Path(folder) / "standard input.csv"  # a CSV, if its first bytes do not say otherwise
+        with copy.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield copy
+
+
+def kind_of(path: Path) -> str:
+    """What a file of arrays is: ".npy", ".npz" or ".csv". Raises ValueError if it is none, OSError if there is none.
+
+    The first bytes decide, and the end of the name for .csv, which has no such bytes.
     """
     with opened(path) as file:
         begin, is_zip = file.beginning, file.is_zip
     if begin.startswith(_NPY):
-        return _only_one(path, names, _read_npy(path))
+        return ".npy"
     if is_zip:
-        return _chosen(path, names, _read_npz(path))
+        return ".npz"
     if path.suffix.lower() == ".csv" and not begin.startswith(hdf5.SIGNATURE):
-        return _only_one(path, names, _in_shape(path, read_csv(path), shapes[0]))
+        return ".csv"
     raise ValueError(f"{path} is not a .npy file, nor .npz, nor .csv")
+
+
+def read_inputs(path: Path, names: list[str], shapes: list[Shape], series: bool = False) -> Any:
+    """An array, or for several inputs a dict of them by name; `shapes` are the model's.
+
+    With `series` the lines of a .csv file are the timesteps of one sample, not samples. Raises ValueError that names
+    the file, and OSError where there is none.
+    """
+    kind = kind_of(path)
+    if series and kind != ".csv":
+        raise ValueError(f"--series is for .csv files, and {path} is a {kind} file, which has its axes")
+    if kind == ".npy":
+        return _only_one(path, names, _read_npy(path))
+    if kind == ".npz":
+        return _chosen(path, names, _read_npz(path))
+    in_shape = _as_one_sample if series else _in_shape
+    return _only_one(path, names, in_shape(path, read_csv(path), shapes[0]))
 
 
 def _only_one(path: Path, names: list[str], array: Array) -> Array:
@@ -130,3 +167,13 @@ def _in_shape(path: Path, rows: Array, shape: Shape) -> Array:
     if not fits:
         raise ValueError(f"{path} has {width} numbers a row, which make no sample of the model's shape {shape}")
     return rows.reshape(len(rows), *(width // known if n is None else n for n in inner))
+
+
+def _as_one_sample(path: Path, rows: Array, shape: Shape) -> Array:
+    """Rows of numbers as the timesteps of one sample of the model's shape."""
+    (steps, width), inner = rows.shape, shape[1:]
+    if not inner or inner[0] not in (None, steps) or None in inner[1:] or math.prod(inner[1:]) != width:  # type: ignore[arg-type]
+        raise ValueError(
+            f"{path} has {steps} lines of {width} numbers, which make no series of the model's shape {shape}"
+        )
+    return rows.reshape(1, steps, *inner[1:])

@@ -1,19 +1,22 @@
 """A model's outputs in a .npy, .npz or .csv file, through memory maps: they may be larger than memory."""
 
 import contextlib
+import io
 import math
 import os
 import re
 import stat
+import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
 from cyrnn.cli.csv_files import write_csv
+from cyrnn.cli.inputs import STANDARD
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.names import distinct
@@ -26,8 +29,10 @@ _ENDS = (".npy", ".npz", ".csv")
 def check_target(path: Path, read: Mapping[str, Path]) -> None:
     """Raises ValueError if `path` is one of the files to be read, directly or by a link; OSError if it is not writable.
 
-    `read` says what each of these files is, for the message.
+    `read` says what each of these files is, for the message. "-" is the standard input, or output.
     """
+    if path == STANDARD:
+        return
     for what, file in read.items():
         if path.exists() and file.exists() and path.samefile(file):
             link = "" if path.absolute() == file.absolute() else f", {file}, by a link"
@@ -53,21 +58,23 @@ def member_names(names: Iterable[str]) -> list[str]:
 class Writer:
     """The file at `path`, for outputs of these names: a block in which it is written; whole, or not at all.
 
-    The names are the layers', and may come again. Raises ValueError where the file cannot hold the outputs, OSError
-    where it cannot be written.
+    The names are the layers', and may come again. `end` is the format, ".npy", ".npz" or ".csv"; with `series` the
+    lines of a .csv file are the timesteps of the one sample that there is. Raises ValueError where the file cannot hold
+    the outputs, OSError where it cannot be written.
     """
 
-    def __init__(self, path: Path, names: Iterable[str]) -> None:
+    def __init__(self, path: Path, names: Iterable[str], end: str, series: bool = False) -> None:
         self.written: list[str] = []  # what was written, a line each
         self._path, self._names = path, member_names(names)
-        self._end = checked_end(path)
+        self._end, self._series = end, series
         if len(self._names) > 1 and self._end != ".npz":
             raise ValueError(f"{path} cannot hold the outputs {', '.join(self._names)}: write a .npz file")
         self._in_place = False  # whether the array that is filled is the file itself
         self._blocks = contextlib.ExitStack()
 
     def __enter__(self) -> "Writer":
-        self._file = self._blocks.enter_context(written_at_once(self._path))
+        block = _standard_output() if self._path == STANDARD else written_at_once(self._path)
+        self._file = self._blocks.enter_context(block)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -109,11 +116,24 @@ class Writer:
         output = outputs[0]
         line = f"{output.shape} {output.dtype}"
         if self._end == ".csv":
-            write_csv(self._file, output)
-            line += f", as {math.prod(output.shape[1:])} columns" if output.ndim > 2 else ""
+            write_csv(self._file, output[0] if self._series and output.ndim > 2 else output)
+            if output.ndim > 2 and self._series:
+                line += f", as {output.shape[1]} lines"
+            elif output.ndim > 2:
+                line += f", as {math.prod(output.shape[1:])} columns"
         elif not self._in_place:
             np.save(self._file, output)
         self.written.append(line)
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    """Bytes that are written to the standard output when the block ends well."""
+    buffer = io.BytesIO()  # a pipe has no position, which `numpy.save` asks for
+    yield buffer
+    sys.stdout.flush()
+    sys.stdout.buffer.write(buffer.getbuffer())
+    sys.stdout.buffer.flush()
 
 
 def _mapped(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> Array:

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cyrnn.cli.errors import during
-from cyrnn.cli.inputs import read_inputs
+from cyrnn.cli.inputs import STANDARD, as_file, kind_of, read_inputs
 from cyrnn.cli.outputs import Writer, check_target, checked_end
-from cyrnn.cli.text import printable
+from cyrnn.cli.text import examples, printable
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.models.functional import Functional
@@ -19,31 +21,63 @@ from cyrnn.models.model import ModelOfLayers
 from cyrnn.saving.interchange import load_model
 
 _SOON = 1.0  # seconds: shorter work needs no progress bar
+_NUMBERS_AT_A_TIME = 1 << 20  # that are searched for NaN
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser("predict", help="run a saved model on arrays")
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("model", metavar="MODEL", type=Path, help="a .keras, .h5 or .onnx file")
     parser.add_argument(
-        "input", metavar="INPUT", type=Path, help=".npy, .npz (several inputs, by name) or .csv: samples along axis 0"
+        "input",
+        metavar="INPUT",
+        type=Path,
+        help=".npy, .npz (several inputs, by name) or .csv: samples along axis 0; - reads the standard input",
     )
-    parser.add_argument("-o", "--output", metavar="OUTPUT", type=Path, required=True, help=".npy, .npz or .csv")
-    parser.add_argument("--batch-size", metavar="N", type=int, help="samples at a time")
-    parser.add_argument("--threads", metavar="N", type=int, help="at most so many threads")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUTPUT",
+        type=Path,
+        required=True,
+        help=".npy, .npz or .csv; - writes to the standard output, in the format of the input",
+    )
+    parser.add_argument(
+        "--format", choices=("npy", "npz", "csv"), help="of OUTPUT (default: what the end of its name says)"
+    )
+    parser.add_argument(
+        "--series",
+        action="store_true",
+        help="the lines of a .csv are the timesteps of one sequence (default: samples), in the output too",
+    )
+    parser.add_argument("--batch-size", metavar="N", type=int, help="samples at a time (default: as many as fit)")
+    parser.add_argument("--threads", metavar="N", type=int, help="at most so many threads (default: all processors)")
+    parser.epilog = examples(
+        "cyrnn predict model.keras input.npy -o output.npy",
+        "cat series.csv | cyrnn predict model.onnx - --series -o - > output.csv",
+    )
     parser.set_defaults(run=_predict)
 
 
 def _predict(options: argparse.Namespace) -> int:
     check_target(options.output, {"the model": options.model, "the input": options.input})
-    checked_end(options.output)
+    end = (
+        f".{options.format}" if options.format else None if options.output == STANDARD else checked_end(options.output)
+    )
     with during(f"reading {options.model}"):
         model = load_model(options.model)
-    with during(f"reading {options.input}"), _naming(options.input):
-        given = read_inputs(options.input, _input_names(model), _shapes(model))
-        arrays = model.predict_inputs(given)
-    _check_shapes(options, model, arrays)
-    writer = Writer(options.output, _output_names(model, [array.shape for array in arrays]))
+    with as_file(options.input) as path:
+        with during(f"reading {options.input}"), _naming(path, options.input):
+            given = read_inputs(path, _input_names(model), _shapes(model), options.series)
+            arrays, end = model.predict_inputs(given), end or kind_of(path)
+        _check_shapes(options, model, arrays)
+        _note_single_timesteps(options, model, arrays)
+        _check_terminal(options.output, end)
+        return _written(options, model, arrays, end)
+
+
+def _written(options: argparse.Namespace, model: ModelOfLayers, arrays: list[Array], end: str) -> int:
+    """Run the model, and write what it returns."""
+    writer = Writer(options.output, _output_names(model, [array.shape for array in arrays]), end, options.series)
     with (
         during(f"running {options.model} on {options.input} (fewer samples at a time, --batch-size, take less)"),
         writer,
@@ -57,10 +91,48 @@ def _predict(options: argparse.Namespace) -> int:
             progress=_shown,
         )
         writer.write(result)
-    messages = sys.stdout if options.output.is_file() else sys.stderr  # the output itself may be on stdout
-    for line in writer.written:
-        print(f"{printable(options.output, 500)}: {printable(line, 500)}", file=messages)
+        _warn_of_nan(options.output, nest.leaves(result))
+    if options.output != STANDARD:
+        messages = sys.stdout if options.output.is_file() else sys.stderr  # the output itself may be on stdout
+        for line in writer.written:
+            print(f"{printable(options.output, 500)}: {printable(line, 500)}", file=messages)
     return 0
+
+
+def _check_terminal(output: Path, end: str) -> None:
+    """Raises ValueError where bytes that are no text would be written to a terminal."""
+    if output == STANDARD and end != ".csv" and sys.stdout.isatty():
+        raise ValueError(f"the output is a {end} file, which is no text for a terminal: give --format csv, or -o FILE")
+
+
+def _note_single_timesteps(options: argparse.Namespace, model: ModelOfLayers, arrays: list[Array]) -> None:
+    """Say how it was understood where the lines of a file, of which each made one timestep, may be a series."""
+    (shape, *_), array = _shapes(model), arrays[0]
+    is_text = options.input == STANDARD or options.input.suffix.lower() == ".csv"
+    if is_text and not options.series and array.ndim == 3 and array.shape[1] == 1 < len(array) and shape[1] is None:
+        said = f"{printable(options.input, 500)} is read as {len(array):,} samples of one timestep"
+        print(f"cyrnn predict: {said}; if its lines are timesteps, say --series", file=sys.stderr)
+
+
+def _warn_of_nan(path: Path, outputs: list[Any]) -> None:
+    """Say on the standard error how many numbers of the outputs are NaN, if any are."""
+    count = total = 0
+    first: int | None = None
+    for output in outputs:
+        total += output.size
+        each = max(1, _NUMBERS_AT_A_TIME // max(1, output[:1].size))
+        for begin in range(0, len(output) if output.dtype.kind in "fV" else 0, each):
+            wrong = np.isnan(output[begin : begin + each])
+            if wrong.any():
+                count += int(wrong.sum())
+                rows = np.nonzero(wrong.reshape(len(wrong), -1).any(axis=1))[0]
+                first = begin + int(rows[0]) if first is None else min(first, begin + int(rows[0]))
+    if count:
+        print(
+            f"cyrnn predict: warning: {count:,} of {total:,} numbers in {printable(path, 500)} are NaN, "
+            f"the first in sample {first}, counted from 0",
+            file=sys.stderr,
+        )
 
 
 def _input_names(model: ModelOfLayers) -> list[str]:
@@ -96,12 +168,15 @@ def _output_names(model: ModelOfLayers, shapes: list[Any]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Within the block, a message about the values begins with the file that they are from."""
+def _naming(path: Path, given: Path) -> Iterator[None]:
+    """Within the block, a message about the values begins with the file that they are from, as it was given."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from error
+        text, name = str(error), "the standard input" if given == STANDARD else str(given)
+        if path != given:
+            raise ValueError(text.replace(str(path), name)) from error
+        raise error if name in text else ValueError(f"{name}: {text}") from error
 
 
 def _shown(batches: Iterable[int]) -> Iterable[int]:

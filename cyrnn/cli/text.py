@@ -1,10 +1,12 @@
-"""Text from files, made safe for a terminal: no control characters, and not too long."""
+"""Text for a terminal: no control characters of files, and no lines that are wider than it."""
 
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _MOST_ROWS = 1000
 _WIDEST = 100  # characters of a cell
+_NARROWEST = 4  # that a column is made so that a table fits
 
 
 def printable(text: object, most: int = _WIDEST) -> str:
@@ -16,13 +18,51 @@ def printable(text: object, most: int = _WIDEST) -> str:
     return escaped.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def examples(*lines: str) -> str:
+    """Lines of a shell below a help text."""
+    return "\n".join(["examples:", *(f"  {line}" for line in lines)])
+
+
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], numbers: Sequence[str] = ()) -> None:
-    """Print columns under their names, those in `numbers` to the right; columns that are all empty are left out."""
+    """Print columns under their names, those in `numbers` to the right; columns that are all empty are left out.
+
+    At a terminal, cells that are too wide for the table to fit take several lines.
+    """
     shown = [[printable(cell) for cell in row] for row in [head, *rows[:_MOST_ROWS]]]
     columns = [n for n in range(len(head)) if any(row[n] for row in shown[1:])]
-    widths = {n: max(len(row[n]) for row in shown) for n in columns}
+    widths = _fitting({n: max(len(row[n]) for row in shown) for n in columns}, _room())
     for row in shown:
-        cells = [row[n].rjust(widths[n]) if head[n] in numbers else row[n].ljust(widths[n]) for n in columns]
-        print(f"  {'  '.join(cells)}".rstrip())
+        cells = {n: _lines(row[n], width) for n, width in widths.items()}
+        for number in range(max(map(len, cells.values()), default=0)):
+            parts = {n: lines[number] if number < len(lines) else "" for n, lines in cells.items()}
+            texts = [
+                text.rjust(widths[n]) if head[n] in numbers else text.ljust(widths[n]) for n, text in parts.items()
+            ]
+            print(f"  {'  '.join(texts)}".rstrip())
     if len(rows) > _MOST_ROWS:
         print(f"  ... and {len(rows) - _MOST_ROWS:,} more")
+
+
+def _room() -> int | None:
+    """The characters of a line; None where lines may have any length, as in pipes and files."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _fitting(widths: Mapping[int, int], room: int | None) -> dict[int, int]:
+    """The widths of columns, the widest ones smaller until a line with spaces between them has room."""
+    found = dict(widths)
+    while room is not None and found and sum(found.values()) + 2 * len(found) > room:
+        widest = max(found, key=found.__getitem__)
+        if found[widest] <= _NARROWEST:
+            break
+        found[widest] -= 1
+    return found
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """A cell in lines of a width, at spaces where there are some."""
+    if len(text) <= width:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, width, break_on_hyphens=False)

@@ -9,7 +9,7 @@ import numpy as np
 import cyrnn
 from cyrnn.demo.digits import data, fitted, held_out, one_hot, to_learn_from
 from cyrnn.demo.lines import accuracy_line, engine_line
-from cyrnn.saving.atomic import checked_target, written_at_once
+from cyrnn.saving.pictures import check_picture, write_picture
 
 # Seconds of `fit` in `python benchmarks/digits.py`, all in one run on one machine.
 _STORED = {"cyrnn": 6.3, "TensorFlow": 48.3, "JAX": 45.0}
@@ -34,7 +34,7 @@ def run_training(plot: Path | None = None) -> int:
         If the plot cannot be written. Then nothing has been trained.
     """
     if plot is not None:
-        _check_plot(plot)
+        check_picture(plot)
     learned_from, (digits, _) = to_learn_from(), held_out()
     images, targets = data(learned_from, _SEED)
     cyrnn.utils.set_random_seed(_SEED)
@@ -65,18 +65,6 @@ def run_training(plot: Path | None = None) -> int:
 # ---------------------------------------------------------------- the plot
 
 
-def _check_plot(path: Path) -> None:
-    """Raises what `_draw` would raise after the training."""
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ImportError as error:
-        raise ImportError('a plot needs matplotlib: pip install "cyrnn[plot]"') from error
-    checked_target(path)
-    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
-    if path.suffix[1:].lower() not in kinds:
-        raise ValueError(f"{path} must end in one of {', '.join(f'.{kind}' for kind in kinds)}")
-
-
 def _draw(history: dict[str, list[Any]], path: Path) -> None:
     """Draw losses and accuracies by epoch."""
     from matplotlib.figure import Figure
@@ -89,5 +77,4 @@ def _draw(history: dict[str, list[Any]], path: Path) -> None:
         panel.set_xlabel("epoch")
         panel.set_ylabel(name)
         panel.legend()
-    with written_at_once(path) as file:
-        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+    write_picture(figure, path)

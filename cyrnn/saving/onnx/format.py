@@ -1,8 +1,10 @@
-"""ONNX files among the file formats."""
+"""ONNX files among the file formats. What reads and writes them is imported when it is needed."""
 
+import os
+from typing import Any
+
+from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.file_format import Format
-from cyrnn.saving.onnx.export import export_onnx
-from cyrnn.saving.onnx.importer import read
 from cyrnn.saving.opened import OpenFile
 
 
@@ -11,4 +13,16 @@ def _sniff(file: OpenFile) -> bool:
     return file.beginning.startswith(b"\x08") or file.path.name.endswith(".onnx")
 
 
-ONNX = Format(name="ONNX", ends=(".onnx",), sniff=_sniff, load=read, export=export_onnx, options=("masks",))
+def _load(file: OpenFile) -> Layer:
+    from cyrnn.saving.onnx.importer import read
+
+    return read(file)
+
+
+def _export(layer: Layer, path: str | os.PathLike[str], **options: Any) -> None:
+    from cyrnn.saving.onnx.export import export_onnx
+
+    export_onnx(layer, path, **options)
+
+
+ONNX = Format(name="ONNX", ends=(".onnx",), sniff=_sniff, load=_load, export=_export, options=("masks",))

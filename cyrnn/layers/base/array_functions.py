@@ -42,6 +42,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Subtract": np.subtract,
     "Tanh": np.tanh,
     "TrueDivide": np.true_divide,
+    "Where": np.where,
     "ZerosLike": np.zeros_like,
 }
 # The activations that are operations without parameters in Keras, by its names; and those along the last axis.
@@ -67,10 +68,12 @@ REARRANGING: dict[str, Callable[..., Any]] = {
     "ExpandDims": np.expand_dims,
     "Flip": np.flip,
     "GetItem": lambda x, key: x[tuple(key) if isinstance(key, list) else key],
+    "Reshape": lambda x, newshape: np.reshape(x, newshape),
     "Squeeze": np.squeeze,
     "Transpose": np.transpose,
 }
-BINARY = {  # the functions of two arguments; the others take one
+TERNARY = {"Where"}  # the functions of three arguments
+BINARY = {  # those of two; the others take one
     *("Add", "Divide", "Equal", "GetItem", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalOr"),
     *("Maximum", "Minimum", "Multiply", "NotEqual", "Power", "Subtract", "TrueDivide"),
 }

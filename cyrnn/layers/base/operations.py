@@ -30,6 +30,7 @@ def from_entry(entry: Mapping[str, Any], name: str) -> Operation:
             "axis": _is_axis(value) or _are_axes(value),
             "axes": _are_axes(value),
             "keepdims": isinstance(value, bool),
+            "newshape": class_name == "Reshape" and _are_lengths(value),
             "dtype": value in ("bool", "int32", "int64", "float32", "float64") and class_name in _WITH_A_DTYPE,
         }
         if not sound.get(key, False):
@@ -40,6 +41,12 @@ def from_entry(entry: Mapping[str, Any], name: str) -> Operation:
 
 def _is_axis(value: Any) -> bool:
     return type(value) is int and -MOST_AXES <= value < MOST_AXES
+
+
+def _are_lengths(value: Any) -> bool:
+    """Whether it is the shape of an array, one of whose lengths may be -1: what remains."""
+    sound = isinstance(value, list) and len(value) <= MOST_AXES and all(type(n) is int and n >= -1 for n in value)
+    return sound and value.count(-1) <= 1
 
 
 def _are_axes(value: Any) -> bool:

@@ -28,6 +28,7 @@ from cyrnn.layers.base.array_functions import (
     JOINING,
     OF_ACTIVATIONS,
     REARRANGING,
+    TERNARY,
     broadcast_shape,
     common_shape,
     item_shape,
@@ -302,7 +303,7 @@ class Operation:
         are neither numbers nor slices, and for what is no number: a file must not choose where results go, or how large
         they are.
         """
-        wanted = 2 if self.class_name in BINARY else 1
+        wanted = 3 if self.class_name in TERNARY else 2 if self.class_name in BINARY else 1
         named = [kwargs[name] for name in _NAMED if name in kwargs]
         if len(named) != len(kwargs) or len(args) + len(named) != wanted:
             raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 
 from cyrnn.arrays import quietly
 from cyrnn.layers import Input
+from cyrnn.layers.base.operations import applied
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.functional import Functional
 from cyrnn.saving.errors import ModelFileError, Reason, reason_of, refusals_located
@@ -24,7 +25,6 @@ from cyrnn.saving.onnx.reading.values import (
     described,
     dims,
     dtype_named,
-    has_batch,
     of_length,
     size,
 )
@@ -39,7 +39,9 @@ def from_onnx(source: Any) -> Functional:
 
     What each axis of a tensor is, is followed through all operators: the model returns what ONNX Runtime returns, with
     the axes in the file's order, or the file is refused. The batch is first in all inputs and outputs, and may be of
-    any size, also where the file was made for one. Three things are therefore not as in the file:
+    any size, also where the file was made for one, or for one sequence without a batch. Rows of an output may be all
+    timesteps of the first sample, then all of the next (`view(-1, units)`): then the model returns more rows than it
+    gets samples. Three things are not as in the file:
 
     - Where an RNN takes an input as it is, (timesteps, batch, features), the model takes (batch, timesteps, features),
       and the batch is moved to the front in the outputs too. In other files an output whose batch is not in front is
@@ -51,16 +53,18 @@ def from_onnx(source: Any) -> Functional:
 
     Operators that are read, from opset 7 on:
 
-    - RNN, LSTM and GRU, in any direction and layout, with initial states that are zeros or depend on an input; an LSTM
-      without peepholes (P), and with one activation for the candidate and the cell state
+    - RNN, LSTM and GRU, in any direction and layout, with initial states that are zeros, learned, or depend on an
+      input, and lengths of sequences (`sequence_lens`, of torch's packed sequences); an LSTM without peepholes (P), and
+      with one activation for the candidate and the cell state
     - MatMul and Gemm with constant matrices, Gather of a constant table by integers, BatchNormalization,
       LayerNormalization over the last axis, Dropout
     - Add, Sub, Mul, Div, Max and Min, of two tensors or a tensor and a constant, which broadcast but along the batch;
-      Neg, Abs, Sqrt, Pow by a number, Clip, activations; Softmax and LogSoftmax
+      Neg, Abs, Sqrt, Pow by a number, Clip, activations; Softmax and LogSoftmax; comparisons, And, Or, Not and Where,
+      as `export_onnx` writes masks with them
     - Transpose, Squeeze, Unsqueeze, Reshape, Flatten, Concat, Split, Slice, Gather of constant places, ReduceMean,
       ReduceSum, ReduceMax and ReduceMin, along all axes but the batch. An intermediate tensor may have the batch at any
       place, and as one axis with others
-    - Identity, Cast, Constant, Shape, ConstantOfShape and Expand, where they compute shapes or states of zeros
+    - Identity, Cast, Constant, Shape, ConstantOfShape, Expand, Tile and Range, where they compute shapes or states
 
     Parameters
     ----------
@@ -75,10 +79,9 @@ def from_onnx(source: Any) -> Functional:
     Raises
     ------
     ModelFileError
-        A ValueError that names the node, for anything that is not understood: other operators (Loop, If, ...), lengths
-        of sequences, `clip`, `input_forget`, initial states that are other constants than zeros, weights in other
-        files. torch writes recurrent operators with ``torch.onnx.export(..., dynamo=False)``; otherwise it writes
-        single steps, which are refused (see `from_torch`).
+        A ValueError that names the node, for anything that is not understood: other operators (Loop, If, ...), `clip`,
+        `input_forget`, weights in other files. torch writes LSTM and GRU as such with both of its exporters, RNN with
+        ``torch.onnx.export(..., dynamo=False)``; otherwise it writes the single steps of a fixed number of timesteps.
     TypeError
         For another kind of source.
     OSError
@@ -122,16 +125,24 @@ def _model(proto: Any) -> Functional:
     if proto.graph.sparse_initializer:
         raise ModelFileError("sparse weights are not supported")
     errors: list[ModelFileError] = []
-    for time_first in (False, True):
-        reader = Reader(proto.graph, versions[0], time_first)
+    for time_first, alone in ((False, False), (True, False), (False, True)):
+        reader = Reader(proto.graph, versions[0], time_first, alone)
+        if alone and not _is_for_one_sequence(reader, errors):
+            break
         try:
             return _read(reader)
         except ModelFileError as error:
             errors.append(type(error)(str(error), reason_of(error)))
         if not any(node.op_type in CELLS for node in reader.nodes):  # whose sequences say which axis is the batch
             break
-    first, last = errors[0], errors[-1]
-    raise last if isinstance(first, TimeFirst) and not isinstance(last, TimeFirst) else first
+    others = [error for error in errors if not isinstance(error, TimeFirst)]
+    raise others[0] if others and isinstance(errors[0], TimeFirst) else errors[0]
+
+
+def _is_for_one_sequence(reader: Reader, errors: list[ModelFileError]) -> bool:
+    """Whether the file may be for (timesteps, features), where its sequences did not come with a batch."""
+    ranks = [len(_shape(value)) for value in reader.graph.input if value.name not in reader.weights]
+    return all(isinstance(error, TimeFirst) for error in errors) and set(ranks) == {2}
 
 
 def _read(reader: Reader) -> Functional:
@@ -177,15 +188,18 @@ def _inputs(reader: Reader) -> list[KerasTensor]:
     for value in given:
         if not places[value.name] < len(_shape(value)) <= MOST_AXES:
             raise ModelFileError(f"input {value.name!r:.100} must have a batch axis, got {len(_shape(value))} axes")
-    batches = {_shape(value)[places[value.name]] for value in given} - {None}
-    if len(batches) > 1 or 0 in batches:  # as they have where they come with the timesteps first
-        raise TimeFirst(f"its inputs must have one batch, which is not empty; got batches of {batches!r:.100}")
-    reader.batch = Dim(batches.pop() if batches else None, batch=True)
+    if reader.alone:
+        places = dict.fromkeys(places, -1)
+    else:
+        batches = {_shape(value)[places[value.name]] for value in given} - {None}
+        if len(batches) > 1 or 0 in batches:  # as they have where they come with the timesteps first
+            raise TimeFirst(f"its inputs must have one batch, which is not empty; got batches of {batches!r:.100}")
+        reader.batch = Dim(batches.pop() if batches else None, batch=True)
     tensors = []
     for value in given:
         place = places[value.name]
         axes: Axes = tuple((reader.batch,) if n == place else of_length(m) for n, m in enumerate(_shape(value)))
-        stored = axes[:place] + axes[place + 1 :]
+        stored = axes if reader.alone else axes[:place] + axes[place + 1 :]
         if value.name in states:
             stored = (tuple(dims(stored)),)
         lengths = [size(axis) for axis in stored]
@@ -222,10 +236,21 @@ def _output(reader: Reader, name: str) -> KerasTensor:
         raise ModelFileError(f"output {name!r:.100} does not depend on the inputs")
     if x.directions is not None:
         return x.tensor
-    if (reader.batch,) not in x.axes or not (reader.time_first or has_batch(x.axes[0])):
+    if reader.alone or (reader.time_first and (reader.batch,) in x.axes):
+        return in_file_order(reader, x).tensor
+    if reader.time_first or not x.axes or x.axes[0][:1] != (reader.batch,):
         axes = described(x.axes)
         raise ModelFileError(f"it makes output {name!r:.100} of axes {axes}, and the batch must stay in front")
-    return in_file_order(reader, x).tensor
+    tensor = in_file_order(reader, x).tensor
+    if x.axes[0] == (reader.batch,):
+        return tensor
+    lengths = [size(axis) for axis in x.axes[1:]]  # rows of the batch and more, such as all timesteps
+    if None in lengths:
+        raise ModelFileError(
+            f"it makes output {name!r:.100} of axes {described(x.axes)}, of which only one may be open"
+        )
+    rows: KerasTensor = applied("Reshape", tensor, newshape=(-1, *lengths))
+    return rows
 
 
 def _one_or_all(tensors: list[KerasTensor]) -> Any:

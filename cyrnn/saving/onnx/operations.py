@@ -49,6 +49,8 @@ def operation(graph: Graph, layer: Operation, args: Sequence[Any], kwargs: dict[
         return applied(graph, _ACTIVATIONS[kind], x.name)
     if kind in ("Square", "ZerosLike") and not options and x.dtype == graph.dtype:
         return graph.node("Mul", x.name, x.name) if kind == "Square" else graph.zeros_like(x.name)
+    if kind == "Reshape" and set(options) == {"newshape"} and 0 not in options["newshape"]:
+        return graph.reshape(x.name, *options["newshape"])
     if kind in _LOGICAL and not options and all(x.dtype == bool for x in tensors):
         return graph.node(_LOGICAL[kind], *(_operand(graph, arg, np.bool_) for arg in args))
     if kind == "NotEqual" and not options:

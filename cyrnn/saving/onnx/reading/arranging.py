@@ -1,10 +1,11 @@
 """The axes of a tensor here brought to those of the file, by Reshape and Permute layers where they differ."""
 
 from cyrnn import layers
+from cyrnn.layers.base.operations import applied
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.onnx.reading.reader import Reader
-from cyrnn.saving.onnx.reading.values import Axes, Axis, Dim, Signal, described, dims, has_batch, of_length, size
+from cyrnn.saving.onnx.reading.values import Axes, Axis, Dim, Signal, described, dims, has_batch, item, of_length, size
 
 Form = tuple[Axes, Axes]  # the axes of a tensor here after the batch, and those of the file
 
@@ -21,7 +22,7 @@ def arranged(reader: Reader, x: Signal, wanted: Axes) -> Signal:
                 tensor, stored = _reshaped(reader, tensor, stored, _single(stored))
             places = _places(stored, order)
             assert places is not None  # both are the same dims, each alone
-            tensor = reader.called(reader.layer(layers.Permute, [n + 1 for n in places], dtype=tensor.dtype), tensor)
+            tensor = _permuted(reader, tensor, [n + 1 for n in places])
             stored = order
         reader.rearranged[key] = _reshaped(reader, tensor, stored, wanted)[0]
     return Signal(reader.rearranged[key], wanted, x.axes)
@@ -93,6 +94,20 @@ def broadcast(reader: Reader, a: Signal, b: Signal) -> tuple[Signal, Signal, Axe
     return in_file_order(reader, a), in_file_order(reader, b), tuple(axes)
 
 
+def together(reader: Reader, signals: list[Signal]) -> tuple[list[KerasTensor], Axes]:
+    """Signals for an operation element by element, as tensors in the file's order; and the axes of what it returns."""
+    rank = max(len(x.axes) for x in signals)
+    wide = [expanded(x, rank) for x in signals]
+    axes: Axes = wide[0].axes
+    for x in wide[1:]:
+        if any(m != n and (has_batch(m) or has_batch(n)) for m, n in zip(axes, x.axes, strict=True)):
+            raise ModelFileError(f"its inputs have axes {described(axes)} and {described(x.axes)}")
+        axes = tuple(_longer(*pair) for pair in zip(axes, x.axes, strict=True))
+    if len(set(dims(axes))) < len(dims(axes)):
+        raise ModelFileError(f"it would make axes {described(axes)} of one length twice")
+    return [in_file_order(reader, x).tensor for x in wide], axes
+
+
 def _longer(a: Axis, b: Axis) -> Axis:
     """The axis to which both broadcast. Raises ModelFileError where there is none."""
     if a == b or not b:
@@ -121,13 +136,26 @@ def _places(stored: Axes, wanted: Axes) -> list[int] | None:
     return places if len(places) == len(stored) else None
 
 
+def _permuted(reader: Reader, tensor: KerasTensor, order: list[int]) -> KerasTensor:
+    if not tensor.dtype.startswith("float"):
+        transposed: KerasTensor = applied("Transpose", tensor, axes=(0, *order))
+        return transposed
+    permuted: KerasTensor = reader.called(reader.layer(layers.Permute, order, dtype=tensor.dtype), tensor)
+    return permuted
+
+
 def _reshaped(reader: Reader, tensor: KerasTensor, stored: Axes, wanted: Axes) -> tuple[KerasTensor, Axes]:
     """With other axes of the same dims in the same order."""
     if stored == wanted:
         return tensor, wanted
-    if len(wanted) == 1:
+    if len(wanted) == 1 and tensor.dtype.startswith("float"):
         return reader.called(reader.layer(layers.Flatten, dtype=tensor.dtype), tensor), wanted
     lengths = [-1 if (n := size(axis)) is None else n for axis in wanted]
+    if not tensor.dtype.startswith("float") and [a for a in stored if a] == [a for a in wanted if a]:
+        bare = item(tensor, slice(None), *(slice(None) if axis else 0 for axis in stored))
+        return item(bare, slice(None), *(slice(None) if axis else None for axis in wanted)), wanted
+    if not tensor.dtype.startswith("float") and -1 not in lengths:
+        return applied("Reshape", tensor, newshape=(-1, *lengths)), wanted
     if lengths.count(-1) > 1:
         raise ModelFileError(f"it makes axes {described(wanted)} of {described(stored)}, of which only one may be open")
     return reader.called(reader.layer(layers.Reshape, lengths, dtype=tensor.dtype), tensor), wanted

@@ -109,6 +109,14 @@ def _divided(a: Array, b: Array) -> Array:
     return np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))
 
 
+def _range(reader: Reader, node: Any, inputs: list[Any]) -> Array:
+    start, limit, delta = (int(array.reshape(-1)[0]) for array in inputs)
+    if inputs[0].dtype.kind not in "iu" or delta == 0:
+        raise ModelFileError(f"it must count integers in steps other than 0, got {inputs[0].dtype}")
+    _made(reader, node, len(range(start, limit, delta)), inputs[0].dtype)
+    return np.arange(start, limit, delta, dtype=inputs[0].dtype)
+
+
 _MOVING: dict[str, Callable[[Reader, Any, list[Any]], Array]] = {
     "Transpose": _transpose,
     "Squeeze": _squeeze,
@@ -123,4 +131,5 @@ _ARITHMETIC = {
     "Sub": _arithmetic(np.subtract),
     "Mul": _arithmetic(np.multiply),
     "Div": _arithmetic(_divided),
+    "Range": _range,
 }

@@ -11,14 +11,25 @@ from cyrnn.layers.base.operations import applied
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.onnx.activations import OPERATORS as ACTIVATIONS
 from cyrnn.saving.onnx.cells import OPERATORS as CELLS
-from cyrnn.saving.onnx.reading.arithmetic import binary, on_a_constant
+from cyrnn.saving.onnx.reading.arithmetic import COMPARISONS, binary, negated, on_a_constant, where
 from cyrnn.saving.onnx.reading.arranging import apart, with_last
 from cyrnn.saving.onnx.reading.reader import Reader
 from cyrnn.saving.onnx.reading.recurrent_node import recurrent
+from cyrnn.saving.onnx.reading.repeating import expand, multiplied, rearranged, tile
 from cyrnn.saving.onnx.reading.reshaping import flattened
 from cyrnn.saving.onnx.reading.shapes import SHAPES
-from cyrnn.saving.onnx.reading.slicing import gather, sliced, split
-from cyrnn.saving.onnx.reading.values import Signal, Value, described, has_batch, of_length, size
+from cyrnn.saving.onnx.reading.slicing import gather, sequence_at, sliced, split, split_to_sequence
+from cyrnn.saving.onnx.reading.values import (
+    Positions,
+    Repeated,
+    Signal,
+    Sizes,
+    Value,
+    described,
+    has_batch,
+    of_length,
+    size,
+)
 
 
 def _applied(reader: Reader, x: Signal, cls: Any, *args: Any, values: Any = (), **kwargs: Any) -> Signal:
@@ -32,7 +43,10 @@ def _applied(reader: Reader, x: Signal, cls: Any, *args: Any, values: Any = (), 
 
 def mat_mul(reader: Reader, node: Any) -> Value:
     """A Dense, with the bias if the next node adds one."""
-    x, kernel = reader.signal(node), reader.constant(node, 1)
+    kernel, first = reader.constant(node, 1), reader.value(node.input[0])
+    if isinstance(first, Repeated):
+        return multiplied(reader, node, first, kernel)
+    x = reader.signal(node)
     if kernel.ndim == 1:
         y = _dense(reader, x, kernel.reshape(-1, 1), None)
         return y.with_axes(y.axes[:-1])
@@ -142,6 +156,12 @@ def unary(name: str) -> Callable[[Reader, Any], Value]:
     return lambda reader, node: (x := _numbers(reader, node)).with_tensor(applied(name, x.tensor))
 
 
+def absolute(reader: Reader, node: Any) -> Value:
+    """Of floats, and of integers."""
+    x = reader.signal(node)
+    return x.with_tensor(applied("Absolute", x.tensor))
+
+
 def power(reader: Reader, node: Any) -> Value:
     x, exponent = _numbers(reader, node), reader.number(node, 1)
     if exponent is None:
@@ -227,7 +247,9 @@ _POOLS = {"ReduceMean": layers.GlobalAveragePooling1D, "ReduceMax": layers.Globa
 
 def reduced(reader: Reader, node: Any) -> Value:
     """The mean, or another summary, over axes that do not hold the batch."""
-    x = _numbers(reader, node)
+    x = reader.signal(node)
+    if node.op_type == "ReduceMean" or x.tensor.dtype == "bool":
+        x = _numbers(reader, node)
     axes = reader.integers(node, 1, "axes") or []
     if not axes and reader.attribute(node, "noop_with_empty_axes", 0):
         return x.with_axes(x.axes)
@@ -236,10 +258,12 @@ def reduced(reader: Reader, node: Any) -> Value:
     for axis in longer:
         x, _ = apart(reader, x, axis)
     places = sorted(apart(reader, x, axis)[1] for axis in longer)
-    if places == [0] and len(x.stored) == 2 and node.op_type in _POOLS:
+    if places == [0] and len(x.stored) == 2 and node.op_type in _POOLS and x.tensor.dtype.startswith("float"):
         tensor = reader.called(reader.layer(_POOLS[node.op_type], dtype=x.tensor.dtype), x.tensor)
     elif places:
         tensor = applied(_REDUCTIONS[node.op_type], x.tensor, axis=tuple(place + 1 for place in places))
+        if tensor.dtype != x.tensor.dtype:  # sums of short integers
+            tensor = applied("Cast", tensor, dtype=x.tensor.dtype)
     else:
         tensor = x.tensor
     keep = reader.attribute(node, "keepdims", 1)
@@ -247,12 +271,39 @@ def reduced(reader: Reader, node: Any) -> Value:
     return Signal(tensor, tuple(axis for n, axis in enumerate(x.stored) if n not in places), tuple(kept))
 
 
+def counted_from_0(reader: Reader, node: Any) -> Value:
+    """A Range up to the open length of an axis; others are constants."""
+    (start, limit, delta), ends = reader.inputs(node, 3), []
+    for index, end in ((0, start), (2, delta)):
+        ends.append(reader.number(node, index) if isinstance(end, np.ndarray) else None)
+    if ends != [0, 1] or not isinstance(limit, Sizes) or len(limit.values) != 1 or isinstance(limit.values[0], int):
+        raise ModelFileError("it must count to the length of an axis, from 0 in steps of 1")
+    if has_batch(limit.values[0]):
+        raise ModelFileError("it counts the batch")
+    return Positions(limit.values[0])
+
+
+def _or_repeated(of_signals: Callable[[Reader, Any], Any]) -> Callable[[Reader, Any], Any]:
+    """The function for an operator that only moves axes, for constants that are repeated too."""
+
+    def moved(reader: Reader, node: Any) -> Any:
+        x = reader.value(node.input[0])
+        return rearranged(reader, node, x) if isinstance(x, Repeated) else of_signals(reader, node)
+
+    return moved
+
+
 OPERATORS: dict[str, Callable[[Reader, Any], Any]] = {
     **SHAPES,
+    **{name: _or_repeated(SHAPES[name]) for name in ("Transpose", "Squeeze", "Unsqueeze")},
     **dict.fromkeys(CELLS, recurrent),
     "MatMul": mat_mul,
     "Gemm": gemm,
-    **dict.fromkeys(["Sub", "Mul", "Div", "Max", "Min"], binary),
+    **dict.fromkeys(["Sub", "Mul", "Div", "Max", "Min", *COMPARISONS], binary),
+    "Not": negated,
+    "Where": where,
+    "Expand": expand,
+    "Tile": tile,
     "Add": add,
     **dict.fromkeys(sorted({operator for operator, _ in ACTIVATIONS.values()}), activation),
     "Softmax": softmax,
@@ -263,14 +314,17 @@ OPERATORS: dict[str, Callable[[Reader, Any], Any]] = {
     "Mish": named("mish"),
     "HardSwish": named("hard_silu"),
     "Neg": unary("Negative"),
-    "Abs": unary("Absolute"),
+    "Abs": absolute,
     "Sqrt": unary("Sqrt"),
     "Pow": power,
     "Dropout": dropout,
     "BatchNormalization": batch_normalization,
     "LayerNormalization": layer_normalization,
     **dict.fromkeys(_REDUCTIONS, reduced),
+    "Range": counted_from_0,
     "Gather": gather,
     "Slice": sliced,
     "Split": split,
+    "SplitToSequence": split_to_sequence,
+    "SequenceAt": sequence_at,
 }

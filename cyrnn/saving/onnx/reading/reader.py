@@ -13,7 +13,7 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.onnx.graph import needed, new_name
-from cyrnn.saving.onnx.reading.values import Axes, Dim, Signal, Sizes, Value, array_of
+from cyrnn.saving.onnx.reading.values import Axes, Axis, Dim, Signal, Sizes, Value, array_of
 from cyrnn.saving.weight_paths import fill, places
 
 
@@ -34,11 +34,12 @@ class Part:
 class Reader:
     """The graph, and the values of its names as far as they are known."""
 
-    def __init__(self, graph: Any, opset: int, time_first: bool) -> None:
+    def __init__(self, graph: Any, opset: int, time_first: bool, alone: bool = False) -> None:
         self.graph = graph
         self.nodes = needed(graph.node, [value.name for value in graph.output])
         self.opset = opset
         self.time_first = time_first
+        self.alone = alone  # whether the file is for one sequence, without a batch
         self.batch = Dim(None, batch=True)
         self.values: dict[str, Value] = {}
         self.consumers: dict[str, list[Any]] = defaultdict(list)
@@ -53,6 +54,11 @@ class Reader:
         for node in self.nodes:
             for name in node.input:
                 self.consumers[name].append(node)
+
+    @property
+    def batch_axis(self) -> Axis:
+        """The axis where operators expect the batch."""
+        return () if self.alone else (self.batch,)
 
     @property
     def label(self) -> str:

@@ -1,6 +1,5 @@
 """ONNX's RNN, LSTM and GRU operators as layers: a SimpleRNN, LSTM or GRU, or a Bidirectional of one."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,9 @@ from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.onnx.activations import IN_RNN
 from cyrnn.saving.onnx.cells import OPERATORS, CellOperator
-from cyrnn.saving.onnx.reading.arranging import arranged, in_file_order
+from cyrnn.saving.onnx.reading.arranging import arranged
+from cyrnn.saving.onnx.reading.learned import Form, learned_rows, learned_state
+from cyrnn.saving.onnx.reading.lengths import kept_steps, lengths_of
 from cyrnn.saving.onnx.reading.reader import Reader, TimeFirst
 from cyrnn.saving.onnx.reading.values import Axes, Signal, Value, described, dims, item, of_length, size, zero
 
@@ -21,21 +22,13 @@ _ALPHAS = {"affine": 1.0, "leakyrelu": 0.01, "thresholdedrelu": 1.0, "scaledtanh
 _BETAS = {"affine": 0.0, "scaledtanh": 1.0, "hardsigmoid": 0.5}
 
 
-@dataclass(frozen=True)
-class Form:
-    """What the axes of states and outputs follow from."""
-
-    layout: int  # whether the batch is in front
-    directions: int
-    units: int
-
-
 def recurrent(reader: Reader, node: Any) -> list[Value | None]:
     """What the operator returns: Y, the outputs of all timesteps; Y_h, the final states; and Y_c, those of an LSTM."""
     operator = OPERATORS[node.op_type]
     _check_plain(reader, node)
     layout = reader.attribute(node, "layout", 0)
     x = _sequences(reader, reader.signal(node), layout)
+    lengths = lengths_of(reader, node, x)
     direction = reader.attribute(node, "direction", "forward")
     if direction not in ("forward", "reverse", "bidirectional"):
         raise ModelFileError(f"its direction is {direction!r:.100}")
@@ -54,7 +47,8 @@ def recurrent(reader: Reader, node: Any) -> list[Value | None]:
 
     sequences, *finals = (reader.needed(name) for name in [*node.output, "", "", ""][: 1 + operator.states])
     options["return_sequences"] = sequences
-    options["return_state"] = any(finals if sequences else finals[1:])
+    options["return_state"] = any(finals if sequences or lengths is not None else finals[1:])
+    options["zero_output_for_mask"] = sequences and lengths is not None
     options["use_bias"] = len(values[0]) == 3
     options["dtype"] = dtype
     if count == 2:
@@ -63,16 +57,21 @@ def recurrent(reader: Reader, node: Any) -> list[Value | None]:
     else:
         backwards = direction == "reverse"
         layer = reader.layer(operator.layer, form.units, go_backwards=backwards, **activations[0], **options)
-    states = _initial_states(reader, reader.inputs(node, 5 + operator.states)[5:], form)
-    given = {"initial_state": states} if states else {}
+    states = _initial_states(reader, reader.inputs(node, 5 + operator.states)[5:], form, x)
+    given: dict[str, Any] = {"initial_state": states} if states else {}
+    if lengths is not None:
+        given["mask"] = kept_steps(reader, lengths, x)
     results = reader.called(layer, x.tensor, [array for part in values for array in part], **given)
     first, *last = results if isinstance(results, (list, tuple)) else [results]
-    if sequences:
-        if direction == "reverse":
-            first = item(first, slice(None), slice(None, None, -1))  # ONNX has the outputs in the order of time
+    if options["return_state"] and (sequences or lengths is not None):  # not the output, which may be of no step at all
         of_states = [last[number :: operator.states] for number in range(operator.states)]
+    elif sequences:
+        of_states = [[]] * operator.states
+    if sequences or lengths is not None:
+        if direction == "reverse" and sequences:
+            first = item(first, slice(None), slice(None, None, -1))  # ONNX has the outputs in the order of time
         return [
-            _returned(reader, first, (x.stored[0],), form),
+            _returned(reader, first, (x.stored[0],), form) if sequences else None,
             *(
                 _final(reader, tensors, form) if needed else None
                 for tensors, needed in zip(of_states, finals, strict=True)
@@ -96,9 +95,7 @@ def _final(reader: Reader, of_directions: list[KerasTensor], form: Form) -> Sign
 
 def _check_plain(reader: Reader, node: Any) -> None:
     """Raises ModelFileError for what Keras' layers do not have."""
-    lengths, peepholes = (reader.inputs(node, 8)[index] for index in (4, 7))
-    if lengths is not None:
-        raise ModelFileError("its sequence_lens are not supported: cut the sequences, or call the model with masks")
+    peepholes = reader.inputs(node, 8)[7]
     if peepholes is not None and not zero(peepholes):
         raise ModelFileError("its peepholes, the input P, are not supported")
     if reader.attribute(node, "clip", None) is not None:
@@ -109,17 +106,16 @@ def _check_plain(reader: Reader, node: Any) -> None:
 
 def _sequences(reader: Reader, x: Signal, layout: int) -> Signal:
     """The sequences in a tensor (batch, timesteps, features). Raises TimeFirst where the file has them otherwise."""
-    batch = (reader.batch,)
-    if len(x.axes) != 3 or x.axes[0 if layout else 1] != batch:
+    if len(x.axes) != 3 or x.axes[0 if layout else 1] != reader.batch_axis:
         wanted = ("timesteps, batch, features", "batch, timesteps, features")[bool(layout)]
         message = f"its sequences must come as ({wanted}), got axes {described(x.axes)}"
         raise TimeFirst(f"{reader.label}: {message}")
-    return in_file_order(reader, x)
+    return arranged(reader, x, (x.axes[1 if layout else 0], x.axes[2]))
 
 
 def _returned(reader: Reader, tensor: KerasTensor, timesteps: Axes, form: Form) -> Signal:
     """What a layer returns, whose directions are beside each other in the last axis; in the file they are an axis."""
-    directions, features, batch = of_length(form.directions), of_length(form.units), (reader.batch,)
+    directions, features, batch = of_length(form.directions), of_length(form.units), reader.batch_axis
     place = len(timesteps) + (1 if form.layout else 0)
     axes = [batch, *timesteps, features] if form.layout else [*timesteps, batch, features]
     axes.insert(place, directions)
@@ -151,25 +147,25 @@ def _weights(
     ]
 
 
-def _initial_states(reader: Reader, begins: list[Value | None], form: Form) -> list[KerasTensor]:
+def _initial_states(reader: Reader, begins: list[Value | None], form: Form, x: Signal) -> list[KerasTensor]:
     """The states of each direction, one direction after the other; none for zeros."""
     names = ("initial_h", "initial_c")
-    of_states = [_initial_state(reader, *facts, form) for facts in zip(names, begins, strict=False)]
+    of_states = [_initial_state(reader, *facts, form, x) for facts in zip(names, begins, strict=False)]
     given = next((tensors for tensors in of_states if tensors), [])
     whole = [tensors or [applied("ZerosLike", tensor) for tensor in given] for tensors in of_states]
     return [tensor for of_direction in zip(*whole, strict=True) for tensor in of_direction]
 
 
-def _initial_state(reader: Reader, name: str, begin: Value | None, form: Form) -> list[KerasTensor]:
+def _initial_state(reader: Reader, name: str, begin: Value | None, form: Form, x: Signal) -> list[KerasTensor]:
     """A tensor for each direction; none for zeros."""
     if begin is None or zero(begin):
         return []
     if not isinstance(begin, Signal):
-        raise ModelFileError(f"it begins with constant states other than zeros, its {name}")
+        return [learned_state(reader, row, x) for row in learned_rows(reader, name, begin, form)]
     axes, count, units = begin.axes, form.directions, form.units
     place = 0 if form.layout else 1
     rest = (*axes[:place], *axes[place + 1 :])
-    if len(axes) != 3 or axes[place] != (reader.batch,) or [size(axis) for axis in rest] != [count, units]:
+    if len(axes) != 3 or axes[place] != reader.batch_axis or [size(axis) for axis in rest] != [count, units]:
         raise ModelFileError(
             f"its {name} must have {count} directions, the batch and {units} units, got axes {described(axes)}"
         )

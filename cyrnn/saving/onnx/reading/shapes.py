@@ -1,11 +1,13 @@
 """ONNX's operators that move numbers: axes in another order, more or fewer of them; and arithmetic on shapes."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from cyrnn.layers.base.operations import applied
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.onnx.reading.joining import joined
 from cyrnn.saving.onnx.reading.reader import Reader
@@ -13,6 +15,7 @@ from cyrnn.saving.onnx.reading.reshaping import flattened, reshape
 from cyrnn.saving.onnx.reading.values import (
     MOST_AXES,
     Filled,
+    Repeated,
     Signal,
     Sizes,
     Value,
@@ -40,7 +43,7 @@ def constant(reader: Reader, node: Any) -> Value:
 
 
 def cast(reader: Reader, node: Any) -> Value | None:
-    """Of numbers that stay what they are; or of indices, which an Embedding takes in any dtype."""
+    """To another dtype, but from floats to integers; or of indices, which an Embedding takes in any dtype."""
     x, dtype = reader.value(node.input[0]), dtype_named(reader.attribute(node, "to", 0))
     if isinstance(x, np.ndarray):
         return x.astype(dtype)
@@ -50,7 +53,9 @@ def cast(reader: Reader, node: Any) -> Value | None:
     indices = all(user.op_type == "Gather" and user.input[1] == node.output[0] for user in users)
     if dtype in ("int32", "int64") and users and indices and node.output[0] not in reader.results:
         return x
-    raise ModelFileError(f"it makes {dtype} of {x.tensor.dtype}")
+    if x.tensor.dtype.startswith("float") and not dtype.startswith("float"):
+        raise ModelFileError(f"it makes {dtype} of {x.tensor.dtype}")
+    return x.with_tensor(applied("Cast", x.tensor, dtype=dtype))
 
 
 def transpose(reader: Reader, node: Any) -> Value:
@@ -111,7 +116,7 @@ def concat(reader: Reader, node: Any) -> Value:
     parts = [reader.value(name) for name in node.input]
     signals = [part for part in parts if isinstance(part, Signal)]
     if not signals:
-        return _limited(tuple(itertools.chain(*(sizes(part).values for part in parts))))
+        return limited(tuple(itertools.chain(*(sizes(part).values for part in parts))))
     if len(signals) < len(parts):
         raise ModelFileError("its inputs must all depend on the model's inputs")
     return joined(reader, signals, signals[0].axis(reader.attribute(node, "axis", None)))
@@ -126,10 +131,11 @@ def sizes(value: Any) -> Sizes:
         return value
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu" or value.ndim > 1:
         raise ModelFileError("it computes with what is no shape, and does not depend on the model's inputs")
-    return _limited(tuple(value.reshape(-1)[: _MOST_SIZES + 1].tolist()), value.size)
+    return limited(tuple(value.reshape(-1)[: _MOST_SIZES + 1].tolist()), value.size)
 
 
-def _limited(values: tuple[Any, ...], count: int | None = None) -> Sizes:
+def limited(values: tuple[Any, ...], count: int | None = None) -> Sizes:
+    """Sizes, which are no more than shapes have."""
     count = len(values) if count is None else count
     if count > _MOST_SIZES:
         raise ModelFileError(f"it makes a shape of {count} axes")
@@ -142,14 +148,18 @@ def _of_a_shape(value: Any) -> Value:
 
 
 def shape(reader: Reader, node: Any) -> Value:
-    x = reader.signal(node)
+    x = reader.value(node.input[0])
     start, end = reader.attribute(node, "start", 0), reader.attribute(node, "end", None)
-    return Sizes(x.axes[start:end])
+    if isinstance(x, (np.ndarray, Repeated)):
+        return Sizes(tuple(x.shape if isinstance(x, np.ndarray) else x.lengths)[start:end])
+    if isinstance(x, Sizes):
+        return Sizes((len(x.values),)[start:end])
+    return Sizes(reader.signal(node).axes[start:end])
 
 
 def gather_sizes(reader: Reader, node: Any) -> Value:
     values = sizes(reader.value(node.input[0])).values
-    return _limited(tuple(values[n] for n in (reader.integers(node, 1, "") or [])[: _MOST_SIZES + 1]))
+    return limited(tuple(values[n] for n in (reader.integers(node, 1, "") or [])[: _MOST_SIZES + 1]))
 
 
 def slice_sizes(reader: Reader, node: Any) -> Value:
@@ -165,16 +175,10 @@ def constant_of_shape(reader: Reader, node: Any) -> Value:
     value = reader.attribute(node, "value", np.zeros(1, np.float32))
     if value.size != 1:
         raise ModelFileError(f"its value must be one number, got shape {value.shape}")
+    lengths = sizes(reader.value(node.input[0])).known
+    if value.dtype.kind in "iu" and lengths is not None and len(lengths) < 2 and math.prod(lengths) <= _MOST_SIZES:
+        return np.full(lengths, value.reshape(()))  # a shape in the making
     return Filled(float(value.reshape(())))
-
-
-def expand(reader: Reader, node: Any) -> Value:
-    value = reader.value(node.input[0])
-    if isinstance(value, np.ndarray) and value.size and np.all(value == value.reshape(-1)[0]):
-        return Filled(float(value.reshape(-1)[0]))
-    if isinstance(value, Filled):
-        return value
-    raise ModelFileError("it repeats what depends on the model's inputs, or different numbers")
 
 
 SHAPES: dict[str, Callable[[Reader, Any], Any]] = {
@@ -189,5 +193,4 @@ SHAPES: dict[str, Callable[[Reader, Any], Any]] = {
     "Concat": concat,
     "Shape": shape,
     "ConstantOfShape": constant_of_shape,
-    "Expand": expand,
 }

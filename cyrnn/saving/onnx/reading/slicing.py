@@ -10,8 +10,9 @@ from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.onnx.reading.arranging import apart
 from cyrnn.saving.onnx.reading.joining import element, joined, part
 from cyrnn.saving.onnx.reading.reader import Reader
+from cyrnn.saving.onnx.reading.repeating import sliced as part_of_repeated
 from cyrnn.saving.onnx.reading.shapes import gather_sizes, slice_sizes
-from cyrnn.saving.onnx.reading.values import Signal, Value, described, has_batch, item, of_length, size
+from cyrnn.saving.onnx.reading.values import Repeated, Signal, Value, described, has_batch, item, of_length, size
 
 _FARTHEST = (1 << 31) - 1  # slices that begin or end there, or farther, reach to the end
 _TO_THE_END = ((1 << 31) - 1, (1 << 63) - 1)  # of slices in either direction
@@ -67,6 +68,8 @@ def _one(reader: Reader, x: Signal, axis: int, index: int) -> Signal:
 
 def sliced(reader: Reader, node: Any) -> Value:
     x = reader.value(node.input[0])
+    if isinstance(x, Repeated):
+        return part_of_repeated(reader, node, x)
     if not isinstance(x, Signal):
         return slice_sizes(reader, node)
     starts, ends, axes, steps = (
@@ -113,6 +116,41 @@ def places(length: int, start: int, end: int, step: int) -> range:
         return range(min(max(start, 0), length), min(max(last, 0), length), step)
     last = -1 if end in _TO_THE_END else last
     return range(min(max(start, 0), length - 1), min(max(last, -1), length - 1), step)
+
+
+def split_to_sequence(reader: Reader, node: Any) -> list[tuple[Value | None, ...]]:
+    """Parts of a signal in a row, as one value, of which `sequence_at` takes one: torch's chunk and split."""
+    x = reader.signal(node)
+    axis = x.axis(reader.attribute(node, "axis", 0))
+    length, lengths = size(x.axes[axis]), reader.constant(node, 1) if len(node.input) > 1 else None
+    if (
+        length is None
+        or has_batch(x.axes[axis])
+        or lengths is None
+        or lengths.dtype.kind not in "iu"
+        or lengths.ndim > 1
+    ):
+        raise ModelFileError(f"it splits axis {axis} of {described(x.axes)}: the batch, or in parts that are not known")
+    if lengths.ndim == 0:
+        each = max(1, int(lengths))
+        ends = [*range(each, length, each)[:_MOST_PLACES], length]
+    else:
+        ends = list(itertools.accumulate(lengths[: _MOST_PLACES + 1].tolist()))
+    begins = [0, *ends[:-1]]
+    if len(ends) > _MOST_PLACES or ends[-1:] != [length] or any(m > n for m, n in zip(begins, ends, strict=True)):
+        raise ModelFileError(f"its parts are not those of axis {axis} of {described(x.axes)}")
+    pairs = zip(begins, ends, strict=True)  # of which some are empty where torch's chunk has more parts than elements
+    return [tuple(part(reader, x, axis, range(m, n)) if m < n else None for m, n in pairs)]
+
+
+def sequence_at(reader: Reader, node: Any) -> Value:
+    parts, place = reader.value(node.input[0]), reader.number(node, 1)
+    if not isinstance(parts, tuple) or place is None or not -len(parts) <= place < len(parts):
+        raise ModelFileError("it takes a part of what was not split, or one that is not there")
+    found: Value | None = parts[int(place)]
+    if found is None:
+        raise ModelFileError("it takes a part that is empty")
+    return found
 
 
 def split(reader: Reader, node: Any) -> list[Value]:

@@ -37,6 +37,7 @@ Axes = tuple[Axis, ...]
 class Signal:
     """A tensor of the file that depends on the model's inputs, and the tensor here that holds its numbers.
 
+    In a file for one sequence without a batch, no axis of the file is the batch, which the tensor here has.
     Exporters put transpositions and axes of length 1 around an RNN. Such operators change `axes` and compute nothing;
     only an operator that needs its axes in place has the tensor rearranged. Each dim occurs once in either.
     """
@@ -119,13 +120,32 @@ class Filled:
     number: float
 
 
+@dataclass(frozen=True)
+class Repeated:
+    """A constant that is repeated along axes, such as the batch; it is never made, however large the file says it is.
+
+    The array has as many axes as there are lengths, and length 1 where it is repeated.
+    """
+
+    array: Array
+    lengths: tuple[int | Axis, ...]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The numbers 0, 1, 2, ... of the places on an axis of open length."""
+
+    axis: Axis
+
+
 def item(tensor: KerasTensor, *key: Any) -> KerasTensor:
     """``tensor[key]``"""
     found: KerasTensor = applied("GetItem", tensor, key)
     return found
 
 
-Value = Signal | Sizes | Filled | Array
+# A tuple is a sequence of values, of which one is taken.
+Value = Signal | Sizes | Filled | Repeated | Positions | Array | tuple[Any, ...]
 
 _DTYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 11: "float64"}
 _FIELDS = {1: "float_data", 6: "int32_data", 7: "int64_data", 9: "int32_data", 11: "double_data"}
@@ -166,4 +186,6 @@ def zero(value: Any) -> bool:
     """Whether a value is zeros for certain."""
     if isinstance(value, Filled):
         return value.number == 0
+    if isinstance(value, Repeated):
+        return not np.any(value.array)
     return isinstance(value, np.ndarray) and not np.any(value)

@@ -122,6 +122,7 @@ cdef extern from "simd.hpp" namespace "cyrnn" nogil:
 
     cdef cppclass Simd:
         const char *name
+        bool preferred
         const ActivateF32 *activate_f32
         const ActivateF64 *activate_f64
         const DifferentiateF32 *differentiate_f32

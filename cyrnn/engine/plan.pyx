@@ -57,7 +57,8 @@ cdef class Plan(Packed):
     activation : a name in `ACTIVATIONS`
     isa : "generic", "avx2" or "avx512"; None takes the environment's CYRNN_ISA, else the widest this CPU runs
     engine : "simd", "blas" or "auto"; None takes the environment's CYRNN_ENGINE, else "auto": simd, which is the faster
-        on every shape measured, where the instruction set is wider than the generic one, or units are few; else blas
+        on every shape measured, where the instruction set is wider than the generic one, or units are few, or CPUs of
+        this kind have no wider vectors, as those with NEON; else blas
     cell : a name in `CELLS`, or None. With one, the kernels and the bias have as many columns for each unit as its form
         says, gate after gate; a state has `carried` elements, h first.
     recurrent_activation : a name in `ACTIVATIONS`: that of a cell's gates
@@ -85,7 +86,7 @@ cdef class Plan(Packed):
         bias = None if bias is None else checked("bias", bias, (form.biases * units,), dtype)
         cdef const Simd *simd = choose_simd(isa)
         self.isa = (<bytes> simd.name).decode()
-        self.engine = choose_engine(engine, self.isa, columns)
+        self.engine = choose_engine(engine, simd.preferred, columns)
         self.features, self.units, self.dtype, self.carried = features, units, dtype, form.states * units
         self.activation, self.cell, self.recurrent_activation = activation, cell, recurrent_activation
         self.prepared = make_shared[Prepared]()
@@ -196,7 +197,7 @@ def isa():
 
 def engine():
     """The engine that a new plan of many units uses: CYRNN_ENGINE, else by the instruction set."""
-    return choose_engine(None, isa(), 128)
+    return choose_engine(None, choose_simd(None).preferred, 128)
 
 
 # ---------------------------------------------------------------- engines and instruction sets

@@ -26,6 +26,7 @@ namespace avx2 {
 
 extern const Simd simd_avx2;
 const Simd simd_avx2{"avx2",
+                    true,
                     avx2::Table<float>::entries,
                     avx2::Table<double>::entries,
                     avx2::Table<float>::derivatives,

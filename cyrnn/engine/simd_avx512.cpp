@@ -26,6 +26,7 @@ namespace avx512 {
 
 extern const Simd simd_avx512;
 const Simd simd_avx512{"avx512",
+                      true,
                       avx512::Table<float>::entries,
                       avx512::Table<double>::entries,
                       avx512::Table<float>::derivatives,

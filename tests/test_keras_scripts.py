@@ -171,6 +171,20 @@ def test_names_that_are_not_here_say_what_to_do(name):
         getattr(keras, name)
 
 
+@pytest.mark.parametrize(
+    "place, name",
+    [
+        ("optimizers", "LossScaleOptimizer"), ("optimizers", "legacy"), ("optimizers", "MultiOptimizer"),
+        ("callbacks", "TensorBoard"), ("callbacks", "RemoteMonitor"), ("mixed_precision", "LossScaleOptimizer"),
+    ],
+)  # fmt: skip
+def test_names_of_modules_that_are_not_here_say_what_to_do(place, name):
+    with pytest.raises(AttributeError, match=f"module 'cyrnn.{place}' has no attribute '{name}': "):
+        getattr(getattr(keras, place), name)
+    with pytest.raises(AttributeError, match=f"module 'cyrnn.{place}' has no attribute 'nothing'$"):
+        _ = getattr(keras, place).nothing
+
+
 def test_a_lambda_layer_is_told_of_custom_layers():
     with pytest.raises(AttributeError, match="no attribute 'Lambda': write a custom layer"):
         keras.layers.Lambda(lambda x: x[:, -1])

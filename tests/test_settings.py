@@ -71,3 +71,30 @@ def test_values_of_the_backend():
     assert cyrnn.backend.get_value(np.ones(2)).tolist() == [1, 1]
     with pytest.raises(TypeError, match="weights are set by set_weights"):
         cyrnn.backend.set_value(np.ones(2), weight)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_models_of_16_bits_are_trained(policy):
+    """Their weights and gradients are of float32: a loss that is scaled down far has the same steps."""
+    if policy == "mixed_bfloat16":
+        pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
+    cyrnn.mixed_precision.set_global_policy(policy)
+    x = np.random.default_rng(0).standard_normal((16, 4, 2)).astype(np.float32)
+    y, first, found = x[:, 0, :1] * x[:, 1, 1:], model(), []
+    for scale in (1.0, 2.0**-40):
+        made = model()
+        made.set_weights(first.get_weights())
+        made.compile(cyrnn.optimizers.SGD(0.1 / scale, momentum=0.5), "mse", loss_weights=scale)
+        history = made.fit(x, y, epochs=30, shuffle=False, verbose=0).history["loss"]
+        assert history[-1] < 0.8 * history[0]
+        found.append(made.get_weights())
+        assert {weight.dtype.name for weight in made.weights} == {"float32"}
+        assert made.predict(x).dtype == made.output_dtype
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_losses_need_no_scale():
+    for module in (cyrnn.optimizers, cyrnn.mixed_precision):
+        with pytest.raises(AttributeError, match="'LossScaleOptimizer': gradients are of float32 under each policy"):
+            _ = module.LossScaleOptimizer

@@ -10,7 +10,7 @@ import pytest
 
 from cyrnn import Sequential
 from cyrnn.layers import Dense, Input, Layer, SimpleRNN
-from cyrnn.layers.base.sublayers import HasSublayers
+from cyrnn.layers.base.sublayers import HasSublayers, looked_at
 from cyrnn.saving import save_weights
 
 
@@ -332,3 +332,21 @@ def test_arguments_of_a_custom_constructor_are_its_config(cls):
 def test_arguments_without_names_need_a_get_config():
     with pytest.raises(ValueError, match=r"'a'.*\*more.*get_config|'a'.*\*args.*get_config"):
         Positional(3, 4, name="a").get_config()
+
+
+def test_a_step_looks_at_attributes_once():
+    """What comes to a list meanwhile is seen by the next one."""
+    holder = Holder()
+    holder.build((None, 2))
+    count = len(holder.weights)
+    with looked_at(holder):
+        holder.blocks.append(Dense(2))
+        holder.blocks[-1].build((None, 2))
+        with looked_at(holder):
+            assert len(holder.weights) == count
+        assert len(holder.weights) == count
+    assert len(holder.weights) == count + 2
+    with pytest.raises(ZeroDivisionError), looked_at(holder):
+        _ = 1 / 0
+    holder.blocks.pop()
+    assert len(holder.weights) == count

@@ -3,6 +3,8 @@
 A training loop of one's own calls a `CallbackList`.
 """
 
+from typing import Any
+
 from cyrnn.callbacks.backup_and_restore import BackupAndRestore
 from cyrnn.callbacks.callback import Callback
 from cyrnn.callbacks.callback_list import CallbackList
@@ -32,3 +34,15 @@ __all__ = [
     "TrainedModel",
     "TrainedOptimizer",
 ]
+
+# Callbacks of Keras that write for other programs, and what to do without them.
+_LEFT_OUT = {
+    "TensorBoard": "CSVLogger writes the logs of each epoch, and a Callback of one's own anything else",
+    "RemoteMonitor": "a LambdaCallback sends logs anywhere",
+    "OrbaxCheckpoint": "ModelCheckpoint and BackupAndRestore write files of Keras",
+}
+
+
+def __getattr__(name: str) -> Any:
+    hint = f": {_LEFT_OUT[name]}" if name in _LEFT_OUT else ""
+    raise AttributeError(f"module 'cyrnn.callbacks' has no attribute {name!r}{hint}")

@@ -19,6 +19,14 @@ __all__ = [
     "RMSprop", "deserialize", "get", "schedules", "serialize",
 ]  # fmt: skip
 
+# Names of Keras that are not here, and what to do without them.
+_LEFT_OUT = {
+    "LossScaleOptimizer": "gradients are of float32 under each policy; give the inner optimizer",
+    "MultiOptimizer": "in a loop of one's own, optimizer.apply(gradients, layer) of several optimizers",
+    "ScheduleFreeAdamW": "AdamW with a schedule of cyrnn.optimizers.schedules is the nearest",
+    "legacy": "the optimizers of cyrnn.optimizers read the files and take the arguments of older ones, but for `decay`",
+}
+
 _get, deserialize = lookup(MODULE)
 
 
@@ -30,3 +38,8 @@ def get(identifier: "str | Mapping[str, Any] | Optimizer | type[Optimizer] | Non
     if isinstance(identifier, Optimizer):
         return identifier
     return _get(identifier.lower() if isinstance(identifier, str) else identifier)
+
+
+def __getattr__(name: str) -> Any:
+    hint = f": {_LEFT_OUT[name]}" if name in _LEFT_OUT else ""
+    raise AttributeError(f"module 'cyrnn.optimizers' has no attribute {name!r}{hint}")

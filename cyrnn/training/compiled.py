@@ -10,6 +10,7 @@ from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import checked_int
 from cyrnn.layers.base.carried import as_before_on_error
+from cyrnn.layers.base.sublayers import looked_at
 from cyrnn.metrics import Metric
 from cyrnn.optimizers import Optimizer
 from cyrnn.training.compile_config import ARGUMENTS, written
@@ -108,7 +109,7 @@ class Compiled:
                 self.metrics.update(*taken.copies())
             self.note(taken.total + step.move(), taken.each, batch.rows)
             return
-        with as_before_on_error(model):
+        with looked_at(model), as_before_on_error(model):  # type: ignore[arg-type]  # it is a layer
             self._train_by_parts(model, batch, self._checked_optimizer())
 
     def _train_by_parts(self, model: Trainable, batch: Batch, optimizer: Optimizer) -> None:

@@ -1,6 +1,8 @@
 """Which layers are inside a layer. They are noted when they are assigned, as Keras and torch do."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -28,6 +30,21 @@ _OF_THE_CONFIG = frozenset(
     {"get_config", "from_config", "arguments_of", "own_config", "described", "get_build_config", "_registered_name"}
 )
 _OF_CALLS = frozenset({"__call__", "__getattribute__", "__getattr__", "__setattr__"})  # of names with underscores
+
+
+_looked_at: ContextVar[bool] = ContextVar("looked_at", default=False)  # whether this was done just before
+
+
+@contextlib.contextmanager
+def looked_at(layer: "HasSublayers") -> "Iterator[None]":
+    """Context manager: the attributes of a layer and of those in it are looked at once, and not again within it."""
+    for part in layer.layers_within():
+        part.note_again()
+    token = _looked_at.set(True)
+    try:
+        yield
+    finally:
+        _looked_at.reset(token)
 
 
 class SetByInit:
@@ -120,7 +137,7 @@ class HasSublayers:
 
     def note_again(self) -> None:
         """Look at a built layer's attributes once more: its lists and dicts may have changed since."""
-        if self._settled and self._found() != self._noted:
+        if self._settled and not _looked_at.get() and self._found() != self._noted:
             self._settle(True)
 
     def _found(self) -> "dict[str, tuple[Self, ...]]":

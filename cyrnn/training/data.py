@@ -29,6 +29,8 @@ class Batch:
         For each output the truth and the weights, all rows.
     index : array of int64
         The rows of the batch.
+    known : dict, optional
+        What was found of these arrays, for all batches of them.
     """
 
     def __init__(
@@ -39,9 +41,11 @@ class Batch:
         targets: list[Array | None],
         weights: list[Array | None],
         index: Array,
+        known: dict[Any, Any] | None = None,
     ) -> None:
         self._model, self.like = model, like
         self.parts, self.targets, self.weights, self.index = parts, targets, weights, index
+        self.known: dict[Any, Any] = {} if known is None else known
 
     @property
     def rows(self) -> int:
@@ -191,8 +195,9 @@ class ArrayData:
                 yield np.arange(first, last) if order is None else order[first:last]
 
     def batches(self) -> Iterator[Batch]:
+        known: dict[Any, Any] = {}
         for index in self.orders():
-            yield Batch(self.model, self.like, self.x, self.y, self.sample_weight, index)
+            yield Batch(self.model, self.like, self.x, self.y, self.sample_weight, index, known)
 
     def split(self, fraction: float) -> "tuple[ArrayData, ArrayData]":
         """The first rows, and the last ones, which are this fraction of all; the last are not shuffled."""

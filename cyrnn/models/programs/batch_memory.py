@@ -1,6 +1,7 @@
 """Memory for the batches of compiled steps of training: targets and weights as the engine compares them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from cyrnn.layers.base.arguments import Array
 from cyrnn.training.data import Batch
@@ -41,6 +42,13 @@ class Room:
             if not (_is_like(batch.targets[output], target) and _is_like(batch.weights[output], weights)):
                 return False
         return True
+
+    def sources(self, batch: Batch) -> list[tuple[Array, Array]]:
+        """The arrays that rows are gathered of, each with the memory for them."""
+        pairs: list[tuple[Any, Any]] = list(zip(batch.parts, self.x, strict=True))
+        for output, target, weights in zip(self.outputs, self.targets, self.weights, strict=True):
+            pairs += [(batch.targets[output], target), (batch.weights[output], weights)]
+        return [(source, to) for source, to in pairs if source is not None]
 
 
 def _is_like(given: Array | None, room: Array | None) -> bool:

@@ -31,32 +31,69 @@ class Head(NamedTuple):
     compared: int
     shape: tuple[int | None, ...]
 
+    @property
+    def factor(self) -> float:
+        """What the loss counts in the total."""
+        return 0.0 if self.loss is None else self.loss.factor
 
-class Taken(NamedTuple):
-    """What the gradients of a step are of, for each output; in memory that the next step changes.
+
+class Taken:
+    """What the gradients of a step are of.
 
     Parameters
     ----------
-    total : float
-        The loss without penalties.
-    each : list of float or None
-        Without factors.
-    targets : list of array or None
-    predictions : list of array
-    weights, masks : list of array or None
+    heads : sequence of Head
+    batch : Batch
+    room : Room
+        The memory of the batch.
+    outputs : sequence of array
+        Those of the program, in memory that the next step changes.
+    losses : list of float
+        For each head that has one.
     """
 
-    total: float
-    each: list[float | None]
-    targets: list[Any]
-    predictions: list[Any]
-    weights: list[Any]
-    masks: list[Any]
+    __slots__ = ("_batch", "_heads", "_outputs", "_room", "losses")
+
+    def __init__(
+        self, heads: Sequence[Head], batch: Batch, room: Room, outputs: Sequence[Array], losses: list[float]
+    ) -> None:
+        self._heads, self._batch, self._room, self._outputs, self.losses = heads, batch, room, outputs, losses
+
+    @property
+    def total(self) -> float:
+        """The loss without penalties."""
+        if len(self._heads) == 1 and self._heads[0].factor == 1.0:
+            return self.losses[0]
+        factors = [self._heads[number].factor for number in self._room.outputs]
+        return sum(factor * loss for factor, loss in zip(factors, self.losses, strict=True))
+
+    @property
+    def each(self) -> list[float | None]:
+        """The losses of all outputs without factors, None where there is none."""
+        if len(self.losses) == len(self._heads):
+            return [*self.losses]
+        found = dict(zip(self._room.outputs, self.losses, strict=True))
+        return [found.get(number) for number in range(len(self._heads))]
 
     def copies(self) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
-        """Copies of the arrays, for metrics, which may keep what they are given."""
+        """Copies of targets, predictions, weights and masks, for metrics, which may keep what they are given."""
+        heads, room = self._heads, self._room
+        pairs: dict[int, tuple[Any, Any]] = dict(
+            zip(room.outputs, zip(room.targets, room.weights, strict=True), strict=True)
+        )
+        if len(pairs) < len(heads):  # the others may have metrics
+            given = list(zip(self._batch.y, self._batch.sample_weight, strict=True))
+            pairs = {number: pairs.get(number, given[number]) for number in range(len(heads))}
+        of_heads = [pairs[number] for number in range(len(heads))]
+        masks = [None if head.mask < 0 else self._outputs[head.mask] for head in heads]
+        found = (
+            [target for target, _ in of_heads],
+            [self._outputs[head.prediction] for head in heads],
+            [weights for _, weights in of_heads],
+            masks,
+        )
         targets, predictions, weights, masks = (
-            [None if array is None else array.copy() for array in arrays] for arrays in self[2:]
+            [None if array is None else array.copy() for array in arrays] for arrays in found
         )
         return targets, predictions, weights, masks
 
@@ -80,21 +117,3 @@ def heads_of(made: Partition, part: ProgramPart, losses: Sequence[EngineLoss | N
         )
     compared = [head.compared for head in heads if head.loss is not None]
     return heads if len(set(compared)) == len(compared) else None
-
-
-def taken(heads: Sequence[Head], batch: Batch, room: Room, outputs: Sequence[Array], losses: list[float]) -> Taken:
-    """What a step has compared: `outputs` are those of the program, and `losses` those of the heads that have one."""
-    each: list[float | None] = [None] * len(heads)
-    targets, weights = list[Any](each), list[Any](each)
-    total = 0.0
-    for number, loss, target, of_values in zip(room.outputs, losses, room.targets, room.weights, strict=True):
-        each[number], targets[number], weights[number] = loss, target, of_values
-        of_head = heads[number].loss
-        assert of_head is not None
-        total += of_head.factor * loss
-    if len(losses) < len(heads):  # the others may have metrics
-        for number, head in enumerate(heads):
-            if head.loss is None:
-                targets[number], weights[number] = batch.y[number], batch.sample_weight[number]
-    masks = [None if head.mask < 0 else outputs[head.mask] for head in heads]
-    return Taken(total, each, targets, [outputs[head.prediction] for head in heads], weights, masks)

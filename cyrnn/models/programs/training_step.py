@@ -18,7 +18,7 @@ from cyrnn.layers.base.weights import Weighted, WeightSpec, writing
 from cyrnn.models.programs import gradients
 from cyrnn.models.programs.batch_memory import Room, target_fits, weights_fit
 from cyrnn.models.programs.flat_weights import FlatWeights, Key, Place
-from cyrnn.models.programs.heads import Head, Taken, heads_of, taken
+from cyrnn.models.programs.heads import Head, Taken, heads_of
 from cyrnn.models.programs.parts import Partition, ProgramPart, Wanted
 from cyrnn.optimizers import Optimizer
 from cyrnn.regularizers import L1, L1L2, L2
@@ -115,7 +115,9 @@ class ProgramStep:
         self._begun: tuple[TrainingStep, FlatWeights] | None = None
         self._fixed: list[Any] = []  # the slots of layers that are not trained, and what they held when the step began
         self._held: list[Any] = []
-        self._facts: Any = None  # what else the step was begun with
+        self._options: Any = None  # what else the step was begun with: see `_is_changed`
+        self._factors: list[Any] = []
+        self._present: list[bool] = []
         self._of_rate: Any = None
         self._rate = 0.0
         self.complete = self._is_complete()
@@ -150,7 +152,8 @@ class ProgramStep:
         where = {layer: flat.indices(layer) for layer in flat.layers}
         self._fixed = [slot_of(layer) for layer in lowered.slots if layer not in where]
         self._held = [slot.values for slot in self._fixed]
-        self._facts = self._facts_of(inputs)
+        self._options, self._present = self.optimizer._options_at, self._present_of(inputs)
+        self._factors = self._factors_now()
         forward = list[Any](packed_now(tuple([slot_of(layer) for layer in lowered.slots])) or ())
         back, refills = list[Packed](), list[Refill]()
         for number, layer in enumerate(lowered.slots):
@@ -184,11 +187,19 @@ class ProgramStep:
         self._begun = step, flat
         return step, flat
 
-    def _facts_of(self, inputs: tuple[Array | None, ...]) -> Any:
-        """What the step depends on that may change from one to the next: the compiled one begins anew then."""
-        present = [array is None for array in inputs] if self._carries else None
-        penalties = [tuple(vars(penalty).values()) for penalty in self._penalties]
-        return self.optimizer._options_at, present, penalties
+    def _is_changed(self, inputs: tuple[Array | None, ...]) -> bool:
+        """Whether options of the optimizer, factors of penalties or the inputs that there are have changed."""
+        return (
+            self._options is not self.optimizer._options_at
+            or (bool(self._penalties) and self._factors != self._factors_now())
+            or (self._carries and self._present != self._present_of(inputs))
+        )
+
+    def _factors_now(self) -> list[Any]:
+        return [tuple(vars(penalty).values()) for penalty in self._penalties]
+
+    def _present_of(self, inputs: tuple[Array | None, ...]) -> list[bool]:
+        return [array is not None for array in inputs] if self._carries else []
 
     def _back_inputs(self, inputs: tuple[Array | None, ...]) -> list[int]:
         """What each input of the way back is: see `TrainingStep`."""
@@ -240,15 +251,15 @@ class ProgramStep:
         """Find the gradients that the next `move` follows. What they are of; None for arrays of another form."""
         rows = batch.index
         room = self._rooms.get(len(rows))
-        if room is None or not room.fits(batch):
-            room = self._made_room(batch)
-            if room is None:
-                return None
-        pairs: list[tuple[Any, Any]] = list(zip(batch.parts, room.x, strict=True))
-        for output, target, of_values in zip(self._with_loss, room.targets, room.weights, strict=True):
-            pairs += [(batch.targets[output], target), (batch.weights[output], of_values)]
-        for source, to in pairs:
-            if source is not None and not gather(source, rows, to):
+        sources = batch.known.get(room)
+        if room is None or sources is None:
+            if room is None or not room.fits(batch):
+                room = self._made_room(batch)
+                if room is None:
+                    return None
+            sources = batch.known[room] = room.sources(batch)
+        for source, to in sources:
+            if not gather(source, rows, to):
                 return None
         inputs = room.inputs
         if self._gathers:
@@ -257,13 +268,13 @@ class ProgramStep:
             except UnfitError:
                 return None
         begun = self._begun
-        if begun is None or not holds(self._fixed, self._held, None) or self._facts != self._facts_of(inputs):
+        if begun is None or not holds(self._fixed, self._held, None) or self._is_changed(inputs):
             begun = self._begin(inputs)
         step, flat = begun
         if not flat.in_step:
             self._take(step, flat)
         losses = step.run(inputs, room.targets, room.weights)
-        return None if losses is None else taken(self._heads, batch, room, step.outputs, losses)
+        return None if losses is None else Taken(self._heads, batch, room, step.outputs, losses)
 
     def move(self) -> float:
         """Move the weights along the last gradients. The penalties on them, before it.
@@ -281,7 +292,8 @@ class ProgramStep:
                 penalties = step.move(rate, call)
             finally:
                 if step.finished:
-                    optimizer._iterations, flat.of_weights_begun = call, step.averages_begun
+                    vars(optimizer)["_iterations"] = call  # it is no option: see `Optimizer.__setattr__`
+                    flat.of_weights_begun = step.averages_begun
         for layer, numbers in self._carried:
             layer.carry_flat([step.outputs[number].copy() for number in numbers])  # type: ignore[attr-defined]
         return penalties

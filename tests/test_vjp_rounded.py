@@ -151,3 +151,26 @@ def test_a_model_is_trained(policy):
     losses = model.fit(x, y, epochs=30, verbose=0).history["loss"]
     assert losses[-1] < losses[0] / 4
     assert all(weight.dtype == np.float32 for weight in model.get_weights())
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_arithmetic_between_layers(policy):
+    """Python computes it, in 16 bits; its gradients are those of float32."""
+
+    def make(dtype):
+        x, y = cyrnn.Input((5, 4)), cyrnn.Input((5, 4))
+        a, b = layers.Dense(3, dtype=dtype)(x), layers.SimpleRNN(3, return_sequences=True, dtype=dtype)(y)
+        c = cyrnn.activations.tanh(a * b + 0.5) - 2.0 * a / (b**2 + 1.0)
+        return cyrnn.Model([x, y], layers.Dense(2, dtype=dtype)(c[:, -1] * a[:, 0]))
+
+    given = [RNG.standard_normal(SHAPE).astype("f4") for _ in range(2)]
+    narrow, wide = make(policy), make("float32")
+    narrow.set_weights([RNG.standard_normal(weight.shape) / 2 for weight in narrow.get_weights()])
+    wide.set_weights([weight.astype("f4") for weight in narrow.get_weights()])
+    y, pullback = narrow.vjp(given)
+    np.testing.assert_array_equal(y, narrow(given))
+    dy = RNG.standard_normal(y.shape).astype("f4")
+    found, expected = pullback(dy), wide.vjp(given)[1](dy)
+    for a, b in zip([*found.inputs, *found.weights], [*expected.inputs, *expected.weights], strict=True):
+        scale = max(1, np.abs(b).max())
+        np.testing.assert_allclose(a / scale, b / scale, rtol=0, atol=5e-2)

@@ -19,6 +19,7 @@ from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, OfWeights, Qui
 from cyrnn.layers.base.programs.values import Outside
 from cyrnn.models.executor import Call, Losses, Place, Values, filled, masks_of, places_of
 from cyrnn.models.inputs import Leaf
+from cyrnn.models.programs import operation_alone
 from cyrnn.models.programs.blocks import Block
 from cyrnn.models.programs.parts import Logits, Partition, ProgramPart, Results, Wanted
 
@@ -180,6 +181,8 @@ def _gone_through(model: Model, part: Any, values: Values, losses: Losses) -> Wa
     """Run a part of the model forward. Returns the way back."""
     if isinstance(part, ProgramPart):
         return _through_program(model, part, values)
+    if not isinstance(part.layer, Layer):
+        return _through_operation(part, values)
     way = _through_call(part, values)
     part.note_losses(losses)
     return way
@@ -234,7 +237,12 @@ def _through_program(model: Model, part: ProgramPart, values: Values) -> Way:
 def _check_has_gradients(call: Any, reasons: Mapping[Call, str]) -> None:
     """Raises ValueError where it is known before the call that there are none; `reasons` say why Python calls it."""
     layer = call.layer
-    if not isinstance(layer, Layer) or not _takes(layer, call):
+    if not isinstance(layer, Layer):
+        reason = operation_alone.why_no_gradients(layer)
+        if reason is not None or call.options:
+            raise ValueError(f"{layer.class_name} {layer.name!r} has no gradients: {reason or 'it has options'}")
+        return
+    if not _takes(layer, call):
         raise ValueError(f"{type(layer).__name__} {layer.name!r} has no gradients: it is called with more than inputs")
     if type(layer).vjp is Layer.vjp:
         if not layer.sublayers:
@@ -250,6 +258,19 @@ def _takes(layer: Layer, call: Call) -> bool:
     """Whether the `vjp` of the layer takes what it is called with."""
     names = {"initial_state", *layer.masks_by_argument, *layer.options_with_gradients}
     return len(call.args) <= max(1, len(layer.masks_by_argument)) and call.options.keys() <= names
+
+
+def _through_operation(call: Call, values: Values) -> Way:
+    (place,) = call.fills
+    output, through = operation_alone.gone_through(call, values)
+    values[place] = (output, None)
+
+    def back(of_places: OfPlaces, of_weights: OfWeights, losses: bool, unwanted: Set[Place]) -> None:
+        gradient = of_places.pop(place, None)
+        for other, found in ({} if gradient is None else through(gradient)).items():
+            _add(of_places, other, found)
+
+    return back
 
 
 def _through_call(call: Call, values: Values) -> Way:

@@ -1,6 +1,7 @@
 """ONNX files with lengths of sequences, learned states, masks and rows of all timesteps: as ONNX Runtime runs them."""
 
 import itertools
+import json
 import tracemalloc
 
 import numpy as np
@@ -196,7 +197,10 @@ def test_masked_models_travel(tmp_path):
     pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
     model, x = masked_model(0, 7), padded(0)
     export_onnx(model, tmp_path / "m.onnx", masks="right-padded")
-    from_onnx(tmp_path / "m.onnx").save(tmp_path / "m.keras")
+    again = from_onnx(tmp_path / "m.onnx")
+    again.save(tmp_path / "m.keras")
+    modules = {entry["module"] for entry in json.loads(again.to_json())["config"]["layers"]}
+    assert modules == {"keras.layers", "keras.src.ops.core", "keras.src.ops.numpy"}  # where Keras has them
     close(cyrnn.saving.load_model(tmp_path / "m.keras")(x), model(x))
 
 

@@ -9,7 +9,7 @@ from cyrnn.layers.base.operations import applied
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.onnx.reading.reader import Reader
-from cyrnn.saving.onnx.reading.values import Filled, Positions, Repeated, Signal, described, item
+from cyrnn.saving.onnx.reading.values import Filled, Positions, Repeated, Signal, converted, described, item
 
 
 def lengths_of(reader: Reader, node: Any, x: Signal) -> Signal | None:
@@ -40,7 +40,7 @@ def kept_steps(reader: Reader, lengths: Signal, x: Signal) -> KerasTensor:
         found: KerasTensor = applied("Less", np.arange(steps)[None], ends)
         return found
     positions = _numbered(reader, x.tensor)
-    kept: KerasTensor = applied("Less", positions, applied("Cast", ends, dtype=positions.dtype))
+    kept: KerasTensor = applied("Less", positions, converted(ends, positions.dtype))
     return kept
 
 
@@ -52,7 +52,7 @@ def counted(reader: Reader, positions: Positions, beside: Signal) -> Signal:
     tensor = next((x.tensor for x in given if x.stored[:1] == (positions.axis,)), None)
     if tensor is None:
         raise ModelFileError("it counts an axis that no tensor has next to its batch")
-    numbers = applied("Cast", _numbered(reader, tensor), dtype=beside.tensor.dtype)
+    numbers = converted(_numbered(reader, tensor), beside.tensor.dtype)
     return Signal(numbers, (positions.axis,), ((reader.batch,), positions.axis))
 
 
@@ -62,7 +62,7 @@ def _numbered(reader: Reader, tensor: KerasTensor) -> KerasTensor:
     if tensor.ndim == 2:
         tensor = applied("ExpandDims", tensor, axis=2)
     zeros = applied("ZerosLike", item(tensor, slice(None), slice(None), slice(0, 1)))
-    zeros = zeros if zeros.dtype == dtype else applied("Cast", zeros, dtype=dtype)
+    zeros = zeros if zeros.dtype == dtype else converted(zeros, dtype)
     layer = reader.layer(SimpleRNN, 1, activation="linear", return_sequences=True, dtype=dtype)
     from_1: KerasTensor = reader.called(layer, zeros, [np.zeros((1, 1)), np.ones((1, 1)), np.ones(1)])
     numbers: KerasTensor = applied("Subtract", item(from_1, slice(None), slice(None), 0), 1.0)

@@ -25,6 +25,7 @@ from cyrnn.saving.onnx.reading.values import (
     Signal,
     Sizes,
     Value,
+    converted,
     described,
     has_batch,
     of_length,
@@ -263,7 +264,7 @@ def reduced(reader: Reader, node: Any) -> Value:
     elif places:
         tensor = applied(_REDUCTIONS[node.op_type], x.tensor, axis=tuple(place + 1 for place in places))
         if tensor.dtype != x.tensor.dtype:  # sums of short integers
-            tensor = applied("Cast", tensor, dtype=x.tensor.dtype)
+            tensor = converted(tensor, x.tensor.dtype)
     else:
         tensor = x.tensor
     keep = reader.attribute(node, "keepdims", 1)

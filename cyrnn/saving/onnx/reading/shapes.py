@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from cyrnn.layers.base.operations import applied
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.onnx.reading.joining import joined
 from cyrnn.saving.onnx.reading.reader import Reader
@@ -20,6 +19,7 @@ from cyrnn.saving.onnx.reading.values import (
     Sizes,
     Value,
     array_of,
+    converted,
     described,
     dtype_named,
     has_batch,
@@ -55,7 +55,7 @@ def cast(reader: Reader, node: Any) -> Value | None:
         return x
     if x.tensor.dtype.startswith("float") and not dtype.startswith("float"):
         raise ModelFileError(f"it makes {dtype} of {x.tensor.dtype}")
-    return x.with_tensor(applied("Cast", x.tensor, dtype=dtype))
+    return x.with_tensor(converted(x.tensor, dtype))
 
 
 def transpose(reader: Reader, node: Any) -> Value:

@@ -138,6 +138,12 @@ class Positions:
     axis: Axis
 
 
+def converted(tensor: KerasTensor, dtype: str) -> KerasTensor:
+    """The same numbers in another dtype."""
+    found: KerasTensor = applied("Cast", tensor, module="core", dtype=dtype)
+    return found
+
+
 def item(tensor: KerasTensor, *key: Any) -> KerasTensor:
     """``tensor[key]``"""
     found: KerasTensor = applied("GetItem", tensor, key)

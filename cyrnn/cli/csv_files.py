@@ -6,13 +6,14 @@ import warnings
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 
 from cyrnn.layers.base.arguments import Array
 
 _ROWS_AT_A_TIME = 1024
+_ENCODING = "utf-8-sig"
 _FORMATS = {"f2": "%.5g", "f4": "%.9g", "f8": "%.17g"}  # enough digits for the same number when it is read again
 
 
@@ -33,7 +34,7 @@ def read_csv(path: Path) -> Array:
 
 
 def _opened(path: Path) -> TextIO:
-    return path.open(encoding="utf-8-sig", newline="")
+    return path.open(encoding=_ENCODING, newline="")
 
 
 def _read_at_once(path: Path) -> Array | None:
@@ -41,14 +42,13 @@ def _read_at_once(path: Path) -> Array | None:
     with _opened(path) as file:
         separator = _separator(file)
         header, width = _header(file, separator)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a file without numbers
-                found = np.loadtxt(
-                    file, np.float64, comments=None, delimiter=separator, skiprows=header, ndmin=2, quotechar='"'
-                )
-        except ValueError:  # it may be wrong, or of a form that is read by line: which, is seen there
-            return None
+    options: dict[str, Any] = {"comments": None, "delimiter": separator, "skiprows": header, "quotechar": '"'}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a file without numbers
+            found = np.loadtxt(path.absolute(), np.float64, ndmin=2, encoding=_ENCODING, **options)
+    except ValueError:  # it may be wrong, or of a form that is read by line: which, is seen there
+        return None
     return found if found.size and width in (None, found.shape[1]) else None
 
 

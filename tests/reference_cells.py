@@ -4,32 +4,38 @@ import numpy as np
 from reference import ACTIVATIONS
 
 
-def lstm(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, into_h):
+def multiplied(x, kernel, factors, gates):
+    """(x factors) . kernel, where the factors may be those of each gate, (gates, batch, features)."""
+    parts = zip(np.broadcast_to(factors, (gates, *x.shape)), np.split(kernel, gates, axis=1), strict=True)
+    return np.concatenate([(x * factor) @ part for factor, part in parts], axis=1)
+
+
+def lstm(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, into_h=1, into_x=1):
     h, c = states
-    sums = x @ kernel + (h * into_h) @ recurrent_kernel + (0 if bias is None else bias)
+    sums = multiplied(x, kernel, into_x, 4) + multiplied(h, recurrent_kernel, into_h, 4) + (0 if bias is None else bias)
     i, f, g, o = np.split(sums, 4, axis=1)
     gate, bend = ACTIVATIONS[recurrent_activation], ACTIVATIONS[activation]
     c = gate(f) * c + gate(i) * bend(g)
     return [gate(o) * bend(c), c]
 
 
-def gru(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, into_h):
+def gru(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, into_h=1, into_x=1):
     (h,) = states
     of_x, of_h = (0, 0) if bias is None else bias
-    x_z, x_r, x_n = np.split(x @ kernel + of_x, 3, axis=1)
-    h_z, h_r, h_n = np.split((h * into_h) @ recurrent_kernel + of_h, 3, axis=1)
+    x_z, x_r, x_n = np.split(multiplied(x, kernel, into_x, 3) + of_x, 3, axis=1)
+    h_z, h_r, h_n = np.split(multiplied(h, recurrent_kernel, into_h, 3) + of_h, 3, axis=1)
     gate = ACTIVATIONS[recurrent_activation]
     z, r = gate(x_z + h_z), gate(x_r + h_r)
     return [z * h + (1 - z) * ACTIVATIONS[activation](x_n + r * h_n)]
 
 
-def gru_reset_before(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, into_h):
+def gru_reset_before(x, states, kernel, recurrent_kernel, bias, activation, recurrent_activation, into_h=1, into_x=1):
     (h,) = states
-    x_z, x_r, x_n = np.split(x @ kernel + (0 if bias is None else bias), 3, axis=1)
+    x_z, x_r, x_n = np.split(multiplied(x, kernel, into_x, 3) + (0 if bias is None else bias), 3, axis=1)
     v_z, v_r, v_n = np.split(recurrent_kernel, 3, axis=1)
-    gate, seen = ACTIVATIONS[recurrent_activation], h * into_h
-    z, r = gate(x_z + seen @ v_z), gate(x_r + seen @ v_r)
-    return [z * h + (1 - z) * ACTIVATIONS[activation](x_n + (r * seen) @ v_n)]
+    gate, (seen_z, seen_r, seen_n) = ACTIVATIONS[recurrent_activation], h * np.broadcast_to(into_h, (3, *h.shape))
+    z, r = gate(x_z + seen_z @ v_z), gate(x_r + seen_r @ v_r)
+    return [z * h + (1 - z) * ACTIVATIONS[activation](x_n + (r * seen_n) @ v_n)]
 
 
 STEPS = {"lstm": lstm, "gru": gru, "gru_reset_before": gru_reset_before}
@@ -55,7 +61,8 @@ def cell_recurrence(
 ):
     """All outputs (batch, timesteps, units) in processing order, and the final states, (batch, units) each.
 
-    The arrays are Keras': so the bias of "gru" is (2, 3 units). A masked step keeps all states.
+    The arrays are Keras': so the bias of "gru" is (2, 3 units). A masked step keeps all states. Dropout factors may be
+    those of each gate, (gates, batch, width).
     """
     x, kernel, recurrent_kernel = (np.asarray(array, np.float64) for array in (x, kernel, recurrent_kernel))
     batch, timesteps, _ = x.shape
@@ -65,7 +72,7 @@ def cell_recurrence(
     order = range(timesteps)[::-1] if go_backwards else range(timesteps)
     for step, t in enumerate(order):
         new = STEPS[cell](
-            x[:, t] * input_dropout,
+            x[:, t],
             states,
             kernel,
             recurrent_kernel,
@@ -73,6 +80,7 @@ def cell_recurrence(
             activation,
             recurrent_activation,
             recurrent_dropout,
+            input_dropout,
         )
         keep = np.ones((batch, 1), bool) if mask is None else mask[:, t, None]
         output = np.where(keep, new[0], 0 if zero_output_for_mask else output)

@@ -12,6 +12,7 @@
 #include "ops_plain.hpp"
 #include "ops_pointwise.hpp"
 #include "ops_pool.hpp"
+#include "ops_recurrent_gradient.hpp"
 #include "ops_sums.hpp"
 #include "ops_time.hpp"
 #include "ops_weighted.hpp"
@@ -43,7 +44,9 @@ public:
         const std::ptrdiff_t units = width_of(anywhere);
         for (const int state : initial) operands.push_back(optional(state));
         for (const int state : final) operands.push_back(filled(state));
-        add(slot, timeline_of(x), std::move(operands), of_type<RecurrentOp>(width_of(x), units, std::ptrdiff_t(initial.size()), sums < 0 ? std::ptrdiff_t(-1) : width_of(sums), zero_output_for_mask));
+        add(slot, timeline_of(x), std::move(operands),
+            of_type<RecurrentOp>(width_of(x), units, std::ptrdiff_t(initial.size()), width_of(sums, -1), zero_output_for_mask,
+                                 width_of(input_dropout, width_of(x)), width_of(recurrent_dropout, units)));
     }
 
     void dense(int slot, int x, int out, std::ptrdiff_t vectors, int sums) {
@@ -211,15 +214,28 @@ public:
         for (const int state : d_final) operands.push_back(optional(state));
         for (const int state : d_initial) operands.push_back(filled(state));
         add(slot, timeline_of(d_z), std::move(operands),
-            of_type<RecurrentGradientOp>(width_of(saved), width_of(d_z), std::ptrdiff_t(d_final.size()), zero_output_for_mask));
+            of_type<RecurrentGradientOp>(width_of(saved), width_of(d_z), std::ptrdiff_t(d_final.size()), width_of(recurrent_dropout, 0),
+                                         zero_output_for_mask));
     }
 
-    void kernel_gradient(int slot, int x, int d_z, int mask, int input_dropout, int recurrent_dropout, int outputs, int initial,
+    void input_gradient(int slot, int d_z, int factors, int d_x) {
+        const std::ptrdiff_t features = width_of(d_x);
+        add(slot, timeline_of(d_x), {read(d_z), read(factors), filled(d_x)},
+            of_type<InputGradientOp>(features, width_of(d_z), features ? width_of(factors) / features : 0));
+    }
+
+    void kernel_gradient(int slot, int x, int d_z, int mask, int input_dropout, int recurrent_dropout, int outputs, int initial, int between,
                          int d_kernel, int d_recurrent_kernel, std::ptrdiff_t vectors) {
-        const std::ptrdiff_t sums = width_of(d_z) / vectors;
+        const std::ptrdiff_t sums = width_of(d_z) / vectors, features = width_of(x) / vectors, units = width_of(outputs, 0);
+        const auto by_gate = [sums](std::ptrdiff_t factors, std::ptrdiff_t each) {
+            const std::ptrdiff_t gates = each ? factors / each : 1;
+            return Groups{gates, sums, sums / gates, gates > 1};
+        };
+        Groups of_h = by_gate(width_of(recurrent_dropout, units), units);
+        if (between >= 0 && !of_h.by_gate) of_h.count = 2, of_h.last = units;
         add(slot, timeline_of(x), {read(x), read(d_z), optional(mask), optional(input_dropout), optional(recurrent_dropout), optional(outputs),
-                                   optional(initial), filled(d_kernel), filled(d_recurrent_kernel)},
-            of_type<KernelGradientOp>(width_of(x) / vectors, outputs < 0 ? 0 : width_of(outputs), sums, vectors));
+                                   optional(initial), optional(between), filled(d_kernel), filled(d_recurrent_kernel)},
+            of_type<KernelGradientOp>(features, units, sums, vectors, by_gate(width_of(input_dropout, features), features), of_h));
     }
 
     void batch_sum(int x, int out, std::ptrdiff_t inner) {
@@ -325,6 +341,7 @@ public:
 
     int timeline_of(int view) const { return program.storage_of(view).timeline; }
     std::ptrdiff_t width_of(int view) const { return program.views[std::size_t(view)].width; }
+    std::ptrdiff_t width_of(int view, std::ptrdiff_t absent) const { return view < 0 ? absent : width_of(view); }
     std::ptrdiff_t item_of(int view) const { return program.item(program.storage_of(view).kind); }
 
 private:

@@ -4,8 +4,8 @@
 //
 // A row of sums has a line of (units) elements for each gate, and more lines for what the way back reads. `f` stands for
 // the activation, `s` for the recurrent one. The pair that most models have, tanh and sigmoid, is applied to vectors in
-// registers; others, also those of whole rows, to the lines. In `saved` are the lines after their activation, and in the
-// last one the state before.
+// registers; others, also those of whole rows, to the lines. In `saved` are the lines after their activation, then a line
+// with the state before, and, where a derivative reads the sums, a line for each gate with its sums.
 
 template <class T> struct CellFormulas {
     using M = Math<T>;
@@ -112,13 +112,35 @@ template <class T> struct CellFormulas {
     }
 
     // line := function(line + bias), in place
-    template <class... Gates> CYRNN_INLINE void apply(const Weights<T> *w, const Step<T> *step, Activate<T> function, Gates... lines) {
-        (function(step->sums + lines * w->units, step->sums_stride, w->bias ? w->bias + lines * w->units : nullptr, step->rows, w->units), ...);
+    template <class... Gates> CYRNN_INLINE void apply(const Weights<T> *w, const Step<T> *step, Activate<T> function, bool of_sums, Gates... gates) {
+        (apply_to(w, step, function, of_sums, gates), ...);
+    }
+
+    static void apply_to(const Weights<T> *w, const Step<T> *step, Activate<T> function, bool of_sums, int gate) {
+        T *const line = step->sums + gate * w->units;
+        const T *bias = w->bias ? w->bias + gate * w->units : nullptr;
+        if (step->saves && of_sums) {
+            w->add_bias(line, step->sums_stride, bias, step->rows, w->units);
+            save_sums(w, step, gate);
+            bias = nullptr;
+        }
+        function(line, step->sums_stride, bias, step->rows, w->units);
+    }
+
+    // What is in the line of a gate is what its activation is applied to.
+    static void save_sums(const Weights<T> *w, const Step<T> *step, int gate) {
+        const T *const sums = step->sums + gate * w->units;
+        T *const saved = step->sums + (w->cell->lines + gate) * w->units;
+        for (std::ptrdiff_t row = 0; row < step->rows; ++row)
+            __builtin_memcpy(saved + row * step->sums_stride, sums + row * step->sums_stride, std::size_t(w->units) * sizeof(T));
     }
 
     // The gradient of a gate becomes that of its sum.
-    template <class... Gates> CYRNN_INLINE void through(const Differentiated<T> *w, const StepBack<T> *step, Differentiate<T> function, Gates... lines) {
-        (function(step->saved + lines * w->units, step->saved_stride, step->d_sums + lines * w->units, step->d_sums_stride, step->rows, w->units), ...);
+    template <class... Gates>
+    CYRNN_INLINE void through(const Differentiated<T> *w, const StepBack<T> *step, Differentiate<T> function, bool of_sums, Gates... gates) {
+        const std::ptrdiff_t first = of_sums ? w->cell->lines : 0;
+        (function(step->saved + (first + gates) * w->units, step->saved_stride, step->d_sums + gates * w->units, step->d_sums_stride, step->rows,
+                  w->units), ...);
     }
 };
 
@@ -137,8 +159,8 @@ template <class T> struct Lstm : CellFormulas<T> {
 
     static void finish(const Weights<T> *w, const Step<T> *step) {
         if (Base::usual(w->activate, w->activate_gates)) return together(w, step);
-        Base::apply(w, step, w->activate_gates, i, f, o);
-        Base::apply(w, step, w->activate, g);
+        Base::apply(w, step, w->activate_gates, w->gates_of_sums, i, f, o);
+        Base::apply(w, step, w->activate, w->of_sums, g);
         Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &z, const Lines &was, const Lines &out) {
             const V c = was.load(1), next = next_c(z.load(i), z.load(f), z.load(g), c);
             out.store(0, next), out.store(1, next);
@@ -160,21 +182,21 @@ template <class T> struct Lstm : CellFormulas<T> {
     static void back(const Differentiated<T> *w, const StepBack<T> *step) {
         if (Base::usual(w)) return back_together(w, step);
         const auto each = [&](bool reads_sums, auto function) { Base::each(Base::planes(w, step, reads_sums), function); };
-        T *const f_of_c = step->d_sums + o * w->units, *const d_f_of_c = step->d_sums + i * w->units;
+        T *const c = step->d_sums + g * w->units, *const f_of_c = step->d_sums + o * w->units, *const d_f_of_c = step->d_sums + i * w->units;
         each(false, [](const auto &s, const Lines &d_states, const Lines &d) {
-            d.store(o, next_c(s.load(i), s.load(f), s.load(g), s.load(before)));
-            d.store(i, d_states.load(0) * s.load(o));
+            const V next = next_c(s.load(i), s.load(f), s.load(g), s.load(before));
+            d.store(g, next), d.store(o, next), d.store(i, d_states.load(0) * s.load(o));
         });
         w->activate(f_of_c, step->d_sums_stride, nullptr, step->rows, w->units);
-        w->differentiate(f_of_c, step->d_sums_stride, d_f_of_c, step->d_sums_stride, step->rows, w->units);
+        w->differentiate(w->of_sums ? c : f_of_c, step->d_sums_stride, d_f_of_c, step->d_sums_stride, step->rows, w->units);
         each(true, [](const auto &s, const Lines &d_states, const Lines &d) {
             const V d_c = d.load(i) + d_states.load(1);
             d.store(o, d_states.load(0) * d.load(o)), d.store(f, d_c * s.load(before));
             d.store(i, d_c * s.load(g)), d.store(g, d_c * s.load(i));
             d_states.store(0, V{}), d_states.store(1, d_c * s.load(f));
         });
-        Base::through(w, step, w->differentiate_gates, i, f, o);
-        Base::through(w, step, w->differentiate, g);
+        Base::through(w, step, w->differentiate_gates, w->gates_of_sums, i, f, o);
+        Base::through(w, step, w->differentiate, w->of_sums, g);
     }
 
     static void back_together(const Differentiated<T> *w, const StepBack<T> *step) {
@@ -188,7 +210,7 @@ template <class T> struct Lstm : CellFormulas<T> {
         });
     }
 
-    static constexpr Cell<T> cell{4, 4, 0, lines, 4, 2, 4, 0, nullptr, finish, back};
+    static constexpr Cell<T> cell{4, 4, 0, lines, 4, 2, 4, 0, 0, nullptr, finish, back, nullptr};
 };
 
 // z, r := s(z_z), s(z_r);   n := f(x_n + r q), q := h . V_n + b_n;   h' := z h + (1 - z) n
@@ -213,9 +235,10 @@ template <class T> struct Gru : CellFormulas<T> {
         each(true, [](const auto &s, const Lines &, const Lines &) {
             s.store(z, s.plus(of_h + z, s.load(z))), s.store(r, s.plus(of_h + r, s.load(r))), s.store(q, s.plus(of_h + n, s.load(q)));
         });
-        Base::apply(w, step, w->activate_gates, z, r);
-        Base::apply(w, step, w->add_bias, n);
+        Base::apply(w, step, w->activate_gates, w->gates_of_sums, z, r);
+        Base::apply(w, step, w->add_bias, false, n);
         each(true, [](const auto &s, const Lines &, const Lines &) { s.store(n, s.load(r) * s.load(q) + s.load(n)); });
+        if (step->saves && w->of_sums) Base::save_sums(w, step, n);
         w->activate(step->sums + n * w->units, step->sums_stride, nullptr, step->rows, w->units);
         each(step->saves, [saves = step->saves](const auto &s, const Lines &was, const Lines &out) {
             const V h = was.load(0);
@@ -241,11 +264,11 @@ template <class T> struct Gru : CellFormulas<T> {
             d.store(d_n, d_out * (1 - update)), d.store(d_z, d_out * (s.load(before) - s.load(n)));
             d_h.store(0, d_out * update);
         });
-        Base::through(w, step, w->differentiate, n);
+        Base::through(w, step, w->differentiate, w->of_sums, n);
         each(true, [](const auto &s, const Lines &, const Lines &d) {
             d.store(d_r, d.load(d_n) * s.load(q)), d.store(of_h + d_n, d.load(d_n) * s.load(r));
         });
-        Base::through(w, step, w->differentiate_gates, z, r);
+        Base::through(w, step, w->differentiate_gates, w->gates_of_sums, z, r);
         each(true, [](const auto &, const Lines &, const Lines &d) { d.store(of_h + d_z, d.load(d_z)), d.store(of_h + d_r, d.load(d_r)); });
     }
 
@@ -261,32 +284,81 @@ template <class T> struct Gru : CellFormulas<T> {
         });
     }
 
-    static constexpr Cell<T> cell{3, 2, q, lines, 6, 1, d_lines, of_h, nullptr, finish, back};
+    static constexpr Cell<T> cell{3, 2, q, lines, 6, 1, d_lines, of_h, 0, nullptr, finish, back, nullptr};
 };
 
-// The same, but the reset comes before the product:   n := f(x_n + (r h) . V_n)
-template <class T> struct GruResetBefore : Gru<T> {
+// The same, but the reset comes before the product:   n := f(x_n + q),   q := (r h) . V_n
+//
+// Its sums are of x and of h, and it has one bias.
+template <class T> struct GruResetBefore : CellFormulas<T> {
+    using F = Formulas<T>;
     using V = typename Math<T>::V;
     using Base = CellFormulas<T>;
     using typename Base::Lines;
-    using Gru<T>::z, Gru<T>::r, Gru<T>::n, Gru<T>::q;
+    enum : int { z, r, n, q, before, lines };
 
-    static void between(const Weights<T> *w, const Step<T> *step) {
-        Base::apply(w, step, w->activate_gates, z, r);
+    static void between(const Weights<T> *w, const Step<T> *step) {  // out := r h
         Step<T> of_h = *step;
         of_h.before = step->h, of_h.before_stride = step->h_stride;
+        if (Base::usual(w->activate, w->activate_gates))
+            return Base::each(Base::planes(w, &of_h, true), [](const auto &s, const Lines &h, const Lines &out) {
+                const V reset = F::sigmoid(s(r));
+                s.store(z, F::sigmoid(s(z))), s.store(r, reset), out.store(0, reset * h.load(0));
+            });
+        Base::apply(w, step, w->activate_gates, w->gates_of_sums, z, r);
         Base::each(Base::planes(w, &of_h, false), [](const auto &s, const Lines &h, const Lines &out) { out.store(0, s.load(r) * h.load(0)); });
     }
 
     static void finish(const Weights<T> *w, const Step<T> *step) {
-        Base::each(Base::planes(w, step, true), [](const auto &s, const Lines &, const Lines &) { s.store(n, s.load(n) + s.load(q)); });
-        Base::apply(w, step, w->activate, n);
-        Base::each(Base::planes(w, step, false), [](const auto &s, const Lines &was, const Lines &out) {
-            out.store(0, Gru<T>::blended(s.load(z), was.load(0), s.load(n)));
+        if (Base::usual(w->activate, w->activate_gates)) return together(w, step);
+        Base::each(Base::planes(w, step, true, true), [saves = step->saves](const auto &s, const Lines &, const Lines &out) {
+            s.store(n, s.load(n) + s.load(q));
+            if (saves) s.store(q, out.load(0));
+        });
+        Base::apply(w, step, w->activate, w->of_sums, n);
+        Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &s, const Lines &was, const Lines &out) {
+            const V h = was.load(0);
+            out.store(0, Gru<T>::blended(s.load(z), h, s.load(n)));
+            if (saves) s.store(before, h);
         });
     }
 
-    static constexpr Cell<T> cell{3, 2, q, 4, 3, 1, 3, 0, between, finish, nullptr};
+    static void together(const Weights<T> *w, const Step<T> *step) {
+        Base::each(Base::planes(w, step, step->saves, step->saves), [saves = step->saves](const auto &s, const Lines &was, const Lines &out) {
+            const V candidate = F::tanh(s.plus(n, s.load(n) + s.load(q))), h = was.load(0);
+            if (saves) s.store(n, candidate), s.store(q, out.load(0)), s.store(before, h);
+            out.store(0, Gru<T>::blended(s.load(z), h, candidate));
+        });
+    }
+
+    static void back(const Differentiated<T> *w, const StepBack<T> *step) {
+        if (Base::usual(w))
+            return Base::each(Base::planes(w, step, false), [](const auto &s, const Lines &d_h, const Lines &d) {
+                const V d_out = d_h.load(0), update = s.load(z), candidate = s.load(n);
+                d.store(n, d_out * (1 - update) * F::d_tanh(candidate));
+                d.store(z, d_out * (s.load(before) - candidate) * F::d_sigmoid(update));
+                d_h.store(0, d_out * update);
+            });
+        Base::each(Base::planes(w, step, false), [](const auto &s, const Lines &d_h, const Lines &d) {
+            const V d_out = d_h.load(0), update = s.load(z);
+            d.store(n, d_out * (1 - update)), d.store(z, d_out * (s.load(before) - s.load(n)));
+            d_h.store(0, d_out * update);
+        });
+        Base::through(w, step, w->differentiate, w->of_sums, n);
+        Base::through(w, step, w->differentiate_gates, w->gates_of_sums, z);
+    }
+
+    static void back_between(const Differentiated<T> *w, const StepBack<T> *step) {  // the line r comes in as the gradient of r h
+        const bool usual = Base::usual(w);
+        Base::each(Base::planes(w, step, true), [usual](const auto &s, const Lines &d_h, const Lines &d) {
+            const V d_product = d.load(r), reset = s.load(r), d_reset = d_product * s.load(before);
+            d_h.store(0, d_product * reset + d_h.load(0));
+            d.store(r, usual ? d_reset * F::d_sigmoid(reset) : d_reset);
+        });
+        if (!usual) Base::through(w, step, w->differentiate_gates, w->gates_of_sums, r);
+    }
+
+    static constexpr Cell<T> cell{3, 2, q, lines, 3, 1, 3, 0, r, between, finish, back, back_between};
 };
 
 template <class T> struct CellTable {

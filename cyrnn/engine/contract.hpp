@@ -32,6 +32,7 @@ template <class T> struct Differentiated {
     Activate<T> activate;
     Differentiate<T> differentiate;   // of `activate`; null: there is no way back
     Differentiate<T> differentiate_gates;
+    bool of_sums, gates_of_sums;      // whether these read the sums, or else what the activation has made of them
 };
 
 template <class T> struct Weights {  // one layer's weights, made ready; they never change
@@ -39,10 +40,13 @@ template <class T> struct Weights {  // one layer's weights, made ready; they ne
     std::ptrdiff_t depth;     // features + units; for a dense layer, which has no recurrent kernel, features
     std::ptrdiff_t gates;     // sums of each unit; 1 where there is no cell
     std::ptrdiff_t recurrent; // of the gates * units sums, those that h has a part in: the first
-    std::ptrdiff_t lines;     // (units) elements each, that a row of sums has: those of a cell; 1 where there is none
+    std::ptrdiff_t lines;     // (units) elements each, that a row of sums has; 1 where there is no cell. Those of a cell, and
+                              // after them one for each gate where a derivative reads the sums
     std::ptrdiff_t carried;   // elements of a row's record: as many states as the cell has, (units) each, h first
     const Cell<T> *cell;      // null for SimpleRNN and dense: they activate their sums, and that is h
     const Weights<T> *second; // of a cell's second product, (units, units); or null
+    const Weights<T> *parts;  // the same product as several, each of some gates; or null
+    std::ptrdiff_t part_count;
     // Those that the engine reads; the others are null.
     const T *kernels;       // (depth, gates * units): the kernel above the recurrent kernel
     const T *kernels_t;     // (gates * units, depth): the same, transposed
@@ -52,6 +56,7 @@ template <class T> struct Weights {  // one layer's weights, made ready; they ne
     Activate<T> activate_gates;  // a cell's recurrent activation
     Activate<T> add_bias;   // the same without an activation
     bool by_row;            // whether an activation needs a whole row, as softmax does
+    bool of_sums, gates_of_sums;  // whether the derivatives of the two activations read the sums
     Differentiated<T> back; // what a way back with these weights is through
 
     std::ptrdiff_t sums() const { return gates * units; }
@@ -108,11 +113,14 @@ template <class T> struct Cell {
     std::ptrdiff_t second;     // the line that a second product fills, of what is made of h; 0: there is none
     std::ptrdiff_t lines, biases, states;
     std::ptrdiff_t d_lines, d_recurrent;  // of the gradients of the sums; the first of them that is of a sum of h
-    // What the second product multiplies, (rows, units), into step->out; null: that is h.
+    std::ptrdiff_t d_between;  // of the gradients of the sums the line that the gradient of `between` comes in
+    // What the second product multiplies, (rows, units), into step->out; null: that is h. If the step saves, `finish` leaves it in
+    // the line `second`.
     void (*between)(const Weights<T> *weights, const Step<T> *step);
     // The records after (step->out) from the sums, gate after gate and without the bias, and the records before.
     void (*finish)(const Weights<T> *weights, const Step<T> *step);
-    void (*back)(const Differentiated<T> *functions, const StepBack<T> *step);  // null: there is no way back
+    void (*back)(const Differentiated<T> *functions, const StepBack<T> *step);  // through `finish`; null: there is no way back
+    void (*back_between)(const Differentiated<T> *functions, const StepBack<T> *step);  // through `between`
 };
 
 // What a slice carries from block to block. Before the first block the caller fills `now` with the initial states, or with
@@ -135,6 +143,7 @@ template <class T> struct Block {
     std::ptrdiff_t input_dropout_row;
     const T *recurrent_dropout;             // (rows, units) factors, or null
     std::ptrdiff_t recurrent_dropout_row;
+    bool inputs_by_gate, states_by_gate;    // whether there are such factors for each gate, one after another
     T *outputs;                             // (rows, timesteps, units), or null
     std::ptrdiff_t outputs_row, outputs_time;
     T *sums;                                // (rows, timesteps, lines * units): what a cell leaves in its lines; or null

@@ -1,6 +1,7 @@
 # The faces of contract.hpp, guarded.hpp, prepared.hpp and simd.hpp for Cython; the comments are there.
 from libc.stdint cimport uint8_t
 from libcpp cimport bool
+from libcpp.vector cimport vector
 
 ctypedef fused real:
     float
@@ -21,6 +22,7 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
 
     cdef cppclass Cell[T]:
         ptrdiff_t gates, recurrent, second, lines, biases, states, d_lines, d_recurrent
+        void (*between)(const void *weights, const void *step) noexcept nogil
         void (*back)(const void *functions, const void *step) noexcept nogil
 
     cdef cppclass Differentiated[T]:
@@ -31,11 +33,14 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
                               ptrdiff_t units) noexcept nogil
         void (*differentiate_gates)(const T *saved, ptrdiff_t saved_stride, T *d, ptrdiff_t d_stride, ptrdiff_t rows,
                                     ptrdiff_t units) noexcept nogil
+        bool of_sums, gates_of_sums
 
     cdef cppclass Weights[T]:
         ptrdiff_t features, units, depth, gates, recurrent, lines, carried
         const Cell[T] *cell
         const Weights[T] *second
+        const Weights[T] *parts
+        ptrdiff_t part_count
         const T *kernels
         const T *kernels_t
         const T *panels
@@ -43,7 +48,7 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
         void (*activate_gates)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
         void (*add_bias)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
-        bool by_row
+        bool by_row, of_sums, gates_of_sums
         Differentiated[T] back
         ptrdiff_t sums()
 
@@ -100,8 +105,10 @@ cdef extern from "prepared.hpp" namespace "cyrnn" nogil:
         Prepared() except +
         const Engine *engine
         bool single
-        Weights[float] f32, second_f32
-        Weights[double] f64, second_f64
+        Weights[float] f32
+        Weights[double] f64
+        vector[Weights[float]] more_f32
+        vector[Weights[double]] more_f64
         ptrdiff_t length
         const void *scale
         const void *shift

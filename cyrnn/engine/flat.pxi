@@ -32,7 +32,8 @@ cdef class Refill:
     """
 
     cdef readonly Packed packed
-    cdef Followers followers, second
+    cdef Followers followers
+    cdef vector[Followers] more  # of the plan's other products
 
     def __init__(self, Packed packed not None, kernel=None, recurrent_kernel=None, bias=None, *, scale=None,
                  offset=None, gain=None):
@@ -46,30 +47,33 @@ cdef class Refill:
         if not isinstance(packed, Plan):
             find((<Table?> packed).indices(kernel), self.followers.kernels, packed.single)
             return
-        first, second = packed.laid_out(kernel, recurrent_kernel, bias)
-        find_followers(first, self.followers, packed.single)
-        if second is not None:
-            find_followers(second, self.second, packed.single)
+        whole, others = packed.laid_out(kernel, recurrent_kernel, bias)
+        find_followers(whole, self.followers, packed.single)
+        self.more.resize(len(others))
+        for number, other in enumerate(others):
+            find_followers(other, self.more[<size_t> number], packed.single)
 
     cpdef fill(self, numpy.ndarray flat):
         """Take the weights of this array (size,), of the dtype."""
         cdef Prepared *prepared = self.packed.prepared.get()
+        cdef size_t number
         if self.packed.single:
             self.followers.fill[float](<const float *> numpy.PyArray_DATA(flat), prepared.f32)
-            self.second.fill[float](<const float *> numpy.PyArray_DATA(flat), prepared.second_f32)
             self.followers.fill_vectors[float](<const float *> numpy.PyArray_DATA(flat), prepared[0])
+            for number in range(self.more.size()):
+                self.more[number].fill[float](<const float *> numpy.PyArray_DATA(flat), prepared.more_f32[number])
         else:
             self.followers.fill[double](<const double *> numpy.PyArray_DATA(flat), prepared.f64)
-            self.second.fill[double](<const double *> numpy.PyArray_DATA(flat), prepared.second_f64)
             self.followers.fill_vectors[double](<const double *> numpy.PyArray_DATA(flat), prepared[0])
+            for number in range(self.more.size()):
+                self.more[number].fill[double](<const double *> numpy.PyArray_DATA(flat), prepared.more_f64[number])
 
 
-cdef int find_followers(tuple laid_out, Followers &followers, bint single) except -1:
-    kernels, kernels_t, panels, bias = laid_out
-    find(kernels, followers.kernels, single)
-    find(kernels_t, followers.kernels_t, single)
-    find(panels, followers.panels, single)
-    find(bias, followers.bias, single)
+cdef int find_followers(laid_out, Followers &followers, bint single) except -1:
+    find(laid_out.kernels, followers.kernels, single)
+    find(laid_out.kernels_t, followers.kernels_t, single)
+    find(laid_out.panels, followers.panels, single)
+    find(laid_out.bias, followers.bias, single)
     return 0
 
 

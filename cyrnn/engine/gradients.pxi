@@ -24,7 +24,8 @@ cdef class WaysBack(Ops):
                            recurrent_dropout=None, d_outputs=None, d_last_output=None, bint zero_output_for_mask=False):
         """d_z and d_initial := the gradients of the sums and the initial states of a recurrence.
 
-        The slot has the recurrent kernel, transposed. All views with timesteps are turned: their first timestep is the
+        The slot has the recurrent kernel, transposed, and in parts where dropout has factors for each gate, or a cell
+        makes something of h between its products. All views with timesteps are turned: their first timestep is the
         last one of the recurrence. `d_final` and `d_initial` have a view for each state, or None.
         """
         cdef vector[int] ends, begins
@@ -41,13 +42,36 @@ cdef class WaysBack(Ops):
             slot, saved, or_absent(mask), or_absent(recurrent_dropout), or_absent(d_outputs), or_absent(d_last_output),
             ends, d_z, begins, zero_output_for_mask)
 
+    def input_gradient(self, int slot, int d_z, int factors, int d_x):
+        """d_x := the gradient of x, where dropout has had factors for each gate. The slot has the kernel, transposed,
+        in a part for each gate."""
+        self.check_views((d_z, factors, d_x), slot)
+        self.check_beside(d_z, d_x)
+        self.check_by_gate(factors, self.width_of(d_x), self.width_of(d_z))
+        Builder(self.program[0]).input_gradient(slot, d_z, factors, d_x)
+
+    cdef int check_by_gate(self, factors, ptrdiff_t each, ptrdiff_t sums) except -1:
+        """Raises ValueError unless these are dropout factors, once or for each of as many gates as there can be."""
+        cdef ptrdiff_t width = each if factors is None else self.width_of(factors)
+        if width != each and (each == 0 or width % each or sums % (width // each)):
+            raise ValueError(f"view {factors} must have {each} dropout factors for each of the gates that {sums} sums "
+                             f"are of, and has {width}")
+        return 0
+
     def kernel_gradient(self, int slot, int x, int d_z, *, mask=None, input_dropout=None, recurrent_dropout=None,
-                        outputs=None, initial=None, d_kernel=None, d_recurrent_kernel=None, ptrdiff_t vectors=1):
+                        outputs=None, initial=None, between=None, d_kernel=None, d_recurrent_kernel=None,
+                        ptrdiff_t vectors=1):
         """d_kernel := the sum of x' . d_z over rows and timesteps, and d_recurrent_kernel that of h' . d_z, where h is
-        the output of the timestep before. The slot has weights of the engine that is to compute them."""
-        views = (x, d_z, mask, input_dropout, recurrent_dropout, outputs, initial, d_kernel, d_recurrent_kernel)
+        the output of the timestep before. The slot has weights of the engine that is to compute them.
+
+        between : what the last gate multiplies instead of h
+        """
+        views = (x, d_z, mask, input_dropout, recurrent_dropout, outputs, initial, between, d_kernel,
+                 d_recurrent_kernel)
         self.check_views([view for view in views if view is not None], slot)
         cdef ptrdiff_t sums = self.width_of(d_z) // vectors
+        self.check_by_gate(input_dropout, self.width_of(x) // vectors, sums)
+        self.check_by_gate(recurrent_dropout, 0 if outputs is None else self.width_of(outputs), sums)
         for view, rows in ((d_kernel, self.width_of(x) // vectors),
                            (d_recurrent_kernel, 0 if outputs is None else self.width_of(outputs))):
             if view is not None and (self.width_of(view) != rows * sums or not self.storage_of(view).once):
@@ -55,7 +79,7 @@ cdef class WaysBack(Ops):
                                  f"{self.width_of(view)}")
         Builder(self.program[0]).kernel_gradient(
             slot, x, d_z, or_absent(mask), or_absent(input_dropout), or_absent(recurrent_dropout), or_absent(outputs),
-            or_absent(initial), or_absent(d_kernel), or_absent(d_recurrent_kernel), vectors)
+            or_absent(initial), or_absent(between), or_absent(d_kernel), or_absent(d_recurrent_kernel), vectors)
 
     def batch_sum(self, int x, int out, ptrdiff_t inner=1):
         """out := the sum of x over rows and timesteps, and over all axes but one, which is as long as out: a row's

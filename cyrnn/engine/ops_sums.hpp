@@ -12,19 +12,31 @@
 
 namespace cyrnn {
 
+struct Groups {  // of columns of a kernel
+    std::ptrdiff_t count, sums, last;  // groups, the columns of all, and those of the last one
+    bool by_gate;                      // whether each has dropout factors of its own
+
+    std::ptrdiff_t column(std::ptrdiff_t group) const {  // the first of a group, all others of which are equal
+        return group == count ? sums : group == 0 ? 0 : (sums - last) / (count - 1) * group;
+    }
+};
+
 // d_W := sum of (x_t o D)' . d_z_t over rows and timesteps, and d_V := that of (h_{t-1} o R)' . d_z_t, where h_{t-1} is the output
 // of the last timestep that was not masked. What is masked may be NaN: it is not read, nor what meets zeros alone, as before a mask of
-// a later layer. Of a dense layer there is d_W alone.
+// a later layer. Of a dense layer there is d_W alone. Where gates have an x or h of their own, each of them is a sum by itself: because of
+// dropout factors for each gate, or because the last one multiplies what a cell has made `between` its products.
 template <class T> class KernelGradientOp final : public Op {
 public:
-    enum : int { x, d_z, mask, input_dropout, recurrent_dropout, outputs, initial, d_kernel, d_recurrent_kernel };
+    enum : int { x, d_z, mask, input_dropout, recurrent_dropout, outputs, initial, between, d_kernel, d_recurrent_kernel };
 
-    KernelGradientOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t sums_, std::ptrdiff_t vectors_)
-        : features(features_), units(units_), sums(sums_), vectors(vectors_) {}
+    KernelGradientOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t sums_, std::ptrdiff_t vectors_, Groups of_x_, Groups of_h_)
+        : features(features_), units(units_), sums(sums_), vectors(vectors_), of_x(of_x_), of_h(of_h_) {}
 
     bool over_batch() const override { return true; }
     bool joins_parts() const override { return true; }
-    std::ptrdiff_t parts(const Prepared *p) const override { return parts_of(features, height(p)) + parts_of(units, height(p)); }
+    std::ptrdiff_t parts(const Prepared *p) const override {
+        return of_x.count * parts_of(features, height(p)) + of_h.count * parts_of(units, height(p));
+    }
     double multiply_adds(const Prepared *) const override { return double(vectors) * double(features + units) * double(sums); }
     bool fits(const Prepared *p) const override { return p->single == (sizeof(T) == sizeof(float)) && p->engine; }
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t, std::ptrdiff_t) const override {
@@ -36,7 +48,7 @@ public:
         if (!Sum(*this, work, work.part, work.parts, false).run()) return false;
         for (std::ptrdiff_t i = work.part; i < work.part + work.parts; ++i) {
             const Part part = part_of(work, i);
-            if (part.gradient && !all_finite(part.gradient, part.count * sums) && !Sum(*this, work, i, 1, true).run()) return false;
+            if (part.gradient && !all_finite(part) && !Sum(*this, work, i, 1, true).run()) return false;
         }
         return true;
     }
@@ -44,9 +56,10 @@ public:
 private:
     static constexpr std::ptrdiff_t block = 256;  // rows and timesteps of a chain of multiply-adds
 
-    struct Part {  // some rows of a kernel
+    struct Part {  // some rows of a kernel, of the columns of a group
         bool states;
         std::ptrdiff_t first, count;
+        std::ptrdiff_t group, column, width;
         T *gradient;  // null where it is not asked for
     };
 
@@ -60,16 +73,20 @@ private:
     static std::ptrdiff_t parts_of(std::ptrdiff_t count, std::ptrdiff_t each) { return (count + each - 1) / each; }
 
     Part part_of(const Work &work, std::ptrdiff_t number) const {
-        const std::ptrdiff_t each = height(work.weights), of_inputs = parts_of(features, each);
+        const std::ptrdiff_t each = height(work.weights), of_inputs = of_x.count * parts_of(features, each);
         const bool states = number >= of_inputs;
-        const std::ptrdiff_t first = (states ? number - of_inputs : number) * each;
+        const Groups &groups = states ? of_h : of_x;
+        const std::ptrdiff_t all = states ? units : features, own = states ? number - of_inputs : number;
+        const std::ptrdiff_t group = own / parts_of(all, each), first = own % parts_of(all, each) * each;
+        const std::ptrdiff_t column = groups.column(group), width = groups.column(group + 1) - column;
         const Place to = work.places[states ? d_recurrent_kernel : d_kernel];
-        return {states, first, std::min(each, (states ? units : features) - first), to.data ? address<T>(to) + first * sums : nullptr};
+        return {states, first, std::min(each, all - first), group, column, width, to.data ? address<T>(to) + first * sums + column : nullptr};
     }
 
-    static bool all_finite(const T *array, std::ptrdiff_t count) {
+    bool all_finite(const Part &part) const {
         bool other = false;
-        for (std::ptrdiff_t i = 0; i < count; ++i) other |= array[i] - array[i] != 0;
+        for (std::ptrdiff_t i = 0; i < part.count; ++i)
+            for (std::ptrdiff_t j = i * sums; j < i * sums + part.width; ++j) other |= part.gradient[j] - part.gradient[j] != 0;
         return !other;
     }
 
@@ -84,7 +101,7 @@ private:
             const std::ptrdiff_t rows = work.rows, timesteps = work.timesteps;
             for (std::ptrdiff_t i = begin_part; i < end_part; ++i)
                 if (const Part part = op.part_of(work, i); part.gradient)
-                    std::memset(part.gradient, 0, std::size_t(part.count * op.sums) * sizeof(T));
+                    for (std::ptrdiff_t k = 0; k < part.count; ++k) std::memset(part.gradient + k * op.sums, 0, std::size_t(part.width) * sizeof(T));
             evenly = !keep.data && op.vectors == 1 && (rows == 1 || timesteps == 1 || z.row == timesteps * z.time);
             apart = timesteps > 1 ? z.time : z.row;
             for (std::ptrdiff_t row = 0; row < rows; ++row) {
@@ -131,17 +148,23 @@ private:
         void add(const Part &part) const {
             T *to = a;
             for (std::ptrdiff_t i = 0; i < known; to += segments[i++].count * part.count) gather(part, segments[i], to);
-            const T *const z = evenly ? begin : b;
+            const T *const z = (evenly ? begin : b) + part.column;
             const std::ptrdiff_t z_stride = evenly ? apart : op.sums;
             for (std::ptrdiff_t i = 0; careful && i < filled; ++i)  // x is left out where d_z is zero: it may be NaN, which times 0 is NaN
-                if (all_zeros(z + i * z_stride, op.sums)) std::memset(a + i * part.count, 0, std::size_t(part.count) * sizeof(T));
-            product.accumulate(filled, part.count, op.sums, a, z, z_stride, part.gradient, op.sums, workspace);
+                if (all_zeros(z + i * z_stride, part.width)) std::memset(a + i * part.count, 0, std::size_t(part.count) * sizeof(T));
+            product.accumulate(filled, part.count, part.width, a, z, z_stride, part.gradient, op.sums, workspace);
         }
 
         void gather(const Part &part, const Segment &s, T *to) const {
             if (op.vectors > 1) {
                 const T *const from = address<T>(work.places[x], s.row, s.t) + s.before * op.features + part.first;
                 product.gather(s.count, part.count, from, op.features, to);
+                return;
+            }
+            const Groups &groups = part.states ? op.of_h : op.of_x;
+            const Place made = work.places[between];
+            if (part.states && made.data && part.group == groups.count - 1) {
+                product.gather(s.count, part.count, address<T>(made, s.row, s.t) + part.first, made.time, to);
                 return;
             }
             if (part.states) {  // the first of them follows what is known before; each other one its own output before
@@ -159,7 +182,7 @@ private:
             }
             const Place factors = work.places[part.states ? recurrent_dropout : input_dropout];
             if (!factors.data) return;
-            const T *const factor = address<T>(factors, s.row, 0) + part.first;
+            const T *const factor = address<T>(factors, s.row, 0) + part.first + (groups.by_gate ? part.group * (part.states ? op.units : op.features) : 0);
             for (std::ptrdiff_t k = 0; k < s.count; ++k, to += part.count)
                 for (std::ptrdiff_t i = 0; i < part.count; ++i) to[i] *= factor[i];
         }
@@ -182,6 +205,7 @@ private:
 
     const std::ptrdiff_t features, units, sums;  // units: 0 without a recurrent kernel
     const std::ptrdiff_t vectors;                // of a row's timestep
+    const Groups of_x, of_h;
 };
 
 // out := the sum over rows and timesteps, and over all axes of a timestep but one. Each part has some places of that.

@@ -37,15 +37,17 @@ template <class T> struct Activating {
     }
 };
 
-template <class T> constexpr Cell<T> activating{1, 1, 0, 1, 1, 1, 1, 0, nullptr, Activating<T>::finish, nullptr};
+template <class T> constexpr Cell<T> activating{1, 1, 0, 1, 1, 1, 1, 0, 0, nullptr, Activating<T>::finish, nullptr, nullptr};
 
 template <class T> class RecurrentOp final : public WeightedOp<T> {
 public:
     // The first operands; after them come the states that it begins with, and then those that it ends with.
     enum : int { x, mask, input_dropout, recurrent_dropout, outputs, last_output, sums, states };
 
-    RecurrentOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t count_, std::ptrdiff_t lines_, bool zero_output_for_mask_)
-        : WeightedOp<T>(features_, units_, features_ + units_), count(count_), lines(lines_), zero_output_for_mask(zero_output_for_mask_) {}
+    RecurrentOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t count_, std::ptrdiff_t lines_, bool zero_output_for_mask_,
+                std::ptrdiff_t of_inputs_, std::ptrdiff_t of_states_)
+        : WeightedOp<T>(features_, units_, features_ + units_), count(count_), lines(lines_), of_inputs(of_inputs_), of_states(of_states_),
+          zero_output_for_mask(zero_output_for_mask_) {}
 
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
         const auto given = [this](int operand) { return this->operands[std::size_t(operand)].view >= 0; };
@@ -55,7 +57,11 @@ public:
     std::ptrdiff_t carried(const Prepared *p) const override { return p->weights<T>().carried; }
     bool fits(const Prepared *p) const override {
         const Weights<T> &w = p->weights<T>();
-        return WeightedOp<T>::fits(p) && count * w.units <= w.carried && (lines < 0 || lines == w.sums_row());
+        const auto has = [&w](std::ptrdiff_t factors, std::ptrdiff_t each) {
+            return factors == each || (factors == w.gates * each && w.part_count == w.gates);
+        };
+        return WeightedOp<T>::fits(p) && count * w.units <= w.carried && (lines < 0 || lines == w.sums_row()) &&
+               has(of_inputs, w.features) && has(of_states, w.units);
     }
     bool recurrent() const override { return true; }
     double multiply_adds(const Prepared *p) const override {
@@ -75,6 +81,8 @@ public:
         block.zero_output_for_mask = zero_output_for_mask;
         block.input_dropout = address<T>(at[input_dropout]), block.input_dropout_row = at[input_dropout].row;
         block.recurrent_dropout = address<T>(at[recurrent_dropout]), block.recurrent_dropout_row = at[recurrent_dropout].row;
+        block.inputs_by_gate = block.input_dropout && of_inputs != weights.features;
+        block.states_by_gate = block.recurrent_dropout && of_states != weights.units;
         block.outputs = address<T>(at[outputs]), block.outputs_row = at[outputs].row, block.outputs_time = at[outputs].time;
         block.sums = address<T>(at[sums]), block.sums_row = at[sums].row, block.sums_time = at[sums].time;
         if (work.last) block.last_output = address<T>(at[last_output]), block.last_output_row = at[last_output].row;
@@ -120,6 +128,7 @@ private:
 
     const std::ptrdiff_t count;  // of states that are given or asked for
     const std::ptrdiff_t lines;  // the width of `sums`; -1 where it is not asked for
+    const std::ptrdiff_t of_inputs, of_states;  // widths of the dropout factors; where there are none, those of x and h
     const bool zero_output_for_mask;
 };
 

@@ -1,11 +1,30 @@
 """Weights on their way into a plan: checked, and packed into panels as tiles.hpp reads them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+
+
+class LaidOut(NamedTuple):
+    """Weights in the order in which an engine reads them; None for those that it does not read.
+
+    Parameters
+    ----------
+    features, depth : int
+        The rows of the kernel, and with those of a recurrent kernel.
+    kernels, kernels_t, panels, bias : array
+        The kernels one above the other, the same transposed, the same in panels; and the bias.
+    """
+
+    features: int
+    depth: int
+    kernels: Array | None = None
+    kernels_t: Array | None = None
+    panels: Array | None = None
+    bias: Array | None = None
 
 
 def padded_width(units: int, columns: int, itemsize: int) -> int:
@@ -37,8 +56,8 @@ def packed(kernels: Array, bias: Array | None, columns: int) -> tuple[Array, Arr
 
 def laid_out(
     kernel: Array, recurrent_kernel: Array | None, bias: Array | None, columns: int | None, transposed: bool
-) -> tuple[Array | None, Array | None, Array | None, Array | None]:
-    """Weights in the order in which an engine reads them: kernels, the same transposed, panels, and bias.
+) -> LaidOut:
+    """Weights in the order in which an engine reads them.
 
     Parameters
     ----------
@@ -49,11 +68,18 @@ def laid_out(
     transposed : bool
         Whether it reads the transposed kernels.
     """
-    kernels = kernel if recurrent_kernel is None else np.concatenate([kernel, recurrent_kernel])
+    kernels = np.ascontiguousarray(kernel) if recurrent_kernel is None else np.concatenate([kernel, recurrent_kernel])
+    features, depth = len(kernel), len(kernels)
     if columns is None:
-        return kernels, np.ascontiguousarray(kernels.T) if transposed else None, None, bias
+        return LaidOut(features, depth, kernels, np.ascontiguousarray(kernels.T) if transposed else None, bias=bias)
     panels, wide = packed(kernels, bias, columns)
-    return None, None, panels, wide
+    return LaidOut(features, depth, panels=panels, bias=wide)
+
+
+def in_parts(kernel: Array, parts: tuple[int, ...]) -> list[Array]:
+    """The rows of a kernel in parts, whose lengths are in proportion to these numbers."""
+    ends = np.cumsum(parts) * (len(kernel) // sum(parts))
+    return np.split(kernel, ends[:-1])
 
 
 def unpacked(panels: Array, depth: int, units: int, columns: int) -> Array:

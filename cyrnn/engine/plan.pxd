@@ -34,6 +34,7 @@ cdef class Plan(Packed):
     cdef readonly str activation        # Keras' name
     cdef readonly str cell              # its name in `CELLS`, or None
     cdef readonly str recurrent_activation  # of a cell's gates
+    cdef readonly tuple parts           # of gates: see `Plan`
     cdef readonly object form           # the `CellForm`; that of SimpleRNN and dense where there is no cell
     cdef readonly str engine            # "simd" or "blas"
     cdef readonly str isa               # instruction set of the vectorised parts

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
-_LaidOut = tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]
+from cyrnn.engine.panels import LaidOut
 
 ACTIVATIONS: dict[str, int]
 FROM_SUMS: frozenset[str]
@@ -20,6 +20,7 @@ class CellForm(NamedTuple):
     d_recurrent: int
     goes_back: bool
     has_second: bool
+    between: int
 
 @disjoint_base
 class Packed:
@@ -65,6 +66,7 @@ class Plan(Packed):
     activation: str
     cell: str | None
     recurrent_activation: str
+    parts: tuple[int, ...]
     form: CellForm
     engine: str
     isa: str
@@ -78,16 +80,17 @@ class Plan(Packed):
         engine: str | None = None,
         cell: str | None = None,
         recurrent_activation: str = "sigmoid",
+        parts: tuple[int, ...] = (),
         *,
         differentiates: Plan | None = None,
     ) -> None: ...
     @property
     def made_of(self) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any] | None, str]: ...
-    def transposed(self, name: str) -> Plan: ...
-    def own_transposed(self, weight: NDArray[Any]) -> Plan: ...
+    def transposed(self, name: str, parts: tuple[int, ...] = ()) -> Plan: ...
+    def own_transposed(self, weight: NDArray[Any], parts: tuple[int, ...] = ()) -> Plan: ...
     def laid_out(
         self, kernel: NDArray[Any], recurrent_kernel: NDArray[Any] | None, bias: NDArray[Any] | None
-    ) -> tuple[_LaidOut, _LaidOut | None]: ...
+    ) -> tuple[LaidOut, list[LaidOut]]: ...
 
 def activate(activation: str, z: NDArray[Any], bias: NDArray[Any] | None = None, isa: str | None = None) -> None: ...
 def differentiate(activation: str, saved: NDArray[Any], d: NDArray[Any], isa: str | None = None) -> None: ...

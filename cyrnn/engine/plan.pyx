@@ -11,9 +11,10 @@ from libc.limits cimport INT_MAX
 from libc.stdint cimport uintptr_t
 from libc.string cimport memcpy
 from libcpp.memory cimport make_shared
+from libcpp.vector cimport vector
 
 from cyrnn.engine.choice import choose_engine
-from cyrnn.engine.panels import checked, laid_out, padded_width, unpacked
+from cyrnn.engine.panels import LaidOut, checked, in_parts, laid_out, padded_width, unpacked
 
 from cyrnn.engine.contract cimport (
     Cell, Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_from_sums,
@@ -36,6 +37,7 @@ class CellForm(NamedTuple):
     d_recurrent: int     # and from here on those of sums of h, as many as the recurrent kernel has columns
     goes_back: bool      # whether the engine has its way back
     has_second: bool     # whether the last gate of the recurrent kernel is a product of its own
+    between: int         # of what is saved the line that this product multiplies; 0 where that is h
 
 
 cdef class Packed:
@@ -62,11 +64,13 @@ cdef class Plan(Packed):
     cell : a name in `CELLS`, or None. With one, the kernels and the bias have as many columns for each unit as its form
         says, gate after gate; a state has `carried` elements, h first.
     recurrent_activation : a name in `ACTIVATIONS`: that of a cell's gates
+    parts : numbers of gates, each of which have a product of their own: of a cell 1 for each gate, beside the product
+        of all; of a way back all rows of the kernel, instead of that product
     differentiates : the plan of the recurrence or dense layer whose way back ops find with these weights, or None
     """
 
     def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None, str engine=None, str cell=None,
-                  str recurrent_activation="sigmoid", *, Plan differentiates=None):
+                  str recurrent_activation="sigmoid", tuple parts=(), *, Plan differentiates=None):
         dtype = numpy.asarray(kernel).dtype
         if dtype not in (numpy.float32, numpy.float64):
             raise TypeError(f"kernel must be float32 or float64, got {dtype}")
@@ -84,6 +88,7 @@ cdef class Plan(Packed):
         for name in (activation, recurrent_activation):
             activation_index(name)
         bias = None if bias is None else checked("bias", bias, (form.biases * units,), dtype)
+        self.parts = checked_parts(parts, cell, form, features, recurrent_kernel is not None or bias is not None)
         cdef const Simd *simd = choose_simd(isa)
         self.isa = (<bytes> simd.name).decode()
         self.engine = choose_engine(engine, simd.preferred, columns)
@@ -96,52 +101,61 @@ cdef class Plan(Packed):
         self.may_block = self.engine != "simd"
         prepared.engine = blas_functions() if self.may_block else &simd.engine
         if self.single:
-            fill_plan[float](self, &prepared.f32, &prepared.second_f32, cell_f32(simd, cell), kernel, recurrent_kernel,
+            fill_plan[float](self, &prepared.f32, &prepared.more_f32, cell_f32(simd, cell), kernel, recurrent_kernel,
                              bias)
         else:
-            fill_plan[double](self, &prepared.f64, &prepared.second_f64, cell_f64(simd, cell), kernel, recurrent_kernel,
+            fill_plan[double](self, &prepared.f64, &prepared.more_f64, cell_f64(simd, cell), kernel, recurrent_kernel,
                               bias)
         fill_functions(self, simd, differentiates)
 
     def laid_out(self, kernel, recurrent_kernel, bias):
-        """Arrays like the weights in the order in which the engine reads these, as `panels.laid_out` has them: those of
-        the product, and those of a second one, or None."""
+        """Arrays like the weights in the order in which the engine reads these: those of the product, and a list with
+        those of the others, which are a second one, if the cell has it, and the parts."""
         cdef const Simd *simd = choose_simd(self.isa)
-        columns = None if self.may_block else simd.columns_f32 if self.single else simd.columns_f64
-        transposed, second = self.prepared.get().engine.transposed, None
+        of_panel = None if self.may_block else simd.columns_f32 if self.single else simd.columns_f64
+        how = of_panel, <bint> self.prepared.get().engine.transposed
+        rows, units = len(kernel), self.units
         if self.cell is None:
-            return laid_out(kernel, recurrent_kernel, bias, columns, transposed), None
+            if not self.parts:
+                return laid_out(kernel, recurrent_kernel, bias, *how), []
+            parts = [laid_out(part, None, None, *how) for part in in_parts(kernel, self.parts)]
+            return LaidOut(rows, rows), parts
+        others = []
         if self.form.has_second:
-            recurrent_kernel, of_second = recurrent_kernel[:, :-self.units], recurrent_kernel[:, -self.units:]
-            second = laid_out(of_second.copy(), None, None, columns, transposed)
+            recurrent_kernel, of_second = recurrent_kernel[:, :-units], recurrent_kernel[:, -units:]
+            others.append(laid_out(of_second[:0], of_second, None, *how))
         # Gates that h has no part in have zeros there, which only panels of several gates read.
         wide = numpy.pad(recurrent_kernel, ((0, 0), (0, kernel.shape[1] - recurrent_kernel.shape[1])))
-        return (*laid_out(kernel, wide, None, columns, transposed)[:3], bias), second
+        for gate in range(len(self.parts)):
+            columns = slice(gate * units, (gate + 1) * units)
+            of_h = recurrent_kernel[:, columns] if gate < recurrent_kernel.shape[1] // units else None
+            others.append(laid_out(kernel[:, columns], of_h, None, *how))
+        return laid_out(kernel, wide, None, *how)._replace(bias=bias), others
 
     @property
     def made_of(self):
         """The kernel, the recurrent kernel, the bias and the activation: new arrays, or None."""
         return *arrays_of(self), self.activation
 
-    def transposed(self, str name):
-        """The weight of this name of those that a slot has the plan for, transposed: a plan that gradients pass
-        through. It knows the derivative of this plan's activation."""
+    def transposed(self, str name, tuple parts=()):
+        """The weight of this name of those that a slot has the plan for, transposed, perhaps in parts: a plan that
+        gradients pass through. It knows the derivative of this plan's activation."""
         if self.transposes is None:
             self.transposes = {}
-        made = self.transposes.get(name)
+        made = self.transposes.get((name, parts))
         if made is None:
-            made = self.transposes.setdefault(name, self.own_transposed(self.values[name]))
+            made = self.transposes.setdefault((name, parts), self.own_transposed(self.values[name], parts))
         return made
 
-    def own_transposed(self, weight):
+    def own_transposed(self, weight, tuple parts=()):
         """As `transposed`, of this weight; a new plan of the caller's own."""
         turned = numpy.ascontiguousarray(weight.T, self.dtype)
-        return Plan(turned, None, None, "linear", self.isa, self.engine, differentiates=self)
+        return Plan(turned, None, None, "linear", self.isa, self.engine, parts=parts, differentiates=self)
 
     def __reduce__(self):
         """On another machine it is made ready anew."""
-        cell = () if self.cell is None else (None, None, self.cell, self.recurrent_activation)
-        return Plan, (*self.made_of, *cell)
+        rest = () if self.cell is None else (None, None, self.cell, self.recurrent_activation, self.parts)
+        return Plan, (*self.made_of, *rest)
 
 
 include "slots.pxi"

@@ -17,8 +17,10 @@ class Prepared {
 public:
     const Engine *engine = nullptr;
     bool single = true;  // float32; which of the two is filled
-    Weights<float> f32{}, second_f32{};     // and those of a cell's second product
-    Weights<double> f64{}, second_f64{};
+    Weights<float> f32{};
+    Weights<double> f64{};
+    std::vector<Weights<float>> more_f32;  // those of other products of the same cell, which are a second one, and its parts
+    std::vector<Weights<double>> more_f64;
     std::ptrdiff_t length = -1;                                           // of the vectors, where it has some instead:
     const void *scale = nullptr, *shift = nullptr, *offset = nullptr;     // floats or doubles
     const void *gain = nullptr;                                           // or null

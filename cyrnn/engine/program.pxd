@@ -111,7 +111,9 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
                                 const vector[int] &d_final, int d_z, const vector[int] &d_initial,
                                 bool zero_output_for_mask) except +
         void kernel_gradient(int slot, int x, int d_z, int mask, int input_dropout, int recurrent_dropout, int outputs,
-                             int initial, int d_kernel, int d_recurrent_kernel, ptrdiff_t vectors) except +
+                             int initial, int between, int d_kernel, int d_recurrent_kernel,
+                             ptrdiff_t vectors) except +
+        void input_gradient(int slot, int d_z, int factors, int d_x) except +
         void batch_sum(int x, int out, ptrdiff_t inner) except +
         void relu_gradient(int saved, int d_y, int d_x, double slope, double threshold, double most) except +
         void affine_gradient(int slot, int x, int d_y, int d_x, int terms, Axis axis) except +
@@ -221,7 +223,7 @@ cdef class Ops(Structure):
 
 
 cdef class WaysBack(Ops):
-    pass
+    cdef int check_by_gate(self, factors, ptrdiff_t each, ptrdiff_t sums) except -1
 
 
 cdef class Program(WaysBack):

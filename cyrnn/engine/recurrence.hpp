@@ -1,4 +1,4 @@
-// The recurrence: one block, which is some timesteps of one slice of the batch.
+// The recurrence, over one block.
 //
 //   h_t = activation(x_t . kernel + h_{t-1} . recurrent_kernel + bias),   or what a cell makes of the sums
 #pragma once
@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "dropped.hpp"
 #include "timestep.hpp"
 
 namespace cyrnn {
@@ -309,12 +310,17 @@ private:
         const bool several = block.timesteps > 1;  // else the outputs may be x's memory
         if (block.outputs && several) step.outputs = block.outputs + begin * block.outputs_time;
         step.outputs_stride = block.outputs_row;
+        const Dropped<T> dropped{weights, block, picked, live(), at<T>(layout.x), at<T>(layout.h)};
         for (std::ptrdiff_t t = begin; t < end; ++t) {
             if (stopped(t)) return false;
             step.h = step.before = now(), step.out = then();
-            if (block.input_dropout) step.x = drop_inputs(t), step.x_stride = features, step.beside = nullptr;
-            if (block.recurrent_dropout) step.h = drop_states();
-            advance(product, weights, step, at<T>(layout.workspace));
+            if (dropped.by_gate()) {
+                dropped.multiply(product, step, t, at<T>(layout.workspace));
+                conclude(product, weights, step, at<T>(layout.workspace));
+            } else {
+                dropped.apply(step, t);
+                advance(product, weights, step, at<T>(layout.workspace));
+            }
             for (std::ptrdiff_t i = 0; block.sums && i < picked; ++i) keep_sums(step, i, live()[i], t);
             std::swap(layout.now, layout.then);
             if (!block.input_dropout) step.x += block.x_time;
@@ -327,26 +333,6 @@ private:
 
     void keep_sums(const Step<T> &step, std::ptrdiff_t i, std::ptrdiff_t row, std::ptrdiff_t t) const {
         copy(step.sums + i * step.sums_stride, weights.sums_row(), block.sums + row * block.sums_row + t * block.sums_time);
-    }
-
-    const T *drop_inputs(std::ptrdiff_t t) {  // x_t after dropout, (picked, features)
-        T *const x = at<T>(layout.x);
-        for (std::ptrdiff_t i = 0; i < picked; ++i)
-            multiply(block.x + live()[i] * block.x_row + t * block.x_time,
-                     block.input_dropout + live()[i] * block.input_dropout_row, features, x + i * features);
-        return x;
-    }
-
-    // h_{t-1} after dropout, (picked, units); the state that is carried stays whole.
-    const T *drop_states() {
-        T *const h = at<T>(layout.h);
-        for (std::ptrdiff_t i = 0; i < picked; ++i)
-            multiply(now() + i * carried, block.recurrent_dropout + live()[i] * block.recurrent_dropout_row, units, h + i * units);
-        return h;
-    }
-
-    static void multiply(const T *a, const T *b, std::ptrdiff_t count, T *to) {
-        for (std::ptrdiff_t i = 0; i < count; ++i) to[i] = a[i] * b[i];
     }
 
     // The outputs of a masked row from the timestep on at which it ceased to be live, up to t.

@@ -87,9 +87,9 @@ cdef class Table(Packed):
         prepared.guard = choose_guard()
         rows, units = table.shape
         if self.single:
-            fill_weights[float](prepared, &prepared.f32, rows, units, rows, (table, None, None, None))
+            fill_weights[float](prepared, &prepared.f32, units, LaidOut(rows, rows, table))
         else:
-            fill_weights[double](prepared, &prepared.f64, rows, units, rows, (table, None, None, None))
+            fill_weights[double](prepared, &prepared.f64, units, LaidOut(rows, rows, table))
 
     def indices(self, table):
         """An array like the table in the order of its elements."""

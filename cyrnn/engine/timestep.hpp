@@ -12,15 +12,16 @@ namespace cyrnn {
 // Elements of workspace that the products of so many rows need.
 template <class T>
 inline std::ptrdiff_t workspace_of(const Product<T> &product, const Weights<T> &weights, std::ptrdiff_t rows) {
-    const std::ptrdiff_t first = product.workspace(&weights, rows);
-    return weights.second ? std::max(first, product.workspace(weights.second, rows)) : first;
+    std::ptrdiff_t most = product.workspace(&weights, rows);
+    if (weights.second) most = std::max(most, product.workspace(weights.second, rows));
+    for (std::ptrdiff_t i = 0; i < weights.part_count; ++i) most = std::max(most, product.workspace(&weights.parts[i], rows));
+    return most;
 }
 
+// What a cell makes of its first product.
 template <class T>
-inline void advance(const Product<T> &product, const Weights<T> &weights, const Step<T> &step, T *workspace) {
-    product.step(&weights, &step, workspace);
+inline void conclude(const Product<T> &product, const Weights<T> &weights, const Step<T> &step, T *workspace) {
     const Cell<T> *const cell = weights.cell;
-    if (!cell) return;
     if (weights.second) {
         Step<T> second;
         second.rows = step.rows, second.alone = step.alone;
@@ -36,6 +37,12 @@ inline void advance(const Product<T> &product, const Weights<T> &weights, const 
     cell->finish(&weights, &step);
     for (std::ptrdiff_t row = 0; step.outputs && row < step.rows; ++row)
         std::memcpy(step.outputs_row(row), step.out + row * step.out_stride, std::size_t(weights.units) * sizeof(T));
+}
+
+template <class T>
+inline void advance(const Product<T> &product, const Weights<T> &weights, const Step<T> &step, T *workspace) {
+    product.step(&weights, &step, workspace);
+    if (weights.cell) conclude(product, weights, step, workspace);
 }
 
 }  // namespace cyrnn

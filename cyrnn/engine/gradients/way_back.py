@@ -27,7 +27,8 @@ class WayBack:
         # "gradient" of an output, "value" of a buffer, "length" of a timeline of the taped program, or "zeros"
         self.inputs: list[tuple[str, int]] = []
         self.kept: dict[int, View] = {}  # the taped program's buffers among them, with a view of each
-        self.slots: list[tuple[int, str]] = []  # the taped program's slots, and which of their weights are transposed
+        # The taped program's slots, which of their weights are transposed, and in which parts: see `Plan.transposed`.
+        self.slots: list[tuple[int, str, tuple[int, ...]]] = []
         self.weights: list[tuple[int, str]] = []  # whose gradients are outputs, after those of the inputs
         self.reached: list[int] = []  # the inputs of which that is so
         self._values: dict[int, View] = {}
@@ -97,12 +98,13 @@ class WayBack:
         """Whether the gradient of a weight is asked for."""
         return name in self.taped.facts[slot].trainable
 
-    def slot(self, slot: int, name: str) -> int:
-        """The slot that has the weight of this name, transposed."""
-        if (slot, name) not in self.slots:
-            self.slots.append((slot, name))
+    def slot(self, slot: int, name: str, parts: tuple[int, ...] = ()) -> int:
+        """The slot that has the weight of this name, transposed, perhaps in parts."""
+        key = (slot, name, parts)
+        if key not in self.slots:
+            self.slots.append(key)
             self.program.slot()
-        return self.slots.index((slot, name))
+        return self.slots.index(key)
 
     def weight(self, slot: int, name: str, shape: tuple[int, ...]) -> View:
         """A buffer for the gradient of a weight. Where several calls share one, there is one for each."""

@@ -60,6 +60,7 @@ class Weighted(Noted):
     ) -> None:
         facts = self.facts[slot]
         saved_lines, d_lines, d_recurrent = _lines_of(facts)
+        form = None if facts.cell is None else CELLS[facts.cell]
         anywhere = next(view for view in (outputs, last_output, *final) if view is not None)
         units, timeline = self.place_of(anywhere)[2], self.form_of(x)[1]
         turned = self.place_of(x)[3]
@@ -88,7 +89,7 @@ class Weighted(Noted):
         def back(way: Way) -> None:
             d_outputs = None if outputs is None else way.gradient(outputs)
             d_last = None if last_output is None else way.gradient(last_output)
-            count = 1 if facts.cell is None else CELLS[facts.cell].states
+            count = 1 if form is None else form.states
             d_final = [way.gradient(view) for view in final] or [None] * count
             if d_outputs is None and d_last is None and d_final == [None] * count:
                 return
@@ -97,8 +98,13 @@ class Weighted(Noted):
             keep = None if mask is None else way.value(mask)
             factors = None if recurrent_dropout is None else way.value(recurrent_dropout)
             turn = way.program.reversed
+            parts: tuple[int, ...] = ()  # gates of the recurrent kernel, each with an h of their own
+            if form is not None and recurrent_dropout is not None and self.place_of(recurrent_dropout)[2] > units:
+                parts = (1,) * form.recurrent
+            elif form is not None and form.between:
+                parts = (form.recurrent - 1, 1)
             way.program.recurrent_gradient(
-                way.slot(slot, "recurrent_kernel"),
+                way.slot(slot, "recurrent_kernel", parts),
                 turn(way.value(states if sums is None else sums)),
                 turn(d_z),
                 d_final,
@@ -121,29 +127,37 @@ class Weighted(Noted):
             of_inputs = None if input_dropout is None else way.value(input_dropout)
             if way.reaches(x):
                 d_x = way.like(x)
-                way.program.dense(way.slot(slot, "kernel"), of_x, d_x)
-                if of_inputs is not None:
-                    d_x, before = way.like(x), d_x
-                    way.program.merge("multiply", [before, of_inputs], d_x)
+                features = self.place_of(x)[2]
+                if form is not None and of_inputs is not None and way.program.place_of(of_inputs)[2] > features:
+                    way.program.input_gradient(way.slot(slot, "kernel", (1,) * form.gates), of_x, of_inputs, d_x)
+                else:
+                    way.program.dense(way.slot(slot, "kernel"), of_x, d_x)
+                    if of_inputs is not None:
+                        d_x, before = way.like(x), d_x
+                        way.program.merge("multiply", [before, of_inputs], d_x)
                 way.add(x, d_x)
             d_kernel, d_recurrent_kernel = (
                 way.weight(slot, name, facts.trainable[name]) if way.trains(slot, name) else None
                 for name in ("kernel", "recurrent_kernel")
             )
-            parts = [(of_x, d_kernel, d_recurrent_kernel)]
+            between = None
+            if form is not None and form.between and sums is not None:
+                between = way.program.columns(way.value(sums), form.between * units, units)
+            terms = [(of_x, d_kernel, d_recurrent_kernel)]
             if of_x != of_h:
-                parts = [(of_x, d_kernel, None), (of_h, None, d_recurrent_kernel)]
-            for d_sums, *d_kernels in parts:
+                terms = [(of_x, d_kernel, None), (of_h, None, d_recurrent_kernel)]
+            for d_sums, *d_kernels in terms:
                 if d_kernels != [None, None]:
                     way.program.kernel_gradient(
-                        way.slot(slot, "recurrent_kernel"),
+                        way.slot(slot, "recurrent_kernel", parts),
                         way.value(x),
                         d_sums,
                         mask=keep,
-                        input_dropout=of_inputs,
-                        recurrent_dropout=factors,
+                        input_dropout=None if d_kernels[0] is None else of_inputs,
+                        recurrent_dropout=None if d_kernels[1] is None else factors,
                         outputs=way.value(states),
                         initial=way.value(initial[0]) if initial else None,
+                        between=None if d_kernels[1] is None else between,
                         d_kernel=d_kernels[0],
                         d_recurrent_kernel=d_kernels[1],
                     )
@@ -166,7 +180,5 @@ def _lines_of(facts: SlotFacts) -> tuple[int, int, int]:
     form = CELLS[facts.cell]
     if not form.goes_back:
         raise NoWayBackError(f"there is no way back through {facts.cell} yet")
-    for name in (facts.activation, facts.recurrent_activation):
-        if name in FROM_SUMS:
-            raise NoWayBackError(f"there is no way back through {name} in a cell yet")
-    return form.saved, form.d_sums, form.d_recurrent
+    sums = form.gates if FROM_SUMS & {facts.activation, facts.recurrent_activation} else 0
+    return form.saved + sums, form.d_sums, form.d_recurrent

@@ -24,12 +24,17 @@ class EngineLayer(Layer):
 
     activation: Callable[..., Any]
     engine_cell: str | None = None  # the engine's name of the cell that it is, if it is one of several gates
-    _packed_with: tuple[Any, ...] = ()  # the functions that are part of what the slot has made ready
+    _packed_with: tuple[Any, ...] = ()  # what beside the weights is part of what the slot has made ready
 
     @property
     def functions(self) -> tuple[Any, ...]:
         """What the plan applies to sums: the activation, and of a cell of gates the recurrent activation."""
         return (self.activation,)
+
+    @property
+    def planned_with(self) -> tuple[Any, ...]:
+        """What a plan follows beside the weights."""
+        return self.functions
 
     def planned(self, weights: Mapping[str, Array]) -> Plan:
         """The plan of these weights, in the dtype that the engine computes in."""
@@ -45,15 +50,15 @@ class EngineLayer(Layer):
 
     def plan_and_weights(self) -> tuple[Plan, Mapping[str, Array]]:
         """The plan, and the weights by name that it was made of."""
-        slot, functions = self._slot, self.functions
+        slot, planned_with = self._slot, self.planned_with
         values, packed = slot.values, slot.packed
-        if isinstance(packed, Plan) and _same(self._packed_with, functions) and slot.values is values:
+        if isinstance(packed, Plan) and _same(self._packed_with, planned_with) and slot.values is values:
             return packed, values
         if not self.built:
             raise ValueError(f"layer {self.name!r} is not built yet: call it or build(input_shape) first")
         plan = self._ready(values)
         slot.pack(values, plan)
-        self._packed_with = functions
+        self._packed_with = planned_with
         return plan, values
 
     def make_ready(self) -> None:
@@ -117,15 +122,15 @@ def dense_program(dtype: str, features: int, units: int) -> Program:
 
 
 @functools.cache
-def cell_program(dtype: str, features: int, units: int, states: int = 1) -> Program:
+def cell_program(dtype: str, features: int, units: int, states: int, widths: tuple[int, int]) -> Program:
     """The program of one step of a cell, of its input, its states, and dropout factors for the input and h.
 
-    It returns the new states.
+    It returns the new states. `widths` are those of the factors.
     """
     program = Program(dtype)
     x = program.input("number", None, features)
     initial = [program.input("number", None, units, optional=True) for _ in range(states)]
-    factors = [program.input("number", None, width, optional=True) for width in (features, units)]
+    factors = [program.input("number", None, width, optional=True) for width in widths]
     final = [program.buffer(None, units) for _ in range(states)]
     program.recurrent(
         program.slot(), x, initial=initial, final=final, input_dropout=factors[0], recurrent_dropout=factors[1]

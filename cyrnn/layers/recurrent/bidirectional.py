@@ -156,14 +156,11 @@ class Bidirectional(Predicts, SequenceLayer):
         """The program that `call` runs; None where each direction has to be called."""
         layers = [self.forward_layer, self.backward_layer]
         dtype = self.dtype_policy.engine_dtype
-        if (
-            not all(_is_of_the_engine(layer, dtype, training) for layer in layers)
-            or self.dtype_policy.compute_dtype != dtype
-        ):
+        if not all(_is_of_the_engine(layer, dtype) for layer in layers) or self.dtype_policy.compute_dtype != dtype:
             return None
         cells = [cell for layer in layers for cell in layer.engine_cells or ()]
         facts = (
-            training and [(cell.dropout, cell.recurrent_dropout) for cell in cells],
+            training and [(cell.dropout, cell.recurrent_dropout, *cell.factor_widths) for cell in cells],
             cells,
             [cell.kernel.shape for cell in cells],
             self.merge_mode,
@@ -186,7 +183,7 @@ class Bidirectional(Predicts, SequenceLayer):
         known = all(
             layer.activity_regularizer is None
             and layer.engine_cells is not None
-            and all(cell.runs_in_engine(training, gradients=True) for cell in layer.engine_cells)
+            and all(cell.goes_back for cell in layer.engine_cells)
             and not layer.rounds_results
             for layer in layers
         )
@@ -347,7 +344,7 @@ def _renamed(layer: RNN, prefix: str, **changes: Any) -> Any:
     return new
 
 
-def _is_of_the_engine(layer: RNN, dtype: np.dtype, training: bool) -> bool:
+def _is_of_the_engine(layer: RNN, dtype: np.dtype) -> bool:
     """Whether the engine computes in this dtype all that a call of the layer does."""
     ours = type(layer).call is RNN.call and type(layer).__call__ is RNN.__call__
     return (
@@ -356,7 +353,6 @@ def _is_of_the_engine(layer: RNN, dtype: np.dtype, training: bool) -> bool:
         and layer.dtype_policy.compute_dtype == dtype
         and layer.engine_cells is not None
         and all(cell.dtype_policy.engine_dtype == dtype for cell in layer.engine_cells)
-        and all(cell.runs_in_engine(training) for cell in layer.engine_cells)
     )
 
 

@@ -33,6 +33,10 @@ class GatedCell(RecurrentCell):
         return self.activation, self.recurrent_activation
 
     @property
+    def planned_with(self) -> tuple[Any, ...]:
+        return *self.functions, self.drops_each_gate
+
+    @property
     def input_masks(self) -> int:
         return self.gates if self.implementation == 1 else 1
 
@@ -53,6 +57,7 @@ class GatedCell(RecurrentCell):
             activation,
             cell=self.engine_cell,
             recurrent_activation=gates,
+            parts=(1,) * self.gates if self.drops_each_gate else (),
         )
 
     # ------------------------------------------------------------ weights of older files

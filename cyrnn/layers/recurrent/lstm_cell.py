@@ -33,7 +33,7 @@ class LSTMCell(GatedCell):
     kernel_regularizer, recurrent_regularizer, bias_regularizer : their penalties are in `losses`
     kernel_constraint, recurrent_constraint, bias_constraint : applied by `apply_constraints()`
     dropout, recurrent_dropout : in [0, 1], share of the inputs and of h dropped when training; 1 drops nothing, as in
-        Keras. Where h is dropped each gate has factors of its own; then Python walks over the timesteps
+        Keras. Where h is dropped each gate has factors of its own
     seed : int or None, of the dropout masks
     implementation : accepted; 1 gives each gate dropout factors of its own
 

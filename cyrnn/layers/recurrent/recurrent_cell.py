@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, random, regularizers
 from cyrnn.arrays import converted
-from cyrnn.engine.plan import CELLS, FROM_SUMS
+from cyrnn.engine.plan import CELLS
 from cyrnn.engine.program import ABSENT, INPUT, STATE, Bound, Program, structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate, is_true
 from cyrnn.layers.base.engine_layer import EngineLayer, cell_program
-from cyrnn.layers.base.programs.arguments import Factors
+from cyrnn.layers.base.programs.arguments import Factors, side_by_side
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Value
@@ -129,20 +129,10 @@ class RecurrentCell(EngineLayer):
         as_it_is = cls.call is RecurrentCell.call and cls.__call__ is RecurrentCell.__call__
         return [self] if as_it_is and self.is_known and self.activity_regularizer is None else None
 
-    def runs_in_engine(self, training: bool, gradients: bool = False) -> bool:
-        """Whether the engine runs the cell, and perhaps its way back; else Python walks."""
-        return not (training and self.drops_each_gate) and not (gradients and self.why_no_way_back)
-
     @property
-    def why_no_way_back(self) -> str | None:
-        """Why the engine has no gradients of the cell; None where it has."""
-        if self.engine_cell is None:
-            return None
-        if not CELLS[self.engine_cell].goes_back:
-            return f"the engine has no gradients of {type(self).__name__} with these options"
-        named = [activations.engine_name(function) for function in self.functions]
-        unknown = next((name for name in named if name in FROM_SUMS), None)
-        return None if unknown is None else f"the engine has no gradients of cells whose activation is {unknown}"
+    def goes_back(self) -> bool:
+        """Whether the engine has the gradients of the cell; else Python walks."""
+        return self.engine_cell is None or CELLS[self.engine_cell].goes_back
 
     @property
     def begins_with_zeros(self) -> bool:
@@ -178,8 +168,8 @@ class RecurrentCell(EngineLayer):
 
     @property
     def _program(self) -> Program:
-        features = self.kernel.shape[0]
-        return cell_program(self.dtype_policy.engine_dtype.name, features, self.units, self.state_count)
+        features, dtype = self.kernel.shape[0], self.dtype_policy.engine_dtype.name
+        return cell_program(dtype, features, self.units, self.state_count, self.factor_widths)
 
     @property
     def _step_inputs(self) -> tuple[tuple[int, int], ...]:
@@ -202,8 +192,8 @@ class RecurrentCell(EngineLayer):
         factors: tuple[Any, Any] = (None, None)
         if training:
             factors = self.get_dropout_mask(sequence), self.get_recurrent_dropout_mask(given[0])
-        if self.is_known and self.runs_in_engine(training):
-            new = self.run_program(self._program, sequence, *given, *factors)
+        if self.is_known:
+            new = self.run_program(self._program, sequence, *given, *side_by_side(factors))
         else:
             new = self.step_in_python(sequence, given, factors)
         return self._returned_of(nest.mapped(self.returned, new), states)
@@ -268,10 +258,8 @@ class RecurrentCell(EngineLayer):
         for function in self.functions:
             if activations.engine_name(function) is None:
                 raise NotLoweredError(f"the activation {function!r:.100} is a custom one")
-        if training and self.drops_each_gate:
-            raise NotLoweredError("each gate of its cell has dropout factors of its own")
-        if gradients and self.why_no_way_back:
-            raise NotLoweredError(self.why_no_way_back)
+        if gradients and not self.goes_back:
+            raise NotLoweredError(f"the engine has no gradients of {type(self).__name__} with these options")
         if features != self.kernel.shape[0]:
             raise NotLoweredError(f"its kernel takes {self.kernel.shape[0]} features, and its input has {features}")
 
@@ -291,7 +279,7 @@ class RecurrentCell(EngineLayer):
         """Add the op that runs the cell over all timesteps of x; see `Lowering` and the engine's `Program`."""
         dropout: list[int | None] = [None, None]
         if training and (self.dropout or self.recurrent_dropout):
-            views = lowering.dropout(Factors(self, self.kernel.shape[0]), self.units)
+            views = lowering.dropout(Factors(self, self.kernel.shape[0], self.factor_widths))
             dropout = [
                 view if rate else None for view, rate in zip(views, (self.dropout, self.recurrent_dropout), strict=True)
             ]
@@ -323,8 +311,18 @@ class RecurrentCell(EngineLayer):
     @property
     def drops_each_gate(self) -> bool:
         """Whether each gate has factors of its own, in training."""
-        masks = (self.dropout, self.input_masks), (self.recurrent_dropout, self.recurrent_masks)
-        return any(count > 1 and 0 < rate < 1 for rate, count in masks)
+        return self._mask_counts != (1, 1)
+
+    @property
+    def factor_widths(self) -> tuple[int, int]:
+        """The widths of dropout factors: for the inputs, and for h, where each gate has its own of all side by side."""
+        of_inputs, of_h = self._mask_counts
+        return self.kernel.shape[0] * of_inputs, self.units * of_h
+
+    @property
+    def _mask_counts(self) -> tuple[int, int]:
+        of_inputs = self.input_masks if 0 < self.dropout < 1 else 1
+        return of_inputs, self.recurrent_masks if 0 < self.recurrent_dropout < 1 else 1
 
     def get_dropout_mask(self, step_input: Array) -> Any:
         """Factors (batch, features) for the inputs, or a list with some for each gate: the same until

@@ -145,7 +145,7 @@ class RNN(Carried, Predicts, SequenceLayer):
     def call(self, sequences: Array, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
         states, keep = self.checked_call(sequences, initial_state, mask)
         cells = self.engine_cells
-        if cells is None or not all(cell.runs_in_engine(training) for cell in cells):
+        if cells is None:
             return self._walked(sequences, states, keep, training)
         if not self.built:
             raise ValueError(f"layer {self.name!r} is not built yet: call it or build(input_shape) first")
@@ -160,7 +160,7 @@ class RNN(Carried, Predicts, SequenceLayer):
     def program_within_call(self, cells: list[RecurrentCell], training: bool) -> CallProgram:
         """The program that `call` runs, also in a custom subclass, of cells that the engine knows."""
         facts = (
-            training and [(cell.dropout, cell.recurrent_dropout) for cell in cells],
+            training and [(cell.dropout, cell.recurrent_dropout, *cell.factor_widths) for cell in cells],
             cells,
             [cell.kernel.shape for cell in cells],
             self.return_sequences,
@@ -194,7 +194,7 @@ class RNN(Carried, Predicts, SequenceLayer):
         if again is not None:
             return again
         cells = self.engine_cells
-        in_engine = cells is not None and all(cell.runs_in_engine(training, gradients=True) for cell in cells)
+        in_engine = cells is not None and all(cell.goes_back for cell in cells)
         if in_engine or type(self)._override is not None:
             return super().vjp(x, initial_state, mask, training)
         from cyrnn.layers.base.programs.penalties import activity_of

@@ -160,14 +160,14 @@ class ProgramStep:
             if layer in where:
                 forward[number], refill = _of_its_own(layer, where[layer])
                 refills.append(refill)
-        for number, name in route.slots:
+        for number, name, parts in route.slots:
             layer, packed = lowered.slots[number], forward[number]
             if layer in where and isinstance(packed, Plan):
-                own = packed.own_transposed(layer._values[name])
+                own = packed.own_transposed(layer._values[name], parts)
                 back.append(own)
                 refills.append(Refill(own, np.ascontiguousarray(where[layer][name].T)))
             else:
-                back.append(transposed(packed, name))
+                back.append(transposed(packed, name, parts))
         gradients = [
             flat.places[layer, _weight_of(layer, name)]
             for (_, name), layer in zip(route.weights, route.layers, strict=True)

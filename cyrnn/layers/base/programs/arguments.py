@@ -20,7 +20,7 @@ _CONVERTED_BY_THE_ENGINE = frozenset("?bBhHiIlLqQfd")
 class DrawsDropout(Protocol):
     """A cell, as far as it draws dropout factors."""
 
-    def draw_dropout_masks(self, batch: int, features: int) -> tuple[Array | None, Array | None]: ...
+    def draw_dropout_masks(self, batch: int, features: int) -> tuple[Any, Any]: ...
 
 
 class DrawsNoise(Protocol):
@@ -111,14 +111,29 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """The dropout factors of a cell for one call: for the inputs (batch, features), then for the state."""
+    """The dropout factors of a cell for one call: for the inputs, then for the state.
+
+    Parameters
+    ----------
+    cell : DrawsDropout
+    features : int
+    widths : (int, int)
+        Of the factors: the features, and the units of the cell, for one gate after the other where each has its own.
+    """
 
     cell: DrawsDropout
     features: int
+    widths: tuple[int, int]
 
     def drawn(self, batch: int) -> tuple[Array | None, Array | None]:
         """New factors; None where nothing is dropped."""
-        return self.cell.draw_dropout_masks(batch, self.features)
+        of_x, of_h = side_by_side(self.cell.draw_dropout_masks(batch, self.features))
+        return of_x, of_h
+
+
+def side_by_side(factors: Sequence[Any]) -> list[Any]:
+    """Dropout factors as the engine takes them: those of all gates in one array."""
+    return [np.concatenate(part, axis=1) if isinstance(part, list) else part for part in factors]
 
 
 @dataclass(frozen=True, eq=False)

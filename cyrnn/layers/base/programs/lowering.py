@@ -222,9 +222,9 @@ class Lowering(Forms):
             self._timelines[place] = self.program.timeline()
         return self._timelines[place]
 
-    def dropout(self, factors: arguments.Factors, units: int) -> list[int]:
+    def dropout(self, factors: arguments.Factors) -> list[int]:
         """Two inputs for the dropout factors of a cell: for its input, and for its state."""
-        views = [self.program.input(NUMBER, None, width, optional=True) for width in (factors.features, units)]
+        views = [self.program.input(NUMBER, None, width, optional=True) for width in factors.widths]
         self._arguments += [arguments.Dropout(factors, number) for number in range(2)]
         return views
 

@@ -233,7 +233,7 @@ class QuickPullback(Pullback):
             return self._whole()(dy, inputs, losses)
         tape, absent = (*self._tape, None, dy), self._absent  # whose numbers in a way count from the end
         taken = tuple([None if given >= 0 and absent[given] else tape[number] for number, given in way.inputs])
-        packed = tuple([transposed(self._packed[slot], name) for slot, name in way.route.slots])
+        packed = tuple([transposed(self._packed[slot], name, parts) for slot, name, parts in way.route.slots])
         found = back_through(way.route.program, packed, taken)
         return Gradients(
             found[way.of_inputs] if inputs else None,

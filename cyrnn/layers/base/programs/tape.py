@@ -116,7 +116,7 @@ class Route(NamedTuple):
 
     program: Any
     inputs: list[tuple[str, int]]  # what each is: see `WayBack`
-    slots: list[tuple[int, str]]  # which have a weight, transposed
+    slots: list[tuple[int, str, tuple[int, ...]]]  # which have a weight, transposed, perhaps in parts
     places: list[Hashable]  # of the first outputs; those after them are of weights
     weights: list[tuple[int, str]]  # by slot
     layers: list[Any]  # of these slots
@@ -230,7 +230,7 @@ class Tape:
             return {}, {}
         known: dict[str, Any] = {"gradient": outputs, "value": self._kept, "length": self._lengths}
         inputs = tuple([known[kind][number] if kind in known else None for kind, number in route.inputs])
-        packed = tuple([transposed(self._packed[slot], name) for slot, name in route.slots])
+        packed = tuple([transposed(self._packed[slot], name, parts) for slot, name, parts in route.slots])
         arrays = back_through(route.program, packed, inputs)
         rest = iter(arrays)
         of_places = {place: next(rest) for place in route.places}
@@ -269,6 +269,6 @@ def back_through(program: Any, packed: tuple[Packed, ...], inputs: tuple[Array |
     return arrays
 
 
-def transposed(packed: Packed, name: str) -> Packed:
+def transposed(packed: Packed, name: str, parts: tuple[int, ...]) -> Packed:
     """Weights as ways back read them."""
-    return packed.transposed(name) if isinstance(packed, Plan) else packed
+    return packed.transposed(name, parts) if isinstance(packed, Plan) else packed

@@ -155,6 +155,23 @@ def test_a_loss_without_a_gradient_says_what_to_write():
     assert model.evaluate(X, Y, verbose=0) > model.fit(X, Y, epochs=30, verbose=0).history["loss"][-1]
 
 
+@pytest.mark.parametrize("first", [SimpleRNN(3, name="first"), Dense(3, name="first")])
+def test_layers_that_cannot_follow_each_other_are_both_named(first):
+    """When they are put together; nothing has changed then."""
+    shape = (5, 2) if isinstance(first, SimpleRNN) else (2,)
+    message = "layer 'second': sequences must have shape .*; it follows 'first'$"
+    model = keras.Sequential([keras.Input(shape), first])
+    with pytest.raises(ValueError, match=message):
+        model.add(SimpleRNN(2, name="second"))
+    assert model.layers == [first]
+    with pytest.raises(ValueError, match=message):
+        keras.Sequential([keras.Input(shape), first, SimpleRNN(2, name="second")])
+    with pytest.raises(ValueError, match=message):
+        SimpleRNN(2, name="second")(first(keras.Input(shape)))
+    with pytest.raises(ValueError, match="layer 'second': sequences must have shape .*(?<!'first')$"):
+        SimpleRNN(2, name="second")(keras.Input((2,)))
+
+
 def test_names_at_the_top_are_those_of_keras():
     assert issubclass(keras.optimizers.Adam, keras.Optimizer)
     assert issubclass(keras.losses.Huber, keras.Loss)

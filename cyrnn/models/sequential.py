@@ -12,6 +12,7 @@ from cyrnn.layers.around.core import Input, InputLayer
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape, as_array, check_possible, is_true
 from cyrnn.layers.base.layer import Layer, required_arguments
+from cyrnn.layers.base.names import before_unbuilt, errors_name
 from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models.calls import ModelOfCalls
@@ -207,11 +208,13 @@ class Sequential(ModelOfCalls, Model):
 
     def _shapes(self, shape: Any) -> list[Any]:
         """The shape of the input, and of the output of each layer. Raises ValueError where a layer cannot follow."""
-        shapes = [shape]
+        shapes, before = [shape], list[str]()
         for layer in self.layers:
             budget.spend(1)
-            layer.check_input_count(shape)
-            shape = layer.compute_output_shape(shape)
+            with errors_name(before):
+                layer.check_input_count(shape)
+                shape = layer.compute_output_shape(shape)
+            before = [layer.name]
             if nest.is_shape(shape):
                 check_possible(f"the output of layer {layer.name!r}", shape)
             shapes.append(shape)
@@ -226,7 +229,8 @@ class Sequential(ModelOfCalls, Model):
             raise ValueError(f"model {self.name!r} has no layers to build")
         if isinstance(first, InputLayer) and not _matches(input_shape, first.batch_shape):
             raise ValueError(f"model {self.name!r} has an Input of shape {first.batch_shape}, got {input_shape}")
-        super()._make_weights(input_shape, values)
+        with errors_name(before_unbuilt(self.layers)):
+            super()._make_weights(input_shape, values)
         self._stand_for_calls()
 
     def _stand_for_calls(self) -> None:

@@ -35,6 +35,7 @@ from cyrnn.layers.base.array_functions import (
     one_zero,
     zeros_of,
 )
+from cyrnn.layers.base.names import errors_name
 
 _numbers, _names = itertools.count(), itertools.count()
 _noting: ContextVar[bool] = ContextVar("noting", default=True)
@@ -191,7 +192,9 @@ def call(layer: SymbolicallyCallable, args: tuple[Any, ...], kwargs: Mapping[str
     given = {
         key: value for key, value in kwargs.items() if not (value is None or (key == "training" and value is False))
     }
-    outputs = layer.compute_output_spec(*args, **given)
+    nodes = [tensor.node for tensor in nest.leaves(args[0]) if _is(tensor)] if args else []
+    with errors_name(node.layer.name for node in nodes if node is not None and node.inputs):
+        outputs = layer.compute_output_spec(*args, **given)
     Node(layer, args, given, outputs, noted=_noting.get()).training = kwargs.get("training")
     return outputs
 

@@ -30,6 +30,12 @@ for name in ("BinaryCrossentropy", "CategoricalCrossentropy"):
 for options in ({}, {"ignore_class": 1}):
     CASES += [("SparseCategoricalCrossentropy", options, "labels")]
     CASES += [("SparseCategoricalCrossentropy", {**options, "from_logits": True}, "label logits")]
+CASES += [
+    ("BinaryFocalCrossentropy", {"apply_class_balancing": True, "alpha": 0.3, "gamma": 1.5}, "probabilities"),
+    ("BinaryFocalCrossentropy", {"from_logits": True, "label_smoothing": 0.1}, "logits"),
+    ("CategoricalFocalCrossentropy", {"alpha": [0.1, 0.2, 0.7], "gamma": 3.0}, "probabilities"),
+    ("CategoricalFocalCrossentropy", {"from_logits": True}, "logits"),
+]
 REDUCTIONS = ["sum_over_batch_size", "sum", "mean_with_sample_weight", "none"]
 
 
@@ -102,3 +108,19 @@ def test_ranks_that_differ(shapes):
         found = losses.MeanSquaredError(reduction).value_and_gradient(t, p)
         for mine, its in zip(found, expected, strict=True):
             np.testing.assert_allclose(mine, its, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [None, (1, 2)])
+@pytest.mark.parametrize("name, options", [("Dice", {}), ("Tversky", {}), ("Tversky", {"alpha": 0.2, "beta": 0.7})])
+def test_overlaps(name, options, axis):
+    import tensorflow as tf
+
+    t, p = data("probabilities", (5, 4, 3))
+    ours, theirs = (getattr(module, name)(axis=axis, **options) for module in (losses, keras.losses))
+    value, gradient = ours.value_and_gradient(t, p)
+    with tf.GradientTape() as tape:
+        variable = tf.Variable(p)
+        expected = theirs(t, variable)
+    np.testing.assert_allclose(value, expected.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient, tape.gradient(expected, variable).numpy(), rtol=1e-4, atol=1e-6)
+    assert ours.get_config() == theirs.get_config()

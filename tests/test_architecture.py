@@ -34,13 +34,13 @@ FLOORS = [
     ["layers"],
     ["saving", "optimizers", "losses"],  # they know layers and their weights, by path in the files, and never a model
     ["metrics", "callbacks"],  # of losses; of files
-    ["training"],
+    ["training", "dask.arrays"],  # whose tasks know layers that predict
     ["models"],
     ["saving.onnx", "saving.c", "saving.torch", "saving.live"],
     ["saving.interchange"],
     ["saving.__init__", "capi", "config", "timing"],
     ["__init__"],
-    ["demo", "torch", "jax"],
+    ["demo", "torch", "jax", "dask"],
     ["cli"],
     ["__main__"],
 ]

@@ -130,6 +130,37 @@ def test_torch_arrays_alone():
     np.testing.assert_array_equal(state, output)
 
 
+def test_several_layers_of_torch_have_their_states():
+    weights = parts() | parts(4, end="_l1", seed=1)
+    x, begin = np.random.default_rng(2).standard_normal((2, 5, 3)).astype("f"), [np.ones((2, 4), "f"), -np.ones((2, 4))]
+    rnn = from_torch(weights, return_state=True)
+    first, second = (
+        from_torch({f"{name[:-1]}0": array for name, array in weights.items() if name.endswith(end)}, return_state=True)
+        for end in ("_l0", "_l1")
+    )
+    between, h0 = first(x, initial_state=begin[0])
+    expected = [*second(between, initial_state=begin[1])]
+    output, (of_first,), (of_second,) = rnn(x, initial_state=begin)
+    np.testing.assert_array_equal(output, expected[0])
+    np.testing.assert_array_equal([of_first, of_second], [h0, expected[1]])
+    stepper = rnn.stepper(2, initial_state=begin)
+    for t in range(5):
+        np.testing.assert_array_equal(stepper.step(x[:, t]), output[:, t])
+    np.testing.assert_array_equal(from_torch(weights)(x), rnn(x)[0])
+
+
+def test_several_layers_of_torch_in_both_directions_have_their_states():
+    weights = parts() | parts(end="_l0_reverse", seed=1) | parts(8, end="_l1", seed=2)
+    weights |= parts(8, end="_l1_reverse", seed=3)
+    x = np.random.default_rng(4).standard_normal((2, 5, 3)).astype("f")
+    output, *states = from_torch(weights, return_state=True)(x)
+    assert [state.shape for state in states] == [(2, 4)] * 4
+    np.testing.assert_array_equal(output, from_torch(weights)(x))
+    np.testing.assert_array_equal(
+        np.concatenate([states[2], states[3]], axis=1), from_torch(weights, return_sequences=False)(x)
+    )
+
+
 def test_biases_are_added_before_they_are_rounded():
     weights = parts()
     weights["bias_ih_l0"][:] = 1
@@ -147,7 +178,6 @@ def test_biases_are_added_before_they_are_rounded():
         ({k: v for k, v in parts().items() if k != "bias_hh_l0"}, {}, "both biases or none"),
         (parts() | parts(end="_l2"), {}, "each layer"),
         (parts() | parts(4, end="_l1") | parts(end="_l0_reverse"), {}, "same directions"),
-        (parts() | parts(4, end="_l1"), {"return_state": True}, "single layer"),
         (parts() | parts(end="_l0_reverse", bias=False), {}, "both directions.*biases.*_l0 and _l0_reverse differ"),
         (parts() | parts(5, end="_l1"), {}, r"\(4, 4\).*\(5, 4\)"),
         (parts() | {"weight_ih_l0": np.ones((16, 3), "f4")}, {}, r"\(4, 3\), of a module RNN.*\(16, 3\)"),

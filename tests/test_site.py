@@ -9,7 +9,20 @@ from helpers import run_python
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*.md") if "gallery" not in path.parts)
-NEEDED = {"Cython", "setuptools", "dask", "fastapi", "httpx", "jax", "keras", "numba", "onnx", "onnxruntime"} | {
+NEEDED = {
+    "Cython",
+    "setuptools",
+    "dask",
+    "distributed",
+    "fastapi",
+    "httpx",
+    "jax",
+    "keras",
+    "numba",
+    "onnx",
+    "onnxruntime",
+} | {
+    "ray",
     "torch",
     "websockets",
     "zarr",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn.cli import zarr_arrays
 from cyrnn.cli.errors import during
 from cyrnn.cli.inputs import STANDARD, as_file, kind_of, read_inputs
 from cyrnn.cli.outputs import Writer, check_target, checked_end
@@ -31,7 +32,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "input",
         metavar="INPUT",
         type=Path,
-        help=".npy, .npz (several inputs, by name) or .csv: samples along axis 0; - reads the standard input",
+        help=".npy, .npz (several inputs, by name), .csv or .zarr: samples along axis 0; - reads the standard input",
     )
     parser.add_argument(
         "-o",
@@ -39,7 +40,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         metavar="OUTPUT",
         type=Path,
         required=True,
-        help=".npy, .npz or .csv; - writes to the standard output, in the format of the input",
+        help=".npy, .npz, .csv or .zarr; - writes to the standard output, in the format of the input",
     )
     parser.add_argument(
         "--format", choices=("npy", "npz", "csv"), help="of OUTPUT (default: what the end of its name says)"
@@ -51,6 +52,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", metavar="N", type=int, help="samples at a time (default: as many as fit)")
     parser.add_argument("--threads", metavar="N", type=int, help="at most so many threads (default: all processors)")
+    zarr_arrays.add_to(parser)
     parser.epilog = examples(
         "cyrnn predict model.keras input.npy -o output.npy",
         "cat series.csv | cyrnn predict model.onnx - --series -o - > output.csv",
@@ -59,6 +61,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    if zarr_arrays.are_asked_for(options):
+        return zarr_arrays.predict(options)
     check_target(options.output, {"the model": options.model, "the input": options.input})
     end = (
         f".{options.format}" if options.format else None if options.output == STANDARD else checked_end(options.output)

@@ -8,6 +8,7 @@ cimport cython
 cimport numpy
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 from libcpp cimport bool
 from libcpp.vector cimport vector
@@ -244,6 +245,37 @@ cdef tuple taken(tuple slots):
 include "elements.pxi"
 include "arrays.pxi"
 include "bound.pxi"
+
+
+def right_padded(numpy.ndarray lengths not None, ptrdiff_t timesteps):
+    """The mask (batch, timesteps) of sequences that are padded on the right.
+
+    Parameters
+    ----------
+    lengths : array (batch,) of int64, C-contiguous
+    timesteps : int
+
+    Raises
+    ------
+    ValueError
+        For a length that is negative, or above `timesteps`; and for another array.
+    """
+    if (numpy.PyArray_NDIM(lengths) != 1 or numpy.PyArray_TYPE(lengths) != numpy.NPY_INT64
+            or not numpy.PyArray_IS_C_CONTIGUOUS(lengths) or not PyArray_ISNOTSWAPPED(lengths)):
+        raise ValueError(f"lengths must be int64 of one axis, C-contiguous, got {lengths!r:.100}")
+    cdef const int64_t *ends = <const int64_t *> numpy.PyArray_DATA(lengths)
+    cdef ptrdiff_t row, batch = numpy.PyArray_DIMS(lengths)[0], end
+    cdef numpy.npy_intp[2] shape = [batch, timesteps]
+    cdef numpy.ndarray mask = numpy.PyArray_EMPTY(2, shape, numpy.NPY_BOOL, 0)
+    cdef char *keep = <char *> numpy.PyArray_DATA(mask)
+    for row in range(batch):
+        end = ends[row]
+        if end < 0 or end > timesteps:
+            raise ValueError(f"lengths must be from 0 to {timesteps}, got {end} for row {row}")
+        memset(keep, 1, end)
+        memset(keep + end, 0, timesteps - end)
+        keep += timesteps
+    return mask
 
 
 cdef bool interrupted() noexcept nogil:

@@ -14,8 +14,10 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.programs.refusals import why_not
+from cyrnn.layers.base.samples.sequences import padded
 from cyrnn.models import executor
 from cyrnn.models.executor import Call, Place
+from cyrnn.models.inputs import Feed
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.programs import partition
 from cyrnn.models.programs.kept import KeptPartitions
@@ -120,6 +122,39 @@ class ModelOfCalls(ModelOfLayers):
         finally:
             put_back(before)
 
+    # ------------------------------------------------------------ sequences of unequal length
+
+    @property
+    def feed(self) -> Feed | None:
+        """The check of the inputs; None where the model has no Input."""
+        raise NotImplementedError(f"{type(self).__name__} has no `feed`")
+
+    @property
+    def known_input_shape(self) -> Any:
+        feed = self.feed
+        if feed is None:
+            return super().known_input_shape
+        shapes = [tensor.shape for tensor in feed.tensors]
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    def with_mask(self, inputs: Any, mask: Any, lengths: Any) -> tuple[Any, Any]:
+        """The inputs of a call, where they are sequences in a list as one array; and their mask, for these or for
+        lengths. Raises ValueError and TypeError for what does not fit."""
+        if type(inputs) is not np.ndarray:
+            inputs, lengths = padded(self, inputs, lengths)
+        return inputs, self.mask_for(inputs, mask, lengths)
+
+    def arrays_for_lengths(self, inputs: Any) -> list[Any]:
+        return super().arrays_for_lengths(inputs) if self.feed is None else self.feed.matched(inputs)
+
+    def lengths_of_inputs(self, lengths: Any, count: int) -> Sequence[Any]:
+        feed = self.feed
+        if feed is None or count == 1:
+            return super().lengths_of_inputs(lengths, count)
+        if isinstance(lengths, dict):
+            lengths = {**dict.fromkeys(feed.keys), **lengths}
+        return feed.matched(lengths, "lengths")
+
     # ------------------------------------------------------------ gradients
 
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
@@ -132,19 +167,21 @@ class ModelOfCalls(ModelOfLayers):
         """The arrays for the inputs, in their order; and the structure of x with a `Leaf` for each array."""
         raise NotImplementedError(f"{type(self).__name__} has no `inputs_of_vjp`")
 
-    def taped(self, x: Any) -> tuple[Results, Any]:
+    def taped(self, x: Any, mask: Any = None) -> tuple[Results, Any]:
         from cyrnn.models.programs import gradients
 
-        return gradients.taped(self, x, None)
+        return gradients.taped(self, x, mask)
 
-    def compiled_step(self, compiled: Any) -> Any:
+    def compiled_step(self, compiled: Any, masked: tuple[bool, ...] = ()) -> Any:
         from cyrnn.models.programs.training_step import ProgramStep
 
         places, _ = self.known_inputs()
-        return None if places is None else ProgramStep.made(self, compiled, len(executor.places_of(places)))
+        if places is None:
+            return None
+        return ProgramStep.made(self, compiled, masked or (False,) * len(executor.places_of(places)))
 
-    def called(self, x: Any) -> Results:
-        return self.run_calls(x, None, False, wanted=Wanted.LOSS)
+    def called(self, x: Any, mask: Any = None) -> Results:
+        return self.run_calls(x, mask, False, wanted=Wanted.LOSS)
 
     def shapes_of_outputs(self, shapes: list[Any], like: Any) -> list[tuple[int, ...]] | None:
         if self.has_its_own_call or any(layer.is_custom for layer in self.layers_within()):

@@ -80,11 +80,12 @@ class Model(SubclassedModel):
 class Functional(ModelOfCalls, Model):
     """A model of a graph: it computes `outputs` from `inputs`. ``cyrnn.Model(inputs, outputs)`` makes one.
 
-    Called as ``model(inputs, training=None, mask=None)``:
+    Called as ``model(inputs, training=None, mask=None, *, lengths=None)``:
 
     - inputs: arrays in the structure of `inputs`; or in a dict by the names of the inputs, or in a list in their order
     - training: None leaves it to the calls that the graph is made of, such as ``Dropout(0.1)(x, training=True)``
     - mask: a mask (batch, timesteps) or None for each input
+    - lengths: instead of masks, how many timesteps of each row count; an array (batch,) or None for each input
 
     The model returns arrays in the structure of `outputs`. Masks flow from the layers that make them through the
     others, as in Keras. It raises ValueError for inputs that do not fit; carried states are then as they were.
@@ -214,13 +215,19 @@ class Functional(ModelOfCalls, Model):
 
     # ------------------------------------------------------------ calling
 
-    def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None, *, lengths: Any = None) -> Any:
+        if lengths is not None or (type(inputs) is list and len(self.inputs) == 1):
+            inputs, mask = self.with_mask(inputs, mask, lengths)
         in_training = training is not None and is_true("training", training)
         result = None if in_training else self.through_program(inputs, mask)
         if result is None:
             result = super().__call__(inputs, training=training, mask=mask)
             self.note_program(inputs)
         return result
+
+    @property
+    def feed(self) -> Feed:
+        return self._feed
 
     def known_inputs(self) -> tuple[Any, InputForm]:
         lengths = [tensor.shape[1] if tensor.ndim > 1 else None for tensor in self.inputs]

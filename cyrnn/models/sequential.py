@@ -11,9 +11,10 @@ from cyrnn import budget, objects
 from cyrnn.layers.around.core import Input, InputLayer
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape, as_array, check_possible, is_true
-from cyrnn.layers.base.layer import Layer, required_arguments
+from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.names import before_unbuilt, errors_name
 from cyrnn.layers.base.programs.lowered import InputForm
+from cyrnn.layers.base.signatures import required_arguments
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.executor import Call, Place
@@ -28,8 +29,8 @@ from cyrnn.models.programs.parts import Results, Wanted
 class Sequential(ModelOfCalls, Model):
     """A model of layers in a row: each is called with what the one before it returns.
 
-    Called as ``model(inputs, mask=None, training=False)``. Masks flow from the layers that make them (Masking, or
-    Embedding with `mask_zero`) through the others, as in Keras' releases.
+    Called as ``model(inputs, mask=None, training=False, *, lengths=None)``, lengths as in `predict`. Masks flow from
+    the layers that make them (Masking, or Embedding with `mask_zero`) through the others, as in Keras' releases.
 
     Parameters
     ----------
@@ -242,7 +243,7 @@ class Sequential(ModelOfCalls, Model):
     # ------------------------------------------------------------ calling
 
     @property
-    def _feed(self) -> Feed | None:
+    def feed(self) -> Feed | None:
         """The check of the Input, if there is one."""
         first = self._layers[0] if self._layers else None
         return Feed(first.output, [False]) if isinstance(first, InputLayer) else None
@@ -253,13 +254,13 @@ class Sequential(ModelOfCalls, Model):
 
     def _fitting(self, inputs: Any) -> Any:
         """The array for the Input, if there is one; the first layer converts numbers to its own dtype."""
-        feed = self._feed
+        feed = self.feed
         if feed is None:
             return inputs
         return (feed.arrays(inputs) if _is_whole(feed) else feed.views(inputs))[0]
 
     def predict_inputs(self, x: Any) -> list[Array]:
-        feed = self._feed
+        feed = self.feed
         return super().predict_inputs(x) if feed is None else feed.views(x)
 
     def in_structure(self, parts: list[Any], like: Any = None) -> Any:
@@ -267,14 +268,18 @@ class Sequential(ModelOfCalls, Model):
         return parts[0] if begins_with_input else super().in_structure(parts, like)
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        feed = self._feed
+        feed = self.feed
         if feed is not None:
             (given,), (tensor,) = feed.specs(inputs), feed.tensors
             lengths = (n if m is None else m for n, m in zip(given.shape[1:], tensor.shape[1:], strict=True))
             inputs = KerasTensor((given.shape[0], *lengths), given.dtype)
         return super().compute_output_spec(inputs, *args, **kwargs)
 
-    def __call__(self, inputs: ArrayLike, mask: ArrayLike | None = None, training: bool = False) -> Any:
+    def __call__(
+        self, inputs: Any, mask: ArrayLike | None = None, training: bool = False, *, lengths: Any = None
+    ) -> Any:
+        if lengths is not None or type(inputs) is list:
+            inputs, mask = self.with_mask(inputs, mask, lengths)
         in_training = training is not False and is_true("training", training)
         result = None if in_training else self.through_program(inputs, mask)
         if result is None:
@@ -283,7 +288,7 @@ class Sequential(ModelOfCalls, Model):
         return result
 
     def known_inputs(self) -> tuple[Any, InputForm]:
-        shape, feed = self.input_shape, self._feed
+        shape, feed = self.input_shape, self.feed
         if shape is None or not nest.is_shape(shape):
             return None, InputForm()
         length = shape[1] if feed is not None and len(shape) > 1 else None
@@ -291,7 +296,7 @@ class Sequential(ModelOfCalls, Model):
 
     def _place(self, shape: Shape) -> Place:
         """The place of inputs of this shape: those of whole numbers are converted as the Input says."""
-        feed = self._feed
+        feed = self.feed
         return Place((None, *shape[1:]), feed.tensors[0].dtype if feed is not None and _is_whole(feed) else None)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
@@ -313,7 +318,7 @@ class Sequential(ModelOfCalls, Model):
         return [array], Leaf(given, 0)
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
-        if type(inputs) is not Place or (self._feed is not None and not _takes(self._feed, inputs)):
+        if type(inputs) is not Place or (self.feed is not None and not _takes(self.feed, inputs)):
             return None
         calls, place = [], inputs
         for number, layer in enumerate(self.layers):

@@ -14,9 +14,10 @@ from cyrnn.engine.program import structure_changed, structure_now
 from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array, Shape, as_array, as_mask, is_true
 from cyrnn.layers.base.building import Buildable, deferred_building
-from cyrnn.layers.base.layer import Layer, accepted
+from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.names import distinct
 from cyrnn.layers.base.programs.interface import Target, current_target
+from cyrnn.layers.base.signatures import accepted
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.programs.parts import Partition, Results, Wanted
@@ -173,9 +174,8 @@ class SubclassedModel(Trained):
         own = any(module.partition(".")[0] != "cyrnn" for module in ways)
         if own or not self.is_custom or not self.built or self.run_eagerly:
             return super().call_and_mask(x, mask, training)
-        return self._outputs_and_masks(
-            self.checked_inputs(x), {"mask": mask, "training": training}, wanted=Wanted.MASKS
-        )
+        options = {"mask": mask, "training": training}
+        return self._outputs_and_masks(self.checked_inputs(x), options, wanted=Wanted.MASKS)
 
     def _outputs_and_masks(self, x: Any, options: dict[str, Any], wanted: Wanted) -> tuple[Any, Any]:
         """What a call returns, and the masks of that, which need not be right unless they are wanted."""
@@ -243,25 +243,25 @@ class SubclassedModel(Trained):
             self.note_quick_vjp(call.quick_vjp)
         return found
 
-    def taped(self, x: Any) -> tuple[Results, Any]:
+    def taped(self, x: Any, mask: Any = None) -> tuple[Results, Any]:
         from cyrnn.models.programs import gradients
 
         if objects.owner(type(self), "vjp") is not SubclassedModel:
-            return super().taped(x)
-        call, given, _ = self._call_with_gradients(x, None, True)
+            return super().taped(x, mask)
+        call, given, _ = self._call_with_gradients(x, mask, True)
         return gradients.taped(call, given, call.masks)
 
-    def compiled_step(self, compiled: Any) -> Any:
+    def compiled_step(self, compiled: Any, masked: tuple[bool, ...] = ()) -> Any:
         from cyrnn.models.programs.training_step import ProgramStep
 
         own = objects.owner(type(self), "vjp") is not SubclassedModel or self.activity_regularizer is not None
-        if own or self.run_eagerly or self._inputs is None:
+        if own or self.run_eagerly or self._inputs is None or any(masked):
             return None
         try:
             trace = self._trace(self._inputs, None, True)
         except NotTracedError:
             return None
-        return ProgramStep.made(self, compiled, len(trace.tensors))
+        return ProgramStep.made(self, compiled, (False,) * len(trace.tensors))
 
     @property
     def has_its_own_call(self) -> bool:
@@ -283,10 +283,10 @@ class SubclassedModel(Trained):
             raise self._without_gradients(error) from error
         return partition_of(trace, self, (False,) * len(masks), training, wanted=wanted, target=target)
 
-    def called(self, x: Any) -> Results:
+    def called(self, x: Any, mask: Any = None) -> Results:
         if not self.is_custom or not self.built:
-            return super().called(x)
-        return Results(*self.call_and_mask(x, None, False), [])
+            return super().called(x, mask)
+        return Results(*self.call_and_mask(x, mask, False), [])
 
     def _call_with_gradients(self, x: Any, mask: Any, training: bool) -> tuple[TracedCall, Any, bool]:
         """The call as a trace has it, its inputs as arrays, and whether it is in training. Raises ValueError."""

@@ -6,14 +6,12 @@ import numpy as np
 
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
-from cyrnn.models.model import ModelOfLayers
+from cyrnn.layers.base.samples.sequences import padded
 from cyrnn.models.programs.parts import OfOutputs, Results
+from cyrnn.models.training.compilable import Compilable
 
 if TYPE_CHECKING:  # imported when a model is trained
     from cyrnn.callbacks import History
-    from cyrnn.losses import Loss
-    from cyrnn.metrics import Metric
-    from cyrnn.optimizers import Optimizer
     from cyrnn.training.compiled import Compiled
     from cyrnn.training.protocol import CompiledStep, Pullback
 
@@ -21,117 +19,12 @@ if TYPE_CHECKING:  # imported when a model is trained
 _NOT_CALLED = ("train_step", "test_step", "compute_loss", "compute_metrics")  # with which Keras' users change `fit`
 
 
-class Trained(ModelOfLayers):
+class Trained(Compilable):
     """A model that can be trained."""
 
     stop_training: bool = False  # callbacks set it: training ends after the step
     history: Any = None  # of the last `fit`
-    _compiled: "Compiled | None" = None
-    _of_no_structure: ClassVar[frozenset[str]] = ModelOfLayers._of_no_structure | {"stop_training", "history"}
-
-    # ------------------------------------------------------------ compile
-
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        run_eagerly: bool = False,
-        steps_per_execution: int = 1,
-        jit_compile: Any = "auto",
-        auto_scale_loss: bool = True,
-    ) -> None:
-        """Choose what the model is trained with. It replaces what was chosen before, as a whole.
-
-        Parameters
-        ----------
-        optimizer : str, Optimizer, or config
-            A name such as "adam", or an optimizer of `cyrnn.optimizers`, whose slots stay its own.
-        loss : str, Loss, function, or a list or dict of them
-            What is to become small, for each output; for several outputs a list in their order, or a dict by their
-            names, with None for outputs that are not trained. A function ``(y_true, y_pred)`` has an attribute
-            `gradient`: see `cyrnn.losses.LossFunction`.
-        loss_weights : float, list or dict of float, optional
-            What the loss of each output is multiplied by.
-        metrics, weighted_metrics : list, or dict by output, optional
-            Names, metrics of `cyrnn.metrics`, or functions ``(y_true, y_pred)``. The second follow sample weights.
-        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss
-            Accepted as in Keras; they change nothing.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For unknown names, and for what is for other outputs than the model has. Nothing has changed then.
-        """
-        from cyrnn.training.compiled import Compiled
-
-        self._compiled = Compiled(
-            self,
-            optimizer=optimizer,
-            loss=loss,
-            loss_weights=loss_weights,
-            metrics=metrics,
-            weighted_metrics=weighted_metrics,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-        )
-
-    @property
-    def compiled(self) -> bool:
-        """Whether `compile` has been called."""
-        return self._compiled is not None
-
-    @property
-    def optimizer(self) -> "Optimizer | None":
-        """The optimizer; None before `compile`."""
-        return None if self._compiled is None else self._compiled.optimizer
-
-    @property
-    def optimizer_variables(self) -> list[Array] | None:
-        optimizer = self.optimizer
-        return None if optimizer is None or not optimizer.built else [part.value for part in optimizer.variables]
-
-    @property
-    def loss(self) -> "str | Loss | Any":
-        """What `compile` was given as loss."""
-        return None if self._compiled is None else self._compiled.arguments["loss"]
-
-    @property
-    def metrics(self) -> "list[Metric]":
-        """The metrics that the model was compiled with."""
-        return [] if self._compiled is None else self._compiled.all_metrics
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """The names of what `evaluate` returns, in its order."""
-        return [] if self._compiled is None else list(self._compiled.ordered_logs())
-
-    def get_metrics_result(self) -> dict[str, Any]:
-        """Loss and metrics since the last `reset_metrics`, by sorted names; empty before `compile`."""
-        return {} if self._compiled is None else self._compiled.logs()
-
-    @property
-    def metric_directions(self) -> dict[str, str]:
-        """By the name of a log "min" or "max", whichever is better; what has no direction is not there."""
-        return {} if self._compiled is None else self._compiled.directions
-
-    def reset_metrics(self) -> None:
-        """Let loss and metrics begin anew, as each epoch and each call for one batch does."""
-        if self._compiled is not None:
-            self._compiled.reset()
-
-    def get_compile_config(self) -> dict[str, Any] | None:
-        """What `compile` was given, as files hold it; None before it."""
-        return None if self._compiled is None else self._compiled.get_config()
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as `get_compile_config` has described it. Raises ValueError for unknown names."""
-        from cyrnn.training.compile_config import arguments_of
-
-        self.compile(**arguments_of(config))
+    _of_no_structure: ClassVar[frozenset[str]] = Compilable._of_no_structure | {"stop_training", "history"}
 
     # ------------------------------------------------------------ many batches
 
@@ -153,6 +46,8 @@ class Trained(ModelOfLayers):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
+        *,
+        lengths: Any = None,
     ) -> "History":
         """Train the model for some epochs.
 
@@ -160,7 +55,7 @@ class Trained(ModelOfLayers):
         ----------
         x : array (rows, ...), a list or dict of arrays, a generator, or an object with `__getitem__` and `__len__`
             The inputs; or batches, tuples ``(x, y)`` or ``(x, y, sample_weight)``. Memory maps may be larger than
-            memory: their rows are gathered batch by batch.
+            memory: their rows are gathered batch by batch. For one input also a list of sequences, as in `predict`.
         y : array (rows, ...), or a list or dict of arrays by output
             The truth.
         batch_size : int, optional
@@ -190,6 +85,8 @@ class Trained(ModelOfLayers):
             The same of the validation.
         validation_freq : int, or list of int
             After each so many epochs the model is validated, or after those of these numbers, from 1 on.
+        lengths : array (rows,) of integers, or a list or dict of such, optional
+            How many timesteps of each row count, where x is padded on the right. Losses follow this mask as others.
 
         Returns
         -------
@@ -213,8 +110,8 @@ class Trained(ModelOfLayers):
             initial_epoch, steps_per_epoch, validation_steps, validation_batch_size, validation_freq,
         )  # fmt: skip
         compiled = self._checked_compiled()
-        self._built_for(x)
-        return loop.fit(self, compiled, x, y, sample_weight, options)
+        x, lengths = self._built_for(x, lengths)
+        return loop.fit(self, compiled, x, y, sample_weight, options, lengths)
 
     def evaluate(
         self,
@@ -226,12 +123,14 @@ class Trained(ModelOfLayers):
         steps: int | None = None,
         callbacks: Any = None,
         return_dict: bool = False,
+        *,
+        lengths: Any = None,
     ) -> Any:
         """Loss and metrics of the model, in inference.
 
         Parameters
         ----------
-        x, y, batch_size, verbose, sample_weight, callbacks
+        x, y, batch_size, verbose, sample_weight, callbacks, lengths
             See `fit`.
         steps : int, optional
             The number of batches; None for all there are.
@@ -251,8 +150,8 @@ class Trained(ModelOfLayers):
         from cyrnn.training import loop
 
         compiled = self._checked_compiled()
-        self._built_for(x)
-        found = loop.evaluate(self, compiled, x, y, sample_weight, batch_size, verbose, steps, callbacks)
+        x, lengths = self._built_for(x, lengths)
+        found = loop.evaluate(self, compiled, x, y, sample_weight, batch_size, verbose, steps, callbacks, lengths)
         return _returned(found, return_dict)
 
     # ------------------------------------------------------------ one batch
@@ -299,13 +198,15 @@ class Trained(ModelOfLayers):
         num_threads: int | None = None,
         out: Any = None,
         progress: Any = False,
+        lengths: Any = None,
     ) -> Any:
         """Compute the output for all samples, batch by batch: see `cyrnn.layers.RNN.predict`.
 
         Parameters
         ----------
-        x, batch_size, num_threads, out, progress
-            See there. x may also be a generator, or another object that has batches: see `fit`.
+        x, batch_size, num_threads, out, progress, lengths
+            See there. x may also be a generator, or another object that has batches: see `fit`; each is an array, a
+            dict of such, or a tuple as in `fit`.
         verbose
             Changes nothing, unless there are `steps`, `callbacks` or batches; then as in `fit`.
         steps : int, optional
@@ -316,20 +217,36 @@ class Trained(ModelOfLayers):
         Returns
         -------
         array, or a structure of arrays
+            For arrays of Dask such of Dask, as `cyrnn.dask.predict` returns them.
 
         Raises
         ------
         ValueError, TypeError
             For inputs that do not fit.
         """
-        if steps is None and callbacks is None and not (type(x) is not np.ndarray and _has_batches(x)):
-            return super().predict(x, batch_size, num_threads=num_threads, out=out, progress=progress)
+        if type(x) is not np.ndarray and _is_lazy(x):
+            for name, value in (
+                ("out", out),
+                ("steps", steps),
+                ("callbacks", callbacks),
+                ("progress", progress or None),
+            ):
+                if value is not None:
+                    raise ValueError(f"{name} must not be given for a Dask array, whose result is lazy")
+            from cyrnn.dask.arrays.predict import predict
+
+            return predict(self, x, lengths, 1 if num_threads is None else num_threads, batch_size=batch_size)
+        batches = type(x) is not np.ndarray and _has_batches(x)
+        if steps is None and callbacks is None and not batches:
+            return super().predict(x, batch_size, num_threads=num_threads, out=out, progress=progress, lengths=lengths)
         if out is not None or progress is not False or num_threads is not None:
             raise ValueError("out, progress and num_threads need arrays, without steps and callbacks")
+        if lengths is not None and batches:
+            raise ValueError(f"lengths need arrays, got {type(x).__name__}: batches are lists of sequences instead")
         from cyrnn.training import loop
 
-        self._built_for(x)
-        return loop.predict(self, x, batch_size, verbose, steps, callbacks)
+        x, lengths = self._built_for(x, lengths)
+        return loop.predict(self, x, batch_size, verbose, steps, callbacks, lengths)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch: what a call in inference returns."""
@@ -337,21 +254,24 @@ class Trained(ModelOfLayers):
 
     # ------------------------------------------------------------ what training asks for
 
-    def taped(self, x: Any) -> "tuple[Results, Pullback]":
+    def taped(self, x: Any, mask: Any = None) -> "tuple[Results, Pullback]":
         """What a call in training returns for a loss, and its pullback.
 
         That takes a pair: the gradients of the outputs, and for each output that of its logits, or None.
         """
-        outputs, pullback = self.vjp(x, training=True)
+        outputs, pullback = self.vjp(x, training=True, **({} if mask is None else {"mask": mask}))
         return Results(outputs, None, []), OfOutputs(pullback)
 
-    def compiled_step(self, compiled: "Compiled") -> "CompiledStep | None":
-        """A step of training as one compiled call; None where there is none."""
+    def compiled_step(self, compiled: "Compiled", masked: tuple[bool, ...] = ()) -> "CompiledStep | None":
+        """A step of training as one compiled call; None where there is none.
+
+        `masked` says which inputs have masks; none of them if it is empty.
+        """
         return None
 
-    def called(self, x: Any) -> Results:
+    def called(self, x: Any, mask: Any = None) -> Results:
         """What a call in inference returns for a loss."""
-        return Results(self(x), None, [])
+        return Results(self(x) if mask is None else self(x, mask=mask), None, [])
 
     def shapes_of_outputs(self, shapes: list[Any], like: Any) -> list[tuple[int, ...]] | None:
         """For inputs of these shapes, in the structure of `like`; None where that is not known before a call."""
@@ -373,16 +293,26 @@ class Trained(ModelOfLayers):
                 )
         return self._compiled
 
-    def _built_for(self, x: Any) -> None:
-        """Build the model for inputs like x, if it is not built, and x is no data that has batches itself."""
+    def _built_for(self, x: Any, lengths: Any = None) -> tuple[Any, Any]:
+        """Build the model for inputs like x, if it is not built, and x is no data that has batches itself.
+
+        Returns x and lengths, and arrays of both for a list of sequences.
+        """
         if x is None:
             raise ValueError("x must be arrays, or data that has batches, got None")
         from cyrnn.training.data import has_batches, parts_of_x, without_lists
 
+        x, lengths = padded(self, x, lengths)
         if not self.built and not has_batches(x):
-            x = without_lists(x)
-            arrays: list[Array] = parts_of_x(self, x)
-            self.build(self.in_structure([(None, *array.shape[1:]) for array in arrays], x))
+            given = without_lists(x)
+            arrays: list[Array] = parts_of_x(self, given)
+            self.build(self.in_structure([(None, *array.shape[1:]) for array in arrays], given))
+        return x, lengths
+
+
+def _is_lazy(x: Any) -> bool:
+    """Whether there are arrays of Dask in x, which is not imported."""
+    return any(hasattr(leaf, "__dask_graph__") for leaf in nest.leaves(x))
 
 
 def _has_batches(x: Any) -> bool:

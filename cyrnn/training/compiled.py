@@ -19,6 +19,8 @@ from cyrnn.training.compiled_metrics import CompiledMetrics
 from cyrnn.training.data import Batch
 from cyrnn.training.protocol import CompiledStep, Trainable
 
+_NO_STEP: tuple[int, CompiledStep | None] = (-1, None)
+
 
 class Compiled:
     """What a model is trained with.
@@ -43,7 +45,8 @@ class Compiled:
         self.loss = CompiledLoss(arguments["loss"], arguments["loss_weights"], names)
         self.metrics = CompiledMetrics(arguments["metrics"], arguments["weighted_metrics"], names)
         self.fits: Any = None  # the shapes that `checks.check_shapes` has found to fit
-        self._step: tuple[int, CompiledStep | None] = (-1, None)  # the structure for which it was asked for
+        self._step = _NO_STEP  # the structure for which it was asked for
+        self._masked: tuple[bool, ...] = ()  # for which inputs, as `Batch` says it
         self.reset()
 
     def arguments_again(self) -> dict[str, Any]:
@@ -102,6 +105,8 @@ class Compiled:
         ValueError
             For targets that the losses cannot follow, and where there are no gradients.
         """
+        if self._masked != batch.masked:
+            self._masked, self._step = batch.masked, _NO_STEP
         step = self._step_of(model)
         taken = None if step is None else step.gradients(batch)
         if step is not None and taken is not None:
@@ -113,7 +118,7 @@ class Compiled:
             self._train_by_parts(model, batch, self._checked_optimizer())
 
     def _train_by_parts(self, model: Trainable, batch: Batch, optimizer: Optimizer) -> None:
-        results, pullback = model.taped(batch.x)
+        results, pullback = model.taped(batch.x, batch.mask)
         predicted, penalties = Predicted.of(results), model.losses
         if not self.loss and not penalties:
             raise ValueError("there is no loss to train with: give compile() a loss")
@@ -128,7 +133,7 @@ class Compiled:
 
     def test(self, model: Trainable, batch: Batch) -> None:
         """Take the loss and the metrics of a batch in inference into account."""
-        predicted = Predicted.of(model.called(batch.x))
+        predicted = Predicted.of(model.called(batch.x, batch.mask))
         found = self.loss.of_batch(batch.y, predicted, batch.sample_weight)
         self._take(batch, predicted, found.total + _sum(model.losses), found.each)
 
@@ -138,7 +143,7 @@ class Compiled:
         now = structure_now()
         if made_at != now:
             if step is None or not step.up_to_date():
-                step = model.compiled_step(self)
+                step = model.compiled_step(self, self._masked)
             self._step = (structure_now(), step)
         return step
 
@@ -152,7 +157,7 @@ class Compiled:
         return self.optimizer
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_step": (-1, None)}  # it is made again when it is needed
+        return {**vars(self), "_step": _NO_STEP}  # it is made again when it is needed
 
     # ------------------------------------------------------------ its config
 

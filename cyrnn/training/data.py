@@ -9,6 +9,9 @@ import numpy as np
 
 from cyrnn.arrays import array_of_numbers, shown
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.samples.lengths import checked_lengths, mask_of_lengths
+from cyrnn.layers.base.samples.sequences import padded
+from cyrnn.layers.base.samples.sliced import is_sliced
 from cyrnn.training.outputs import for_each_output
 from cyrnn.training.protocol import Trainable
 
@@ -31,6 +34,8 @@ class Batch:
         The rows of the batch.
     known : dict, optional
         What was found of these arrays, for all batches of them.
+    lengths : sequence of array or None
+        For each input the lengths of all rows; empty where there are none.
     """
 
     def __init__(
@@ -42,10 +47,12 @@ class Batch:
         weights: list[Array | None],
         index: Array,
         known: dict[Any, Any] | None = None,
+        lengths: Sequence[Array | None] = (),
     ) -> None:
         self._model, self.like = model, like
         self.parts, self.targets, self.weights, self.index = parts, targets, weights, index
         self.known: dict[Any, Any] = {} if known is None else known
+        self.lengths = lengths
 
     @property
     def rows(self) -> int:
@@ -56,6 +63,22 @@ class Batch:
     def x(self) -> Any:
         """The argument of a call."""
         return self._model.in_structure([part[self.index] for part in self.parts], self.like)
+
+    @property
+    def masked(self) -> tuple[bool, ...]:
+        """For each input whether it has a mask; empty where none has."""
+        return tuple([part is not None for part in self.lengths])
+
+    @property
+    def mask(self) -> Any:
+        """The mask of a call: for several inputs a list."""
+        if not self.lengths:
+            return None
+        masks = [
+            None if lengths is None else mask_of_lengths(lengths[self.index], (self.rows, *part.shape[1:]))
+            for lengths, part in zip(self.lengths, self.parts, strict=True)
+        ]
+        return masks[0] if len(masks) == 1 else masks
 
     @property
     def y(self) -> list[Array | None]:
@@ -69,7 +92,7 @@ class Batch:
 
     def weighed(self, weights: list[Array | None]) -> "Batch":
         """The same with other weights of all rows."""
-        return Batch(self._model, self.like, self.parts, self.targets, weights, self.index)
+        return Batch(self._model, self.like, self.parts, self.targets, weights, self.index, None, self.lengths)
 
 
 class Data(Protocol):
@@ -96,6 +119,14 @@ def parts_of_x(model: Trainable, x: Any) -> list[Array]:
         if array.ndim == 0:
             raise ValueError("x must have a batch axis, got an array of shape ()")
     return arrays
+
+
+def lengths_for_inputs(model: Trainable, lengths: Any, arrays: Sequence[Array]) -> list[Array | None]:
+    """The lengths for each input; empty where there are none."""
+    if lengths is None:
+        return []
+    pairs = zip(model.lengths_of_inputs(lengths, len(arrays)), arrays, strict=True)
+    return [None if given is None else checked_lengths(given, array.shape) for given, array in pairs]
 
 
 def without_lists(x: Any) -> Any:
@@ -135,11 +166,12 @@ def _array(what: str, given: Any) -> Array:
 
 def checked_batch(model: Trainable, x: Any, y: Any, sample_weight: Any) -> Batch:
     """One batch of what a caller has. Raises ValueError where rows do not fit."""
+    x, lengths = padded(model, x)
     x = without_lists(x)
     arrays, names = parts_of_x(model, x), model.output_names
     targets, weights = parts_for_outputs("y", y, names), weights_for_outputs(sample_weight, names)
     rows = _checked_rows(arrays, targets, weights)
-    return Batch(model, x, arrays, targets, weights, np.arange(rows))
+    return Batch(model, x, arrays, targets, weights, np.arange(rows), None, lengths_for_inputs(model, lengths, arrays))
 
 
 def _checked_rows(arrays: Sequence[Array], targets: Sequence[Any], weights: Sequence[Any]) -> int:
@@ -168,21 +200,35 @@ class ArrayData:
     batch_size : int
     shuffle : bool or "batch"
         "batch" keeps the batches, and moves the rows within each.
+    lengths : optional
+        An argument of `fit`.
     """
 
-    def __init__(self, model: Trainable, x: Any, y: Any, sample_weight: Any, batch_size: int, shuffle: Any) -> None:
+    def __init__(
+        self,
+        model: Trainable,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int,
+        shuffle: Any,
+        lengths: Any = None,
+    ) -> None:
         x = without_lists(x)
         self.model, self.like, self.shuffle, self.batch_size = model, x, shuffle, batch_size
         names = model.output_names
         self.x = parts_of_x(model, x)
         self.y, self.sample_weight = parts_for_outputs("y", y, names), weights_for_outputs(sample_weight, names)
         self.rows = _checked_rows(self.x, self.y, self.sample_weight)
+        self.lengths = lengths_for_inputs(model, lengths, self.x)
         self.num_batches: int | None = math.ceil(self.rows / batch_size)
 
     def first(self) -> Batch:
         """The first rows, at most those of a batch."""
-        rows = np.arange(min(self.rows, self.batch_size))
-        return Batch(self.model, self.like, self.x, self.y, self.sample_weight, rows)
+        return self._batch(np.arange(min(self.rows, self.batch_size)))
+
+    def _batch(self, index: Array, known: dict[Any, Any] | None = None) -> Batch:
+        return Batch(self.model, self.like, self.x, self.y, self.sample_weight, index, known, self.lengths)
 
     def orders(self) -> Iterator[Array]:
         """Which rows the batches of a pass have. A pass in random order draws from NumPy's legacy generator."""
@@ -197,7 +243,7 @@ class ArrayData:
     def batches(self) -> Iterator[Batch]:
         known: dict[Any, Any] = {}
         for index in self.orders():
-            yield Batch(self.model, self.like, self.x, self.y, self.sample_weight, index, known)
+            yield self._batch(index, known)
 
     def split(self, fraction: float) -> "tuple[ArrayData, ArrayData]":
         """The first rows, and the last ones, which are this fraction of all; the last are not shuffled."""
@@ -215,6 +261,7 @@ class ArrayData:
         part.shuffle, part.x = shuffle, [array[rows] for array in self.x]
         part.y = [None if array is None else array[rows] for array in self.y]
         part.sample_weight = [None if array is None else array[rows] for array in self.sample_weight]
+        part.lengths = [None if array is None else array[rows] for array in self.lengths]
         part.rows = rows.stop - rows.start
         part.num_batches = math.ceil(part.rows / part.batch_size)
         return part
@@ -293,7 +340,7 @@ def has_batches(x: Any) -> bool:
     """Whether x is no array, nor several, but something that has batches itself."""
     if inspect.isgenerator(x):
         return True
-    if isinstance(x, list | tuple | dict | str | bytes) or hasattr(x, "__array__"):
+    if isinstance(x, list | tuple | dict | str | bytes) or hasattr(x, "__array__") or is_sliced(x):
         return False
     return hasattr(x, "__getitem__") or hasattr(x, "__iter__")
 
@@ -314,50 +361,3 @@ def unpacking(model: Trainable, transformed: Callable[[Batch], Batch] | None) ->
         return batch if transformed is None else transformed(batch)
 
     return unpack
-
-
-# ---------------------------------------------------------------- epochs
-
-
-class Epochs:
-    """The batches of one epoch after the other.
-
-    Parameters
-    ----------
-    data : Data
-    steps : int or None
-        The batches of an epoch; None for a whole pass. A pass that is longer is continued in the next epoch.
-    """
-
-    def __init__(self, data: Data, steps: int | None) -> None:
-        self._data, self.wanted = data, steps
-        self._pass: Iterator[Batch] | None = None
-        self.ended_early = False  # whether the data had less than the last epoch wanted
-        self.exhausted = False  # whether it had nothing
-
-    @property
-    def steps(self) -> int | None:
-        """How many batches an epoch has, where that is known."""
-        return self.wanted if self.wanted is not None else self._data.num_batches
-
-    def restart(self) -> None:
-        """Let the next epoch begin a pass, also where the last one has left batches of one."""
-        self._pass = None
-
-    def epoch(self) -> Iterator[Batch]:
-        """The batches of the next epoch."""
-        count, begun = 0, False  # whether a pass has begun in this epoch
-        while self.wanted is None or count < self.wanted:
-            if self._pass is None:
-                self._pass, begun = self._data.batches(), True
-            batch = next(self._pass, None)
-            if batch is not None:
-                count += 1
-                yield batch
-                continue
-            self._pass = None
-            if count or begun:  # else the pass had ended with the last epoch
-                break
-        short = self.wanted is not None and count < self.wanted
-        self.ended_early, self.exhausted = short and (begun or self._data.num_batches is None), count == 0
-        self._data.end_epoch()

@@ -15,6 +15,7 @@ from cyrnn.arrays import shown
 from cyrnn.callbacks import Callback, CallbackList, History
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import checked_int
+from cyrnn.layers.base.samples.sequences import padded
 from cyrnn.training.checks import check_shapes
 from cyrnn.training.class_weights import checked_class_weight, weights_by_class
 from cyrnn.training.compiled import Compiled
@@ -23,12 +24,12 @@ from cyrnn.training.data import (
     ArrayData,
     Batch,
     Data,
-    Epochs,
     checked_batch,
     data_of_batches,
     has_batches,
     unpacking,
 )
+from cyrnn.training.epochs import Epochs
 from cyrnn.training.protocol import Trainable
 
 _NO_DATA = (
@@ -56,10 +57,12 @@ class FitOptions:
     validation_freq: Any = 1
 
 
-def fit(model: Trainable, compiled: Compiled, x: Any, y: Any, sample_weight: Any, options: FitOptions) -> History:
+def fit(
+    model: Trainable, compiled: Compiled, x: Any, y: Any, sample_weight: Any, options: FitOptions, lengths: Any = None
+) -> History:
     """Train the model; see `fit` of models."""
     options = _checked(options)
-    training, held_out = _data(model, x, y, sample_weight, options)
+    training, held_out = _data(model, x, y, sample_weight, options, lengths)
     for data in (training, held_out):
         if isinstance(data, ArrayData):
             _check_stateful(model, data)
@@ -142,10 +145,12 @@ def evaluate(
     verbose: Any,
     steps: int | None,
     callbacks: Any,
+    lengths: Any = None,
 ) -> dict[str, Any]:
     """Loss and metrics of the model, in order; see `evaluate` of models."""
     steps = None if steps is None else checked_int("steps", steps)
-    epochs = Epochs(_data_of(model, x, y, sample_weight, _rows(model, batch_size, x, steps), False), steps)
+    data = _data_of(model, x, y, sample_weight, _rows(model, batch_size, x, steps), False, lengths=lengths)
+    epochs = Epochs(data, steps)
     told = _callback_list(callbacks, model, add_history=False, verbose=verbose, epochs=1, steps=epochs.steps)
     compiled.reset()
     _test(model, compiled, epochs, told)
@@ -154,15 +159,25 @@ def evaluate(
     return compiled.ordered_logs()
 
 
-def predict(model: Trainable, x: Any, batch_size: int | None, verbose: Any, steps: int | None, callbacks: Any) -> Any:
+def predict(
+    model: Trainable,
+    x: Any,
+    batch_size: int | None,
+    verbose: Any,
+    steps: int | None,
+    callbacks: Any,
+    lengths: Any = None,
+) -> Any:
     """The outputs for all batches, joined; see `predict` of models."""
     steps = None if steps is None else checked_int("steps", steps)
     size = _rows(model, batch_size, x, steps)
 
     def unpack(item: Any) -> Batch:
+        if not isinstance(item, tuple | list | dict) and not hasattr(item, "shape"):
+            raise ValueError(f"batches must be arrays, or tuples (x,) of them, got {type(item).__name__}")
         return checked_batch(model, item[0] if isinstance(item, tuple) else item, None, None)
 
-    data: Data = data_of_batches(x, unpack) if has_batches(x) else ArrayData(model, x, None, None, size, False)
+    data: Data = data_of_batches(x, unpack) if has_batches(x) else ArrayData(model, x, None, None, size, False, lengths)
     epochs = Epochs(data, steps)
     told = _callback_list(callbacks, model, add_history=False, verbose=verbose, epochs=1, steps=epochs.steps)
     found: list[list[Any]] = []
@@ -170,7 +185,7 @@ def predict(model: Trainable, x: Any, batch_size: int | None, verbose: Any, step
     told.on_predict_begin()
     for number, batch in enumerate(epochs.epoch()):
         told.on_predict_batch_begin(number)
-        outputs = model.called(batch.x).outputs
+        outputs = model.called(batch.x, batch.mask).outputs
         found.append(nest.leaves(outputs))
         told.on_predict_batch_end(number, {"outputs": outputs})
     told.on_predict_end()
@@ -223,10 +238,12 @@ def _rows(model: Trainable, batch_size: int | None, x: Any, steps: int | None) -
     return BATCH_SIZE
 
 
-def _data(model: Trainable, x: Any, y: Any, sample_weight: Any, options: FitOptions) -> tuple[Data, Data | None]:
+def _data(
+    model: Trainable, x: Any, y: Any, sample_weight: Any, options: FitOptions, lengths: Any
+) -> tuple[Data, Data | None]:
     """What the model is trained with, and what it is validated with."""
     size = _rows(model, options.batch_size, x, options.steps_per_epoch)
-    training = _data_of(model, x, y, sample_weight, size, options.shuffle, options.class_weight)
+    training = _data_of(model, x, y, sample_weight, size, options.shuffle, options.class_weight, lengths)
     given = options.validation_data
     validation: Data | None = None
     if given is None and options.validation_split:
@@ -256,15 +273,23 @@ def _data_of_validation(model: Trainable, given: Any, options: FitOptions) -> Da
         got = f"{len(given)} parts" if isinstance(given, list | tuple) else shown(given)
         raise ValueError(f"validation_data must be a tuple (x, y) or (x, y, sample_weight), got {got}")
     x, y, weights = (*given, None)[:3]
-    return _data_of(model, x, y, weights, _rows(model, size, x, options.validation_steps), False)
+    x, lengths = padded(model, x)
+    return _data_of(model, x, y, weights, _rows(model, size, x, options.validation_steps), False, lengths=lengths)
 
 
 def _data_of(
-    model: Trainable, x: Any, y: Any, sample_weight: Any, size: int, shuffle: Any, class_weight: Any = None
+    model: Trainable,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    size: int,
+    shuffle: Any,
+    class_weight: Any = None,
+    lengths: Any = None,
 ) -> Data:
     if not has_batches(x):
-        return ArrayData(model, x, y, sample_weight, size, shuffle)
-    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        return ArrayData(model, x, y, sample_weight, size, shuffle, lengths)
+    for name, value in (("y", y), ("sample_weight", sample_weight), ("lengths", lengths)):
         if value is not None:
             raise ValueError(f"{name} must not be given beside data that has batches: these are tuples (x, y)")
     if class_weight is not None and inspect.isgenerator(x):

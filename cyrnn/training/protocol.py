@@ -90,19 +90,29 @@ class Trainable(Protocol):
 
     def stateful_rows(self) -> int | None: ...
 
-    def taped(self, x: Any) -> tuple[Results, Pullback]:
+    @property
+    def takes_one_input(self) -> bool: ...
+
+    @property
+    def known_input_shape(self) -> Any: ...
+
+    def lengths_of_inputs(self, lengths: Any, count: int) -> Sequence[Any]:
+        """For each of the inputs its lengths, or None."""
+        ...
+
+    def taped(self, x: Any, mask: Any = ...) -> tuple[Results, Pullback]:
         """What a call in training returns for a loss, and its pullback.
 
         That takes a pair: the gradients of the outputs, and for each output that of its logits, or None.
         """
         ...
 
-    def called(self, x: Any) -> Results:
+    def called(self, x: Any, mask: Any = ...) -> Results:
         """What a call in inference returns for a loss."""
         ...
 
-    def compiled_step(self, compiled: Any) -> "CompiledStep | None":
-        """A step of training as one compiled call; None where there is none."""
+    def compiled_step(self, compiled: Any, masked: tuple[bool, ...] = ...) -> "CompiledStep | None":
+        """A step of training as one compiled call, where these inputs have masks; None where there is none."""
         ...
 
     def layers_within(self) -> tuple[Any, ...]: ...

@@ -14,11 +14,12 @@ from cyrnn.layers.around.core import Dense
 from cyrnn.layers.around.embedding import Embedding
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array
-from cyrnn.layers.base.layer import Layer, accepted, required_arguments
+from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering, OfATimestep
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
+from cyrnn.layers.base.signatures import accepted, required_arguments
 
 if TYPE_CHECKING:  # imported where gradients are asked for
     from cyrnn.layers.base.programs.pullback import Pullback
@@ -69,7 +70,15 @@ class TimeDistributed(ProgramLayer):
         _of_a_timestep(x.shape)
         return x
 
-    def __call__(self, inputs: ArrayLike, mask: ArrayLike | None = None, training: bool = False) -> Any:
+    def __call__(
+        self,
+        inputs: ArrayLike,
+        mask: ArrayLike | None = None,
+        training: bool = False,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> Any:
+        mask = self.mask_for(inputs, mask, lengths)
         return super().__call__(inputs, mask=mask, training=training)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:

@@ -36,8 +36,15 @@ def as_array(name: str, value: ArrayLike) -> Array:
     if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float32):  # bfloat16 is of kind "V"
         if array.ndim == 0 and not hasattr(value, "dtype"):  # what NumPy takes for an object, as a dict
             raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}")
-        raise TypeError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
+        raise TypeError(f"{name} must be an array of real numbers, got {_what_else(value, array)}")
     return in_native_order(array) if array.dtype.byteorder == _NATIVE_ORDER else array
+
+
+def _what_else(value: Any, array: Array) -> str:
+    """What an array holds instead of numbers; of a table the column."""
+    columns = getattr(value, "columns", ())
+    wrong = [str(name) for name in columns if np.asarray(value[name]).dtype.kind not in "fiub"]
+    return f"text or objects in column {wrong[0]!r}" if wrong else f"dtype {array.dtype}"
 
 
 def in_native_order(array: Array) -> Array:

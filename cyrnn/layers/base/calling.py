@@ -1,11 +1,10 @@
 """How a layer is called, with arrays and with symbolic tensors, and what a call leaves: masks and losses."""
 
 import functools
-import inspect
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -18,6 +17,8 @@ from cyrnn.layers.base.array_functions import shape_found
 from cyrnn.layers.base.building import Buildable, deferred_building
 from cyrnn.layers.base.carried import carried_states, put_back
 from cyrnn.layers.base.memory import owned
+from cyrnn.layers.base.samples.taken import TakesLengths
+from cyrnn.layers.base.signatures import accepted, names_of, required_arguments
 from cyrnn.layers.base.symbolic import KerasTensor
 
 
@@ -27,7 +28,7 @@ class NotesCalls(Protocol):
     def note_calls(self) -> None: ...
 
 
-class CallableLayer(Buildable):
+class CallableLayer(TakesLengths, Buildable):
     """A layer as a function of arrays and of symbolic tensors."""
 
     # Whether a mask is passed on, as `compute_mask` says; else it ends here, with a warning. Custom layers pass masks
@@ -63,7 +64,9 @@ class CallableLayer(Buildable):
         inputs : array, or a structure of arrays
             They are cast to the dtype that the layer computes in. The first inputs build the layer.
         *args, **kwargs
-            Further arguments of `call`. `mask` and `training` are left out where `call` does not take them.
+            Further arguments of `call`. `mask` and `training` are left out where `call` does not take them. Instead of
+            a mask there may be `lengths`, an array (batch,) of integers: how many timesteps of each row count, where
+            rows are padded on the right.
 
         Returns
         -------
@@ -77,9 +80,13 @@ class CallableLayer(Buildable):
         """
         if symbolic.among(inputs, args, kwargs):
             return symbolic.call(self, (inputs, *args), kwargs)
+        if "lengths" in kwargs and "lengths" not in names_of(type(self).call):
+            given = dict(zip(names_of(type(self).call)[2:], args, strict=False))
+            mask = self.mask_for(inputs, kwargs.get("mask", given.get("mask")), kwargs.pop("lengths"))
+            kwargs |= {} if "mask" in given else {"mask": mask}
         x = self.checked_inputs(inputs)
         if not self.is_custom:
-            self._check_options({**dict(zip(_names_of(type(self).call)[2:], args, strict=False)), **kwargs})
+            self._check_options({**dict(zip(names_of(type(self).call)[2:], args, strict=False)), **kwargs})
         before = carried_states(self)
         try:
             outputs = self.call_checked(x, *args, **kwargs)
@@ -214,12 +221,12 @@ class CallableLayer(Buildable):
         found = []
         for length in (2, 4) if is_open else (2,):
             zeros = nest.mapped(functools.partial(symbolic.zeros, length=length), [inputs, args, kwargs])
-            found.append(self._tried_with(zeros[0], *zeros[1], **zeros[2]))
+            found.append(self.tried_with(zeros[0], *zeros[1], **zeros[2]))
         each = zip(*(map(np.shape, nest.leaves(outputs)) for outputs in found), strict=True)
         shapes = (shape_found(of_output, _first_shape(given)) for of_output in each)
         return nest.mapped(lambda _: next(shapes), found[0])
 
-    def _tried_with(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def tried_with(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The outputs for inputs that only show their shapes: the layer is built, and no state moves."""
         before = carried_states(self)
         try:
@@ -373,28 +380,3 @@ def _first_shape(shapes: Any) -> Any:
     found: list[Any] = []
     nest.mapped_shapes(found.append, shapes)
     return found[0]
-
-
-_parameters: weakref.WeakKeyDictionary[Callable[..., Any], tuple[str, ...]] = weakref.WeakKeyDictionary()
-
-
-def _names_of(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of its parameters in order; "**" last, if it takes any keyword."""
-    if function not in _parameters:
-        found = inspect.signature(function).parameters
-        takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in found.values())
-        _parameters[function] = (*found, *(["**"] if takes_all else []))
-    return _parameters[function]
-
-
-def accepted(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
-    """Those of the options that the function has parameters for; all, if it takes any keyword."""
-    names = _names_of(function)
-    return options if names[-1:] == ("**",) else {key: value for key, value in options.items() if key in names}
-
-
-def required_arguments(function: Callable[..., Any]) -> list[str]:
-    """The names of the arguments that a method cannot be called without, in order."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(function).parameters.values()
-    return [p.name for p in parameters if p.default is p.empty and p.kind in kinds]

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from cyrnn import budget, dtypes, objects, regularizers
 from cyrnn.arrays import shown
-from cyrnn.layers.base.calling import CallableLayer, accepted, required_arguments
+from cyrnn.layers.base.calling import CallableLayer
 from cyrnn.layers.base.config import Configurable
 
-__all__ = ["Layer", "accepted", "deserialize", "required_arguments", "serialize"]
+__all__ = ["Layer", "deserialize", "serialize"]
 
 
 class Layer(CallableLayer, Configurable):

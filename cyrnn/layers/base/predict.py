@@ -10,13 +10,14 @@ from cyrnn import activations, objects
 from cyrnn.engine import threads
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, check_out, checked_int
-from cyrnn.layers.base.batched_output import BatchedOutput
 from cyrnn.layers.base.carried import states_as_before_on_error
 from cyrnn.layers.base.engine_layer import EngineLayer
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.memory import check_apart, overlap
 from cyrnn.layers.base.programs.bindable import Bindable
 from cyrnn.layers.base.programs.lowered import of_a_batch
+from cyrnn.layers.base.samples.batched_output import BatchedOutput
+from cyrnn.layers.base.samples.samples import Samples
 
 # Without a batch_size: as many samples at a time as make about this many elements, of the input or of a layer's output,
 # whichever has more. Enough work for all cores, and a few tens of megabytes for what is between the layers.
@@ -38,6 +39,7 @@ class Predicts(Bindable):
         out: Any = None,
         progress: Progress = False,
         verbose: Any = None,
+        lengths: Any = None,
     ) -> Any:
         """Compute the output for all samples, batch by batch in bounded memory.
 
@@ -45,7 +47,10 @@ class Predicts(Bindable):
         ----------
         x : array (samples, ...), or a list or dict of arrays
             For a model of several inputs a list or dict of them, with as many samples in each. Memory maps of any
-            dtype and strides may be larger than memory: no more than a batch is converted at a time.
+            dtype and strides may be larger than memory: no more than a batch is converted at a time. So may all that
+            has `shape`, `dtype` and slices, as datasets of h5py and arrays of zarr: a batch is read at a time, or a
+            chunk. For one input also a list of sequences of unequal length, each (timesteps, ...) or integer tokens
+            (timesteps,): they are padded on the right with zeros, and have their lengths.
         batch_size : int, optional
             Samples at a time. None chooses by the size of a sample, in the input and between the layers; for a model
             with custom layers, whose output may depend on the batches, it is 32 as in Keras.
@@ -59,6 +64,9 @@ class Predicts(Bindable):
             returns one that yields the same.
         verbose : optional
             Accepted as in Keras, changes nothing.
+        lengths : array (samples,) of integers, optional
+            How many timesteps of each sample count; those after them are padding. It stands for the mask of these. For
+            several inputs a list or dict of such, with None for inputs without.
 
         Returns
         -------
@@ -82,13 +90,15 @@ class Predicts(Bindable):
         With a stateful layer each batch begins with the states that the one before left, row by row; the number of
         samples must be a multiple of its rows.
         """
-        if out is None and progress is False and _is_one_batch(self, x, batch_size):
+        plain = out is None and progress is False and (lengths is None or type(x) is np.ndarray)
+        if plain and _is_one_batch(self, x, batch_size):
+            mask = None if lengths is None else self.mask_for(x, None, lengths)
             outputs = self.through_program(
-                x, None, 0, 0 if num_threads is None else threads.checked_count("num_threads", num_threads)
+                x, mask, 0, 0 if num_threads is None else threads.checked_count("num_threads", num_threads)
             )
             if outputs is not None:
                 return outputs
-        return _predict(self, x, batch_size, num_threads, out, progress)
+        return _predict(self, x, lengths, batch_size, num_threads, out, progress)
 
     def predict_inputs(self, x: Any) -> list[Array]:
         """The arrays that `predict` cuts into batches."""
@@ -112,29 +122,63 @@ class Predicts(Bindable):
 
 
 def _predict(
-    layer: Predicts, x: Any, batch_size: int | None, num_threads: int | None, out: Any, progress: Progress
+    layer: Predicts,
+    x: Any,
+    lengths: Any,
+    batch_size: int | None,
+    num_threads: int | None,
+    out: Any,
+    progress: Progress,
 ) -> Any:
-    inputs = layer.predict_inputs(x)
-    if any(array.ndim == 0 for array in inputs):
-        raise ValueError("x must have a batch axis, got an array of shape ()")
-    counts = [len(array) for array in inputs]
-    if len(set(counts)) > 1:
-        raise ValueError(f"all arrays in x must have as many samples, got {counts}")
+    samples = Samples(layer, x, lengths)
+    check_batch_is_first(layer)
+    size = samples_at_a_time(layer, samples.inputs, batch_size)
+    outputs: list[BatchedOutput] = []
+    if out is not None:
+        arrays = _checked_out(layer, out, samples.inputs, samples.x)
+        outputs = [BatchedOutput(layer.name, samples.count, array) for array in arrays]
+    return _of_batches(layer, samples, size, min(size, samples.count), num_threads, outputs, progress)
+
+
+def predict_part(layer: Predicts, x: Any, lengths: Any, size: int, nominal: int, num_threads: int | None) -> Any:
+    """What `predict` returns for some of the samples, with the bits that they have among all.
+
+    Parameters
+    ----------
+    layer : Predicts
+    x, lengths, num_threads
+        Arguments of `predict`.
+    size : int
+        What `samples_at_a_time` says of all samples.
+    nominal : int
+        The number of samples in a batch of all of them: `size`, or all where these are fewer.
+    """
+    return _of_batches(layer, Samples(layer, x, lengths), size, nominal, num_threads, [], False)
+
+
+def check_batch_is_first(layer: Layer) -> None:
+    """Raises ValueError for a layer whose batch is on another axis than the first."""
     if any(getattr(part, "time_major", False) for part in layer.layers_within()):
         raise ValueError(
             f"layer {layer.name!r} has the batch on its second axis: call it, predict() cuts the first one"
         )
-    samples, size = counts[0], _batch_size(layer, inputs, batch_size)
-    outputs: list[BatchedOutput] = []
-    if out is not None:
-        outputs = [BatchedOutput(layer.name, samples, array) for array in _checked_out(layer, out, inputs, x)]
+
+
+def _of_batches(
+    layer: Predicts,
+    samples: Samples,
+    size: int,
+    nominal: int,
+    num_threads: int | None,
+    outputs: list[BatchedOutput],
+    progress: Progress,
+) -> Any:
     with threads.using(num_threads), states_as_before_on_error(layer):
-        for first in _each(range(0, max(1, samples), size), progress):
-            last = min(first + size, samples)
-            batch = layer.in_structure([array[first:last] for array in inputs], x)
-            part = _of_batch(layer, batch, last - first, min(size, samples), outputs)
+        for first in _each(range(0, max(1, samples.count), size), progress):
+            last = min(first + size, samples.count)
+            part = _of_batch(layer, *samples.batch(first, last), last - first, nominal, outputs)
             parts = [np.asarray(values) for values in nest.leaves(part)]
-            outputs = outputs or [BatchedOutput(layer.name, samples) for _ in parts]
+            outputs = outputs or [BatchedOutput(layer.name, samples.count) for _ in parts]
             if len(parts) != len(outputs):
                 raise ValueError(f"layer {layer.name!r} must return {len(outputs)} arrays each time, got {len(parts)}")
             for output, values in zip(outputs, parts, strict=True):
@@ -158,21 +202,26 @@ def _samples_of(array: Any) -> int:
     return len(array) if type(array) is np.ndarray and array.ndim else 0
 
 
-def _of_batch(layer: Predicts, batch: Any, rows: int, nominal: int, outputs: list[BatchedOutput]) -> Any:
+def _of_batch(layer: Predicts, batch: Any, mask: Any, rows: int, nominal: int, outputs: list[BatchedOutput]) -> Any:
     """What the layer returns for a batch; as if it had as many rows as the others have, where it is the last."""
     rooms = [output.room(rows) for output in outputs]
     out = tuple(rooms) if rooms and all(room is not None for room in rooms) else None
-    part = layer.through_program(batch, None, nominal, 0, out)
+    part = layer.through_program(batch, mask, nominal, 0, out)
     if part is None:
-        options = {"training": False} if layer.keeps_training_open else {}
+        options: dict[str, Any] = {"training": False} if layer.keeps_training_open else {}
+        if mask is not None:
+            options["mask"] = mask
         with of_a_batch(rows, nominal):
             part = layer.inner_call(batch, **options)
         layer.note_program(batch)
     return part
 
 
-def _batch_size(layer: Predicts, inputs: list[Array], batch_size: int | None) -> int:
-    """The number of samples at a time. Raises ValueError before anything is computed, so that no state moves."""
+def samples_at_a_time(layer: Predicts, inputs: list[Array], batch_size: int | None) -> int:
+    """The number of samples in a batch of these inputs, of which only the shapes matter.
+
+    Raises ValueError before anything is computed, so that no state moves.
+    """
     rows, samples = layer.stateful_rows(), len(inputs[0])
     wanted = None if batch_size is None else checked_int("batch_size", batch_size)
     if rows is None and getattr(layer, "stateful", False):  # it is built by the first batch, for as many rows
@@ -184,10 +233,10 @@ def _batch_size(layer: Predicts, inputs: list[Array], batch_size: int | None) ->
                 f"samples, {rows} at a time; got {samples} samples and a batch_size of {batch_size}"
             )
         return max(1, rows)
-    return _samples_at_a_time(layer, inputs) if wanted is None else wanted
+    return _as_memory_allows(layer, inputs) if wanted is None else wanted
 
 
-def _samples_at_a_time(layer: Predicts, inputs: list[Array]) -> int:
+def _as_memory_allows(layer: Predicts, inputs: list[Array]) -> int:
     if _may_change_rows(layer):
         return _LEAST_SAMPLES  # Keras' default: what such a model returns depends on its batches
     size = _ELEMENTS // max(1, sum(array[:1].size for array in inputs))
@@ -260,7 +309,7 @@ def _form(structure: Any) -> list[Any]:
 
 def _each(batches: range, progress: Progress) -> Iterator[int]:
     """The first samples of the batches, shown by `progress`. Raises ValueError if that leaves out or moves a batch."""
-    shown = iter(_shown(batches, progress))
+    shown = iter(shown_by(batches, progress))
     for first in batches:
         if next(shown, None) != first:
             raise ValueError(
@@ -270,7 +319,8 @@ def _each(batches: range, progress: Progress) -> Iterator[int]:
     next(shown, None)  # so that it can show that all is done
 
 
-def _shown(batches: Iterable[int], wanted: Progress) -> Iterable[int]:
+def shown_by(batches: Iterable[int], wanted: Progress) -> Iterable[int]:
+    """The batches, which `progress`, as `predict` has it, shows. Raises ImportError where that needs a package."""
     if callable(wanted):
         return wanted(batches)
     if not wanted:

@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike
 
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
-from cyrnn.layers.base.layer import Layer, accepted
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.signatures import accepted
 
 
 def check_cell(cell: Any) -> None:

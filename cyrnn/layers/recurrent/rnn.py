@@ -53,6 +53,8 @@ class RNN(Carried, Predicts, SequenceLayer):
     mask : array (batch, timesteps) or (batch, timesteps, 1), or (timesteps,) for a batch of one; true means keep.
         A masked timestep leaves the state of its row as it is and repeats its last output (zeros before the first)
     training : apply dropout
+    lengths : array (batch,) of integers, instead of a mask: how many timesteps of each row count, where the rows are
+        padded on the right. Only by name
     Returns (batch, units), or (batch, timesteps, units) with `return_sequences`; with `return_state` a tuple of that
     and each state, for a stack a list with the states of each cell, as `get_initial_state` has them. Raises ValueError
     for wrong shapes, TypeError for arrays that are not of numbers; the layer is then as it was.

@@ -42,8 +42,12 @@ class SequenceLayer(ProgramLayer):
         initial_state: Any = None,
         mask: ArrayLike | None = None,
         training: bool = False,
+        *,
+        lengths: ArrayLike | None = None,
     ) -> Any:
         bound = self._bound
+        if lengths is not None:
+            mask = self.mask_for(sequences, mask, lengths)
         if bound is not None and (training is False or not is_true("training", training)):
             result = bound.call(sequences, mask, self.states if initial_state is None else initial_state)
             if result is not None:

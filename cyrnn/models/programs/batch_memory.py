@@ -20,6 +20,8 @@ class Room:
         The numbers of the outputs that have losses.
     targets, weights : tuple of array or None
         For each of these.
+    masks : list of array or None
+        For each of the inputs; empty where no batch has lengths.
     """
 
     def __init__(
@@ -29,9 +31,10 @@ class Room:
         outputs: Sequence[int],
         targets: Sequence[Array],
         weights: Sequence[Array | None],
+        masks: Sequence[Array | None] = (),
     ) -> None:
         self.inputs, self.x, self.outputs = inputs, x, outputs
-        self.targets, self.weights = tuple(targets), tuple(weights)
+        self.targets, self.weights, self.masks = tuple(targets), tuple(weights), masks
 
     def fits(self, batch: Batch) -> bool:
         """Whether a batch of so many rows has arrays of these shapes and dtypes."""

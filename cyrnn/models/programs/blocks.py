@@ -6,7 +6,8 @@ from typing import Any
 from cyrnn import objects
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.building import deferred_building
-from cyrnn.layers.base.layer import Layer, accepted
+from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.signatures import accepted
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.models.executor import Call, Place
 from cyrnn.models.programs.trace import (

@@ -1,16 +1,16 @@
 """A step of training as one compiled call: for models that are one program, with common losses and optimizers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from cyrnn.engine.plan import Packed, Plan, holds
-from cyrnn.engine.program import packed_now, structure_now
+from cyrnn.engine.program import packed_now, right_padded, structure_now
 from cyrnn.engine.training import NOTHING, Refill, TrainingStep, gather, of_loss
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.arguments import Dropout, Noise, Numbers, State, Tokens, gathered
+from cyrnn.layers.base.programs.arguments import Dropout, Mask, Noise, Numbers, State, Tokens, gathered
 from cyrnn.layers.base.programs.interface import OfVectors, slot_of
 from cyrnn.layers.base.programs.refusals import UnfitError
 from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram, transposed
@@ -26,6 +26,7 @@ from cyrnn.training.compiled import Compiled
 from cyrnn.training.data import Batch
 
 _MOST_ROOMS = 8
+_ARGUMENTS = (Numbers, Tokens, Mask, Dropout, Noise, State)  # what the inputs of a step may be
 _PENALTIES: dict[type, tuple[str, ...]] = {L1: ("l1",), L2: ("l2",), L1L2: ("l1", "l2")}
 
 
@@ -68,16 +69,20 @@ class ProgramStep:
     optimizer : Optimizer
     made_at : int
         `structure_now`, before that.
+    masks : list of bool or None
+        For each input whether it has a mask: True, or None.
     """
 
     @classmethod
-    def made(cls, model: Model, compiled: Compiled, inputs: int) -> Self | None:
-        """The step of a model of so many inputs; None where it is more than one program, or computes something else."""
+    def made(cls, model: Model, compiled: Compiled, masked: Sequence[bool]) -> Self | None:
+        """The step of a model whose inputs have masks or not; None where it is more than one program, or computes
+        something else."""
         made_at, optimizer, losses = structure_now(), compiled.optimizer, compiled.loss.engine_losses()
         if optimizer is None or losses is None or model.has_its_own_call or optimizer.compiled_rule() is None:
             return None
         try:
-            made = model.partition_for([None] * inputs, True, TAPE, wanted=Wanted.LOSS)
+            masks = [True if has_mask else None for has_mask in masked]
+            made = model.partition_for(masks, True, TAPE, wanted=Wanted.LOSS)
         except NoWayBackError:
             return None
         part = made.parts[0] if len(made.parts) == 1 else None
@@ -87,22 +92,29 @@ class ProgramStep:
         heads = heads_of(made, part, losses)
         if heads is None or not fits:
             return None
-        step = cls(model, made, part, heads, optimizer, made_at)
+        step = cls(model, made, part, heads, optimizer, made_at, masks)
         return step if step.complete else None
 
     def __init__(
-        self, model: Model, made: Partition, part: ProgramPart, heads: list[Head], optimizer: Optimizer, made_at: int
+        self,
+        model: Model,
+        made: Partition,
+        part: ProgramPart,
+        heads: list[Head],
+        optimizer: Optimizer,
+        made_at: int,
+        masks: list[bool | None],
     ) -> None:
         self.optimizer, self.made_at = optimizer, made_at
         self._model, self._made, self._heads = model, made, heads
         self._with_loss = [number for number, head in enumerate(heads) if head.loss is not None]
-        self._asked: tuple[list[None], bool, Any, Wanted] = ([None] * len(made.inputs), True, TAPE, Wanted.LOSS)
+        self._asked: tuple[list[bool | None], bool, Any, Wanted] = (masks, True, TAPE, Wanted.LOSS)
         part.taped = part.taped or TapedProgram(part.lowered)
         self._taped: TapedProgram = part.taped
         self._arguments, self._places = part.lowered.arguments, made.inputs
         self._carries = any(isinstance(argument, State) for argument in self._arguments)
         # Whether there are inputs beside those of the model, other ones for each step.
-        self._gathers = self._carries or any(isinstance(argument, Dropout | Noise) for argument in self._arguments)
+        self._gathers = self._carries or any(isinstance(part, Dropout | Noise | Mask) for part in self._arguments)
         self._dtype = np.dtype(part.lowered.dtype)
         compared = {head.compared for head in heads if head.loss is not None}
         self._route = self._taped.route((), tuple([number in compared for number in range(part.lowered.outputs)]))
@@ -137,7 +149,8 @@ class ProgramStep:
             and all(isinstance(layer, Refilled) for layer in layers)
             and all(value.dtype == self._dtype for layer in layers for value in layer._values.values())
             and not any(layer in slots and layer._adds_weights for layer in layers)
-            and all(isinstance(argument, Numbers | Tokens | Dropout | Noise | State) for argument in self._arguments)
+            and all(isinstance(argument, _ARGUMENTS) for argument in self._arguments)
+            and not any(isinstance(argument, Mask) and argument.is_array for argument in self._arguments)
             and all(_has_known_penalty(layer._specs[name]) for layer, name in self._keys)
         )
 
@@ -261,6 +274,9 @@ class ProgramStep:
         for source, to in sources:
             if not gather(source, rows, to):
                 return None
+        for mask, lengths in zip(room.masks, batch.lengths, strict=True):
+            if mask is not None and lengths is not None:
+                mask[...] = right_padded(lengths[rows], mask.shape[1])
         inputs = room.inputs
         if self._gathers:
             try:
@@ -330,13 +346,18 @@ class ProgramStep:
         inputs = tuple([
             by_place[argument.place] if isinstance(argument, Numbers | Tokens) else None for argument in self._arguments
         ])  # fmt: skip
-        room = Room(inputs, x, self._with_loss, targets, weights)
+        masks = [
+            None if lengths is None else np.empty(part.shape[:2], bool)
+            for part, lengths in zip(x, batch.lengths, strict=bool(batch.lengths))
+        ]
+        room = Room(inputs, x, self._with_loss, targets, weights, masks)
         self._rooms = {**(self._rooms if len(self._rooms) < _MOST_ROOMS else {}), count: room}
         return room
 
     def _values(self, room: Room) -> dict[Any, Any]:
         """What is at the places of the model's inputs."""
-        return {place: (array, None) for place, array in zip(self._places, room.x, strict=True)}
+        masks = room.masks or [None] * len(room.x)
+        return dict(zip(self._places, zip(room.x, masks, strict=True), strict=True))
 
 
 def _weight_of(layer: Weighted, name: str) -> str:

@@ -7,12 +7,12 @@ from numpy.typing import ArrayLike
 
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base.arguments import Shape
-from cyrnn.layers.base.layer import accepted
 from cyrnn.layers.base.programs.alone import CallProgram, program_of
 from cyrnn.layers.base.programs.bindable import Bindable
 from cyrnn.layers.base.programs.differentiable import Differentiable
 from cyrnn.layers.base.programs.interface import current_target
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
+from cyrnn.layers.base.signatures import accepted
 
 _KEPT = 16  # shapes of which is known that there are no programs for them
 

@@ -8,9 +8,10 @@ import numpy as np
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array
-from cyrnn.layers.base.layer import Layer, accepted
+from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.alone import places_of, program_of
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
+from cyrnn.layers.base.signatures import accepted
 
 if TYPE_CHECKING:  # imported where gradients are asked for
     from cyrnn.layers.base.programs.pullback import Input, Pullback, QuickPullback, QuickVjp

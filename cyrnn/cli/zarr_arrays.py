@@ -1,0 +1,65 @@
+"""``cyrnn predict MODEL x.zarr -o y.zarr``: from an array of zarr to another, chunk by chunk, here or on a cluster."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from cyrnn.cli.errors import during
+from cyrnn.cli.text import printable
+
+_END = ".zarr"
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that only these arrays have."""
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="for .zarr: the Dask scheduler whose workers compute, as tcp://host:8786 (default: this process computes)",
+    )
+    parser.add_argument(
+        "--no-resume", action="store_true", help="for .zarr: begin anew (default: do what is left of an OUTPUT)"
+    )
+
+
+def are_asked_for(options: argparse.Namespace) -> bool:
+    """Whether the command is about arrays of zarr. Raises ValueError where only half of it is."""
+    ends = [path.suffix.lower() == _END for path in (options.input, options.output)]
+    if any(ends) and not all(ends):
+        other = options.output if ends[0] else options.input
+        raise ValueError(f"INPUT and OUTPUT must both be {_END}, or none of them; {other} is not")
+    if not any(ends) and (options.scheduler is not None or options.no_resume):
+        given = "--scheduler" if options.scheduler is not None else "--no-resume"
+        raise ValueError(f"{given} needs {_END} arrays as INPUT and OUTPUT, got {options.input} and {options.output}")
+    return all(ends)
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Run the command."""
+    from cyrnn.dask.zarr_job import predict_zarr
+
+    with during(f"running {options.model} on {options.input} (fewer samples at a time, --batch-size, take less)"):
+        result: Any = predict_zarr(
+            options.model,
+            options.input,
+            options.output,
+            resume=not options.no_resume,
+            progress=_shown,
+            client=options.scheduler,
+            batch_size=options.batch_size,
+            num_threads=options.threads,
+        )
+    print(f"{printable(options.output, 500)}: {result.shape} {result.dtype}")
+    return 0
+
+
+def _shown(chunks: Iterable[int]) -> Iterable[int]:
+    """The chunks, with a progress bar at a terminal, if there is the package for it."""
+    if not sys.stderr.isatty():
+        return chunks
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return chunks
+    return tqdm(chunks, unit="chunk", leave=False)

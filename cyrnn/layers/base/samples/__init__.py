@@ -1,0 +1,1 @@
+"""Data of layers and models: lengths of sequences, sequences of unequal length, what is read by slices, batches."""

@@ -1,0 +1,1 @@
+"""What a model has once it is compiled."""

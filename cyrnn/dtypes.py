@@ -13,10 +13,11 @@ from cyrnn import objects
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _WHOLE = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+TEXT = "string"  # Keras' name of the dtype of text
 NUMBERS = (*_FLOATS, *_WHOLE)  # what arrays may be of, by the names of Keras and NumPy
 _PYTHON_TYPES = {float: "float32", int: "int32", bool: "bool", str: "string"}  # what Keras makes of Python's types
 _OTHERS_OF_KERAS = {
-    "string": "inputs of text are not supported, nor are the layers that take them: turn text into integers before",
+    "string": "text is only what Input, TextVectorization, StringLookup and Hashing take",
     "complex64": "complex numbers are not supported",
     "complex128": "complex numbers are not supported",
     "float8_e4m3fn": "8-bit floats are not supported",
@@ -49,6 +50,16 @@ def checked_numbers(what: str, dtype: Any) -> str:
     if reason is not None:
         raise ValueError(f"{what} is {name!r}: {reason}")
     raise ValueError(f"{what} must be one of {', '.join(NUMBERS)}, got dtype {dtype!r:.100}")
+
+
+def checked_input(what: str, dtype: Any) -> str:
+    """The name of a dtype that inputs of a model may have: of numbers, or "string". Raises ValueError."""
+    return TEXT if dtype is str or (isinstance(dtype, str) and dtype == TEXT) else checked_numbers(what, dtype)
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype of arrays that a tensor of this dtype stands for: text is in arrays of objects."""
+    return np.dtype(object) if name == TEXT else np.dtype(name)
 
 
 @objects.register("keras", "Policy", "PolicyV1")  # as Keras 2 calls it

@@ -20,7 +20,7 @@ ROOT = Path(cyrnn.__file__).parent
 # From the ground up. A room is a module or a package with all that is in it, if no other room names it more closely.
 # Rooms on one floor do not know each other.
 FLOORS = [
-    ["_version", "budget", "locks", "arrays"],
+    ["_version", "budget", "locks", "arrays", "notices"],
     ["engine"],
     ["objects", "activation_formulas"],
     ["dtypes", "configurable"],
@@ -30,7 +30,7 @@ FLOORS = [
     ["layers.base", "preprocessing"],
     ["layers.recurrent"],
     ["layers.around"],
-    ["layers.products"],
+    ["layers.products", "layers.text"],
     ["layers"],
     ["saving", "optimizers", "losses"],  # they know layers and their weights, by path in the files, and never a model
     ["metrics", "callbacks"],  # of losses; of files

@@ -109,10 +109,14 @@ MAKE = {
     "GlobalMaxPooling1D": lambda **k: layers.GlobalMaxPooling1D(**k),
     "MaxPooling1D": lambda **k: layers.MaxPooling1D(padding="same", **k),
     "AveragePooling1D": lambda **k: layers.AveragePooling1D(4, padding="same", **k),
+    "Conv1D": lambda **k: layers.Conv1D(2, 2, padding="same", **k),
 }
 MERGE = {
     **{name: getattr(layers, name) for name in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")},
     "Concatenate": layers.Concatenate,
+    "Attention": layers.Attention,
+    "Attention of sums": lambda **k: layers.Attention(score_mode="concat", **k),
+    "AdditiveAttention": layers.AdditiveAttention,
     "Dot": lambda **k: layers.Dot(2, **k),
     "Dot of unit vectors": lambda **k: layers.Dot(1, normalize=True, **k),
 }
@@ -131,6 +135,8 @@ def test_every_layer_has_its_turn():
         "Embedding",
         "RepeatVector",
     }  # the latter two below
+    others |= {"MultiHeadAttention"}  # of several arguments, see below
+    others |= {"TextVectorization", "StringLookup", "IntegerLookup", "Hashing", "CategoryEncoding", "Discretization"}
     aliases = {name for name, found in every.items() if inspect.isclass(found) and found.__name__ != name}
     assert classes - named - others - aliases == set()
 
@@ -164,6 +170,15 @@ def test_merges(name, dtype):
     for mask in MASKS.values():
         with silence():
             layer.call_and_mask([INPUTS["mixed"], INPUTS["strided"]], mask if mask is None else [mask, None], False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_heads(dtype):
+    layer = layers.MultiHeadAttention(2, 2, dtype=dtype)
+    layer(NORMAL, NORMAL)
+    for x in INPUTS.values():
+        with silence():
+            layer(x, x, use_causal_mask=True, return_attention_scores=True)
 
 
 def test_a_model_and_its_predict():

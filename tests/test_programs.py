@@ -835,6 +835,9 @@ NO_OPS = {
     "Layer": "the base class of custom layers",
     "Wrapper": "the base class of custom layers around others",
     "ActivityRegularization": "its calls leave a loss",
+    **dict.fromkeys(("Conv1D", "Attention", "AdditiveAttention", "MultiHeadAttention"), "NumPy computes them"),
+    **dict.fromkeys(("TextVectorization", "StringLookup", "IntegerLookup", "Hashing"), "they take text and categories"),
+    **dict.fromkeys(("CategoryEncoding", "Discretization"), "NumPy computes them"),
 }
 CELLS = {"SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"}
 WITHIN = {*CELLS, "InputLayer"}  # parts of an RNN's ops, and of models

@@ -66,6 +66,10 @@ OTHERS = {  # names that are no layers which take arrays, and what else they are
     "Input": "makes a symbolic tensor",
     "InputLayer": "takes no arrays alone",
     "MultiHeadAttention": "is called with several arguments: test_attention.py",
+    **dict.fromkeys(
+        ("TextVectorization", "StringLookup", "IntegerLookup", "CategoryEncoding", "Hashing", "Discretization"),
+        "no gradient goes through: test_text.py",
+    ),
     "deserialize": "a function of configs",
     "serialize": "a function of configs",
     **dict.fromkeys(("SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"), "cells: test_vjp_cells.py"),

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from cyrnn import objects
+from cyrnn.notices.names import missing
 
 if TYPE_CHECKING:
     from cyrnn.layers.around.activation import Activation
@@ -67,6 +68,12 @@ if TYPE_CHECKING:
     from cyrnn.layers.recurrent.simple_rnn import SimpleRNN
     from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
     from cyrnn.layers.recurrent.stacked_rnn_cells import StackedRNNCells
+    from cyrnn.layers.text.category_encoding import CategoryEncoding
+    from cyrnn.layers.text.discretization import Discretization
+    from cyrnn.layers.text.hashing import Hashing
+    from cyrnn.layers.text.integer_lookup import IntegerLookup
+    from cyrnn.layers.text.string_lookup import StringLookup
+    from cyrnn.layers.text.text_vectorization import TextVectorization
 
 _NAMES = {  # by module
     "cyrnn.layers.around.activation": "Activation",
@@ -105,24 +112,14 @@ _NAMES = {  # by module
     "cyrnn.layers.recurrent.simple_rnn": "SimpleRNN",
     "cyrnn.layers.recurrent.simple_rnn_cell": "SimpleRNNCell",
     "cyrnn.layers.recurrent.stacked_rnn_cells": "StackedRNNCells",
+    "cyrnn.layers.text.category_encoding": "CategoryEncoding",
+    "cyrnn.layers.text.discretization": "Discretization",
+    "cyrnn.layers.text.hashing": "Hashing",
+    "cyrnn.layers.text.integer_lookup": "IntegerLookup",
+    "cyrnn.layers.text.string_lookup": "StringLookup",
+    "cyrnn.layers.text.text_vectorization": "TextVectorization",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-# Layers of Keras that scripts with recurrent layers have, and what to do without them.
-_INSTEAD = {
-    "Lambda": (
-        "write a custom layer, a subclass of cyrnn.layers.Layer whose `call` is the function, with a `vjp` to train; "
-        "between layers x[:, -1], x * 2, x + y and Activation(name) need none"
-    ),
-    **dict.fromkeys(
-        ("TextVectorization", "StringLookup", "IntegerLookup"),
-        "make the integers in Python, before the model, and pass them to an Embedding",
-    ),
-    **dict.fromkeys(
-        ("GroupNormalization", "EinsumDense", "SeparableConv1D", "GroupedQueryAttention"),
-        "write a custom layer, a subclass of cyrnn.layers.Layer with a `call` in NumPy",
-    ),
-}
 
 __all__ = [
     "Layer",
@@ -160,6 +157,12 @@ __all__ = [
     "UnitNormalization",
     "Normalization",
     "Rescaling",
+    "TextVectorization",
+    "StringLookup",
+    "IntegerLookup",
+    "CategoryEncoding",
+    "Hashing",
+    "Discretization",
     "Flatten",
     "Reshape",
     "Permute",
@@ -202,16 +205,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        hint = f": {_INSTEAD[name]}" if name in _INSTEAD else ""
-        raise AttributeError(f"module 'cyrnn.layers' has no attribute {name!r}{hint}")
-    found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-    return found
+if not TYPE_CHECKING:  # else every name would be one that there is
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise missing(__name__, name, __all__)
+        found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+        return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    return sorted(__all__)
 
 
 def _import_all() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cyrnn.models.cloning import clone_model
 from cyrnn.models.functional import Functional, Model
 from cyrnn.models.sequential import Sequential
+from cyrnn.notices.names import missing
 
 if TYPE_CHECKING:
     from cyrnn.models.model_files import load_model, model_from_json, save_model
@@ -22,12 +23,14 @@ _MODULES = {
 __all__ = ["Functional", "Model", "Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'cyrnn.models' has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-    return found
+if not TYPE_CHECKING:  # else every name would be one that there is
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise missing(__name__, name, __all__)
+        found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+        return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    return sorted(__all__)

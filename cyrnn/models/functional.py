@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from cyrnn import objects
+from cyrnn.dtypes import numpy_dtype
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array, Shape, is_true
@@ -189,7 +190,7 @@ class Functional(ModelOfCalls, Model):
 
     @property
     def output_dtype(self) -> np.dtype:
-        return np.dtype(self.outputs[0].dtype)
+        return numpy_dtype(self.outputs[0].dtype)
 
     def described(self) -> dict[str, Any]:
         return {"parameters": self.count_params()} if self.built else {"built": False}
@@ -278,7 +279,7 @@ class Functional(ModelOfCalls, Model):
         return arrays
 
     def output_dtypes(self, count: int) -> list[np.dtype]:
-        return [np.dtype(tensor.dtype) for tensor in self.outputs]
+        return [numpy_dtype(tensor.dtype) for tensor in self.outputs]
 
     def largest_shapes(self, shapes: Any) -> list[Any]:
         inputs = self._feed.specs(nest.mapped_shapes(KerasTensor, shapes))

@@ -5,7 +5,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from cyrnn.arrays import converted, to_integers
+from cyrnn.arrays import converted, to_integers, to_numpy
+from cyrnn.dtypes import TEXT, numpy_dtype
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape, as_array, in_native_order
 from cyrnn.layers.base.symbolic import KerasTensor
@@ -33,6 +34,17 @@ class Feed:
     def keys(self) -> tuple[str, ...]:
         """The keys of the inputs in a dict, in their order."""
         return tuple(sorted(self.structure) if isinstance(self.structure, dict) else self.names)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the first input is one of text, or of integers, as which numbers lose their fractions."""
+        return numpy_dtype(self.tensors[0].dtype).kind in "iuO"
+
+    def takes(self, place: Place) -> bool:
+        """Whether what comes to a place is for the one input as it is."""
+        dtype = self.tensors[0].dtype
+        found = Place(place.shape, place.dtype if self.is_whole else dtype)
+        return self.places(found, {""}) is not None
 
     def views(self, given: Any) -> list[Any]:
         """The arrays for the inputs, in their order; nothing is copied. Raises ValueError and TypeError that name the
@@ -134,13 +146,23 @@ def _fitting(tensor: KerasTensor, value: Any, optional: bool) -> Any:
     if value is None and optional:
         return None
     name = f"input {tensor.name!r}"
-    array = as_array(name, value)
+    array = _text(name, value) if tensor.dtype == TEXT else as_array(name, value)
     if array.ndim == tensor.ndim + 1 and array.shape[-1] == 1:
         array = array[..., 0]
     elif array.ndim == tensor.ndim - 1 and tensor.shape[-1] == 1:
         array = array[..., None]
     if not _fits(array.shape, tensor.shape):
         raise ValueError(f"{name} must have shape {tensor.shape}, got {array.shape}")
+    return array
+
+
+def _text(name: str, value: Any) -> Array:
+    """An array of text, as it is; the layers after the input read it. Raises TypeError and ValueError."""
+    array = to_numpy(name, value)
+    if array.dtype.kind not in "USTO":
+        raise TypeError(f"{name} must be an array of text, got dtype {array.dtype}")
+    if array.ndim == 0:
+        raise ValueError(f"{name} must be an array of text with a batch axis, got {type(value).__name__}")
     return array
 
 
@@ -151,7 +173,9 @@ def _fits(shape: Shape, wanted: Shape) -> bool:
 
 
 def _converted(tensor: KerasTensor, array: Array) -> Array:
-    """In the dtype of the input, but integers stay as wide as they are: none may become another."""
+    """In the dtype of the input, but integers stay as wide as they are: none may become another. Text stays text."""
+    if tensor.dtype == TEXT:
+        return array
     dtype = np.dtype(tensor.dtype)
     if array.dtype == dtype or (array.dtype.kind in "iu" and dtype.kind in "iu"):
         return in_native_order(array)

@@ -21,6 +21,7 @@ class ModelOfLayers(InFiles, Predicts, Layer):
 
     _quick_vjp: "QuickVjp | None" = None  # it may be out of date
 
+    takes_text: ClassVar[bool] = True  # if its inputs are such
     first_call: ClassVar[int] = 0  # the number of its first call, where the config of a model around it counts them
 
     @property
@@ -127,6 +128,12 @@ class ModelOfLayers(InFiles, Predicts, Layer):
     def optimizer_variables(self) -> "list[np.ndarray] | None":
         """The variables of the optimizer, which the summary counts; None where it has none yet."""
         return None
+
+    def _repr_html_(self) -> str:
+        """The table of `summary`, as notebooks show it."""
+        from cyrnn.models.summary import html
+
+        return html(self.name, self.rows(), self.weights)
 
     def known_partition(self) -> "Partition | None":
         """What a call in inference, without masks, runs as; None where that is not known before a call."""

@@ -1,11 +1,10 @@
 """Whole models from files, and into them."""
 
 import os
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from cyrnn import budget, objects
+from cyrnn import budget, notices, objects
 from cyrnn.layers import Layer
 from cyrnn.layers.base.arguments import checked_bool
 from cyrnn.layers.base.building import deferred_building
@@ -79,6 +78,7 @@ def model_from_file(
     except ValueError as error:
         raise ModelFileError(str(error), reason_of(error, Reason.UNSUPPORTED)) from error
     fill(of_the_model, file.weights(of_the_model))
+    file.load_assets(of_the_model)
     if compiled and isinstance(model, Trained):
         _compile(model, file, custom_objects)
     return model
@@ -90,10 +90,9 @@ def _compile(model: Trained, file: ModelFile, custom_objects: Mapping[str, Any] 
         return
     cls = type(model)
     if cls.compile is not Trained.compile and cls.compile_from_config is Trained.compile_from_config:
-        warnings.warn(
+        notices.warn(
             f"`compile()` was not called as part of model loading, because {cls.__name__} has its own: define "
-            "`get_compile_config()` and `compile_from_config(config)` too, or call it now",
-            stacklevel=4,
+            "`get_compile_config()` and `compile_from_config(config)` too, or call it now"
         )
         return
     try:
@@ -115,7 +114,7 @@ def _compile(model: Trained, file: ModelFile, custom_objects: Mapping[str, Any] 
     except ValueError as error:
         if not file.wrong_variables_are_left or reason_of(error, Reason.MISMATCH) is not Reason.MISMATCH:
             raise
-        warnings.warn(f"the optimizer {optimizer.name!r} begins anew: {error}", stacklevel=4)
+        notices.warn(f"the optimizer {optimizer.name!r} begins anew: {error}")
 
 
 def _unbuilt(file: ModelFile, custom_objects: Mapping[str, Any] | None) -> ModelOfLayers:

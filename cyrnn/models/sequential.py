@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from cyrnn import budget, objects
 from cyrnn.layers.around.core import Input, InputLayer
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import Array, Shape, as_array, check_possible, is_true
+from cyrnn.layers.base.arguments import Array, Shape, check_possible, is_true
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.names import before_unbuilt, errors_name
 from cyrnn.layers.base.programs.lowered import InputForm
@@ -46,6 +46,11 @@ class Sequential(ModelOfCalls, Model):
     ValueError
         If a layer does not fit what the one before it returns; see `add`.
     """
+
+    if TYPE_CHECKING:
+
+        def predict(self, x: Any, *args: Any, **kwargs: Any) -> Array: ...
+        def predict_on_batch(self, x: Any) -> Array: ...
 
     supports_masking = True
     _noted_calls: Sequence[tuple[Node, Any]] = ()  # the symbolic calls of the layers with what they return, once noted
@@ -257,11 +262,14 @@ class Sequential(ModelOfCalls, Model):
         feed = self.feed
         if feed is None:
             return inputs
-        return (feed.arrays(inputs) if _is_whole(feed) else feed.views(inputs))[0]
+        return (feed.arrays(inputs) if feed.is_whole else feed.views(inputs))[0]
 
     def predict_inputs(self, x: Any) -> list[Array]:
         feed = self.feed
-        return super().predict_inputs(x) if feed is None else feed.views(x)
+        if feed is not None:
+            return feed.views(x)
+        begins_with_text = bool(self.layers) and getattr(self.layers[0], "takes_text", False)
+        return [self.layers[0].checked_inputs(x)] if begins_with_text else super().predict_inputs(x)
 
     def in_structure(self, parts: list[Any], like: Any = None) -> Any:
         begins_with_input = bool(self._layers) and isinstance(self._layers[0], InputLayer)
@@ -275,8 +283,19 @@ class Sequential(ModelOfCalls, Model):
             inputs = KerasTensor((given.shape[0], *lengths), given.dtype)
         return super().compute_output_spec(inputs, *args, **kwargs)
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a tensor refuses to be an array
+        self,
+        inputs: KerasTensor,
+        mask: ArrayLike | KerasTensor | None = ...,
+        training: bool = ...,
+    ) -> KerasTensor: ...
+    @overload
     def __call__(
-        self, inputs: Any, mask: ArrayLike | None = None, training: bool = False, *, lengths: Any = None
+        self, inputs: ArrayLike, mask: ArrayLike | None = ..., training: bool = ..., *, lengths: Any = ...
+    ) -> Array: ...
+    def __call__(
+        self, inputs: ArrayLike | KerasTensor, mask: Any = None, training: bool = False, *, lengths: Any = None
     ) -> Any:
         if lengths is not None or type(inputs) is list:
             inputs, mask = self.with_mask(inputs, mask, lengths)
@@ -297,7 +316,7 @@ class Sequential(ModelOfCalls, Model):
     def _place(self, shape: Shape) -> Place:
         """The place of inputs of this shape: those of whole numbers are converted as the Input says."""
         feed = self.feed
-        return Place((None, *shape[1:]), feed.tensors[0].dtype if feed is not None and _is_whole(feed) else None)
+        return Place((None, *shape[1:]), feed.tensors[0].dtype if feed is not None and feed.is_whole else None)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Any:
         return self.run_calls(inputs, mask, training, wanted=Wanted.OUTPUTS)[0]
@@ -312,13 +331,13 @@ class Sequential(ModelOfCalls, Model):
         return made.run([(x, mask)])
 
     def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:
-        given, array = as_array("inputs", x), self.checked_inputs(x)
+        (given,), array = self.predict_inputs(x), self.checked_inputs(x)
         if not self.built:
             self.build(array.shape)
         return [array], Leaf(given, 0)
 
     def inner_calls(self, inputs: Any, training: bool | None) -> tuple[list[Call], Any] | None:
-        if type(inputs) is not Place or (self.feed is not None and not _takes(self.feed, inputs)):
+        if type(inputs) is not Place or (self.feed is not None and not self.feed.takes(inputs)):
             return None
         calls, place = [], inputs
         for number, layer in enumerate(self.layers):
@@ -367,18 +386,6 @@ class Sequential(ModelOfCalls, Model):
         super().__setstate__(state)
         if self.built:
             self._stand_for_calls()
-
-
-def _is_whole(feed: Feed) -> bool:
-    """Whether the Input is one of integers, as which numbers lose their fractions."""
-    return np.dtype(feed.tensors[0].dtype).kind in "iu"
-
-
-def _takes(feed: Feed, place: Place) -> bool:
-    """Whether what comes to a place is for the Input as it is."""
-    dtype = feed.tensors[0].dtype
-    found = Place(place.shape, place.dtype if _is_whole(feed) else dtype)
-    return feed.places(found, {""}) is not None
 
 
 def _shape_after(layer: Layer, shape: Any, built_with: Sequence[Any]) -> Any:

@@ -107,6 +107,23 @@ def summary(
     return "\n".join([f'Model: "{_printable(name)}"', *table, *below, ""])
 
 
+def html(name: str, rows: list[Row], weights: Iterable[np.ndarray]) -> str:
+    """The table for a notebook."""
+    lines = []
+    for row in rows:
+        kind = row.layer.class_name if isinstance(row.layer, Operation) else type(row.layer).__name__
+        parts = [row.layer.name, kind, row.output_shape, row.parameters, ", ".join(row.inputs)]
+        lines.append(f"<tr>{''.join(f'<td>{_escaped(part)}</td>' for part in parts)}</tr>")
+    heads = "".join(f"<th>{head}</th>" for head in ("Layer", "Type", "Output Shape", "Param #", "Connected to"))
+    total = sum(weight.size for weight in weights)
+    title = f"<b>Model: {_escaped(name)}</b>, {total:,} parameters"
+    return f"<div>{title}<table><tr>{heads}</tr>{''.join(lines)}</table></div>"
+
+
+def _escaped(text: str) -> str:
+    return _printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def program_notes(partition: Partition | None) -> list[str]:
     """What a call runs as: a text for each program, with its layers, and for each layer that Python calls, in order.
 

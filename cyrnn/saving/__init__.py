@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cyrnn.notices.names import missing
+
 if TYPE_CHECKING:
     from cyrnn.models.model_files import load_model, save_model
     from cyrnn.objects import (
@@ -69,14 +71,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"cyrnn.saving.{name}")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'cyrnn.saving' has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-    return found
+if not TYPE_CHECKING:  # else every name would be one that there is
+
+    def __getattr__(name: str) -> Any:
+        if name in _SUBMODULES:
+            return importlib.import_module(f"cyrnn.saving.{name}")
+        if name not in _MODULES:
+            raise missing(__name__, name, __all__)
+        found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+        return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_SUBMODULES})
+    return sorted(__all__)

@@ -36,6 +36,8 @@ class ModelFile:
         Returns the arguments of `compile`; None, or nothing in it, if the model was not compiled.
     variables : callable
         Returns a way to the variables of the optimizer; None if there are none.
+    load_assets : callable
+        Gives the layers what the file holds for them beside weights, when they have these.
     wrong_variables_are_left : bool
         Whether variables of other shapes are left out with a warning, as Keras does for this format.
     """
@@ -45,6 +47,7 @@ class ModelFile:
     weights: ReadPlaces
     compile_config: Callable[[], Any] = lambda: None
     variables: Callable[[], StoredVariables | None] = lambda: None
+    load_assets: Callable[[list[Place]], None] = lambda of_a_layer: None
     wrong_variables_are_left: bool = False
 
 

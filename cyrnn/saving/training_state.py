@@ -1,10 +1,10 @@
 """The state of training in files: how a model was compiled, and the variables of its optimizer."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from cyrnn import notices
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.errors import ModelFileError, Reason
@@ -103,10 +103,9 @@ def read_variables(optimizer: SavedOptimizer, model: Layer, stored: StoredVariab
     expected, count = optimizer.variables_of(model), 0 if stored is None else len(stored)
     if stored is None or count != len(expected):
         if stored is None or not _is_before_the_first_step(optimizer, stored):
-            warnings.warn(
+            notices.warn(
                 f"Skipping variable loading for optimizer {optimizer.name!r}, because it has {len(expected)} variables "
-                f"whereas the saved optimizer has {count} variables.",
-                stacklevel=2,
+                f"whereas the saved optimizer has {count} variables."
             )
         return None
     values = []

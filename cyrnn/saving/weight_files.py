@@ -1,8 +1,8 @@
 """Weights from files into a layer, and from a layer into files."""
 
 import os
-import warnings
 
+from cyrnn import notices
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.atomic import written_at_once
@@ -61,7 +61,7 @@ def load_weights(
         values = form.read_weights(file, of_a_layer, choice)
         state = _state_of_training(file, form, layer, choice)
     if choice != EVERYTHING and not any(values):
-        warnings.warn(f"no layer of {layer.name!r} has taken weights of {os.fspath(filepath)}", stacklevel=2)
+        notices.warn(f"no layer of {layer.name!r} has taken weights of {os.fspath(filepath)}")
     if state is not None:
         optimizer, variables = state
         with refusals_located(filepath):

@@ -4,7 +4,6 @@ A *place* is a layer that may have weights of its own: the layer itself, or one 
 attributes, and in a list of layers by class and number, as Keras' files have it: ``layers/simple_rnn_1/cell``.
 """
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn import notices
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import WeightSpec, replace_weights
@@ -69,7 +69,7 @@ class Choice:
         except ModelFileError as error:
             if not self.skip_mismatch or error.reason is not Reason.MISMATCH:
                 raise
-            warnings.warn(f"layer {name!r} keeps its weights: {error}", stacklevel=2)
+            notices.warn(f"layer {name!r} keeps its weights: {error}")
             return None
 
 

@@ -1,12 +1,13 @@
 """Any activation as a layer. Reference: Keras 3."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 from cyrnn import activations, objects
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
@@ -35,7 +36,7 @@ class Activation(ProgramLayer):
 
     _made_from: ClassVar = {**ProgramLayer._made_from, "activation": activations.get}
 
-    def __init__(self, activation: Any, **kwargs: Any) -> None:
+    def __init__(self, activation: Any, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.activation: Callable[..., Any] = activations.get(activation)
         self.built = True

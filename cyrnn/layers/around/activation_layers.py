@@ -2,15 +2,14 @@
 
 import functools
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import activations, constraints, initializers, objects, regularizers
+from cyrnn import activations, constraints, initializers, notices, objects, regularizers
 from cyrnn.arrays import quietly, to_numpy
 from cyrnn.layers.around.vector_layer import VectorLayer
 from cyrnn.layers.base.arguments import (
@@ -22,6 +21,7 @@ from cyrnn.layers.base.arguments import (
     checked_sizes,
     known_axis,
 )
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
@@ -55,7 +55,11 @@ class ReLU(ProgramLayer):
     lowers_timesteps = True
 
     def __init__(
-        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
+        self,
+        max_value: float | None = None,
+        negative_slope: float = 0.0,
+        threshold: float = 0.0,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.max_value = None if max_value is None else checked_number("max_value", max_value)
@@ -94,7 +98,7 @@ class ThresholdedReLU(ProgramLayer):
     supports_masking = True
     lowers_timesteps = True
 
-    def __init__(self, theta: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, theta: float = 1.0, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.theta = checked_number("theta", theta)
         self.built = True
@@ -108,6 +112,10 @@ class ThresholdedReLU(ProgramLayer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "theta": self.theta}
+
+
+class _LeakyOptions(LayerOptions, total=False):
+    alpha: float  # the older name of negative_slope
 
 
 @objects.register("keras.layers")
@@ -125,10 +133,10 @@ class LeakyReLU(ProgramLayer):
     supports_masking = True
     lowers_timesteps = True
 
-    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
+    def __init__(self, negative_slope: float = 0.3, **kwargs: Unpack[_LeakyOptions]) -> None:
         if "alpha" in kwargs:
             negative_slope = kwargs.pop("alpha")
-            warnings.warn("alpha is deprecated: it is negative_slope now", stacklevel=2)
+            notices.warn("alpha is deprecated: it is negative_slope now")
         super().__init__(**kwargs)
         self.negative_slope = checked_number("negative_slope", negative_slope)
         self.built = True
@@ -175,7 +183,7 @@ class PReLU(VectorLayer):
         alpha_regularizer: Any = None,
         alpha_constraint: Any = None,
         shared_axes: int | Sequence[int] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.alpha_initializer = initializers.get(alpha_initializer)
@@ -249,7 +257,7 @@ class ELU(ProgramLayer):
     supports_masking = True
     lowers_timesteps = True
 
-    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, alpha: float = 1.0, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.alpha = alpha
         self.built = True
@@ -289,7 +297,7 @@ class Softmax(ProgramLayer):
     lowers_timesteps = True
     may_have_logits = True
 
-    def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any) -> None:
+    def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.axis = checked_axis_argument(axis)
         self.built = True

@@ -4,7 +4,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +13,7 @@ from cyrnn import initializers, objects
 from cyrnn.arrays import quietly, to_numpy
 from cyrnn.layers.around.normalization import Affine, affine_config
 from cyrnn.layers.base.arguments import Array, Shape, checked_axis, checked_number, known_axis
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.programs.alone import CallProgram, program_of
 from cyrnn.layers.base.programs.interface import ENGINE
 from cyrnn.layers.base.programs.lowering import Lowering
@@ -78,7 +79,7 @@ class BatchNormalization(Affine):
         renorm_clipping: Mapping[str, float] | None = None,
         renorm_momentum: float = 0.99,
         synchronized: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         weights = (beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer)
         super().__init__(center, scale, *weights, beta_constraint, gamma_constraint, **kwargs)

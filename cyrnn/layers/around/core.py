@@ -1,15 +1,15 @@
 """Input and Dense. Reference: Keras 3."""
 
 import math
-import warnings
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 from numpy.typing import DTypeLike
 
-from cyrnn import activations, constraints, dtypes, initializers, objects, regularizers
+from cyrnn import activations, constraints, dtypes, initializers, notices, objects, regularizers
 from cyrnn.layers.base import symbolic
 from cyrnn.layers.base.arguments import Array, Shape, checked_int, checked_shape, known_axis
+from cyrnn.layers.base.config import QuantizableOptions
 from cyrnn.layers.base.engine_layer import EngineLayer, dense_program
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.called import ProgramLayer
@@ -18,6 +18,19 @@ from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.layers.base.weights import Weight, WeightSpec
+
+
+class InputOptions(TypedDict, total=False):
+    """Arguments of `InputLayer` that are passed by keyword."""
+
+    dtype: DTypeLike | None
+    sparse: bool | None
+    ragged: bool | None
+    batch_shape: Sequence[int | None] | None
+    name: str | None
+    optional: bool
+    input_shape: Sequence[int | None]
+    batch_input_shape: Sequence[int | None]
 
 
 @objects.register("keras.layers")
@@ -32,7 +45,8 @@ class InputLayer(Layer):
         The length of the batch axis, with `shape`.
     dtype : str or type, optional
         The dtype of numbers that arrays are converted to, default "float32": a name of Keras, or a type of Python or
-        NumPy. Integers of any width stay as they are for an integer dtype.
+        NumPy. Integers of any width stay as they are for an integer dtype. With "string" the input is text, for layers
+        such as `TextVectorization`.
     sparse, ragged : bool, optional
         Only False is supported.
     batch_shape : tuple of int and None, optional
@@ -48,7 +62,7 @@ class InputLayer(Layer):
     ------
     ValueError
         For both or none of `shape` and `batch_shape`, for other values of these, for sparse or ragged inputs, and for
-        dtypes of which no layer could take arrays, as "string" and "object".
+        dtypes of which no layer could take arrays, as "object".
     """
 
     def __init__(
@@ -79,9 +93,7 @@ class InputLayer(Layer):
         if isinstance(shape, (list, tuple)):
             batch_shape = (batch_size, *shape)
         self.batch_shape = checked_shape("shape", shape if batch_shape is None else batch_shape)
-        self._dtype = dtypes.checked_numbers(
-            f"dtype of input {self.name!r}", dtypes.floatx() if dtype is None else dtype
-        )
+        self._dtype = dtypes.checked_input(f"dtype of input {self.name!r}", dtypes.floatx() if dtype is None else dtype)
         self.optional = bool(optional)
         self.built = True
         symbolic.Node(self, (), {}, KerasTensor(self.batch_shape, self.dtype, self.name))
@@ -117,11 +129,13 @@ def _renamed(kwargs: dict[str, Any], old: str, new: str, value: Any) -> Any:
         return value
     if value is not None:
         raise ValueError(f"give {new} or {old}, one of them; got {value!r} and {given!r}")
-    warnings.warn(f"{old} is deprecated: its name is {new}", stacklevel=3)
+    notices.warn(f"{old} is deprecated: its name is {new}")
     return given
 
 
-def Input(shape: Sequence[int | None] | None = None, batch_size: int | None = None, **kwargs: Any) -> Any:
+def Input(
+    shape: Sequence[int | None] | None = None, batch_size: int | None = None, **kwargs: Unpack[InputOptions]
+) -> KerasTensor:
     """The input of a model, as a symbolic tensor: ``Input((timesteps, features))``.
 
     Call layers with it, and make a `cyrnn.Model` of it and their outputs; or begin a `Sequential` with it.
@@ -141,7 +155,8 @@ def Input(shape: Sequence[int | None] | None = None, batch_size: int | None = No
     ValueError
         As `InputLayer` does.
     """
-    return InputLayer(shape, batch_size, **kwargs).output
+    tensor: KerasTensor = InputLayer(shape, batch_size, **kwargs).output
+    return tensor
 
 
 @objects.register("keras.layers")
@@ -194,7 +209,7 @@ class Dense(ProgramLayer, EngineLayer):
         bias_constraint: Any = None,
         lora_rank: int | None = None,
         lora_alpha: float | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[QuantizableOptions],
     ) -> None:
         refuse_lora(lora_rank, lora_alpha)
         refuse_quantization(kwargs)
@@ -290,7 +305,7 @@ def refuse_lora(lora_rank: int | None, lora_alpha: float | None) -> None:
         raise ValueError("lora_rank and lora_alpha are not supported: merge the LoRA weights before saving")
 
 
-def refuse_quantization(kwargs: dict[str, Any]) -> None:
+def refuse_quantization(kwargs: Any) -> None:
     """Take Keras' `quantization_config` out of `kwargs`. Raises ValueError unless it is None."""
     if kwargs.pop("quantization_config", None) is not None:
         raise ValueError("quantized layers are not supported")

@@ -5,13 +5,14 @@ The random numbers are those of Keras' NumPy backend.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from cyrnn import objects, random, regularizers
 from cyrnn.arrays import quietly, shown
 from cyrnn.layers.base.arguments import MOST_AXES, Array, checked_axes, checked_rate, is_size
+from cyrnn.layers.base.config import CommonOptions, LayerOptions
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.differentiable import Differentiable
 from cyrnn.layers.base.programs.lowering import Lowering
@@ -27,7 +28,7 @@ class Disturbing(Differentiable):
     strength = "rate"
     rate: float
 
-    def __init__(self, strength: float, seed: int | None, **kwargs: Any) -> None:
+    def __init__(self, strength: float, seed: int | None, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         if checked_rate(self.strength, strength) != strength:
             raise ValueError(f"{self.strength} must be between 0 and 1, got {strength!r}")
@@ -88,7 +89,11 @@ class NoiseShaped(Disturbing):
     """Base of layers whose noise is broadcast along axes where `noise_shape` is 1."""
 
     def __init__(
-        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
+        self,
+        rate: float,
+        noise_shape: Sequence[int | None] | None = None,
+        seed: int | None = None,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(rate, seed, **kwargs)
         self.noise_shape = _checked_noise_shape(noise_shape)
@@ -198,7 +203,7 @@ class GaussianDropout(Multiplying):
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
-    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(rate, seed, **kwargs)
 
     def with_slope(self, inputs: Array) -> tuple[Array, Any]:
@@ -228,7 +233,7 @@ class GaussianNoise(Disturbing):
     strength = "stddev"
     stddev: float
 
-    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(stddev, seed, **kwargs)
 
     def with_slope(self, inputs: Array) -> tuple[Array, Any]:
@@ -283,7 +288,7 @@ class ActivityRegularization(Layer):
 
     supports_masking = True
 
-    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Unpack[CommonOptions]) -> None:
         super().__init__(activity_regularizer=regularizers.L1L2(l1=l1, l2=l2), **kwargs)
         self.l1, self.l2 = l1, l2
         self.built = True

@@ -1,18 +1,18 @@
 """Embedding: rows of a table by index. Reference: ``keras.layers.Embedding``, Keras 3."""
 
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import constraints, initializers, objects, regularizers
+from cyrnn import constraints, initializers, notices, objects, regularizers
 from cyrnn.arrays import converted
 from cyrnn.engine.plan import Packed, Table
 from cyrnn.layers.around.core import checked_size, refuse_lora, refuse_quantization
 from cyrnn.layers.base import operations
 from cyrnn.layers.base.arguments import Array, Shape, as_array
+from cyrnn.layers.base.config import EmbeddingOptions
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.values import Deferred, Symbolic, Value
@@ -67,12 +67,12 @@ class Embedding(ProgramLayer):
         weights: Any = None,
         lora_rank: int | None = None,
         lora_alpha: float | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[EmbeddingOptions],
     ) -> None:
         refuse_lora(lora_rank, lora_alpha)
         refuse_quantization(kwargs)
         if kwargs.pop("input_length", None) is not None:
-            warnings.warn("Embedding: input_length is deprecated and has no effect: leave it out", stacklevel=2)
+            notices.warn("Embedding: input_length is deprecated and has no effect: leave it out")
         super().__init__(**kwargs)
         self.input_dim = checked_size("input_dim", input_dim)
         self.output_dim = checked_size("output_dim", output_dim)

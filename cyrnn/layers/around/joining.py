@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from cyrnn import objects
 from cyrnn.layers.around.merging import Masks, Merge, input_shapes, over_elements
 from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, in_native_order
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.programs import merges
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
@@ -35,7 +36,7 @@ class Concatenate(Merge):
         If `axis` is not an integer. A call raises ValueError for shapes that do not fit together.
     """
 
-    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+    def __init__(self, axis: int = -1, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
             raise TypeError(f"axis must be an integer, got {axis!r}")
@@ -132,7 +133,7 @@ class Dot(Merge):
 
     inputs_wanted = 2
 
-    def __init__(self, axes: int | Sequence[int], normalize: bool = False, **kwargs: Any) -> None:
+    def __init__(self, axes: int | Sequence[int], normalize: bool = False, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         if not isinstance(axes, (int, list, tuple)):
             raise TypeError(f"axes must be an integer or a list of two, got {axes!r}")

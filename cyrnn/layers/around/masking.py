@@ -1,6 +1,6 @@
 """Masking: the layer that makes masks of values. Reference: ``keras.layers.Masking``, Keras 3."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from cyrnn import objects
 from cyrnn.arrays import quietly
 from cyrnn.layers.base import operations
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.values import Symbolic, Value
@@ -30,7 +31,7 @@ class Masking(ProgramLayer):
 
     supports_masking = True
 
-    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, mask_value: float = 0.0, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.mask_value = float(mask_value)
         self.built = True

@@ -6,7 +6,7 @@ input that has none.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,7 @@ from cyrnn.layers.base.programs import merges
 from cyrnn.layers.base.programs.differentiable import Differentiable
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.values import Deferred, Value
+from cyrnn.layers.base.symbolic import KerasTensor
 from cyrnn.layers.base.weights import WeightSpec
 
 Masks = Sequence[ArrayLike | None] | None
@@ -25,6 +26,14 @@ Masks = Sequence[ArrayLike | None] | None
 
 class Merge(Differentiable):
     """Base: a subclass has `merged`. Inputs of fewer axes than others get axes of length 1 after the batch axis."""
+
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]  # it takes a list
+        def __call__(self, inputs: Sequence[KerasTensor], *args: Any, **kwargs: Any) -> KerasTensor: ...
+        @overload
+        def __call__(self, inputs: Sequence[ArrayLike], *args: Any, **kwargs: Any) -> Array: ...
+        def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any: ...
 
     supports_masking = True
     masks_as_in_keras2 = False  # keep where all masks keep (no mask keeps all); masks do not change values

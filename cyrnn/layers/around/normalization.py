@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +20,7 @@ from cyrnn.layers.base.arguments import (
     in_native_order,
     known_axis,
 )
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
@@ -48,7 +49,7 @@ class Affine(VectorLayer):
         gamma_regularizer: Any,
         beta_constraint: Any,
         gamma_constraint: Any,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
         self.center, self.scale = bool(center), bool(scale)
@@ -120,7 +121,7 @@ class LayerNormalization(Affine):
         beta_constraint: Any = None,
         gamma_constraint: Any = None,
         rms_scaling: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         weights = (beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer)
         super().__init__(center, scale, *weights, beta_constraint, gamma_constraint, **kwargs)
@@ -216,7 +217,7 @@ class UnitNormalization(ProgramLayer):
     supports_masking = True
     lowers_timesteps = True
 
-    def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any) -> None:
+    def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.axis = checked_axis_argument(axis)
         self.built = True

@@ -1,7 +1,7 @@
 """Pooling over timesteps. Reference: Keras 3."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from cyrnn import objects
 from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array, Shape, checked_axes, checked_data_format, checked_mask, checked_sizes
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
@@ -21,7 +22,7 @@ _AXES = {"channels_last": "batch, timesteps, features", "channels_first": "batch
 class _OverTime(ProgramLayer):
     """Base: inputs (batch, timesteps, features), or with "channels_first" (batch, features, timesteps)."""
 
-    def __init__(self, data_format: str | None, **kwargs: Any) -> None:
+    def __init__(self, data_format: str | None, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.data_format = checked_data_format(data_format)
         self.built = True
@@ -43,7 +44,7 @@ class _OverTime(ProgramLayer):
 
 
 class _Global(_OverTime):
-    def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
+    def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(data_format, **kwargs)
         self.keepdims = bool(keepdims)
 
@@ -140,7 +141,7 @@ class _Windows(_OverTime):
         strides: int | Sequence[int] | None = None,
         padding: str = "valid",
         data_format: str | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(data_format, **kwargs)
         self.pool_size = checked_sizes("pool_size", pool_size, 1)
@@ -212,7 +213,7 @@ class MaxPooling1D(_Windows):
         strides: int | Sequence[int] | None = None,
         padding: str = "valid",
         data_format: str | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(pool_size, strides, padding, data_format, **kwargs)
 

@@ -1,7 +1,7 @@
 """Layers that scale data: Normalization and Rescaling. Reference: Keras 3."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +10,7 @@ from cyrnn import initializers, objects
 from cyrnn.arrays import array_of_numbers, quietly, shown, to_numpy
 from cyrnn.layers.around.vector_layer import VectorLayer
 from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axis, checked_axis_argument, known_axis
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
@@ -69,7 +70,7 @@ class Normalization(_OfData):
         mean: ArrayLike | None = None,
         variance: ArrayLike | None = None,
         invert: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**kwargs)
         axes = checked_axis_argument(() if axis is None else axis)
@@ -210,7 +211,7 @@ class Rescaling(_OfData):
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
-    def __init__(self, scale: ArrayLike, offset: ArrayLike = 0.0, **kwargs: Any) -> None:
+    def __init__(self, scale: ArrayLike, offset: ArrayLike = 0.0, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.scale, self.offset = _kept("scale", scale), _kept("offset", offset)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +23,7 @@ from cyrnn.layers.base.arguments import (
     is_size,
     shown,
 )
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.programs.differentiable import Differentiable
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError
@@ -59,7 +60,7 @@ class Flatten(Moving):
 
     lowers_timesteps = True
 
-    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, data_format: str | None = None, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.data_format = checked_data_format(data_format)
 
@@ -101,7 +102,7 @@ class Reshape(Moving):
         For other lengths. A call raises ValueError for inputs of another number of elements.
     """
 
-    def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, target_shape: Sequence[int], **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         if not isinstance(target_shape, (list, tuple)):
             raise TypeError(f"target_shape must be a tuple of integers, got {shown(target_shape)}")
@@ -165,7 +166,7 @@ class Permute(Moving):
         Unless `dims` holds the integers from 1 on, each once.
     """
 
-    def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, dims: Sequence[int], **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         if not isinstance(dims, (list, tuple)):
             raise TypeError(f"dims must be a tuple of integers, got {shown(dims)}")
@@ -206,7 +207,7 @@ class RepeatVector(Moving):
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
-    def __init__(self, n: int, **kwargs: Any) -> None:
+    def __init__(self, n: int, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.n = checked_count("n", n)
 
@@ -235,7 +236,7 @@ class Identity(Moving):
     supports_masking = True
     lowers_timesteps = True
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.built = True
 

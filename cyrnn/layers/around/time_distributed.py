@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from cyrnn.layers.around.core import Dense
 from cyrnn.layers.around.embedding import Embedding
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.called import ProgramLayer
 from cyrnn.layers.base.programs.lowering import Lowering, OfATimestep
@@ -53,7 +54,7 @@ class TimeDistributed(ProgramLayer):
 
     supports_masking = True
 
-    def __init__(self, layer: Layer, **kwargs: Any) -> None:
+    def __init__(self, layer: Layer, **kwargs: Unpack[LayerOptions]) -> None:
         if not isinstance(layer, Layer):
             raise ValueError(f"layer must be a layer, got {layer!r}")
         others = required_arguments(layer.call)[1:]

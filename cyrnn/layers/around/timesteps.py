@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from cyrnn import objects
 from cyrnn.layers.around.reshaping import Moving, checked_count
 from cyrnn.layers.base.arguments import Array, Shape, checked_axes, checked_data_format, checked_sizes
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.values import Symbolic, Value
 
@@ -29,7 +30,9 @@ class ZeroPadding1D(Moving):
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
-    def __init__(self, padding: int | Sequence[int] = 1, data_format: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, padding: int | Sequence[int] = 1, data_format: str | None = None, **kwargs: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(**kwargs)
         self.padding = checked_sizes("padding", padding, 2, least=0)
         self.data_format = checked_data_format(data_format)
@@ -72,7 +75,7 @@ class Cropping1D(Moving):
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
-    def __init__(self, cropping: int | Sequence[int] = (1, 1), **kwargs: Any) -> None:
+    def __init__(self, cropping: int | Sequence[int] = (1, 1), **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.cropping = checked_sizes("cropping", cropping, 2, least=0)
 
@@ -112,7 +115,7 @@ class UpSampling1D(Moving):
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
-    def __init__(self, size: int = 2, **kwargs: Any) -> None:
+    def __init__(self, size: int = 2, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(**kwargs)
         self.size = checked_count("size", size)
 

@@ -1,9 +1,10 @@
 """Wrapper: the base of layers that are made around another one. Reference: ``keras.layers.Wrapper``, Keras 3."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from cyrnn import objects
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.layer import Layer
 
 
@@ -22,7 +23,7 @@ class Wrapper(Layer):
         If `layer` is none.
     """
 
-    def __init__(self, layer: Layer, **kwargs: Any) -> None:
+    def __init__(self, layer: Layer, **kwargs: Unpack[LayerOptions]) -> None:
         if not isinstance(layer, Layer):
             raise ValueError(f"layer must be a layer, got {layer!r}")
         super().__init__(**kwargs)

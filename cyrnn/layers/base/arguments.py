@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cyrnn.arrays import shown, to_numpy
+from cyrnn.dtypes import TEXT
 
 _NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
 LARGEST = sys.maxsize  # elements of an array, and so the length of an axis
@@ -45,6 +46,15 @@ def _what_else(value: Any, array: Array) -> str:
     columns = getattr(value, "columns", ())
     wrong = [str(name) for name in columns if np.asarray(value[name]).dtype.kind not in "fiub"]
     return f"text or objects in column {wrong[0]!r}" if wrong else f"dtype {array.dtype}"
+
+
+def check_no_text(layer: str, dtypes: Iterable[str]) -> None:
+    """Raises ValueError for a dtype of text, which is for a layer that takes numbers."""
+    if TEXT in dtypes:
+        raise ValueError(
+            f"layer {layer!r} takes numbers, and its input is text: put a TextVectorization, StringLookup or Hashing "
+            "between"
+        )
 
 
 def in_native_order(array: Array) -> Array:

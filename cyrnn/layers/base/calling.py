@@ -1,7 +1,6 @@
 """How a layer is called, with arrays and with symbolic tensors, and what a call leaves: masks and losses."""
 
 import functools
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cyrnn import activations, objects
+from cyrnn import activations, notices, objects
 from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array, as_array, as_mask, is_true
 from cyrnn.layers.base.array_functions import shape_found
@@ -284,9 +283,7 @@ class CallableLayer(TakesLengths, Buildable):
         if self.supports_masking:
             return self.compute_mask(x, mask)
         if any(part is not None for part in nest.leaves(mask)):
-            warnings.warn(
-                f"layer {self.name!r} does not pass the mask on: the layers after it run without", stacklevel=3
-            )
+            notices.warn(f"layer {self.name!r} does not pass the mask on: the layers after it run without")
         return None
 
     def reset_state(self) -> None:

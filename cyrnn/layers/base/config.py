@@ -13,14 +13,27 @@ from cyrnn.layers.base import legacy_config
 from cyrnn.layers.base.building import Buildable
 
 
-class CommonOptions(TypedDict, total=False):
-    """Arguments of `Layer` that the constructors of all layers take, in their ``**kwargs``."""
+class UnnamedOptions(TypedDict, total=False):
+    """Arguments of `Layer` that constructors take in their ``**kwargs``, where they have a `name` of their own."""
 
-    name: str | None
     dtype: Any
     trainable: bool
     autocast: bool
     input_shape: Sequence[int | None]
+
+
+class EmbeddingOptions(UnnamedOptions, total=False):
+    """The same of an Embedding, whose `input_dim` is something else."""
+
+    name: str | None
+    input_length: Any
+    quantization_config: None
+
+
+class CommonOptions(UnnamedOptions, total=False):
+    """The arguments of `Layer`, but for `activity_regularizer`."""
+
+    name: str | None
     input_dim: int
 
 
@@ -28,6 +41,24 @@ class LayerOptions(CommonOptions, total=False):
     """The same of a constructor that does not name `activity_regularizer` itself."""
 
     activity_regularizer: Any
+
+
+class QuantizableOptions(CommonOptions, total=False):
+    """The same of a constructor that Keras can quantize; only None is supported."""
+
+    quantization_config: None
+
+
+class RecurrentOptions(CommonOptions, total=False):
+    """The same of a recurrent layer that makes its cell."""
+
+    zero_output_for_mask: bool
+
+
+class GatedOptions(RecurrentOptions, total=False):
+    """The same of one with gates."""
+
+    implementation: int
 
 
 class Configurable(Buildable):

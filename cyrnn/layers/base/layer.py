@@ -1,13 +1,14 @@
 """Layer: what every layer is, put together: a name, a config, weights, and how it is built and called."""
 
-import warnings
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from cyrnn import budget, dtypes, objects, regularizers
+from cyrnn import budget, dtypes, notices, objects, regularizers
 from cyrnn.arrays import shown
 from cyrnn.layers.base.calling import CallableLayer
 from cyrnn.layers.base.config import Configurable
+from cyrnn.notices.names import suggestion
 
 __all__ = ["Layer", "deserialize", "serialize"]
 
@@ -58,11 +59,10 @@ class Layer(CallableLayer, Configurable):
         if input_dim is not None:
             self.first_input_shape = (input_dim,)
         if self.first_input_shape is not None:
-            warnings.warn(
-                f"{cls}: input_shape and input_dim are deprecated; begin the model with an Input", stacklevel=3
-            )
+            notices.warn(f"{cls}: input_shape and input_dim are deprecated; begin the model with an Input")
         if kwargs:
-            raise ValueError(f"Unrecognized keyword arguments passed to {cls}: {shown(kwargs)}")
+            hint = suggestion(next(iter(kwargs)), _arguments_of(type(self)))
+            raise ValueError(f"Unrecognized keyword arguments passed to {cls}: {shown(kwargs)}{hint}")
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(f"name must be a string without '/', got {shown(name)}")
         super().__init__(trainable)
@@ -81,6 +81,12 @@ class Layer(CallableLayer, Configurable):
             return {"built": False}
         features = {} if self._build_shape is None else {"features": self._build_shape[-1]}
         return {**features, "parameters": self.count_params()}
+
+
+def _arguments_of(cls: type[Layer]) -> set[str]:
+    """The names of the constructor's arguments, and those of the classes that it is derived from."""
+    constructors = (vars(base)["__init__"] for base in cls.__mro__[:-1] if "__init__" in vars(base))
+    return {name for made in constructors for name in inspect.signature(made).parameters} - {"self", "args", "kwargs"}
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 They hold options that the constructors of Keras 3 refuse, and so do those here: only reading a config takes them.
 """
 
-import warnings
 from collections.abc import Container, Mapping
 from typing import Any
+
+from cyrnn import notices
 
 # The first four say how Keras 2 computed; `batch_input_shape` is for whoever makes the whole model, see `input_shape`.
 _OPTIONS = (
@@ -55,7 +56,7 @@ def modern(class_name: str, config: Any, known: Container[str] = ()) -> tuple[di
     if old.get("num_constants"):
         raise ValueError(f"num_constants is {old['num_constants']!r}: cells with constants are not supported")
     if old.get("reverse_state_order"):
-        warnings.warn("reverse_state_order has no effect: states are in the order of the cells", stacklevel=2)
+        notices.warn("reverse_state_order has no effect: states are in the order of the cells")
     return new, bool(old.get("time_major"))
 
 

@@ -248,8 +248,10 @@ def _as_memory_allows(layer: Predicts, inputs: list[Array]) -> int:
 
 
 def _may_change_rows(layer: Layer) -> bool:
-    """Whether a call may return other rows than it gets, as it may where a custom layer or activation is in it."""
+    """Whether what a call returns for a row may depend on the others, as it may with a custom layer or activation."""
     custom = not objects.is_builtin(type(layer))
+    if getattr(layer, "depends_on_batch", False):
+        return True  # such as texts that are padded to the longest of a batch
     if hasattr(layer, "state_size") or (isinstance(layer, EngineLayer) and not custom):
         return False  # recurrent and dense layers check what a custom cell or activation returns
     if custom or activations.engine_name(getattr(layer, "activation", None)) is None:

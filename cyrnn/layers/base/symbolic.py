@@ -18,8 +18,9 @@ from numpy.typing import DTypeLike
 
 from cyrnn import budget, objects
 from cyrnn.arrays import array_of_numbers, quietly
+from cyrnn.dtypes import TEXT
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import LengthError, Shape, check_possible
+from cyrnn.layers.base.arguments import LengthError, Shape, check_no_text, check_possible
 from cyrnn.layers.base.array_functions import (
     ALONG_THE_LAST_AXIS,
     BINARY,
@@ -189,6 +190,8 @@ def call(layer: SymbolicallyCallable, args: tuple[Any, ...], kwargs: Mapping[str
     Raises ValueError and TypeError as the call with arrays would.
     """
     _check_arguments(layer, args, kwargs)
+    if not getattr(layer, "takes_text", False):
+        check_no_text(layer.name, [leaf.dtype for leaf in nest.leaves(args) if _is(leaf)])
     given = {
         key: value for key, value in kwargs.items() if not (value is None or (key == "training" and value is False))
     }
@@ -238,6 +241,8 @@ def placeholder(tensor: Any, dtype: DTypeLike | None = None, batch: int = 1) -> 
     lengths = [1 if n is None else n for n in tensor.shape]
     if tensor.shape and tensor.shape[0] is None:
         lengths[0] = batch
+    if tensor.dtype == TEXT:
+        return np.broadcast_to(np.array("", object), lengths)
     whole = tensor.dtype.startswith(("int", "uint", "bool"))
     return one_zero(tensor.dtype if dtype is None or whole else dtype, lengths)
 

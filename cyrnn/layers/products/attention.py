@@ -238,7 +238,7 @@ class AdditiveAttention(Attention):
         `seed`, and arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
     """
 
-    def __init__(self, use_scale: bool = True, dropout: float = 0.0, **kwargs: Any) -> None:
+    def __init__(self, use_scale: bool = True, dropout: float = 0.0, **kwargs: Unpack[LayerOptions]) -> None:
         super().__init__(use_scale=use_scale, dropout=dropout, **kwargs)
 
     def weight_specs(self, input_shape: Any) -> list[WeightSpec]:

@@ -4,7 +4,7 @@ Reference: ``keras.layers.Bidirectional``, Keras 3.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +13,7 @@ from cyrnn import objects
 from cyrnn.arrays import quietly
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.layers.base.programs import merges
@@ -58,7 +59,7 @@ class Bidirectional(Predicts, SequenceLayer):
         merge_mode: str | None = "concat",
         weights: Sequence[ArrayLike] | None = None,
         backward_layer: RNN | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         for name, value in {"layer": layer, "backward_layer": backward_layer or layer}.items():
             if not isinstance(value, Layer):

@@ -1,6 +1,7 @@
 """CellLayer: an RNN over one cell of its own, with the arguments of both."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from cyrnn import objects, regularizers
@@ -34,7 +35,7 @@ class CellLayer(RNN):
             setattr(cls, name, _weight_of_cell(name))
 
     @classmethod
-    def _new_cell(cls, units: int, of_layer: dict[str, Any], **options: Any) -> RecurrentCell:
+    def _new_cell(cls, units: int, of_layer: Mapping[str, Any], **options: Any) -> RecurrentCell:
         """The cell, with what it gets of the options that all layers have."""
         return cls.cell_class(
             units,

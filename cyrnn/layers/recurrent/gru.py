@@ -3,9 +3,10 @@
 Reference: ``keras.layers.GRU``, Keras 3.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 from cyrnn import objects
+from cyrnn.layers.base.config import GatedOptions
 from cyrnn.layers.recurrent.cell_layer import GatedLayer
 from cyrnn.layers.recurrent.gru_cell import GRUCell
 
@@ -47,7 +48,7 @@ class GRU(GatedLayer):
         unroll: bool = False,
         reset_after: bool = True,
         use_cudnn: Any = "auto",
-        **kwargs: Any,
+        **kwargs: Unpack[GatedOptions],
     ) -> None:
         cell = self._new_cell(
             units,

@@ -3,9 +3,10 @@
 Reference: ``keras.layers.LSTM``, Keras 3.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 from cyrnn import objects
+from cyrnn.layers.base.config import GatedOptions
 from cyrnn.layers.recurrent.cell_layer import GatedLayer
 from cyrnn.layers.recurrent.lstm_cell import LSTMCell
 
@@ -47,7 +48,7 @@ class LSTM(GatedLayer):
         stateful: bool = False,
         unroll: bool = False,
         use_cudnn: Any = "auto",
-        **kwargs: Any,
+        **kwargs: Unpack[GatedOptions],
     ) -> None:
         cell = self._new_cell(
             units,

@@ -7,13 +7,14 @@ Reference: ``keras.layers.LSTMCell``, Keras 3.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from cyrnn import initializers, objects
 from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.recurrent.equations import Applied, Product, WayBack
 from cyrnn.layers.recurrent.gated_cell import GatedCell
 
@@ -72,7 +73,7 @@ class LSTMCell(GatedCell):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(
             units,

@@ -5,13 +5,14 @@ Reference: ``keras.layers.RNN``, Keras 3; where its backends disagree, its Tenso
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_mask, checked_option
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.layers.base.programs.alone import CallProgram, program_of
@@ -79,7 +80,7 @@ class RNN(Carried, Predicts, SequenceLayer):
         stateful: bool = False,
         unroll: bool = False,
         zero_output_for_mask: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         cell = StackedRNNCells(cell, dtype=kwargs.get("dtype")) if nest.is_nested(cell) else cell
         cell_protocol.check_cell(cell)

@@ -3,9 +3,10 @@
 Reference: ``keras.layers.SimpleRNN``, Keras 3.
 """
 
-from typing import Any
+from typing import Any, Unpack
 
 from cyrnn import objects
+from cyrnn.layers.base.config import RecurrentOptions
 from cyrnn.layers.recurrent.cell_layer import CellLayer
 from cyrnn.layers.recurrent.simple_rnn_cell import SimpleRNNCell
 
@@ -44,7 +45,7 @@ class SimpleRNN(CellLayer):
         stateful: bool = False,
         unroll: bool = False,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[RecurrentOptions],
     ) -> None:
         cell = self._new_cell(
             units,

@@ -6,11 +6,12 @@ Reference: ``keras.layers.SimpleRNNCell``, Keras 3.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from cyrnn import objects
 from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.recurrent.equations import Applied, Product, WayBack
 from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
 
@@ -60,7 +61,7 @@ class SimpleRNNCell(RecurrentCell):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[LayerOptions],
     ) -> None:
         super().__init__(
             units,

@@ -1,13 +1,14 @@
 """StackedRNNCells: several cells as one. Reference: ``keras.layers.StackedRNNCells``, Keras 3."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape
+from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.recurrent import cell_protocol
 from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
@@ -28,7 +29,7 @@ class StackedRNNCells(Layer):
     Raises ValueError for another number of states than of cells; Keras leaves out the cells that have none.
     """
 
-    def __init__(self, cells: Sequence[Any], **kwargs: Any) -> None:
+    def __init__(self, cells: Sequence[Any], **kwargs: Unpack[LayerOptions]) -> None:
         if not nest.is_nested(cells) or not cells:
             raise ValueError(f"cells must be a list of at least one cell, got {cells!r}")
         for cell in cells:

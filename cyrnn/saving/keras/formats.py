@@ -12,7 +12,7 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.errors import ModelFileError
 from cyrnn.saving.file_format import Format, ModelFile, StoredArray
-from cyrnn.saving.keras import archive, hdf5
+from cyrnn.saving.keras import archive, assets, hdf5
 from cyrnn.saving.keras.legacy_h5 import legacy_file, legacy_group, read_legacy_weights
 from cyrnn.saving.keras.optimizer_vars import legacy_variables, stored_variables
 from cyrnn.saving.keras.training_config import compile_config_of
@@ -126,6 +126,7 @@ def _write_weights(file: BinaryIO, of_a_layer: list[Place], variables: Variables
 
 
 def _write_h5(file: BinaryIO, model: Layer, training: Training | None) -> None:
+    assets.refuse(places(model))
     file.write(legacy_file(model, model.to_json(), first_version_that_reads(model), training))
 
 
@@ -167,6 +168,7 @@ def _read_archive(file: OpenFile) -> ModelFile:
         lambda of_a_layer, choice=EVERYTHING: _weights_of(file.once(_archived_root), of_a_layer, choice),
         lambda: found.config.get("compile_config"),
         lambda: stored_variables(file.once(_archived_root)),
+        functools.partial(assets.load, file.members, lambda: file.once(_archived_root)),
     )
 
 
@@ -179,10 +181,12 @@ def _write_archive(file: BinaryIO, model: Layer, training: Training | None) -> N
     config = model.to_json()
     if training is not None:
         config = json.dumps({**json.loads(config), "compile_config": training.compile_config})
+    of_the_model = places(model)
     members = {
         archive.METADATA: json.dumps(metadata).encode(),
         archive.CONFIG: config.encode(),
-        archive.WEIGHTS: weights_file(places(model), () if training is None else training.variables),
+        archive.WEIGHTS: weights_file(of_the_model, () if training is None else training.variables),
+        **assets.members(of_the_model),
     }
     archive.write_archive(file, members)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.weights import WeightSpec
 from cyrnn.saving.errors import ModelFileError, Reason
+from cyrnn.saving.keras.assets import stored_arrays
 from cyrnn.saving.keras.hdf5 import Node
 from cyrnn.saving.keras.optimizer_vars import write_variables
 from cyrnn.saving.keras.written import write_array, written_hdf5
@@ -132,5 +133,7 @@ def weights_file(of_a_layer: list[Place], variables: Variables = ()) -> bytes:
             group.attrs["name"] = place.layer.name
             for index, value in enumerate(place.values()):
                 write_array(group, str(index), value)
+            for name, value in stored_arrays(place).items():
+                write_array(group, name, value)
         write_variables(file, variables)
     return buffer.getvalue()

@@ -33,7 +33,7 @@ class _Module(NamedTuple):
 
     name: str
     cell: type[Any]
-    layer: type[RNN]
+    layer: Any  # the class, of those that have the cell's arguments too
     gates: tuple[int, ...]
 
 

@@ -1,9 +1,9 @@
 """Layers whose calls are programs of the engine."""
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base.arguments import Shape
@@ -13,6 +13,7 @@ from cyrnn.layers.base.programs.differentiable import Differentiable
 from cyrnn.layers.base.programs.interface import current_target
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why_not
 from cyrnn.layers.base.signatures import accepted
+from cyrnn.layers.base.symbolic import KerasTensor
 
 _KEPT = 16  # shapes of which is known that there are no programs for them
 
@@ -28,7 +29,11 @@ class ProgramLayer(Differentiable, Bindable):
     _known_program: CallProgram | None = None  # that a layer's own `call` has run last
     _no_programs: tuple[int, frozenset[Any]] = (0, frozenset())  # the structure, and what there are none for in it
 
-    def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> Any:
+    @overload
+    def __call__(self, inputs: KerasTensor, *args: Any, **kwargs: Any) -> KerasTensor: ...
+    @overload
+    def __call__(self, inputs: ArrayLike, *args: Any, **kwargs: Any) -> NDArray[Any]: ...
+    def __call__(self, inputs: ArrayLike | KerasTensor, *args: Any, **kwargs: Any) -> Any:
         bound = self._bound
         if bound is not None and not args and not kwargs:
             result = bound.call(inputs)

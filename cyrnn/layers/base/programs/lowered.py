@@ -1,7 +1,6 @@
 """A finished program of layers: what a call passes to it, and what comes of it."""
 
 import contextlib
-import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cyrnn import notices
 from cyrnn.engine.program import CARRIED, INPUT, MASK, STATE, Bound
 from cyrnn.engine.program import Program as EngineProgram
 from cyrnn.layers.base.arguments import Array
@@ -172,7 +172,7 @@ class Lowered:
         self.carry(arrays)
         for text, place in self.warnings:
             if place is None or values[place][1] is not None:
-                warnings.warn(text, stacklevel=2)
+                notices.warn(text)
         return arrays
 
     def _computed(self, values: Values, target: Target) -> list[Array]:

@@ -37,7 +37,7 @@ class BatchedOutput:
         if array is None or not self.as_samples or not 0 < samples <= len(array) - self.filled:
             return None
         room = np.asarray(array[self.filled : self.filled + samples])
-        writable = room.flags.writeable and room.flags.aligned and room.dtype.isnative
+        writable = room.flags.writeable and room.flags.aligned and room.dtype.isnative and not room.dtype.hasobject
         self._room = room if writable and room[0].flags.c_contiguous else None
         return self._room
 

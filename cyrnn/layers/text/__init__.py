@@ -1,0 +1,1 @@
+"""Layers that make numbers of text, of categories, and of numbers that are put into bins."""

@@ -1,0 +1,279 @@
+"""Text and categories: models that take arrays of text, their vocabularies, training, files, and files from anybody."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+import cyrnn
+from cyrnn import layers
+from cyrnn.saving import ModelFileError, load_model
+
+TEXTS = np.array(["the cat sat", "the dog barked", "a cat", "dogs bark at the cat", ""])
+LABELS = np.array([[1.0], [0.0], [1.0], [0.0], [0.0]])
+
+
+def vectorization(**options):
+    layer = layers.TextVectorization(**options)
+    layer.adapt(TEXTS)
+    return layer
+
+
+def model_of_text(**options):
+    text = cyrnn.Input((1,), dtype="string", name="text")
+    h = layers.Embedding(20, 4, mask_zero=True)(vectorization(name="words", **options)(text))
+    return cyrnn.Model(text, layers.Dense(1, activation="sigmoid")(layers.LSTM(5)(h)))
+
+
+# ------------------------------------------------------------ models
+
+
+@pytest.mark.parametrize("kind", [str, object, bytes, np.dtypes.StringDType()])
+def test_models_take_text_in_any_array_of_numpy(kind):
+    model = model_of_text()
+    expected = model.predict(TEXTS)
+    np.testing.assert_array_equal(model.predict(TEXTS.astype(kind)), expected)
+    np.testing.assert_array_equal(model(TEXTS.astype(kind)[:, None]), expected)
+    np.testing.assert_array_equal(model.predict_on_batch(TEXTS.astype(kind)), expected)
+    np.testing.assert_allclose(model.predict(TEXTS, batch_size=3), expected, atol=1e-6)
+
+
+def test_models_of_text_learn():
+    model = model_of_text(output_sequence_length=6)
+    model.compile(cyrnn.optimizers.Adam(0.05), "binary_crossentropy", metrics=["accuracy"])
+    losses = model.fit(TEXTS, LABELS, epochs=30, batch_size=2, verbose=0).history["loss"]
+    assert losses[-1] < losses[0] / 2
+    assert model.evaluate(TEXTS, LABELS, verbose=0)[1] == 1
+    assert model.train_on_batch(TEXTS, LABELS)[0] < losses[0]
+    x = [(TEXTS[:2], LABELS[:2]), (TEXTS[2:], LABELS[2:])]
+    model.fit(iter_of(x), steps_per_epoch=2, epochs=1, verbose=0)
+
+
+def iter_of(batches):
+    yield from batches
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_sequential_may_begin_with_text(begins):
+    first = [cyrnn.Input((), dtype="string")] if begins else []
+    model = cyrnn.Sequential([*first, vectorization(), layers.Embedding(20, 3), layers.GlobalMaxPooling1D()])
+    assert model(TEXTS).shape == (5, 3)
+    np.testing.assert_array_equal(model.predict(TEXTS), model(TEXTS))
+    y, pullback = model.vjp(TEXTS)
+    found = pullback(np.ones_like(y))
+    assert found.inputs is None and found.weights[0].shape == (20, 3)
+
+
+def test_text_is_looked_up_and_comes_back():
+    word = cyrnn.Input((), dtype="string")
+    indices = layers.StringLookup(vocabulary=["a", "b"])(word)
+    back = layers.StringLookup(vocabulary=["a", "b"], invert=True)(indices)
+    model = cyrnn.Model(word, [indices, back])
+    found, texts = model.predict(np.array(["b", "a", "longer than all others"]), batch_size=2)
+    assert found.tolist() == [2, 1, 0] and texts.tolist() == ["b", "a", "[UNK]"]
+
+
+def test_batches_that_text_is_padded_in_are_those_of_keras():
+    """The length of a batch is that of its longest text; so `predict` takes 32 at a time, as Keras does."""
+    texts = np.array(["a"] * 32 + ["a b c d"])
+    model = cyrnn.Sequential([vectorization(), layers.Embedding(20, 3), layers.SimpleRNN(2)])
+    short, long = model(texts[:32]), model(texts)
+    assert not np.allclose(short, long[:32])
+    np.testing.assert_allclose(model.predict(texts)[:32], short, atol=1e-6)
+
+
+def test_all_bits_of_text_are_kept_through_hashes():
+    hashes = layers.Hashing(num_bins=3)
+    assert hashes([["A"], ["B"], ["C"], ["D"], ["E"]]).tolist() == [[1], [0], [1], [1], [2]]
+    salted = layers.Hashing(num_bins=3, salt=[133, 137])
+    assert salted([["A"], ["B"], ["C"], ["D"], ["E"]]).tolist() == [[1], [2], [1], [0], [2]]
+    assert layers.Hashing(num_bins=10**9)(np.array([b"\xff\xfe", b"a"], object)).tolist() == [
+        layers.Hashing(num_bins=10**9)(part).tolist() for part in (b"\xff\xfe", "a")
+    ]
+
+
+def test_functions_of_ones_own_standardize_and_split():
+    def shouting(texts):
+        return np.char.upper(texts)
+
+    def at_commas(texts):
+        return [text.split(",") for text in texts.tolist()]
+
+    layer = layers.TextVectorization(standardize=shouting, split=at_commas, vocabulary=["A", "B C"])
+    assert layer(np.array(["a,b c", "x"])).tolist() == [[2, 3], [1, 0]]
+    text = layer.to_json()
+    with pytest.raises(ValueError, match="unknown function 'shouting'"):
+        cyrnn.from_json(text)
+    again = cyrnn.from_json(text, {"shouting": shouting, "at_commas": at_commas})
+    assert again(np.array(["a,b c", "x"])).tolist() == [[2, 3], [1, 0]]
+
+
+# ------------------------------------------------------------ vocabularies
+
+
+def test_a_vocabulary_may_come_from_a_text_file(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("the\ncät\n", "utf-8")
+    layer = layers.StringLookup(vocabulary=str(path))
+    assert layer.get_vocabulary() == ["[UNK]", "the", "cät"]
+    assert layer.get_config()["vocabulary"] is None
+    layers.TextVectorization().set_vocabulary(str(path))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.StringLookup(vocabulary=["a", "a"]), r"each token once, it repeats \['a'\]"),
+        (lambda: layers.StringLookup(vocabulary=[]), "at least one token"),
+        (lambda: layers.StringLookup(vocabulary=["a", 3]), "must hold texts, got 3"),
+        (lambda: layers.StringLookup(vocabulary=["a", ""], mask_token=""), "the reserved token '' at place 1"),
+        (lambda: layers.StringLookup(vocabulary=["a", "b"], max_tokens=2), "at most max_tokens 2, got 3"),
+        (lambda: layers.StringLookup(max_tokens=1), "max_tokens must be None or an integer above 1"),
+        (lambda: layers.StringLookup(output_mode="words"), "output_mode must be one of 'int'"),
+        (lambda: layers.StringLookup(sparse=True), "sparse=True is not supported"),
+        (lambda: layers.TextVectorization(ragged=True), "ragged=True is not supported"),
+        (lambda: layers.TextVectorization(standardize="upper"), "standardize must be a callable or one of"),
+        (lambda: layers.TextVectorization(split="lines"), "split must be a callable or one of"),
+        (lambda: layers.TextVectorization(ngrams=0), "ngrams must be None, a positive integer"),
+        (lambda: layers.StringLookup(encoding="latin-1"), "encoding must be 'utf-8'"),
+        (lambda: layers.StringLookup(["a"], output_mode="tf_idf"), "max_tokens"),
+        (lambda: layers.StringLookup(vocabulary=["a"], output_mode="tf_idf"), "idf_weights must be given"),
+        (lambda: layers.IntegerLookup(vocabulary=["a"]), "must hold integers, got 'a'"),
+        (lambda: layers.IntegerLookup(vocabulary_dtype="string"), "vocabulary_dtype must be 'int64'"),
+        (lambda: layers.StringLookup()(["a"]), "has no vocabulary yet"),
+        (lambda: layers.StringLookup(vocabulary=["a"], num_oov_indices=0)(["b"]), "must be in its vocabulary"),
+        (lambda: layers.StringLookup(vocabulary=["a"]).adapt(["b"]), "was made with a vocabulary"),
+        (lambda: layers.StringLookup().adapt(np.array([], str)), "at least one token"),
+        (lambda: vectorization()(np.array([["a", "b"]])), r"texts \(batch,\) or \(batch, 1\)"),
+        (lambda: layers.CategoryEncoding(3)([3]), "integers from 0 to num_tokens - 1, 2, got 3 to 3"),
+        (lambda: layers.CategoryEncoding(), "num_tokens must be given"),
+        (lambda: layers.CategoryEncoding(3)([[[1]]]), "one or two axes"),
+        (lambda: layers.CategoryEncoding(3)([1.5]), "must be integers"),
+        (lambda: layers.Hashing(0), "num_bins must be a positive integer"),
+        (lambda: layers.Hashing(3, salt="x"), "salt must be an integer"),
+        (lambda: layers.Discretization(), "bin_boundaries or num_bins, one of them"),
+        (lambda: layers.Discretization([2.0, 1.0]), "numbers in order"),
+        (lambda: layers.Discretization(num_bins=3)([1.0]), "has no boundaries yet"),
+        (lambda: layers.Discretization([1.0]).adapt(np.ones(3)), "was made with bin_boundaries"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_numbers_are_no_text_and_text_no_number():
+    with pytest.raises(TypeError, match="inputs must be an array of text, got dtype"):
+        vectorization()(np.arange(3))
+    with pytest.raises(TypeError, match="got 3 among the elements"):
+        vectorization()(["a", 3])
+    with pytest.raises(TypeError, match="input 'text' must be an array of text, got dtype float32"):
+        model_of_text().predict(np.zeros(3, "f"))
+    with pytest.raises(ValueError, match="takes numbers, and its input is text: put a TextVectorization"):
+        layers.Dense(3)(cyrnn.Input((3,), dtype="string"))
+    with pytest.raises((TypeError, ValueError), match="array of real numbers"):
+        cyrnn.Sequential([cyrnn.Input((3,)), layers.Dense(2)]).predict(np.array([["a", "b", "c"]]))
+
+
+# ------------------------------------------------------------ files
+
+
+def saved(model, path):
+    pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
+    model.save(path)
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"ngrams": 2, "output_sequence_length": 4}, {"split": "character"}])
+def test_keras_archives_hold_vocabularies(options, tmp_path):
+    model = model_of_text(**options)
+    again = load_model(saved(model, tmp_path / "model.keras"))
+    np.testing.assert_array_equal(again.predict(TEXTS), model.predict(TEXTS))
+    assert again.get_layer("words").get_vocabulary() == model.get_layer("words").get_vocabulary()
+
+
+def test_hdf5_files_hold_vocabularies_of_the_config_alone(tmp_path):
+    found = cyrnn.Sequential([cyrnn.Input((), dtype="string"), vectorization(), layers.Embedding(20, 3)])
+    with pytest.raises(ValueError, match="has a vocabulary that it was not made with, which HDF5 files do not hold"):
+        saved(found, tmp_path / "model.h5")
+    assert not (tmp_path / "model.h5").exists()
+    given = layers.TextVectorization(vocabulary=["the", "cat"])
+    model = cyrnn.Sequential([cyrnn.Input((), dtype="string"), given, layers.Embedding(20, 3)])
+    np.testing.assert_array_equal(load_model(saved(model, tmp_path / "model.h5")).predict(TEXTS), model.predict(TEXTS))
+
+
+def changed(path, name, content):
+    """The archive with another member of this name; without it for None."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    members[name] = content
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, value in members.items():
+            if value is not None:
+                archive.writestr(member, value)
+    return path
+
+
+PLACE = "assets/layers/text_vectorization/vocabulary.txt"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n[UNK]\nthe\nthe", "each token once"),
+        (b"\xff\xfe", "it is not UTF-8"),
+        (b"", "at least one token"),
+        ("\n".join(map(str, range(1_000_000))).encode(), "lines, more than"),
+    ],
+)
+def test_a_vocabulary_that_is_none_is_refused(content, message, tmp_path):
+    path = changed(saved(model_of_text(), tmp_path / "model.keras"), PLACE, content)
+    with pytest.raises(ModelFileError, match=f"the vocabulary of layer 'words' cannot be read: .*{message}"):
+        load_model(path)
+
+
+def test_a_vocabulary_that_expands_is_refused(tmp_path):
+    path = saved(model_of_text(), tmp_path / "model.keras")
+    with zipfile.ZipFile(path) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, value in {**members, PLACE: b"a" * (64 << 20)}.items():
+            archive.writestr(member, value)
+    with pytest.raises(ModelFileError, match="would expand"):
+        load_model(path)
+
+
+def test_a_path_in_a_file_is_never_read(tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("password\n")
+    path = saved(model_of_text(), tmp_path / "model.keras")
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    entry = next(entry for entry in config["config"]["layers"] if entry["class_name"] == "TextVectorization")
+    entry["config"]["vocabulary"] = str(secret)
+    with pytest.raises(ModelFileError, match="the config names a file for its vocabulary, .* which is never read"):
+        load_model(changed(path, "config.json", json.dumps(config).encode()))
+    lookup = {"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": str(secret)}}
+    with pytest.raises(ValueError, match="which is never read"):
+        layers.deserialize(lookup)
+    large = {**lookup, "config": {"vocabulary": [str(n) for n in range(500_001)]}}
+    with pytest.raises(ValueError, match="a vocabulary of 500001 tokens, more than 500000"):
+        layers.deserialize(large)
+
+
+def test_tokens_that_are_no_lines_are_not_written(tmp_path):
+    lookup = layers.StringLookup(name="lookup")
+    lookup.adapt(["two\nlines", "one"])
+    model = cyrnn.Sequential([cyrnn.Input((3,), dtype="string"), lookup, layers.Embedding(9, 2)])
+    with pytest.raises(ValueError, match="a token that is not one line: 'two"):
+        saved(model, tmp_path / "model.keras")
+
+
+def test_a_copy_knows_the_vocabulary():
+    import copy
+    import pickle
+
+    layer = vectorization()
+    for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert again(TEXTS).tolist() == layer(TEXTS).tolist()

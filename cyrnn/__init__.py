@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from cyrnn._version import __version__
+from cyrnn.notices.names import missing
 
 try:
     import cyrnn.engine.plan  # noqa: F401  (the compiled part, named in the error if it is missing)
@@ -64,14 +65,6 @@ _PACKAGES = (  # these too
     "utils",
 )
 
-# Names of Keras that scripts with recurrent networks have, and what to do without them.
-_INSTEAD = {
-    "ops": "everything here is NumPy: np.exp in the place of ops.exp; between layers there are +, *, slices and layers",
-    "Variable": "a layer makes weights by add_weight(), and numbers of one's own are NumPy's",
-    "datasets": "load the data with NumPy; cyrnn downloads nothing",
-    "applications": "there are no ready-made models of images",
-}
-
 __all__ = [
     "DTypePolicy",
     "Initializer",
@@ -113,15 +106,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
-        return importlib.import_module(f"cyrnn.{name}")  # which is an attribute from then on
-    if name not in _MODULES:
-        hint = f": {_INSTEAD[name]}" if name in _INSTEAD else ""
-        raise AttributeError(f"module 'cyrnn' has no attribute {name!r}{hint}")
-    found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-    return found
+if not TYPE_CHECKING:  # else every name would be one that there is
+
+    def __getattr__(name: str) -> Any:
+        if name in _PACKAGES:
+            return importlib.import_module(f"cyrnn.{name}")  # which is an attribute from then on
+        if name not in _MODULES:
+            raise missing(__name__, name, __all__)
+        found = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
+        return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_PACKAGES})
+    return sorted(__all__)

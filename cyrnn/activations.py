@@ -6,7 +6,7 @@ than the defaults, `activation_formulas` computes. `glu` and `threshold` are fun
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from cyrnn import activation_formulas as formulas
 from cyrnn import objects
 from cyrnn.arrays import quietly, shown, to_numpy
 from cyrnn.engine import plan
+from cyrnn.notices.names import public, suggestion
 
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
 _FLOAT32, _FLOAT64 = np.dtype("float32"), np.dtype("float64")
@@ -117,8 +118,12 @@ _NOT_OF_A_LAYER = {"glu": glu, "threshold": threshold}
 __all__ = ["get", "serialize", "deserialize", "set_derivative", *_BY_NAME, *_NOT_OF_A_LAYER]
 
 
-def __getattr__(name: str) -> Activation:  # so that type checkers know of the functions above
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Activation: ...  # the functions above, of which type checkers do not know
+
+else:
+    __getattr__, __dir__ = public(__name__, __all__)
 
 
 def get(identifier: Any) -> Callable[..., Any]:
@@ -145,7 +150,9 @@ def get(identifier: Any) -> Callable[..., Any]:
         if found is None:
             _refuse_for_layers(_NOT_OF_A_LAYER.get(identifier))
             known = ", ".join(sorted(_BY_NAME))
-            raise objects.UnknownNameError(f"unknown activation {shown(identifier)}: expected one of {known}")
+            raise objects.UnknownNameError(
+                f"unknown activation {shown(identifier)}: expected one of {known}{suggestion(identifier, _BY_NAME)}"
+            )
         return found
     if isinstance(identifier, Mapping):
         return deserialize(identifier)

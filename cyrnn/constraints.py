@@ -7,13 +7,14 @@ Norms are ``sqrt(Σ w²)`` over `axis`: an int, several, or None for all. TypeEr
 
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn.arrays import quietly
 from cyrnn.configurable import Configurable, lookup, number, weight_array
+from cyrnn.notices.names import public
 from cyrnn.objects import register, serialize
 
 MODULE = "keras.constraints"
@@ -129,3 +130,6 @@ def _checked_axis(axis: Any) -> int | tuple[int, ...] | None:
 get, deserialize = lookup(MODULE)
 
 max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm
+
+if not TYPE_CHECKING:  # else every name would be one that there is
+    __getattr__, __dir__ = public(__name__, __all__)

@@ -11,7 +11,7 @@ import inspect
 import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from cyrnn import objects, random
 from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.configurable import Configurable, lookup, number
+from cyrnn.notices.names import public
 from cyrnn.objects import register, serialize
 from cyrnn.random import SeedGenerator, Shape, checked_dtype, checked_shape
 
@@ -373,3 +374,6 @@ he_uniform, he_normal = HeUniform, HeNormal
 lecun_uniform, lecun_normal = LecunUniform, LecunNormal
 orthogonal = OrthogonalInitializer = Orthogonal
 IdentityInitializer = Identity
+
+if not TYPE_CHECKING:  # else every name would be one that there is
+    __getattr__, __dir__ = public(__name__, __all__)

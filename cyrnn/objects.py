@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from cyrnn.arrays import shown
+from cyrnn.notices.names import hint_for, suggestion
 
 _LONGEST_MESSAGE = 1000  # characters: an error within nested layers is quoted by each of them
 
@@ -313,7 +314,9 @@ def deserialize(envelope: Mapping[str, Any], module: str) -> Any:
         code = "; the code that a Lambda layer's config holds is never run" if class_name == "Lambda" else ""
         error = CodeError if code else UnknownNameError
         text = shown(unknown)
-        raise error(f"{what} {text}: pass it in custom_objects={{{text}: ...}} if it is yours{code}")
+        names = [cls.__name__ for (known, _), cls in _classes.items() if known == module]
+        hint = "" if code else hint_for(module.replace("keras", "cyrnn", 1), str(unknown), names)
+        raise error(f"{what} {text}: pass it in custom_objects={{{text}: ...}} if it is yours{code}{hint}")
     if not isinstance(found, type):
         return found  # a ready object or a function, handed in by the caller
     if not isinstance(config, Mapping) and (class_name, type(config)) != ("Sequential", list):  # as Keras 2 had it
@@ -379,8 +382,5 @@ def get(identifier: Any, module: str) -> Any:
 
 def _suggestion(identifier: Any, module: str) -> str:
     """The name on the allow-list that is meant by one that is not, as the end of a message."""
-    import difflib
-
     names = [name for known, name in _classes if known == module]
-    near = difflib.get_close_matches(identifier[:100], names, 1) if isinstance(identifier, str) else []
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return suggestion(identifier, names) if isinstance(identifier, str) else ""

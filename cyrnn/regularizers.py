@@ -5,13 +5,14 @@ config as they were given; Keras 3.15.1 rounds those of `L1` and `OrthogonalRegu
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn.arrays import quietly
 from cyrnn.configurable import Configurable, lookup, weight_array
+from cyrnn.notices.names import public
 from cyrnn.objects import register, serialize
 
 MODULE = "keras.regularizers"
@@ -167,3 +168,6 @@ def _factor(name: str, value: Any) -> float:
 get, deserialize = lookup(MODULE)
 
 l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
+
+if not TYPE_CHECKING:  # else every name would be one that there is
+    __getattr__, __dir__ = public(__name__, __all__)

@@ -302,9 +302,9 @@ def test_a_dataset_without_batches_says_what_is_missing(ask):
 # ------------------------------------------------------------ names that are not there
 
 
-@pytest.mark.parametrize("name", ["TextVectorization", "StringLookup", "EinsumDense", "GroupNormalization"])
+@pytest.mark.parametrize("name", ["EinsumDense", "GroupNormalization"])
 def test_layers_that_are_not_there_say_what_to_do(name):
-    with pytest.raises(AttributeError, match=f"has no attribute '{name}': (make the integers|write a custom layer)"):
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}': write a custom layer"):
         getattr(keras.layers, name)
-    with pytest.raises(AttributeError, match="has no attribute 'Simple'$"):
+    with pytest.raises(AttributeError, match="has no attribute 'Simple'; did you mean 'SimpleRNN'"):
         _ = keras.layers.Simple

@@ -1,10 +1,11 @@
 """What scripts still use of Keras' `backend`. Here everything is NumPy."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cyrnn.dtypes import floatx, set_floatx
+from cyrnn.notices.names import public
 from cyrnn.objects import clear_session
 
 __all__ = ["backend", "clear_session", "epsilon", "floatx", "get_value", "set_floatx", "set_value"]
@@ -32,3 +33,7 @@ def set_value(x: Any, value: Any) -> None:
             f"x must be a variable or a learning rate, got {type(x).__name__}: weights are set by set_weights()"
         )
     x.assign(value)
+
+
+if not TYPE_CHECKING:  # else every name would be one that there is
+    __getattr__, __dir__ = public(__name__, __all__)

@@ -3,7 +3,7 @@
 A training loop of one's own calls a `CallbackList`.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cyrnn.callbacks.backup_and_restore import BackupAndRestore
 from cyrnn.callbacks.callback import Callback
@@ -16,6 +16,7 @@ from cyrnn.callbacks.model_checkpoint import ModelCheckpoint
 from cyrnn.callbacks.progbar_logger import ProgbarLogger
 from cyrnn.callbacks.protocols import TrainedModel, TrainedOptimizer
 from cyrnn.callbacks.swap_ema_weights import SwapEMAWeights
+from cyrnn.notices.names import public
 
 __all__ = [
     "BackupAndRestore",
@@ -42,7 +43,5 @@ _LEFT_OUT = {
     "OrbaxCheckpoint": "ModelCheckpoint and BackupAndRestore write files of Keras",
 }
 
-
-def __getattr__(name: str) -> Any:
-    hint = f": {_LEFT_OUT[name]}" if name in _LEFT_OUT else ""
-    raise AttributeError(f"module 'cyrnn.callbacks' has no attribute {name!r}{hint}")
+if not TYPE_CHECKING:  # else every name would be one that there is
+    __getattr__, __dir__ = public(__name__, __all__, _LEFT_OUT)

@@ -1,11 +1,11 @@
 """Training that ends when it has become useless."""
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 
+from cyrnn import notices
 from cyrnn.callbacks.callback import Callback
 from cyrnn.callbacks.monitor import MonitorCallback
 from cyrnn.callbacks.protocols import Logs
@@ -97,10 +97,9 @@ class EarlyStopping(MonitorCallback):
         """The result that is looked at; None, with a warning, if it is not there."""
         value = (logs or {}).get(self.monitor)
         if value is None:
-            warnings.warn(
+            notices.warn(
                 f"Early stopping conditioned on metric `{self.monitor}` which is not available. "
-                f"Available metrics are: {','.join(logs or {})}",
-                stacklevel=2,
+                f"Available metrics are: {','.join(logs or {})}"
             )
         return value
 

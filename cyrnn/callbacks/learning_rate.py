@@ -1,11 +1,11 @@
 """Learning rates that change after epochs."""
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from cyrnn import notices
 from cyrnn.arrays import shown
 from cyrnn.callbacks.callback import Callback
 from cyrnn.callbacks.monitor import MonitorCallback
@@ -78,10 +78,9 @@ class ReduceLROnPlateau(MonitorCallback):
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         current = logs.get(self.monitor)
         if current is None:
-            warnings.warn(
+            notices.warn(
                 f"Learning rate reduction is conditioned on metric `{self.monitor}` which is not available. "
-                f"Available metrics are: {','.join(logs)}.",
-                stacklevel=2,
+                f"Available metrics are: {','.join(logs)}."
             )
             return
         if self.in_cooldown():

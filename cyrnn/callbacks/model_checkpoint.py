@@ -1,11 +1,11 @@
 """Files of the model, written during training."""
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 
+from cyrnn import notices
 from cyrnn.callbacks.callback import overridden
 from cyrnn.callbacks.monitor import MonitorCallback
 from cyrnn.callbacks.protocols import Logs
@@ -117,13 +117,12 @@ class ModelCheckpoint(MonitorCallback):
                 write(f"{about} saving model to {path}\n")
             return True
         if current is None:
-            warnings.warn(f"Can save best model only with {self.monitor} available.", stacklevel=4)
+            notices.warn(f"Can save best model only with {self.monitor} available.")
             return True
         if np.ndim(current):
-            warnings.warn(
+            notices.warn(
                 f"Can save best model only when `monitor` is a scalar value. Received: {current}. "
-                "Falling back to `save_best_only=False`.",
-                stacklevel=4,
+                "Falling back to `save_best_only=False`."
             )
             return True
         improved, best = self._is_improvement(current, self.best), "None" if self.best is None else f"{self.best:.5f}"

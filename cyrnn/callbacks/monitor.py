@@ -1,7 +1,6 @@
 """What callbacks that look at one result have in common."""
 
-import warnings
-
+from cyrnn import notices
 from cyrnn.callbacks.callback import Callback
 from cyrnn.callbacks.protocols import Direction
 from cyrnn.configurable import number
@@ -31,7 +30,7 @@ class MonitorCallback(Callback):
         min_delta: float = 0,
     ) -> None:
         if mode not in ("auto", "min", "max"):
-            warnings.warn(f"{type(self).__name__} mode {mode!r} is unknown, fallback to auto mode.", stacklevel=3)
+            notices.warn(f"{type(self).__name__} mode {mode!r} is unknown, fallback to auto mode.")
             mode = "auto"
         self.monitor, self.mode = monitor, mode
         self.best = None if baseline is None else number("baseline", baseline)

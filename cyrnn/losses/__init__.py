@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyrnn.configurable import lookup
 from cyrnn.losses.classes import (
@@ -48,6 +48,7 @@ from cyrnn.losses.functions import (
 )
 from cyrnn.losses.imbalanced import binary_focal_crossentropy, categorical_focal_crossentropy, dice, tversky
 from cyrnn.losses.loss import MODULE, Loss
+from cyrnn.notices.names import public
 from cyrnn.objects import serialize
 
 __all__ = [
@@ -122,11 +123,6 @@ _LEFT_OUT |= {
 _get, deserialize = lookup(MODULE)
 
 
-def __getattr__(name: str) -> Any:
-    hint = f": {_LEFT_OUT[name]}" if name in _LEFT_OUT else ""
-    raise AttributeError(f"module 'cyrnn.losses' has no attribute {name!r}{hint}")
-
-
 def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | LossFunction | None) -> Any:
     """The function for a name such as "mse", the loss for a class name or config; losses and None as they are.
 
@@ -138,3 +134,7 @@ def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | LossFunction |
     if isinstance(named, str) and named in _LEFT_OUT:
         raise ValueError(f"the loss {named!r} of Keras is not here: {_LEFT_OUT[named]}")
     return _NAMES[named] if isinstance(named, str) and named in _NAMES else _get(identifier)
+
+
+if not TYPE_CHECKING:  # else every name would be one that there is
+    __getattr__, __dir__ = public(__name__, __all__, _LEFT_OUT)

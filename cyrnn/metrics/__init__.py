@@ -1,7 +1,7 @@
 """Metrics: what is measured of a model while it is trained or evaluated, as in Keras."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyrnn.arrays import shown
 from cyrnn.configurable import lookup
@@ -70,6 +70,7 @@ from cyrnn.metrics.functions import (
 from cyrnn.metrics.metric import MODULE, Metric
 from cyrnn.metrics.reduction import Mean, MeanMetricWrapper, Sum
 from cyrnn.metrics.scores import F1Score, FBetaScore, R2Score
+from cyrnn.notices.names import public
 from cyrnn.objects import custom_object, custom_object_scope, serialize, snake_case
 
 __all__ = [
@@ -109,3 +110,7 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
     """The metric or function that `config` describes; names are looked up in `custom_objects` first."""
     with custom_object_scope(custom_objects):
         return get(config)
+
+
+if not TYPE_CHECKING:  # else every name would be one that there is
+    __getattr__, __dir__ = public(__name__, __all__)

@@ -1,11 +1,11 @@
 """Scores that are computed of sums for each output."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cyrnn import notices
 from cyrnn.arrays import array_of_numbers, quietly, shown
 from cyrnn.configurable import integer
 from cyrnn.layers.base.arguments import Array
@@ -105,10 +105,9 @@ class R2Score(_OfOutputs):
         score = self._score()
         n, regressors = float(self.num_samples), self.num_regressors
         if regressors and regressors >= n - 1:
-            warnings.warn(
+            notices.warn(
                 f"{self.name}: {regressors} regressors need more than {regressors + 1} rows to adjust the score, got "
-                f"{n:.0f}: it is not adjusted",
-                stacklevel=2,
+                f"{n:.0f}: it is not adjusted"
             )
         elif regressors:
             score = 1 - (1 - score) * (n - 1) / (n - regressors - 1)

@@ -51,10 +51,6 @@ _INSTEAD: dict[str, dict[str, str]] = {
         "TorchModuleWrapper": "see cyrnn.saving.from_torch",
         "JaxLayer": "write a subclass of cyrnn.layers.Layer",
     },
-    "callbacks": {
-        "TensorBoard": "use CSVLogger, or a LambdaCallback that writes what you need",
-        "RemoteMonitor": "use a LambdaCallback that sends what you need",
-    },
     "utils": {
         "get_file": "download files by other means: cyrnn opens no connections",
         "image_dataset_from_directory": "cyrnn has no images",

@@ -4,9 +4,10 @@
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyrnn.configurable import lookup
+from cyrnn.notices.names import public
 from cyrnn.objects import serialize
 from cyrnn.optimizers import schedules
 from cyrnn.optimizers.adam import Adam, Adamax, AdamW, Nadam
@@ -40,6 +41,5 @@ def get(identifier: "str | Mapping[str, Any] | Optimizer | type[Optimizer] | Non
     return _get(identifier.lower() if isinstance(identifier, str) else identifier)
 
 
-def __getattr__(name: str) -> Any:
-    hint = f": {_LEFT_OUT[name]}" if name in _LEFT_OUT else ""
-    raise AttributeError(f"module 'cyrnn.optimizers' has no attribute {name!r}{hint}")
+if not TYPE_CHECKING:  # else every name would be one that there is
+    __getattr__, __dir__ = public(__name__, __all__, _LEFT_OUT)

@@ -2,12 +2,12 @@
 
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from cyrnn import notices
 from cyrnn.arrays import converted, shown
 from cyrnn.configurable import number
 from cyrnn.layers.base.arguments import Array, as_array
@@ -26,7 +26,7 @@ def check_no_others(optimizer: str, arguments: Mapping[str, Any]) -> None:
         if name != "decay":
             hint = "; did you mean 'learning_rate'?" if name == "lr" else ""
             raise TypeError(f"{optimizer} takes no argument {name!r}{hint}")
-        warnings.warn("`decay` is no longer supported, and is ignored: use a schedule", stacklevel=4)
+        notices.warn("`decay` is no longer supported, and is ignored: use a schedule")
 
 
 def checked_learning_rate(value: Any) -> Any:
@@ -80,7 +80,7 @@ def checked_gradients(gradients: Any, keys: Sequence[Key], model: Layer, paths: 
     if not found:
         raise ValueError(f"gradients has none for any of {order}: nothing can be updated")
     if missing:
-        warnings.warn(f"no gradients for {', '.join(missing)}: they stay as they are", stacklevel=4)
+        notices.warn(f"no gradients for {', '.join(missing)}: they stay as they are")
     return found
 
 

@@ -5,13 +5,12 @@ the optimizer moves them, averages follow, constraints are applied. All of it ha
 """
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self, TypedDict
 
 from numpy.typing import ArrayLike
 
-from cyrnn import objects
+from cyrnn import notices, objects
 from cyrnn.arrays import quietly
 from cyrnn.configurable import at_least_0, fraction, number, positive
 from cyrnn.layers.base.arguments import Array, checked_bool
@@ -389,6 +388,6 @@ class Optimizer(HasState):
         """
         new = {_RENAMED.get(name, name): value for name, value in config.items() if name not in _LEFT_OUT}
         if config.get("decay"):
-            warnings.warn("`decay` is no longer supported, and is left out: use a schedule", stacklevel=2)
+            notices.warn("`decay` is no longer supported, and is left out: use a schedule")
         with objects.custom_object_scope(custom_objects):
             return super().from_config(new)

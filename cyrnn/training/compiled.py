@@ -1,11 +1,10 @@
 """What `compile` makes of its arguments: the optimizer, the losses and the metrics, and what an epoch has come to."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 
-from cyrnn import objects, optimizers
+from cyrnn import notices, objects, optimizers
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import checked_int
@@ -127,7 +126,7 @@ class Compiled:
         gradients = pullback(dy, inputs=False, losses=True).weights
         self._take(batch, predicted, found.total + _sum(penalties), found.each)
         if not model.trainable_weights:
-            warnings.warn(f"model {model.name!r} has no trainable weights", stacklevel=2)
+            notices.warn(f"model {model.name!r} has no trainable weights")
             return
         optimizer.apply(gradients, model)  # type: ignore[arg-type]  # it is a layer
 

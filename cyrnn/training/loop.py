@@ -3,14 +3,13 @@
 import dataclasses
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cyrnn import configurable
+from cyrnn import configurable, notices
 from cyrnn.arrays import shown
 from cyrnn.callbacks import Callback, CallbackList, History
 from cyrnn.layers.base import nest
@@ -86,10 +85,10 @@ def fit(
         callbacks.on_epoch_begin(epoch)
         _train(model, compiled, epochs, callbacks)
         if epochs.exhausted:
-            warnings.warn(_NO_DATA, stacklevel=3)
+            notices.warn(_NO_DATA)
             break
         if epochs.ended_early:
-            warnings.warn(_NO_DATA, stacklevel=3)
+            notices.warn(_NO_DATA)
         logs = compiled.logs()
         if validation is not None and _is_validated(epoch, options.validation_freq):
             logs |= {f"val_{name}": value for name, value in _validated(model, compiled, validation, callbacks).items()}
@@ -155,7 +154,7 @@ def evaluate(
     compiled.reset()
     _test(model, compiled, epochs, told)
     if epochs.ended_early or epochs.exhausted:
-        warnings.warn(_NO_DATA, stacklevel=3)
+        notices.warn(_NO_DATA)
     return compiled.ordered_logs()
 
 
@@ -192,7 +191,7 @@ def predict(
     if not found:
         raise ValueError("x must have a batch to predict, got none")
     if epochs.ended_early:
-        warnings.warn(_NO_DATA, stacklevel=3)
+        notices.warn(_NO_DATA)
     return nest.filled(outputs, [np.concatenate(parts) for parts in zip(*found, strict=True)])
 
 

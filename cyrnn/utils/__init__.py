@@ -1,5 +1,8 @@
 """Utilities of Keras."""
 
+from typing import TYPE_CHECKING
+
+from cyrnn.notices.names import public
 from cyrnn.objects import (
     CustomObjectScope,
     clear_session,
@@ -14,6 +17,7 @@ from cyrnn.objects import (
 from cyrnn.random import set_random_seed
 from cyrnn.utils.arrays import normalize, to_categorical
 from cyrnn.utils.datasets import PyDataset, Sequence
+from cyrnn.utils.plots import plot_model
 from cyrnn.utils.progbar import Progbar
 from cyrnn.utils.sequences import pad_sequences
 from cyrnn.utils.timeseries import timeseries_dataset_from_array
@@ -31,9 +35,13 @@ __all__ = [
     "get_registered_object",
     "normalize",
     "pad_sequences",
+    "plot_model",
     "register_keras_serializable",
     "serialize_keras_object",
     "set_random_seed",
     "timeseries_dataset_from_array",
     "to_categorical",
 ]
+
+if not TYPE_CHECKING:  # else every name would be one that there is
+    __getattr__, __dir__ = public(__name__, __all__)

@@ -150,3 +150,74 @@ def _along(name: str, x: Array, axes: Any) -> Array:
         rows = moved.reshape(-1, math.prod(moved.shape[axis] for axis in last))
         moved = activated(name, np.array(rows, order="C")).reshape(moved.shape)
     return np.ascontiguousarray(np.moveaxis(moved, last, axes))
+
+
+# ---------------------------------------------------------------- what `help` says of them
+
+_TEXTS = {
+    "celu": "``max(x, 0) + alpha (exp(min(x, 0) / alpha) - 1)``.",
+    "elu": "``x`` from 0 on, ``alpha (exp(x) - 1)`` below it.",
+    "exponential": "``exp(x)``.",
+    "gelu": "``x`` times the share of a standard normal distribution that is below it.",
+    "hard_shrink": "``x`` where its absolute value is above the threshold, else 0.",
+    "hard_sigmoid": "``clip(x / 6 + 1 / 2, 0, 1)``, as in Keras 3.",
+    "hard_sigmoid_keras2": "``clip(x / 5 + 1 / 2, 0, 1)``, which is what Keras 1 and 2 called `hard_sigmoid`.",
+    "hard_silu": "``x`` times `hard_sigmoid` of it.",
+    "hard_tanh": "``clip(x, -1, 1)``.",
+    "leaky_relu": "``x`` from 0 on, ``negative_slope x`` below it.",
+    "linear": "``x``.",
+    "log_sigmoid": "``log(sigmoid(x))``.",
+    "log_softmax": "The logarithm of `softmax`.",
+    "mish": "``x tanh(softplus(x))``.",
+    "relu": "``max(x, 0)``; with parameters, a slope below a threshold, and a bound.",
+    "relu6": "``clip(x, 0, 6)``.",
+    "selu": "``1.0507 x`` from 0 on, ``1.0507 * 1.6733 (exp(x) - 1)`` below it.",
+    "sigmoid": "``1 / (1 + exp(-x))``.",
+    "silu": "``x sigmoid(x)``, also called swish.",
+    "soft_shrink": "``x`` moved towards 0 by the threshold; 0 where it is not so far away.",
+    "softmax": "``exp(x)`` divided by its sum: probabilities.",
+    "softplus": "``log(1 + exp(x))``.",
+    "softsign": "``x / (1 + |x|)``.",
+    "sparse_plus": "0 up to -1, ``(x + 1)² / 4`` from there to 1, then ``x``.",
+    "sparse_sigmoid": "``clip((x + 1) / 2, 0, 1)``.",
+    "sparsemax": "The probabilities that are nearest to ``x``, of which many are 0 (Martins and Astudillo, 2016).",
+    "squareplus": "``(x + √(x² + b)) / 2``.",
+    "tanh": "The hyperbolic tangent.",
+    "tanh_shrink": "``x - tanh(x)``.",
+}
+_OPTIONS: dict[
+    str, dict[str, Any]
+] = {  # with their defaults; a test compares these with the signatures, which take longer to find
+    "celu": {"alpha": 1.0},
+    "elu": {"alpha": 1.0},
+    "gelu": {"approximate": False},
+    "hard_shrink": {"threshold": 0.5},
+    "leaky_relu": {"negative_slope": 0.2},
+    "log_softmax": {"axis": -1},
+    "relu": {"negative_slope": 0.0, "max_value": None, "threshold": 0.0},
+    "soft_shrink": {"threshold": 0.5},
+    "softmax": {"axis": -1},
+    "sparsemax": {"axis": -1},
+    "squareplus": {"b": 4},
+}
+_PARAMETERS = {
+    "x": ("array (..., units)", "Numbers; integers become float32. A symbolic tensor gives a symbolic one."),
+    "alpha": ("float", "What the function tends to for small x, times -1."),
+    "approximate": ("bool", "Whether to compute with tanh, not with the error function."),
+    "axis": ("int or tuple of ints", "The axis, or axes, of the numbers that belong together."),
+    "b": ("float", "How wide the bend at 0 is."),
+    "max_value": ("float, optional", "The largest value; None is no bound."),
+    "negative_slope": ("float", "The slope below the threshold."),
+    "threshold": ("float", "Where the function bends."),
+}
+
+
+def documentation(name: str) -> str:
+    """The docstring of an activation, in the form of numpydoc."""
+    lines = [_TEXTS[name], "", "Parameters", "----------"]
+    for parameter, default in {"x": None, **_OPTIONS.get(name, {})}.items():
+        kind, text = _PARAMETERS[parameter]
+        lines += [f"{parameter} : {kind}{'' if default is None else f', default {default}'}", f"    {text}"]
+    return "\n".join(
+        [*lines, "", "Returns", "-------", "array", "    A new one, of the shape and the float dtype of x."]
+    )

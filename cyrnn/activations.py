@@ -26,6 +26,7 @@ class Activation:
 
     def __init__(self, name: str) -> None:
         self.name = self.__name__ = name
+        self.__doc__ = formulas.documentation(name)
 
     @quietly
     def __call__(self, x: ArrayLike, *parameters: Any, **named: Any) -> NDArray[Any]:

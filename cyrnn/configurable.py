@@ -35,11 +35,34 @@ def lookup(module: str) -> tuple[Callable[[Any], Any], Deserialize]:
         """The object for a name, config dict, class or callable; None stays None.
 
         Names are matched exactly, as the class name or its snake case. ValueError for anything else.
+
+        Parameters
+        ----------
+        identifier : str, dict, class, object or None
+            A name, a config, or what it stands for.
+
+        Returns
+        -------
+        object or None
+            What the identifier stands for; None stays None.
         """
         return objects.get(identifier, module)
 
     def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-        """The object that `config` describes; names are looked up in `custom_objects` first."""
+        """The object that `config` describes; names are looked up in `custom_objects` first.
+
+        Parameters
+        ----------
+        config : dict
+            What `serialize`, or `get_config`, has returned.
+        custom_objects : mapping of str to class or function, optional
+            Custom classes and functions by name; these go before the fixed list.
+
+        Returns
+        -------
+        object
+            What the config describes.
+        """
         with objects.custom_object_scope(custom_objects):
             return objects.get(config, module)
 

@@ -59,7 +59,21 @@ class _NormConstraint(Constraint):
 
 @register(MODULE)
 class MaxNorm(_NormConstraint):
-    """``w * clip(norm, 0, max_value) / (1e-7 + norm)``: no norm above `max_value`."""
+    """``w * clip(norm, 0, max_value) / (1e-7 + norm)``: no norm above `max_value`.
+
+    Parameters
+    ----------
+    max_value : float, default 2
+        The largest norm.
+    axis : int, ints or None, default 0
+        The axes of a norm; None is all.
+
+    Examples
+    --------
+    >>> cyrnn.constraints.MaxNorm(1.0)(np.array([[3.0], [4.0]])).round(3)
+    array([[0.6],
+           [0.8]])
+    """
 
     def __init__(self, max_value: float = 2, axis: int | Iterable[int] | None = 0) -> None:
         self.max_value = number("max_value", max_value)
@@ -77,7 +91,13 @@ class MaxNorm(_NormConstraint):
 
 @register(MODULE)
 class UnitNorm(_NormConstraint):
-    """``w / (1e-7 + norm)``: every norm 1."""
+    """``w / (1e-7 + norm)``: every norm 1.
+
+    Parameters
+    ----------
+    axis : int, ints or None, default 0
+        The axes of a norm; None is all.
+    """
 
     @quietly
     def __call__(self, w: ArrayLike) -> np.ndarray:
@@ -90,6 +110,17 @@ class MinMaxNorm(_NormConstraint):
     """``w * (rate * clip(norm, min_value, max_value) + (1 - rate) * norm) / (1e-7 + norm)``.
 
     Norms move into ``[min_value, max_value]``: with `rate` 1 at once, else that part of the way.
+
+    Parameters
+    ----------
+    min_value : float, default 0.0
+        The smallest norm.
+    max_value : float, default 1.0
+        The largest norm.
+    rate : float, default 1.0
+        Which part of the way a norm moves at each step.
+    axis : int, ints or None, default 0
+        The axes of a norm; None is all.
     """
 
     def __init__(

@@ -109,12 +109,23 @@ _default: DTypePolicy | None = None  # None: that of `_floatx`
 
 
 def floatx() -> str:
-    """The dtype of layers that are made without one, and of what is computed beside layers, such as losses."""
+    """The dtype of layers that are made without one, and of what is computed beside layers, such as losses.
+
+    Returns
+    -------
+    str
+    """
     return _floatx
 
 
 def set_floatx(value: str) -> None:
-    """Let it be another one for what is made from now on: "float32" or "float64". Raises ValueError for others."""
+    """Let it be another one for what is made from now on: "float32" or "float64". Raises ValueError for others.
+
+    Parameters
+    ----------
+    value : array or str
+        What it is set to.
+    """
     global _floatx
     if value not in ("float32", "float64"):
         raise ValueError(f"floatx must be 'float32' or 'float64', got {value!r:.100}; 16 bits are a dtype policy")

@@ -43,7 +43,13 @@ class Regularizer(Configurable):
 
 @register(MODULE)
 class L1(Regularizer):
-    """``l1 * Σ|w|``. ValueError unless `l1` is a finite float >= 0."""
+    """``l1 * Σ|w|``. ValueError unless `l1` is a finite float >= 0.
+
+    Parameters
+    ----------
+    l1 : float, default 0.01
+        The factor of the sum of absolute values, finite and at least 0.
+    """
 
     def __init__(self, l1: float | None = 0.01) -> None:
         self.l1 = _factor("l1", 0.01 if l1 is None else l1)
@@ -63,7 +69,18 @@ class L1(Regularizer):
 
 @register(MODULE)
 class L2(Regularizer):
-    """``l2 * Σw²``. ValueError unless `l2` is a finite float >= 0."""
+    """``l2 * Σw²``. ValueError unless `l2` is a finite float >= 0.
+
+    Parameters
+    ----------
+    l2 : float, default 0.01
+        The factor of the sum of squares, finite and at least 0.
+
+    Examples
+    --------
+    >>> float(cyrnn.regularizers.L2(0.5)(np.array([1.0, 2.0])))
+    2.5
+    """
 
     def __init__(self, l2: float | None = 0.01) -> None:
         self.l2 = _factor("l2", 0.01 if l2 is None else l2)
@@ -83,7 +100,15 @@ class L2(Regularizer):
 
 @register(MODULE)
 class L1L2(Regularizer):
-    """``l1 * Σ|w| + l2 * Σw²``; a factor of 0 leaves its sum out. ValueError unless both are finite, >= 0."""
+    """``l1 * Σ|w| + l2 * Σw²``; a factor of 0 leaves its sum out. ValueError unless both are finite, >= 0.
+
+    Parameters
+    ----------
+    l1 : float, default 0.0
+        The factor of the sum of absolute values, finite and at least 0.
+    l2 : float, default 0.0
+        The factor of the sum of squares, finite and at least 0.
+    """
 
     def __init__(self, l1: float | None = 0.0, l2: float | None = 0.0) -> None:
         self.l1 = _factor("l1", 0.0 if l1 is None else l1)
@@ -120,6 +145,13 @@ class OrthogonalRegularizer(Regularizer):
 
     A row of zeros has cosine 0 with any other; of a single row the mean is NaN, as in Keras.
     ValueError unless `mode` is rows or columns, `factor` a finite float >= 0, and the weight has two axes.
+
+    Parameters
+    ----------
+    factor : float, default 0.01
+        The factor of the mean, finite and at least 0.
+    mode : {'rows', 'columns'}, default "rows"
+        What is to be orthogonal.
     """
 
     def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:

@@ -34,7 +34,6 @@ nitpicky = False
 
 html_theme = "furo"
 html_title = f"cyrnn {version}"
-html_static_path = ["_static"]
 html_show_sphinx = False
 
 myst_enable_extensions = ["colon_fence", "deflist"]

@@ -12,22 +12,51 @@ __all__ = ["backend", "clear_session", "epsilon", "floatx", "get_value", "set_fl
 
 
 def backend() -> str:
-    """The name of what arrays are of: "numpy"."""
+    """The name of what arrays are of: "numpy".
+
+    Returns
+    -------
+    str
+    """
     return "numpy"
 
 
 def epsilon() -> float:
-    """The small number of Keras' formulas."""
+    """The small number of Keras' formulas.
+
+    Returns
+    -------
+    float
+    """
     return 1e-7
 
 
 def get_value(x: Any) -> Any:
-    """The value of a variable, a weight or a learning rate, as NumPy has it."""
+    """The value of a variable, a weight or a learning rate, as NumPy has it.
+
+    Parameters
+    ----------
+    x : array
+        A weight of a layer.
+
+    Returns
+    -------
+    array
+        A copy.
+    """
     return x.numpy() if hasattr(x, "numpy") else np.asarray(x)
 
 
 def set_value(x: Any, value: Any) -> None:
-    """Give a variable or a learning rate another value. Raises TypeError for weights, which are read-only arrays."""
+    """Give a variable or a learning rate another value. Raises TypeError for weights, which are read-only arrays.
+
+    Parameters
+    ----------
+    x : array
+        A weight of a layer.
+    value : array or str
+        What it is set to.
+    """
     if not hasattr(x, "assign"):
         raise TypeError(
             f"x must be a variable or a learning rate, got {type(x).__name__}: weights are set by set_weights()"

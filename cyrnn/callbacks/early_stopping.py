@@ -41,6 +41,11 @@ class EarlyStopping(MonitorCallback):
     stopped_epoch, best_epoch, wait : int
     best : float
     best_weights : list of arrays
+
+    Examples
+    --------
+    >>> stop = cyrnn.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
+    >>> history = model.fit(x, y, validation_split=0.1, callbacks=[stop])  # doctest: +SKIP
     """
 
     def __init__(

@@ -16,13 +16,30 @@ def set_num_threads(n: int | None) -> None:
 
     The default is CYRNN_NUM_THREADS, else OMP_NUM_THREADS, else the processors that this process may use (its
     affinity and its cgroup's quota). Results do not depend on the number of threads, to the last bit.
+
+    Parameters
+    ----------
+    n : int or None
+        The number, at least 1; None returns to the default.
+
+    Examples
+    --------
+    >>> cyrnn.set_num_threads(1)
+    >>> cyrnn.get_num_threads()
+    1
+    >>> cyrnn.set_num_threads(None)
     """
     global _chosen
     _chosen = None if n is None else checked_count("n", n)
 
 
 def get_num_threads() -> int:
-    """The number of threads that a call from this thread may use."""
+    """The number of threads that a call from this thread may use.
+
+    Returns
+    -------
+    int
+    """
     count = getattr(_this_thread, "count", None)
     if count is not None:
         return count

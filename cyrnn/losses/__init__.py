@@ -127,6 +127,16 @@ def get(identifier: str | Mapping[str, Any] | Loss | type[Loss] | LossFunction |
     """The function for a name such as "mse", the loss for a class name or config; losses and None as they are.
 
     ValueError for anything else.
+
+    Parameters
+    ----------
+    identifier : str, dict, class, object or None
+        A name, a config, or what it stands for.
+
+    Returns
+    -------
+    object or None
+        What the identifier stands for; None stays None.
     """
     named = identifier
     if isinstance(identifier, Mapping) and identifier.get("class_name") == "function":

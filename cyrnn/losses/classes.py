@@ -1,10 +1,12 @@
 """The losses of Keras as objects."""
 
+import inspect
 from typing import Any, ClassVar
 
 from cyrnn.configurable import at_least_0, integer, number
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.losses import functions, imbalanced
+from cyrnn.losses.documentation import of_class
 from cyrnn.losses.functions import LossFunction
 from cyrnn.losses.loss import MODULE, Loss
 from cyrnn.objects import register
@@ -16,6 +18,11 @@ class _OfFunction(Loss):
     """A loss whose values a function has, with the options that are its own arguments."""
 
     function: ClassVar[LossFunction]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "function" in vars(cls):
+            cls.__doc__ = of_class(cls.__doc__ or "", inspect.signature(cls).parameters.values())
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         return self.function(y_true, y_pred, **self._options())

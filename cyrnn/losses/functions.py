@@ -12,6 +12,7 @@ import numpy as np
 
 from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array
+from cyrnn.losses.documentation import of_function
 from cyrnn.losses.shapes import matched
 
 EPSILON = 1e-7  # Keras' default backend epsilon
@@ -31,8 +32,9 @@ class LossFunction:
 
     def __init__(self, function: Callable[..., Any], gradient: Callable[..., Any], sparse: bool) -> None:
         self._function, self._gradient, self.sparse = function, gradient, sparse
-        self.__name__, self.__doc__, self.__module__ = function.__name__, function.__doc__, function.__module__
+        self.__name__, self.__module__ = function.__name__, function.__module__
         _, _, *options = inspect.signature(function).parameters.values()
+        self.__doc__ = of_function(function.__doc__ or "", options)
         arrays = [inspect.Parameter(name, _PLACED) for name in ("y_true", "y_pred")]
         self.__signature__ = inspect.Signature([*arrays, *options])
 

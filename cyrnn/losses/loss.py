@@ -30,6 +30,13 @@ class Loss(Configurable):
     dtype : str, optional
         "float32" or "float64", in which the loss is computed; None: `cyrnn.config.floatx()`, which is float32, also for
         a `y_pred` of float64.
+
+    Examples
+    --------
+    >>> loss = cyrnn.losses.MeanSquaredError()
+    >>> value, gradient = loss.value_and_gradient(np.array([[1.0]]), np.array([[3.0]]))
+    >>> float(value), float(gradient[0, 0])
+    (4.0, 4.0)
     """
 
     own: ClassVar[tuple[str, ...]] = ()
@@ -89,6 +96,23 @@ class Loss(Configurable):
         """The loss and its gradient by `y_pred`, for ``pullback(gradient)``; arguments are those of a call.
 
         The gradient has the shape of `y_pred`. Of a loss that keeps its values, it is that of their sum.
+
+        Parameters
+        ----------
+        y_true : array
+            The truth, or labels of classes.
+        y_pred : array (batch, ..., outputs)
+            The predictions.
+        sample_weight : array, optional
+            Of rows, or of timesteps.
+        mask : array of bool, optional
+            False where values do not count.
+
+        Returns
+        -------
+        value : float or array
+        gradient : array
+            Of the shape of `y_pred`.
         """
         return self._found(y_true, y_pred, sample_weight, mask, with_gradient=True)
 

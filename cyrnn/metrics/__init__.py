@@ -98,6 +98,16 @@ def get(identifier: Any) -> Any:
     """The metric for a name such as "mse", a config or a class; functions, metrics and None are returned as they are.
 
     Raises ValueError for anything else.
+
+    Parameters
+    ----------
+    identifier : str, dict, class, object or None
+        A name, a config, or what it stands for.
+
+    Returns
+    -------
+    object or None
+        What the identifier stands for; None stays None.
     """
     name = identifier.get("class_name") if isinstance(identifier, Mapping) else identifier
     if isinstance(name, str) and name in {*_LEFT_OUT, *map(snake_case, _LEFT_OUT)} and custom_object(name) is None:
@@ -107,7 +117,20 @@ def get(identifier: Any) -> Any:
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The metric or function that `config` describes; names are looked up in `custom_objects` first."""
+    """The metric or function that `config` describes; names are looked up in `custom_objects` first.
+
+    Parameters
+    ----------
+    config : dict
+        What `serialize`, or `get_config`, has returned.
+    custom_objects : mapping of str to class or function, optional
+        Custom classes and functions by name; these go before the fixed list.
+
+    Returns
+    -------
+    object
+        What the config describes.
+    """
     with custom_object_scope(custom_objects):
         return get(config)
 

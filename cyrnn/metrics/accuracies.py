@@ -10,7 +10,15 @@ from cyrnn.objects import register
 
 @register(MODULE)
 class Accuracy(OfFunction):
-    """How often predictions are the truth."""
+    """How often predictions are the truth.
+
+    Parameters
+    ----------
+    name : str, optional, default "accuracy"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = functions.accuracy
     _direction = "up"
@@ -21,7 +29,17 @@ class Accuracy(OfFunction):
 
 @register(MODULE)
 class BinaryAccuracy(OfFunction):
-    """The mean of `binary_accuracy`."""
+    """The mean of `binary_accuracy`.
+
+    Parameters
+    ----------
+    name : str, optional, default "binary_accuracy"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    threshold : float, default 0.5
+        A prediction above it is positive.
+    """
 
     function = functions.binary_accuracy
     _direction = "up"
@@ -32,7 +50,15 @@ class BinaryAccuracy(OfFunction):
 
 @register(MODULE)
 class CategoricalAccuracy(OfFunction):
-    """The mean of `categorical_accuracy`."""
+    """The mean of `categorical_accuracy`.
+
+    Parameters
+    ----------
+    name : str, optional, default "categorical_accuracy"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = functions.categorical_accuracy
     _direction = "up"
@@ -43,7 +69,15 @@ class CategoricalAccuracy(OfFunction):
 
 @register(MODULE)
 class SparseCategoricalAccuracy(OfFunction):
-    """The mean of `sparse_categorical_accuracy`."""
+    """The mean of `sparse_categorical_accuracy`.
+
+    Parameters
+    ----------
+    name : str, optional, default "sparse_categorical_accuracy"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = functions.sparse_categorical_accuracy
     _direction = "up"
@@ -54,7 +88,17 @@ class SparseCategoricalAccuracy(OfFunction):
 
 @register(MODULE)
 class TopKCategoricalAccuracy(OfFunction):
-    """The mean of `top_k_categorical_accuracy`."""
+    """The mean of `top_k_categorical_accuracy`.
+
+    Parameters
+    ----------
+    k : int, default 5
+        How many of the largest predictions count.
+    name : str, optional, default "top_k_categorical_accuracy"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = functions.top_k_categorical_accuracy
     _direction = "up"
@@ -65,7 +109,19 @@ class TopKCategoricalAccuracy(OfFunction):
 
 @register(MODULE)
 class SparseTopKCategoricalAccuracy(OfFunction):
-    """The mean of `sparse_top_k_categorical_accuracy`."""
+    """The mean of `sparse_top_k_categorical_accuracy`.
+
+    Parameters
+    ----------
+    k : int, default 5
+        How many of the largest predictions count.
+    name : str, optional, default "sparse_top_k_categorical_accuracy"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    from_sorted_ids : bool, default False
+        Whether predictions are the classes themselves, best first, not their scores.
+    """
 
     function = functions.sparse_top_k_categorical_accuracy
     _direction = "up"

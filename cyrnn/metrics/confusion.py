@@ -87,28 +87,68 @@ class _Count(_OfThresholds):
 
 @register(MODULE)
 class TruePositives(_Count):
-    """How many predictions over the threshold are true, or the sum of their weights."""
+    """How many predictions over the threshold are true, or the sum of their weights.
+
+    Parameters
+    ----------
+    thresholds : float or list of float, optional
+        A prediction above it is positive; None is 0.5.
+    name : str, optional
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     counted = "true_positives"
 
 
 @register(MODULE)
 class FalsePositives(_Count):
-    """How many predictions over the threshold are false, or the sum of their weights."""
+    """How many predictions over the threshold are false, or the sum of their weights.
+
+    Parameters
+    ----------
+    thresholds : float or list of float, optional
+        A prediction above it is positive; None is 0.5.
+    name : str, optional
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     counted = "false_positives"
 
 
 @register(MODULE)
 class TrueNegatives(_Count):
-    """How many predictions up to the threshold are false, or the sum of their weights."""
+    """How many predictions up to the threshold are false, or the sum of their weights.
+
+    Parameters
+    ----------
+    thresholds : float or list of float, optional
+        A prediction above it is positive; None is 0.5.
+    name : str, optional
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     counted = "true_negatives"
 
 
 @register(MODULE)
 class FalseNegatives(_Count):
-    """How many predictions up to the threshold are true, or the sum of their weights."""
+    """How many predictions up to the threshold are true, or the sum of their weights.
+
+    Parameters
+    ----------
+    thresholds : float or list of float, optional
+        A prediction above it is positive; None is 0.5.
+    name : str, optional
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     counted = "false_negatives"
 
@@ -159,7 +199,21 @@ class Precision(_Share):
 
 @register(MODULE)
 class Recall(_Share):
-    """Which share of what is true has a positive prediction. The parameters are those of `Precision`."""
+    """Which share of what is true has a positive prediction. The parameters are those of `Precision`.
+
+    Parameters
+    ----------
+    thresholds : float or list of float, optional
+        A prediction above it is positive; None is 0.5.
+    top_k : int, optional
+        Only so many of the largest predictions of a row are positive.
+    class_id : int, optional
+        The only class that counts.
+    name : str, optional
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     sums = ("true_positives", "false_negatives")
 
@@ -201,7 +255,21 @@ class _Best(_OfThresholds):
 
 @register(MODULE)
 class SensitivityAtSpecificity(_Best):
-    """The largest recall, also called sensitivity, at a specificity ``tn / (tn + fp)`` of at least a value."""
+    """The largest recall, also called sensitivity, at a specificity ``tn / (tn + fp)`` of at least a value.
+
+    Parameters
+    ----------
+    specificity : float
+        The specificity that is needed, 0 to 1.
+    num_thresholds : int, default 200
+        How many thresholds are tried.
+    class_id : int, optional
+        The only class that counts.
+    name : str, optional
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     wanted, given = "sensitivity", "specificity"
 
@@ -218,7 +286,21 @@ class SensitivityAtSpecificity(_Best):
 
 @register(MODULE)
 class SpecificityAtSensitivity(_Best):
-    """The largest specificity ``tn / (tn + fp)`` at a recall, also called sensitivity, of at least a value."""
+    """The largest specificity ``tn / (tn + fp)`` at a recall, also called sensitivity, of at least a value.
+
+    Parameters
+    ----------
+    sensitivity : float
+        The sensitivity that is needed, 0 to 1.
+    num_thresholds : int, default 200
+        How many thresholds are tried.
+    class_id : int, optional
+        The only class that counts.
+    name : str, optional
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     wanted, given = "specificity", "sensitivity"
 
@@ -235,7 +317,21 @@ class SpecificityAtSensitivity(_Best):
 
 @register(MODULE)
 class PrecisionAtRecall(_Best):
-    """The largest precision at a recall of at least a value."""
+    """The largest precision at a recall of at least a value.
+
+    Parameters
+    ----------
+    recall : float
+        The recall that is needed, 0 to 1.
+    num_thresholds : int, default 200
+        How many thresholds are tried.
+    class_id : int, optional
+        The only class that counts.
+    name : str, optional
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     wanted, given = "precision", "recall"
 
@@ -252,7 +348,21 @@ class PrecisionAtRecall(_Best):
 
 @register(MODULE)
 class RecallAtPrecision(_Best):
-    """The largest recall at a precision of at least a value."""
+    """The largest recall at a precision of at least a value.
+
+    Parameters
+    ----------
+    precision : float
+        The precision that is needed, 0 to 1.
+    num_thresholds : int, default 200
+        How many thresholds are tried.
+    class_id : int, optional
+        The only class that counts.
+    name : str, optional
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     wanted, given = "recall", "precision"
 

@@ -14,7 +14,15 @@ from cyrnn.objects import register
 
 @register(MODULE, "mse", "MSE")
 class MeanSquaredError(OfFunction):
-    """The mean of `mean_squared_error`."""
+    """The mean of `mean_squared_error`.
+
+    Parameters
+    ----------
+    name : str, optional, default "mean_squared_error"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = losses.mean_squared_error
     _direction = "down"
@@ -25,7 +33,15 @@ class MeanSquaredError(OfFunction):
 
 @register(MODULE, "mae", "MAE")
 class MeanAbsoluteError(OfFunction):
-    """The mean of `mean_absolute_error`."""
+    """The mean of `mean_absolute_error`.
+
+    Parameters
+    ----------
+    name : str, optional, default "mean_absolute_error"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = losses.mean_absolute_error
     _direction = "down"
@@ -36,7 +52,15 @@ class MeanAbsoluteError(OfFunction):
 
 @register(MODULE, "mape", "MAPE")
 class MeanAbsolutePercentageError(OfFunction):
-    """The mean of `mean_absolute_percentage_error`."""
+    """The mean of `mean_absolute_percentage_error`.
+
+    Parameters
+    ----------
+    name : str, optional, default "mean_absolute_percentage_error"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = losses.mean_absolute_percentage_error
     _direction = "down"
@@ -47,7 +71,15 @@ class MeanAbsolutePercentageError(OfFunction):
 
 @register(MODULE, "msle", "MSLE")
 class MeanSquaredLogarithmicError(OfFunction):
-    """The mean of `mean_squared_logarithmic_error`."""
+    """The mean of `mean_squared_logarithmic_error`.
+
+    Parameters
+    ----------
+    name : str, optional, default "mean_squared_logarithmic_error"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = losses.mean_squared_logarithmic_error
     _direction = "down"
@@ -58,7 +90,15 @@ class MeanSquaredLogarithmicError(OfFunction):
 
 @register(MODULE)
 class LogCoshError(OfFunction):
-    """The mean of `log_cosh`."""
+    """The mean of `log_cosh`.
+
+    Parameters
+    ----------
+    name : str, optional, default "logcosh"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = losses.log_cosh
     _direction = "down"
@@ -69,7 +109,15 @@ class LogCoshError(OfFunction):
 
 @register(MODULE)
 class Hinge(OfFunction):
-    """The mean of `hinge`."""
+    """The mean of `hinge`.
+
+    Parameters
+    ----------
+    name : str, optional, default "hinge"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = losses.hinge
     _direction = "down"
@@ -80,7 +128,15 @@ class Hinge(OfFunction):
 
 @register(MODULE)
 class SquaredHinge(OfFunction):
-    """The mean of `squared_hinge`."""
+    """The mean of `squared_hinge`.
+
+    Parameters
+    ----------
+    name : str, optional, default "squared_hinge"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = losses.squared_hinge
     _direction = "down"
@@ -91,7 +147,15 @@ class SquaredHinge(OfFunction):
 
 @register(MODULE)
 class CategoricalHinge(OfFunction):
-    """The mean of `categorical_hinge`."""
+    """The mean of `categorical_hinge`.
+
+    Parameters
+    ----------
+    name : str, optional, default "categorical_hinge"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = losses.categorical_hinge
     _direction = "down"
@@ -102,7 +166,15 @@ class CategoricalHinge(OfFunction):
 
 @register(MODULE)
 class KLDivergence(OfFunction):
-    """The mean of `kl_divergence`."""
+    """The mean of `kl_divergence`.
+
+    Parameters
+    ----------
+    name : str, optional, default "kl_divergence"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = losses.kl_divergence
     _direction = "down"
@@ -113,7 +185,15 @@ class KLDivergence(OfFunction):
 
 @register(MODULE)
 class Poisson(OfFunction):
-    """The mean of `poisson`."""
+    """The mean of `poisson`.
+
+    Parameters
+    ----------
+    name : str, optional, default "poisson"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = losses.poisson
     _direction = "down"
@@ -124,7 +204,15 @@ class Poisson(OfFunction):
 
 @register(MODULE)
 class RootMeanSquaredError(OfFunction):
-    """The square root of the mean of all squared errors."""
+    """The square root of the mean of all squared errors.
+
+    Parameters
+    ----------
+    name : str, optional, default "root_mean_squared_error"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     function = functions.squared_errors
     _direction = "down"
@@ -138,7 +226,17 @@ class RootMeanSquaredError(OfFunction):
 
 @register(MODULE)
 class CosineSimilarity(OfFunction):
-    """The mean of ``Σ t p`` of t and p divided by their norms: the loss of this name has the other sign."""
+    """The mean of ``Σ t p`` of t and p divided by their norms: the loss of this name has the other sign.
+
+    Parameters
+    ----------
+    name : str, optional, default "cosine_similarity"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    axis : int, default -1
+        The axis of the outputs, or classes.
+    """
 
     function = functions.cosine_similarity
     _direction = "up"
@@ -149,7 +247,19 @@ class CosineSimilarity(OfFunction):
 
 @register(MODULE, "bce", "BCE")
 class BinaryCrossentropy(OfFunction):
-    """The mean of `binary_crossentropy`."""
+    """The mean of `binary_crossentropy`.
+
+    Parameters
+    ----------
+    name : str, optional, default "binary_crossentropy"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    from_logits : bool, default False
+        Whether predictions are before the softmax or sigmoid; else they are probabilities.
+    label_smoothing : float, default 0
+        The share of each label that is spread over all classes; 0 to 1.
+    """
 
     function = losses.binary_crossentropy
     _direction = "down"
@@ -167,7 +277,21 @@ class BinaryCrossentropy(OfFunction):
 
 @register(MODULE)
 class CategoricalCrossentropy(OfFunction):
-    """The mean of `categorical_crossentropy`."""
+    """The mean of `categorical_crossentropy`.
+
+    Parameters
+    ----------
+    name : str, optional, default "categorical_crossentropy"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    from_logits : bool, default False
+        Whether predictions are before the softmax or sigmoid; else they are probabilities.
+    label_smoothing : float, default 0
+        The share of each label that is spread over all classes; 0 to 1.
+    axis : int, default -1
+        The axis of the outputs, or classes.
+    """
 
     function = losses.categorical_crossentropy
     _direction = "down"
@@ -186,7 +310,21 @@ class CategoricalCrossentropy(OfFunction):
 
 @register(MODULE)
 class SparseCategoricalCrossentropy(OfFunction):
-    """The mean of `sparse_categorical_crossentropy`. Values of `ignore_class` do not count."""
+    """The mean of `sparse_categorical_crossentropy`. Values of `ignore_class` do not count.
+
+    Parameters
+    ----------
+    name : str, optional, default "sparse_categorical_crossentropy"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    from_logits : bool, default False
+        Whether predictions are before the softmax or sigmoid; else they are probabilities.
+    ignore_class : int, optional
+        A label that does not count.
+    axis : int, default -1
+        The axis of the outputs, or classes.
+    """
 
     function = losses.sparse_categorical_crossentropy
     _direction = "down"

@@ -23,28 +23,84 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
 
 @quietly
 def binary_accuracy(y_true: ArrayLike, y_pred: ArrayLike, threshold: float = 0.5) -> Array:
-    """1 where ``y_pred > threshold`` is the truth, else 0."""
+    """1 where ``y_pred > threshold`` is the truth, else 0.
+
+    Parameters
+    ----------
+    y_true : array
+        The truth, of the shape of `y_pred`, or one that broadcasts to it.
+    y_pred : array (batch, ..., outputs)
+        The predictions.
+    threshold : float, default 0.5
+        A prediction above it is positive.
+
+    Returns
+    -------
+    array
+        1 or 0 for each row, or each value.
+    """
     t, p = matched(y_true, y_pred)
     return _as_floats((p > threshold) == t)
 
 
 @quietly
 def categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
-    """1 where the largest prediction is that of the class with the largest truth, else 0."""
+    """1 where the largest prediction is that of the class with the largest truth, else 0.
+
+    Parameters
+    ----------
+    y_true : array
+        The truth, of the shape of `y_pred`, or one that broadcasts to it.
+    y_pred : array (batch, ..., outputs)
+        The predictions.
+
+    Returns
+    -------
+    array
+        1 or 0 for each row, or each value.
+    """
     t, p = matched(y_true, y_pred)
     return _as_floats(np.argmax(t, axis=-1) == np.argmax(p, axis=-1))
 
 
 @quietly
 def sparse_categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> Array:
-    """1 where the largest prediction is that of the labelled class, else 0."""
+    """1 where the largest prediction is that of the labelled class, else 0.
+
+    Parameters
+    ----------
+    y_true : array
+        The truth, of the shape of `y_pred`, or one that broadcasts to it.
+    y_pred : array (batch, ..., outputs)
+        The predictions.
+
+    Returns
+    -------
+    array
+        1 or 0 for each row, or each value.
+    """
     labels, p = matched(y_true, y_pred, sparse=True)
     return _as_floats(labels == np.argmax(p, axis=-1))
 
 
 @quietly
 def top_k_categorical_accuracy(y_true: ArrayLike, y_pred: ArrayLike, k: int = 5) -> Array:
-    """1 where the class with the largest truth is among the `k` largest predictions, else 0; ties are among them."""
+    """1 where the class with the largest truth is among the `k` largest predictions, else 0; ties are among them.
+
+    Parameters
+    ----------
+    y_true : array
+        The truth, of the shape of `y_pred`, or one that broadcasts to it.
+    y_pred : array (batch, ..., outputs)
+        The predictions.
+    k : int, default 5
+        How many of the largest predictions count.
+
+    Returns
+    -------
+    array
+        1 or 0 for each row, or each value.
+    """
     t, p = matched(y_true, y_pred)
     return _among_the_largest(np.argmax(t, axis=-1), p, k)
 
@@ -56,6 +112,22 @@ def sparse_top_k_categorical_accuracy(
     """1 where the labelled class is among the `k` largest predictions, else 0; ties are among them.
 
     With `from_sorted_ids`, `y_pred` has the numbers of classes, best first.
+
+    Parameters
+    ----------
+    y_true : array
+        The truth, of the shape of `y_pred`, or one that broadcasts to it.
+    y_pred : array (batch, ..., outputs)
+        The predictions.
+    k : int, default 5
+        How many of the largest predictions count.
+    from_sorted_ids : bool, default False
+        Whether predictions are the classes themselves, best first, not their scores.
+
+    Returns
+    -------
+    array
+        1 or 0 for each row, or each value.
     """
     labels, p = matched(y_true, y_pred, sparse=True)
     if from_sorted_ids:

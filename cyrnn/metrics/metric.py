@@ -35,6 +35,13 @@ class Metric(Configurable):
     ----------
     direction : "up", "down" or None
         Whether a larger or a smaller result is better; a subclass says it in `_direction`.
+
+    Examples
+    --------
+    >>> metric = cyrnn.metrics.BinaryAccuracy()
+    >>> metric.update_state([1, 0, 1, 1], [0.9, 0.2, 0.4, 0.8])
+    >>> float(metric.result())
+    0.75
     """
 
     _direction: str | None = None

@@ -56,7 +56,15 @@ class _Reduction(Metric):
 
 @register(MODULE)
 class Sum(_Reduction):
-    """The sum of all values, times their weights."""
+    """The sum of all values, times their weights.
+
+    Parameters
+    ----------
+    name : str, optional, default "sum"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     def __init__(self, name: str | None = "sum", dtype: str | None = None) -> None:
         super().__init__(dtype, name)
@@ -72,7 +80,15 @@ class Sum(_Reduction):
 
 @register(MODULE)
 class Mean(_Reduction):
-    """The mean over rows, each with the mean of its values, times their weights, divided by the sum of weights."""
+    """The mean over rows, each with the mean of its values, times their weights, divided by the sum of weights.
+
+    Parameters
+    ----------
+    name : str, optional, default "mean"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     def __init__(self, name: str | None = "mean", dtype: str | None = None) -> None:
         super().__init__(dtype, name)

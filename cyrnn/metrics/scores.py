@@ -208,7 +208,19 @@ class FBetaScore(_OfOutputs):
 
 @register(MODULE)
 class F1Score(FBetaScore):
-    """The FBetaScore of beta 1, the harmonic mean of precision and recall."""
+    """The FBetaScore of beta 1, the harmonic mean of precision and recall.
+
+    Parameters
+    ----------
+    average : {'micro', 'macro', 'weighted'} or None
+        How the scores of outputs become one; None returns each.
+    threshold : float, optional
+        A prediction above it is positive; None takes the largest of a row.
+    name : str, optional, default "f1_score"
+        The name in logs.
+    dtype : str, optional
+        "float32" or "float64", in which batches are computed; None is float32.
+    """
 
     def __init__(
         self,

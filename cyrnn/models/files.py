@@ -21,7 +21,19 @@ class InFiles(Layer):
         *,
         include_optimizer: bool = True,
     ) -> None:
-        """Write the model to a ``.keras`` or ``.h5`` file; see `cyrnn.saving.save_model`."""
+        """Write the model to a ``.keras`` or ``.h5`` file; see `cyrnn.saving.save_model`.
+
+        Parameters
+        ----------
+        filepath : str or os.PathLike
+            It ends in ``.keras`` or ``.h5``.
+        overwrite : bool, default True
+            Whether a file that is there is replaced.
+        zipped : bool, optional
+            As in Keras; False is refused.
+        include_optimizer : bool, default True
+            Whether the state of the optimizer is written.
+        """
         from cyrnn.saving.registry import write_model
         from cyrnn.saving.training_state import training_of
 
@@ -35,6 +47,13 @@ class InFiles(Layer):
         """Write the weights to a ``.weights.h5``, ``.npz`` or ``.safetensors`` file; see `cyrnn.saving.save_weights`.
 
         Raises FileExistsError where there is a file and `overwrite` is false.
+
+        Parameters
+        ----------
+        filepath : str or os.PathLike
+            Its end decides about the format.
+        overwrite : bool, default True
+            Whether a file that is there is replaced.
         """
         from cyrnn.saving.weight_files import save_weights
 
@@ -44,7 +63,17 @@ class InFiles(Layer):
     def load_weights(
         self, filepath: str | os.PathLike[str], skip_mismatch: bool = False, *, by_name: bool | None = False
     ) -> None:
-        """Take the weights of a file; see `cyrnn.saving.load_weights`."""
+        """Take the weights of a file; see `cyrnn.saving.load_weights`.
+
+        Parameters
+        ----------
+        filepath : str or os.PathLike
+            The contents decide about the format.
+        skip_mismatch : bool, default False
+            Whether layers whose weights do not fit keep their own.
+        by_name : bool, default False
+            Whether to take the weights of layers of the same names.
+        """
         from cyrnn.saving.weight_files import load_weights
 
         load_weights(self, filepath, skip_mismatch, by_name=by_name)

@@ -45,6 +45,12 @@ class Sequential(ModelOfCalls, Model):
     ------
     ValueError
         If a layer does not fit what the one before it returns; see `add`.
+
+    Examples
+    --------
+    >>> model = cyrnn.Sequential([cyrnn.Input((5, 3)), cyrnn.layers.GRU(8), cyrnn.layers.Dense(1)])
+    >>> model.predict(np.zeros((2, 5, 3)), verbose=0).shape
+    (2, 1)
     """
 
     if TYPE_CHECKING:

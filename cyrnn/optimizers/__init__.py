@@ -35,6 +35,16 @@ def get(identifier: "str | Mapping[str, Any] | Optimizer | type[Optimizer] | Non
     """The optimizer for a name such as "adam", a config or a class; optimizers and None are returned as they are.
 
     ValueError for anything else.
+
+    Parameters
+    ----------
+    identifier : str, dict, class, object or None
+        A name, a config, or what it stands for.
+
+    Returns
+    -------
+    object or None
+        What the identifier stands for; None stays None.
     """
     if isinstance(identifier, Optimizer):
         return identifier

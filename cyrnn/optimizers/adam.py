@@ -43,6 +43,23 @@ class Adam(_Moments):
     """``m += (g - m)(1 - β1); v += (g² - v)(1 - β2); w -= lr √(1 - β2ᵗ) / (1 - β1ᵗ) m / (√v + ε)``.
 
     With `amsgrad`, √ of the largest v so far.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    beta_1 : float, default 0.9
+        How much of the running mean of gradients stays; 0 to below 1.
+    beta_2 : float, default 0.999
+        How much of the running mean of their squares stays; 0 to below 1.
+    epsilon : float, default 1e-07
+        A small number that keeps divisions finite.
+    amsgrad : bool, default False
+        Whether to divide by the largest of the running means so far.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
     """
 
     own = ("beta_1", "beta_2", "epsilon", "amsgrad")
@@ -79,7 +96,27 @@ class Adam(_Moments):
 
 @register(MODULE, "adamw")
 class AdamW(Adam):
-    """`Adam`, and ``w -= lr weight_decay w`` before it."""
+    """`Adam`, and ``w -= lr weight_decay w`` before it.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    weight_decay : float, default 0.004
+        Weights lose this share of themselves, times the learning rate, before each step.
+    beta_1 : float, default 0.9
+        How much of the running mean of gradients stays; 0 to below 1.
+    beta_2 : float, default 0.999
+        How much of the running mean of their squares stays; 0 to below 1.
+    epsilon : float, default 1e-07
+        A small number that keeps divisions finite.
+    amsgrad : bool, default False
+        Whether to divide by the largest of the running means so far.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
+    """
 
     def __init__(
         self,
@@ -99,7 +136,23 @@ class AdamW(Adam):
 
 @register(MODULE, "adamax")
 class Adamax(_Moments):
-    """``m += (g - m)(1 - β1); u = max(β2 u, |g|); w -= lr m / ((1 - β1ᵗ)(u + ε))``."""
+    """``m += (g - m)(1 - β1); u = max(β2 u, |g|); w -= lr m / ((1 - β1ᵗ)(u + ε))``.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    beta_1 : float, default 0.9
+        How much of the running mean of gradients stays; 0 to below 1.
+    beta_2 : float, default 0.999
+        How much of the largest gradient stays; 0 to below 1.
+    epsilon : float, default 1e-07
+        A small number that keeps divisions finite.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
+    """
 
     def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
         return Slot("momentum"), Slot("norm")
@@ -120,6 +173,21 @@ class Nadam(_Moments):
 
     With ``μ(t) = β1 (1 - 0.96ᵗ / 2)`` and ``P = μ(1) ... μ(t)``,
     ``w -= lr (μ(t + 1) m / (1 - P μ(t + 1)) + (1 - μ(t)) g / (1 - P)) / (√(v / (1 - β2ᵗ)) + ε)``.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    beta_1 : float, default 0.9
+        How much of the running mean of gradients stays; 0 to below 1.
+    beta_2 : float, default 0.999
+        How much of the running mean of their squares stays; 0 to below 1.
+    epsilon : float, default 1e-07
+        A small number that keeps divisions finite.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
     """
 
     def __init__(

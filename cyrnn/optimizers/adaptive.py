@@ -21,6 +21,23 @@ class RMSprop(Optimizer):
 
     If `centered`, ``a = rho a + (1 - rho) g`` and √(v - a² + ε). With momentum μ, ``M = μ M + (what w would lose)`` and
     ``w -= M``.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    rho : float, default 0.9
+        How much of the running mean of squares stays; 0 to below 1.
+    momentum : float, default 0.0
+        The share of the last step that is made again; 0 to 1.
+    epsilon : float, default 1e-07
+        A small number that keeps divisions finite.
+    centered : bool, default False
+        Whether to divide by the deviation from the mean gradient, not by the root of the mean square.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
     """
 
     own = ("rho", "momentum", "epsilon", "centered")
@@ -64,7 +81,21 @@ class RMSprop(Optimizer):
 
 @register(MODULE, "adagrad")
 class Adagrad(Optimizer):
-    """``A += g²; w -= lr g / √(A + ε)``; A begins as `initial_accumulator_value`."""
+    """``A += g²; w -= lr g / √(A + ε)``; A begins as `initial_accumulator_value`.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    initial_accumulator_value : float, default 0.1
+        What the sum of squares begins with.
+    epsilon : float, default 1e-07
+        A small number that keeps divisions finite.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
+    """
 
     own = ("initial_accumulator_value", "epsilon")
 
@@ -93,7 +124,21 @@ class Adagrad(Optimizer):
 
 @register(MODULE, "adadelta")
 class Adadelta(Optimizer):
-    """``A = rho A + (1 - rho) g²; δ = -g √(D + ε) / √(A + ε); D = rho D + (1 - rho) δ²; w += lr δ``."""
+    """``A = rho A + (1 - rho) g²; δ = -g √(D + ε) / √(A + ε); D = rho D + (1 - rho) δ²; w += lr δ``.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    rho : float, default 0.95
+        How much of the running mean of squares stays; 0 to below 1.
+    epsilon : float, default 1e-07
+        A small number that keeps divisions finite.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
+    """
 
     own = ("rho", "epsilon")
 
@@ -128,6 +173,27 @@ class Ftrl(Optimizer):
 
     ``A' = A + g²; L += g + 2 s w - (A'^-p - A^-p) w / lr; w = (clip(L, -l1, l1) - L) / (A'^-p / lr + 2 l2 + β / lr)``.
     The first step keeps only a part of the initial weights.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    learning_rate_power : float, default -0.5
+        The exponent of the accumulated squares, at most 0.
+    initial_accumulator_value : float, default 0.1
+        What the sum of squares begins with.
+    l1_regularization_strength : float, default 0.0
+        Of the sum of absolute values.
+    l2_regularization_strength : float, default 0.0
+        Of the sum of squares.
+    l2_shrinkage_regularization_strength : float, default 0.0
+        Of squares, in the gradient alone.
+    beta : float, default 0.0
+        Added to the root of the accumulated squares.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
     """
 
     own = (
@@ -179,6 +245,25 @@ class Adafactor(Optimizer):
     ``s = g² + epsilon_1``: r and c are running means, with β, of s over the last axis and the one before;
     ``u = g / √((r / mean(r)) ⊗ c)``, for a vector ``u = g / √v`` with v the running mean of s; and
     ``w -= size u / max(1, rms(u) / clip_threshold)``.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    beta_2_decay : float, default -0.8
+        The exponent with which old squares are forgotten, negative.
+    epsilon_1 : float, default 1e-30
+        Added to squares of gradients.
+    epsilon_2 : float, default 0.001
+        The smallest size of a weight, for the size of a step.
+    clip_threshold : float, default 1.0
+        The largest root mean square of an update.
+    relative_step : bool, default True
+        Whether the learning rate is at most one over the root of the number of the step.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
     """
 
     own = ("beta_2_decay", "epsilon_1", "epsilon_2", "clip_threshold", "relative_step")

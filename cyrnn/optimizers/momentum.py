@@ -20,7 +20,21 @@ from cyrnn.optimizers.state import Slot
 
 @register(MODULE, "sgd")
 class SGD(Optimizer):
-    """``w -= lr g``; with momentum μ ``m = μ m - lr g; w += m``, and ``w += μ m - lr g`` if `nesterov`."""
+    """``w -= lr g``; with momentum μ ``m = μ m - lr g; w += m``, and ``w += μ m - lr g`` if `nesterov`.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.01
+        How large the steps are.
+    momentum : float, default 0.0
+        The share of the last step that is made again; 0 to 1.
+    nesterov : bool, default False
+        Whether the gradient is that at the place where the momentum leads.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
+    """
 
     own = ("momentum", "nesterov")
 
@@ -53,7 +67,21 @@ class SGD(Optimizer):
 
 @register(MODULE, "lion")
 class Lion(Optimizer):
-    """``w -= lr sign(β1 m + (1 - β1) g); m = β2 m + (1 - β2) g``."""
+    """``w -= lr sign(β1 m + (1 - β1) g); m = β2 m + (1 - β2) g``.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    beta_1 : float, default 0.9
+        How much of the momentum there is in a step; 0 to 1.
+    beta_2 : float, default 0.99
+        How much of the momentum stays; 0 to below 1.
+    *general
+        `weight_decay`, `clipnorm` and those after it, in the order of `Optimizer`.
+    **options
+        The same by name.
+    """
 
     own = ("beta_1", "beta_2")
 
@@ -88,6 +116,59 @@ class Muon(Optimizer):
     ``A = X Xᵀ; X = a X + (b A + c A²) X``; and ``w -= lr rms_rate √max(rows, columns) X``. Not for weights whose
     path, such as "model/embedding/embeddings", has "embedding" in it if `exclude_embeddings`, or one of the regular
     expressions `exclude_layers`.
+
+    Parameters
+    ----------
+    learning_rate : float, LearningRateSchedule or callable, default 0.001
+        How large the steps are.
+    adam_beta_1 : float, default 0.9
+        `beta_1` of the rule of `Adam`, for all else than matrices.
+    adam_beta_2 : float, default 0.999
+        `beta_2` of that rule.
+    adam_weight_decay : float, default 0.004
+        `weight_decay` of the weights that follow the rule of `Adam`.
+    epsilon : float, default 1e-07
+        A small number that keeps divisions finite.
+    weight_decay : float, default 0.004
+        Weights lose this share of themselves, times the learning rate, before each step.
+    clipnorm : float, optional
+        The largest norm of each gradient.
+    clipvalue : float, optional
+        The largest absolute element of a gradient.
+    global_clipnorm : float, optional
+        The largest norm of all gradients together.
+    use_ema : bool, default False
+        Whether to keep an average of each weight.
+    ema_momentum : float, default 0.99
+        How much of the average stays; 0 to 1.
+    ema_overwrite_frequency : int, optional
+        Each so many updates weights become their averages.
+    loss_scale_factor : float, optional
+        What the loss was multiplied by.
+    gradient_accumulation_steps : int, optional
+        Update with the mean of so many gradients.
+    name : str, optional
+        The name; None is the snake case of the class.
+    exclude_layers : list of str, optional
+        Patterns of paths of weights that follow the rule of `Adam`.
+    exclude_embeddings : bool, default True
+        Whether embeddings follow the rule of `Adam`.
+    muon_a : float, default 3.4445
+        The first factor of the iteration.
+    muon_b : float, default -4.775
+        The second factor of the iteration.
+    muon_c : float, default 2.0315
+        The third factor of the iteration.
+    adam_lr_ratio : float, default 1
+        The learning rate of `Adam`'s rule over `learning_rate`.
+    momentum : float, default 0.95
+        The share of the last step that is made again; 0 to 1.
+    ns_steps : int, default 5
+        How often the iteration is done.
+    nesterov : bool, default True
+        Whether the gradient is that at the place where the momentum leads.
+    rms_rate : float, default 0.2
+        The root mean square of a step, as a share of the learning rate.
     """
 
     own = (

@@ -72,7 +72,27 @@ class _RateDecay(_Decay):
 
 @register(MODULE)
 class ExponentialDecay(_RateDecay):
-    """``initial_learning_rate * decay_rate ** (step / decay_steps)``; with `staircase` whole periods only."""
+    """``initial_learning_rate * decay_rate ** (step / decay_steps)``; with `staircase` whole periods only.
+
+    Parameters
+    ----------
+    initial_learning_rate : float
+        The learning rate of the first step, or after the warm-up.
+    decay_steps : int
+        The steps of a decay.
+    decay_rate : float
+        What the learning rate is multiplied by, or how fast it is divided, in `decay_steps`.
+    staircase : bool, default False
+        Whether the learning rate changes only at whole multiples of `decay_steps`.
+    name : str
+        The name.
+
+    Examples
+    --------
+    >>> rate = cyrnn.optimizers.schedules.ExponentialDecay(0.1, decay_steps=10, decay_rate=0.5)
+    >>> float(rate(0)), float(rate(10))
+    (0.1, 0.05)
+    """
 
     def _rate(self, step: Any) -> Any:
         return self.initial_learning_rate * self.decay_rate ** self._periods(step)
@@ -80,7 +100,21 @@ class ExponentialDecay(_RateDecay):
 
 @register(MODULE)
 class InverseTimeDecay(_RateDecay):
-    """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``; with `staircase` whole periods only."""
+    """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``; with `staircase` whole periods only.
+
+    Parameters
+    ----------
+    initial_learning_rate : float
+        The learning rate of the first step, or after the warm-up.
+    decay_steps : int
+        The steps of a decay.
+    decay_rate : float
+        What the learning rate is multiplied by, or how fast it is divided, in `decay_steps`.
+    staircase : bool, default False
+        Whether the learning rate changes only at whole multiples of `decay_steps`.
+    name : str
+        The name.
+    """
 
     def _rate(self, step: Any) -> Any:
         return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))
@@ -88,7 +122,17 @@ class InverseTimeDecay(_RateDecay):
 
 @register(MODULE)
 class PiecewiseConstantDecay(_Decay):
-    """``values[i]`` up to and including step ``boundaries[i]``, and the last value after them."""
+    """``values[i]`` up to and including step ``boundaries[i]``, and the last value after them.
+
+    Parameters
+    ----------
+    boundaries : list of int
+        The steps after which the learning rate changes.
+    values : list of float
+        The learning rates, one more than boundaries.
+    name : str, default "PiecewiseConstant"
+        The name.
+    """
 
     _arguments = ("boundaries", "values", "name")
 
@@ -111,6 +155,21 @@ class PolynomialDecay(_Decay):
     """``(initial - end) * (1 - step / decay_steps) ** power + end``, and `end` after `decay_steps`.
 
     With `cycle`, decay_steps grows to its next multiple when it is reached.
+
+    Parameters
+    ----------
+    initial_learning_rate : float
+        The learning rate of the first step, or after the warm-up.
+    decay_steps : int
+        The steps of a decay.
+    end_learning_rate : float, default 0.0001
+        The last learning rate.
+    power : float, default 1.0
+        The exponent of the polynomial.
+    cycle : bool, default False
+        Whether a new decay begins where one ends.
+    name : str, default "PolynomialDecay"
+        The name.
     """
 
     _arguments = ("initial_learning_rate", "decay_steps", "end_learning_rate", "power", "cycle", "name")
@@ -142,6 +201,21 @@ class CosineDecay(_Decay):
     """Half a cosine, from `initial_learning_rate` to `alpha` times it after `decay_steps`.
 
     With `warmup_target`, first a line from `initial_learning_rate` to it in `warmup_steps`, and the cosine from there.
+
+    Parameters
+    ----------
+    initial_learning_rate : float
+        The learning rate of the first step, or after the warm-up.
+    decay_steps : int
+        The steps of a decay.
+    alpha : float, default 0.0
+        The last learning rate, as a share of the first one.
+    name : str, default "CosineDecay"
+        The name.
+    warmup_target : float, optional
+        The learning rate at the end of the warm-up; None has no warm-up.
+    warmup_steps : int, default 0
+        The steps of the warm-up.
     """
 
     _arguments = ("initial_learning_rate", "decay_steps", "alpha", "name", "warmup_target", "warmup_steps")
@@ -177,7 +251,23 @@ class CosineDecay(_Decay):
 
 @register(MODULE)
 class CosineDecayRestarts(_Decay):
-    """Half cosines after each other: the i-th takes ``first_decay_steps * t_mul ** i`` steps, `m_mul` ** i as high."""
+    """Half cosines after each other: the i-th takes ``first_decay_steps * t_mul ** i`` steps, `m_mul` ** i as high.
+
+    Parameters
+    ----------
+    initial_learning_rate : float
+        The learning rate of the first step, or after the warm-up.
+    first_decay_steps : int
+        The steps of the first decay.
+    t_mul : float, default 2.0
+        How many times longer each decay is than the one before.
+    m_mul : float, default 1.0
+        How many times higher each begins than the one before.
+    alpha : float, default 0.0
+        The last learning rate, as a share of the first one.
+    name : str, default "SGDRDecay"
+        The name.
+    """
 
     _arguments = ("initial_learning_rate", "first_decay_steps", "t_mul", "m_mul", "alpha", "name")
 

@@ -66,7 +66,7 @@ class ModelFileError(ValueError):
 
     Examples
     --------
-    >>> try:
+    >>> try:  # doctest: +SKIP
     ...     model = cyrnn.saving.load_model("model.keras")
     ... except cyrnn.saving.ModelFileError as error:
     ...     if error.reason is not cyrnn.saving.Reason.UNKNOWN_CLASS:

@@ -26,6 +26,12 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[Any]
     ------
     ValueError
         For labels that are no whole numbers, are negative, or are not below `num_classes`.
+
+    Examples
+    --------
+    >>> cyrnn.utils.to_categorical([0, 2])
+    array([[1., 0., 0.],
+           [0., 0., 1.]])
     """
     labels = to_numpy("x", x)
     if labels.dtype.kind not in "biuf" or not np.array_equal(labels, np.floor(labels)):

@@ -42,6 +42,12 @@ def pad_sequences(
     ------
     ValueError
         If `sequences` holds anything else, or other values than these are given.
+
+    Examples
+    --------
+    >>> cyrnn.utils.pad_sequences([[1, 2, 3], [4]])
+    array([[1, 2, 3],
+           [0, 0, 4]], dtype=int32)
     """
     for name, side in (("padding", padding), ("truncating", truncating)):
         if side not in _SIDES:

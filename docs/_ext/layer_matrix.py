@@ -47,9 +47,23 @@ MADE = {
     "RepeatVector": lambda: layers.RepeatVector(3),
     "AveragePooling1D": lambda: layers.AveragePooling1D(2),
     "Dot": lambda: layers.Dot(axes=2),
+    "Conv1D": lambda: layers.Conv1D(3, 2),
+    "MultiHeadAttention": lambda: layers.MultiHeadAttention(2, 3),
 }
 OF_VECTORS = {"RepeatVector"}  # these take (batch, features)
-OF_SEVERAL = {"Concatenate", "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Dot"}
+OF_TWO = {"MultiHeadAttention"}  # these take two arguments
+OF_SEVERAL = {
+    "Concatenate",
+    "Add",
+    "Subtract",
+    "Multiply",
+    "Average",
+    "Maximum",
+    "Minimum",
+    "Dot",
+    "Attention",
+    "AdditiveAttention",
+}
 
 
 def model_of(name: str, make: Callable[[], Any]) -> tuple[cyrnn.Model, np.ndarray]:
@@ -60,7 +74,10 @@ def model_of(name: str, make: Callable[[], Any]) -> tuple[cyrnn.Model, np.ndarra
         x, array = cyrnn.Input((6,), dtype="int32"), TOKENS
     elif name in OF_VECTORS:
         x, array = cyrnn.Input((4,)), X[:, 0]
-    y = made([x, layers.Rescaling(2.0)(x)]) if name in OF_SEVERAL else made(x)
+    if name in OF_TWO:
+        y = made(x, layers.Rescaling(2.0)(x))
+    else:
+        y = made([x, layers.Rescaling(2.0)(x)]) if name in OF_SEVERAL else made(x)
     return cyrnn.Model(x, layers.GRU(3)(y) if len(y.shape) == 3 else y), array
 
 
@@ -115,7 +132,7 @@ def works(attempt: Callable[..., Any], model: cyrnn.Model, x: np.ndarray) -> boo
 
 
 def table() -> str:
-    """The rows, of each layer in `cyrnn.layers` under its first name. Raises KeyError for one that needs arguments."""
+    """The rows, of each layer in `cyrnn.layers` under its first name. Raises TypeError for one that needs arguments."""
     rows = [["layer", *COLUMNS], ["---", *[":-:"] * len(COLUMNS)]]
     seen = set()
     for name in layers.__all__:
@@ -126,7 +143,10 @@ def table() -> str:
         make = MADE.get(name, kind)
         if make is None:  # a base class, or no layer to call
             continue
-        model, x = model_of(name, make)
+        try:
+            model, x = model_of(name, make)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"say in MADE, in docs/_ext/layer_matrix.py, how a {name} is made: {error}") from error
         rows.append([f"`{name}`", *("yes" if works(attempt, model, x) else "-" for attempt in COLUMNS.values())])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 

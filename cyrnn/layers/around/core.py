@@ -186,6 +186,11 @@ class Dense(ProgramLayer, EngineLayer):
     ------
     ValueError
         For other arguments. A call raises it for inputs of other features than those of the kernel.
+
+    Examples
+    --------
+    >>> cyrnn.layers.Dense(4)(np.zeros((2, 5, 3))).shape
+    (2, 5, 4)
     """
 
     supports_masking = True

@@ -52,6 +52,14 @@ class Embedding(ProgramLayer):
     ------
     ValueError
         Unless both sizes are positive integers, and `weights` have their shape.
+
+    Examples
+    --------
+    >>> embedding = cyrnn.layers.Embedding(10, 4, mask_zero=True)
+    >>> embedding(np.array([[3, 7, 0]])).shape
+    (1, 3, 4)
+    >>> embedding.compute_mask(np.array([[3, 7, 0]]))
+    array([[ True,  True, False]])
     """
 
     embeddings = Weight()

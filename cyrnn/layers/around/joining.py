@@ -200,12 +200,40 @@ class Dot(Merge):
 
 
 def concatenate(inputs: Any, axis: int = -1, **kwargs: Any) -> Any:
-    """``Concatenate(axis, **kwargs)(inputs)``"""
+    """``Concatenate(axis, **kwargs)(inputs)``.
+
+    Parameters
+    ----------
+    inputs : list of arrays or symbolic tensors
+        What is merged.
+    axis : int, default -1
+        The axis along which the inputs are joined.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Returns
+    -------
+    array or symbolic tensor
+    """
     return Concatenate(axis, **kwargs)(inputs)
 
 
 def dot(inputs: Any, axes: int | Sequence[int] = -1, **kwargs: Any) -> Any:
-    """``Dot(axes, **kwargs)(inputs)``"""
+    """``Dot(axes, **kwargs)(inputs)``.
+
+    Parameters
+    ----------
+    inputs : list of arrays or symbolic tensors
+        What is merged.
+    axes : int or two ints, default -1
+        The axis, or that of each input, over which products are summed.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Returns
+    -------
+    array or symbolic tensor
+    """
     return Dot(axes, **kwargs)(inputs)
 
 

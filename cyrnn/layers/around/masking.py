@@ -27,6 +27,12 @@ class Masking(ProgramLayer):
         The value of features that are left out.
     **kwargs
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0], [0.0], [2.0]]])
+    >>> cyrnn.layers.Masking(0.0).compute_mask(x)
+    array([[ True, False,  True]])
     """
 
     supports_masking = True

@@ -132,7 +132,13 @@ class Elementwise(Merge):
 
 @objects.register("keras.layers")
 class Add(Elementwise):
-    """The sum of the inputs, a list of arrays whose shapes broadcast."""
+    """The sum of the inputs, a list of arrays whose shapes broadcast.
+
+    Parameters
+    ----------
+    name, dtype, trainable, autocast, activity_regularizer, **kwargs : optional
+        As in `Layer`.
+    """
 
     op = "add"
     operation = np.add
@@ -140,7 +146,13 @@ class Add(Elementwise):
 
 @objects.register("keras.layers")
 class Subtract(Elementwise):
-    """The first input minus the second, of a list of two arrays whose shapes broadcast."""
+    """The first input minus the second, of a list of two arrays whose shapes broadcast.
+
+    Parameters
+    ----------
+    name, dtype, trainable, autocast, activity_regularizer, **kwargs : optional
+        As in `Layer`.
+    """
 
     op = "subtract"
     operation = np.subtract
@@ -149,7 +161,13 @@ class Subtract(Elementwise):
 
 @objects.register("keras.layers")
 class Average(Elementwise):
-    """The mean of the inputs, a list of arrays whose shapes broadcast."""
+    """The mean of the inputs, a list of arrays whose shapes broadcast.
+
+    Parameters
+    ----------
+    name, dtype, trainable, autocast, activity_regularizer, **kwargs : optional
+        As in `Layer`.
+    """
 
     op = "average"
     operation = np.add
@@ -160,7 +178,13 @@ class Average(Elementwise):
 
 @objects.register("keras.layers")
 class Multiply(Merge):
-    """The product of the inputs. Masked elements count as 1; where all inputs are masked, the output is 0."""
+    """The product of the inputs. Masked elements count as 1; where all inputs are masked, the output is 0.
+
+    Parameters
+    ----------
+    name, dtype, trainable, autocast, activity_regularizer, **kwargs : optional
+        As in `Layer`.
+    """
 
     op = "multiply"
     masks_leave_out = True
@@ -196,7 +220,13 @@ class Extreme(Merge):
 
 @objects.register("keras.layers")
 class Maximum(Extreme):
-    """The largest of the inputs, at each element."""
+    """The largest of the inputs, at each element.
+
+    Parameters
+    ----------
+    name, dtype, trainable, autocast, activity_regularizer, **kwargs : optional
+        As in `Layer`.
+    """
 
     op = "maximum"
     operation = np.maximum
@@ -204,7 +234,13 @@ class Maximum(Extreme):
 
 @objects.register("keras.layers")
 class Minimum(Extreme):
-    """The smallest of the inputs, at each element."""
+    """The smallest of the inputs, at each element.
+
+    Parameters
+    ----------
+    name, dtype, trainable, autocast, activity_regularizer, **kwargs : optional
+        As in `Layer`.
+    """
 
     op = "minimum"
     operation = np.minimum
@@ -217,7 +253,19 @@ def _function_of(layer: type[Merge]) -> Callable[..., Any]:
         return layer(**kwargs)(inputs)
 
     merge.__name__ = merge.__qualname__ = layer.__name__.lower()
-    merge.__doc__ = f"``{layer.__name__}(**kwargs)(inputs)``"
+    merge.__doc__ = f"""``{layer.__name__}(**kwargs)(inputs)``.
+
+Parameters
+----------
+inputs : list of arrays or symbolic tensors
+    What is merged.
+**kwargs
+    Arguments of `{layer.__name__}`.
+
+Returns
+-------
+array or symbolic tensor
+"""
     return merge
 
 

@@ -81,6 +81,12 @@ class GlobalAveragePooling1D(_Global):
         Whether the axis of the timesteps stays, with length 1.
     **kwargs
         Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0], [3.0], [8.0]]])
+    >>> cyrnn.layers.GlobalAveragePooling1D()(x, mask=np.array([[True, True, False]]))
+    array([[2.]], dtype=float32)
     """
 
     supports_masking = True

@@ -231,7 +231,13 @@ class RepeatVector(Moving):
 
 @objects.register("keras.layers")
 class Identity(Moving):
-    """The inputs as they are, and their mask."""
+    """The inputs as they are, and their mask.
+
+    Parameters
+    ----------
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+    """
 
     supports_masking = True
     lowers_timesteps = True

@@ -50,6 +50,12 @@ class TimeDistributed(ProgramLayer):
     ------
     ValueError
         For other layers. A call raises it for inputs of fewer than three axes or without timesteps.
+
+    Examples
+    --------
+    >>> layer = cyrnn.layers.TimeDistributed(cyrnn.layers.Dense(4))
+    >>> layer(np.zeros((2, 5, 3))).shape
+    (2, 5, 4)
     """
 
     supports_masking = True

@@ -69,6 +69,11 @@ class Buildable(Weighted):
         """Create the weights for inputs of `input_shape`, the batch axis first. A built layer is left as it is.
 
         A layer of several inputs gets a list of shapes, or one after the other.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None
+            The batch axis first; a list of shapes for several inputs. None is any length.
         """
         shape = checked_shapes("input_shape", [input_shape, *others] if others else input_shape)
         with self._build_lock:

@@ -92,6 +92,10 @@ class Configurable(Buildable):
         """The constructor's arguments as plain JSON values, under Keras' keys and in their order.
 
         Raises ValueError for a custom layer that got arguments without names, which its config cannot hold.
+
+        Returns
+        -------
+        dict
         """
         config = {"name": self.name, "trainable": self.trainable, "dtype": objects.serialize(self.dtype_policy)}
         if self.activity_regularizer is not None:
@@ -130,7 +134,12 @@ class Configurable(Buildable):
         return dict(config)
 
     def to_json(self, **kwargs: Any) -> str:
-        """The layer's config as JSON text in Keras' form; `kwargs` go to `json.dumps`. See `cyrnn.from_json`."""
+        """The layer's config as JSON text in Keras' form; `kwargs` go to `json.dumps`. See `cyrnn.from_json`.
+
+        Returns
+        -------
+        str
+        """
         import json
 
         return json.dumps(objects.serialize(self), **kwargs)

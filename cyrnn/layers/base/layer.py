@@ -90,7 +90,18 @@ def _arguments_of(cls: type[Layer]) -> set[str]:
 
 
 def serialize(layer: Layer) -> dict[str, Any]:
-    """The class and config of a layer as a dict, in Keras' form. Raises TypeError for what is no layer."""
+    """The class and config of a layer as a dict, in Keras' form. Raises TypeError for what is no layer.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer.
+
+    Returns
+    -------
+    str or dict
+        A name where there is nothing else to say, or a config.
+    """
     if not isinstance(layer, Layer):
         raise TypeError(f"layer must be a layer, got {shown(layer)}")
     entry: dict[str, Any] = objects.serialize(layer)
@@ -101,6 +112,18 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     """The layer that a dict describes, as `serialize` or Keras returns it, with new weights.
 
     Raises ValueError for what describes no layer, or names a class that is neither built in nor in `custom_objects`.
+
+    Parameters
+    ----------
+    config : dict
+        What `serialize`, or `get_config`, has returned.
+    custom_objects : mapping of str to class or function, optional
+        Custom classes and functions by name; these go before the fixed list.
+
+    Returns
+    -------
+    object
+        What the config describes.
     """
     with objects.custom_object_scope(custom_objects):
         layer = objects.deserialize(config, "keras.layers")

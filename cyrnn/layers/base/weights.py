@@ -107,6 +107,30 @@ class Weighted(HasSublayers, HasDTypePolicy):
         Arguments as in Keras: an initializer of None is glorot_uniform, a dtype of None that of the layer's weights;
         `autocast` and `aggregation` have no effect. `set_weights` replaces the array in the attribute, list or dict
         that holds it; lists and dicts stay the same objects.
+
+        Parameters
+        ----------
+        shape : tuple of int, default ()
+            The shape.
+        initializer : str, dict, Initializer, callable or array, optional
+            What it begins as; None is "glorot_uniform".
+        dtype : str, optional
+            None is that of the layer's weights.
+        trainable : bool, default True
+            Whether training changes it.
+        regularizer : str, dict, Regularizer or callable, optional
+            A penalty on it.
+        constraint : str, dict, Constraint or callable, optional
+            What it is projected by after each step of training.
+        name : str, optional
+            The name in files.
+        autocast, aggregation : optional
+            Accepted as in Keras; without effect.
+
+        Returns
+        -------
+        array
+            Read-only.
         """
         base = "variable" if name is None else name
         names = (f"{base}_{number}" if number else base for number in itertools.count())
@@ -184,11 +208,22 @@ class Weighted(HasSublayers, HasDTypePolicy):
     non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
-        """Copies of all weights, in Keras' order."""
+        """Copies of all weights, in Keras' order.
+
+        Returns
+        -------
+        list of arrays
+        """
         return [weight.copy() for weight in self.weights]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Replace all weights. Raises ValueError, and changes nothing, if the number or a shape does not fit."""
+        """Replace all weights. Raises ValueError, and changes nothing, if the number or a shape does not fit.
+
+        Parameters
+        ----------
+        weights : list of arrays
+            In the order and of the shapes of `get_weights`.
+        """
         slots = self._weight_slots()
         if not isinstance(weights, (list, tuple, np.ndarray)):
             raise ValueError(f"weights must be a list of arrays, got {type(weights).__name__}")

@@ -33,22 +33,39 @@ _MERGES = {"sum": "add", "mul": "multiply", "ave": "average"}  # the engine's na
 class Bidirectional(Predicts, SequenceLayer):
     """A recurrent layer in both directions: ``layer(sequences, initial_state=None, mask=None, training=False)``.
 
+    It is called as an `RNN`; initial_state is a list, its first half for the forward layer, its second for the backward
+    one. It returns the output, or with merge_mode None both; with `return_state` a tuple of that, the forward states
+    and the backward ones.
+
     Parameters
     ----------
-    layer : an RNN, SimpleRNN, LSTM or GRU. The forward layer is a new one of its config, named ``forward_...``; so is
-        the backward layer, with `go_backwards`, unless `backward_layer` is given
-    merge_mode : how the outputs become one: "concat" (along the last axis), "sum", "mul", "ave"; None returns both
-    weights : list of initial weights, first those of the forward layer. (Keras takes it and forgets it.)
-    backward_layer : a layer of the other direction, and the same stateful, return_sequences and return_state
+    layer : RNN, SimpleRNN, LSTM or GRU
+        The forward layer is a new one of its config, named ``forward_...``; so is the backward layer, with
+        `go_backwards`, unless `backward_layer` is given.
+    merge_mode : {"concat", "sum", "mul", "ave"} or None, default "concat"
+        How the outputs become one, "concat" along the last axis; None returns both.
+    weights : list of arrays, optional
+        Initial weights, first those of the forward layer. (Keras takes them and forgets them.)
+    backward_layer : RNN, SimpleRNN, LSTM or GRU, optional
+        A layer of the other direction, and the same stateful, return_sequences and return_state.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        The two layers do not fit. A call raises what an `RNN` does.
+
+    Notes
+    -----
     Both layers zero their masked outputs if they return sequences, and repeat the last one if not, whatever they were
     told before, as in Keras. The backward outputs of sequences are in the order of time.
 
-    Call
-    ----
-    As an `RNN`; initial_state is a list, its first half for the forward layer, its second for the backward one. Returns
-    the output, or with merge_mode None both; with `return_state` a tuple of that, the forward states and the backward
-    ones. Raises ValueError and TypeError as `RNN` does.
+    Examples
+    --------
+    >>> both_ways = cyrnn.layers.Bidirectional(cyrnn.layers.GRU(4))
+    >>> both_ways(np.zeros((2, 5, 3))).shape
+    (2, 8)
     """
 
     supports_masking = True

@@ -18,6 +18,67 @@ class GRU(GatedLayer):
     Called as an `RNN`: ``layer(sequences, initial_state=None, mask=None, training=False)`` with sequences (batch,
     timesteps, features). The cell's arguments and weights are attributes of the layer too: `layer.units`,
     `layer.kernel`, ... `use_cudnn` and `implementation` are accepted as in Keras; no GPU is used.
+
+    Parameters
+    ----------
+    units : int
+        The width of the output and of the states.
+    activation : str, callable or None, default "tanh"
+        The activation of the output; None is linear.
+    recurrent_activation : str, callable or None, default "sigmoid"
+        The activation of the gates.
+    use_bias : bool, default True
+        Whether a bias is added.
+    kernel_initializer : str, dict or Initializer, default "glorot_uniform"
+        What the weights for the inputs begin as.
+    recurrent_initializer : str, dict or Initializer, default "orthogonal"
+        What the weights for the states begin as.
+    bias_initializer : str, dict or Initializer, default "zeros"
+        What the bias begins as.
+    kernel_regularizer : str, dict or Regularizer, optional
+        A penalty on the weights for the inputs.
+    recurrent_regularizer : str, dict or Regularizer, optional
+        A penalty on the weights for the states.
+    bias_regularizer : str, dict or Regularizer, optional
+        A penalty on the bias.
+    activity_regularizer : str, dict or Regularizer, optional
+        A penalty on the output.
+    kernel_constraint : str, dict or Constraint, optional
+        What the weights for the inputs are projected by, after each step of training.
+    recurrent_constraint : str, dict or Constraint, optional
+        What the weights for the states are projected by.
+    bias_constraint : str, dict or Constraint, optional
+        What the bias is projected by.
+    dropout : float, default 0.0
+        The share of inputs that is dropped in training, the same ones at all timesteps.
+    recurrent_dropout : float, default 0.0
+        The share of the state that is dropped in training, the same elements at all timesteps.
+    seed : int, optional
+        Of what is drawn.
+    return_sequences : bool, default False
+        Whether the outputs of all timesteps are returned, (batch, timesteps, units), or the last one, (batch,
+        units).
+    return_state : bool, default False
+        Whether the final states are returned after the output.
+    go_backwards : bool, default False
+        Whether the timesteps are taken from the last one to the first.
+    stateful : bool, default False
+        Whether a call begins with the states that the last call has ended with.
+    unroll : bool, default False
+        Accepted as in Keras; changes nothing.
+    reset_after : bool, default True
+        Whether the reset gate comes after the product with the state.
+    use_cudnn : str or bool, default "auto"
+        Accepted as in Keras; changes nothing.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`, `activity_regularizer`.
+
+    Examples
+    --------
+    >>> layer = cyrnn.layers.GRU(4)
+    >>> mask = np.array([[True, True, False, False, False], [True] * 5])
+    >>> layer(np.zeros((2, 5, 3)), mask=mask).shape
+    (2, 4)
     """
 
     cell_class = GRUCell

@@ -24,31 +24,55 @@ from cyrnn.layers.recurrent.gated_cell import GatedCell
 class GRUCell(GatedCell):
     """One step: ``cell(sequence, states, training=False) -> (output, new_states)``.
 
+    A call takes sequence (batch, features), one step of the input, and states (batch, units), or a list or tuple that
+    holds it. It returns the output (batch, units) and the new state in the form it came: the array, or a list with it.
+
     Parameters
     ----------
-    units : positive int, the width of output and states
-    activation, recurrent_activation : names or callables on arrays (batch, units): of the candidate, and of the
-        gates; None is linear
-    use_bias : whether there is a bias
-    kernel_initializer, recurrent_initializer, bias_initializer : name, object, callable(shape, dtype), array or None
-    kernel_regularizer, recurrent_regularizer, bias_regularizer : their penalties are in `losses`
-    kernel_constraint, recurrent_constraint, bias_constraint : applied by `apply_constraints()`
-    dropout, recurrent_dropout : in [0, 1], share of the inputs and of h dropped when training; 1 drops nothing, as in
-        Keras. Where h is dropped each gate has factors of its own
-    reset_after : whether the reset gate is applied after the product with the recurrent kernel, or before
-    seed : int or None, of the dropout masks
-    implementation : accepted; 1 gives each gate dropout factors of its own
+    units : int
+        The width of output and state, positive.
+    activation, recurrent_activation : str, callable or None, default "tanh" and "sigmoid"
+        Names, or functions on arrays (batch, units): of the candidate, and of the gates; None is linear.
+    use_bias : bool, default True
+        Whether there is a bias.
+    kernel_initializer, recurrent_initializer, bias_initializer : str, dict, Initializer, callable, array or None
+        What the weights begin as; a callable takes (shape, dtype).
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : str, dict, Regularizer or callable, optional
+        Their penalties are in `losses`.
+    kernel_constraint, recurrent_constraint, bias_constraint : str, dict, Constraint or callable, optional
+        What `apply_constraints()`, and each step of training, projects the weights by.
+    dropout, recurrent_dropout : float, default 0.0
+        The share of the inputs, and of h, that is dropped in training; 1 drops nothing, as in Keras. Where h is dropped
+        each gate has factors of its own.
+    reset_after : bool, default True
+        Whether the reset gate is applied after the product with the recurrent kernel, or before.
+    seed : int, optional
+        Of the dropout masks.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`; and `implementation`, of which 1 gives each gate dropout
+        factors of its own.
 
-    Weights, once built: `kernel` (features, 3 units), `recurrent_kernel` (units, 3 units), `bias` (2, 3 units), of the
-    inputs and of h, or without `reset_after` (3 units,), or None; the columns of the update gate, the reset gate and
-    the candidate.
+    Attributes
+    ----------
+    kernel : array (features, 3 units)
+        The columns of the update gate, the reset gate and the candidate.
+    recurrent_kernel : array (units, 3 units)
+    bias : array (2, 3 units) or None
+        Of the inputs and of h; without `reset_after` (3 units,).
 
-    Call
-    ----
-    sequence : array (batch, features), one step of the input
-    states : array (batch, units), or a list or tuple that holds it
-    Returns the output (batch, units) and the new state in the form it came: the array, or a list with it.
-    Raises ValueError for wrong shapes, TypeError for arrays that are not of numbers.
+    Raises
+    ------
+    ValueError
+        An argument is out of range. A call raises it for wrong shapes.
+    TypeError
+        A call gets arrays that are not of numbers.
+
+    Examples
+    --------
+    >>> cell = cyrnn.layers.GRUCell(4)
+    >>> output, [state] = cell(np.zeros((2, 3)), cell.get_initial_state(batch_size=2))
+    >>> output.shape, state.shape
+    ((2, 4), (2, 4))
     """
 
     gates = 3

@@ -23,30 +23,55 @@ from cyrnn.layers.recurrent.gated_cell import GatedCell
 class LSTMCell(GatedCell):
     """One step: ``cell(sequence, states, training=False) -> (h, [h, c])``.
 
+    A call takes sequence (batch, features), one step of the input, and states, a list or tuple of h and c (batch,
+    units) each, or both in one array (2, batch, units). It returns the output and a list of the new h and c.
+
     Parameters
     ----------
-    units : positive int, the width of output and states
-    activation, recurrent_activation : names or callables on arrays (batch, units): of the candidate and of c on its
-        way out, and of the gates; None is linear
-    use_bias : whether there is a bias
-    kernel_initializer, recurrent_initializer, bias_initializer : name, object, callable(shape, dtype), array or None
-    unit_forget_bias : whether the bias of the forget gate begins with ones; the others as `bias_initializer` says
-    kernel_regularizer, recurrent_regularizer, bias_regularizer : their penalties are in `losses`
-    kernel_constraint, recurrent_constraint, bias_constraint : applied by `apply_constraints()`
-    dropout, recurrent_dropout : in [0, 1], share of the inputs and of h dropped when training; 1 drops nothing, as in
-        Keras. Where h is dropped each gate has factors of its own
-    seed : int or None, of the dropout masks
-    implementation : accepted; 1 gives each gate dropout factors of its own
+    units : int
+        The width of output and states, positive.
+    activation, recurrent_activation : str, callable or None, default "tanh" and "sigmoid"
+        Names, or functions on arrays (batch, units): of the candidate and of c on its way out, and of the gates; None
+        is linear.
+    use_bias : bool, default True
+        Whether there is a bias.
+    kernel_initializer, recurrent_initializer, bias_initializer : str, dict, Initializer, callable, array or None
+        What the weights begin as; a callable takes (shape, dtype).
+    unit_forget_bias : bool, default True
+        Whether the bias of the forget gate begins with ones; the others as `bias_initializer` says.
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : str, dict, Regularizer or callable, optional
+        Their penalties are in `losses`.
+    kernel_constraint, recurrent_constraint, bias_constraint : str, dict, Constraint or callable, optional
+        What `apply_constraints()`, and each step of training, projects the weights by.
+    dropout, recurrent_dropout : float, default 0.0
+        The share of the inputs, and of h, that is dropped in training; 1 drops nothing, as in Keras. Where h is dropped
+        each gate has factors of its own.
+    seed : int, optional
+        Of the dropout masks.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`; and `implementation`, of which 1 gives each gate dropout
+        factors of its own.
 
-    Weights, once built: `kernel` (features, 4 units), `recurrent_kernel` (units, 4 units), `bias` (4 units,) or None;
-    the columns of the input gate, the forget gate, the candidate and the output gate.
+    Attributes
+    ----------
+    kernel : array (features, 4 units)
+        The columns of the input gate, the forget gate, the candidate and the output gate.
+    recurrent_kernel : array (units, 4 units)
+    bias : array (4 units,) or None
 
-    Call
-    ----
-    sequence : array (batch, features), one step of the input
-    states : list or tuple of h and c, arrays (batch, units) each, or both in one array (2, batch, units)
-    Returns the output and a list of the new h and c. Raises ValueError for wrong shapes, TypeError for arrays that are
-    not of numbers.
+    Raises
+    ------
+    ValueError
+        An argument is out of range. A call raises it for wrong shapes.
+    TypeError
+        A call gets arrays that are not of numbers.
+
+    Examples
+    --------
+    >>> cell = cyrnn.layers.LSTMCell(4)
+    >>> output, [h, c] = cell(np.zeros((2, 3)), cell.get_initial_state(batch_size=2))
+    >>> output.shape, c.shape
+    ((2, 4), (2, 4))
     """
 
     gates = 4

@@ -331,8 +331,20 @@ class RNN(Carried, Predicts, SequenceLayer):
     def stepper(self, batch_size: int = 1, initial_state: Any = None) -> Stepper:
         """A `Stepper` for `batch_size` streams side by side, which takes one timestep at a time.
 
-        initial_state : as in a call; None is what a call without it begins with, also where the layer is stateful
-        Raises ValueError for a layer that is not built, goes backwards, or that the engine does not run by itself.
+        Parameters
+        ----------
+        batch_size : int, default 1
+        initial_state : optional
+            As in a call; None is what a call without it begins with, also where the layer is stateful.
+
+        Returns
+        -------
+        Stepper
+
+        Raises
+        ------
+        ValueError
+            For a layer that is not built, goes backwards, or that the engine does not run by itself.
         """
         self._check_own_call()
         return stepper_of(self, batch_size, initial_state)

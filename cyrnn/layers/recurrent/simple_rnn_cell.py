@@ -20,25 +20,49 @@ from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
 class SimpleRNNCell(RecurrentCell):
     """One step: ``cell(sequence, states, training=False) -> (output, new_states)``.
 
+    A call takes sequence (batch, features), one step of the input, and states (batch, units), or a list or tuple that
+    holds it. It returns the output (batch, units) and the new state in the form it came: the array, or a list with it.
+
     Parameters
     ----------
-    units : positive int, the width of output and state
-    activation : name or callable on arrays (batch, units); None is linear
-    use_bias : whether there is a bias
-    kernel_initializer, recurrent_initializer, bias_initializer : name, object, callable(shape, dtype), array or None
-    kernel_regularizer, recurrent_regularizer, bias_regularizer : their penalties are in `losses`
-    kernel_constraint, recurrent_constraint, bias_constraint : applied by `apply_constraints()`
-    dropout, recurrent_dropout : in [0, 1], share of the inputs and of the state dropped when training
-    seed : int or None, of the dropout masks
+    units : int
+        The width of output and state, positive.
+    activation : str, callable or None, default "tanh"
+        A name, or a function on arrays (batch, units); None is linear.
+    use_bias : bool, default True
+        Whether there is a bias.
+    kernel_initializer, recurrent_initializer, bias_initializer : str, dict, Initializer, callable, array or None
+        What the weights begin as; a callable takes (shape, dtype).
+    kernel_regularizer, recurrent_regularizer, bias_regularizer : str, dict, Regularizer or callable, optional
+        Their penalties are in `losses`.
+    kernel_constraint, recurrent_constraint, bias_constraint : str, dict, Constraint or callable, optional
+        What `apply_constraints()`, and each step of training, projects the weights by.
+    dropout, recurrent_dropout : float, default 0.0
+        The share of the inputs, and of the state, that is dropped in training.
+    seed : int, optional
+        Of the dropout masks.
+    **kwargs
+        Arguments of `Layer`: `name`, `dtype`, `trainable`.
 
-    Weights, once built: `kernel` (features, units), `recurrent_kernel` (units, units), `bias` (units,) or None.
+    Attributes
+    ----------
+    kernel : array (features, units)
+    recurrent_kernel : array (units, units)
+    bias : array (units,) or None
 
-    Call
-    ----
-    sequence : array (batch, features), one step of the input
-    states : array (batch, units), or a list or tuple that holds it
-    Returns the output (batch, units) and the new state in the form it came: the array, or a list with it.
-    Raises ValueError for wrong shapes, TypeError for arrays that are not of numbers.
+    Raises
+    ------
+    ValueError
+        An argument is out of range. A call raises it for wrong shapes.
+    TypeError
+        A call gets arrays that are not of numbers.
+
+    Examples
+    --------
+    >>> cell = cyrnn.layers.SimpleRNNCell(4)
+    >>> output, [state] = cell(np.zeros((2, 3)), cell.get_initial_state(batch_size=2))
+    >>> output.shape, state.shape
+    ((2, 4), (2, 4))
     """
 
     gates = 1

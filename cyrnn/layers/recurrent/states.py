@@ -31,6 +31,14 @@ class Carried(Layer):
         """The states of a call without `initial_state`: zeros (batch_size, size), or what the cell says.
 
         A list with one array per state; for a stack, with what each of its cells has.
+
+        Parameters
+        ----------
+        batch_size : int
+
+        Returns
+        -------
+        list of arrays
         """
         dtype = (self.cell if isinstance(self.cell, Layer) else self).dtype_policy.compute_dtype
         states = cell_protocol.zero_states(self.cell, batch_size, dtype)
@@ -91,11 +99,19 @@ class Carried(Layer):
     def reset_state(self, states: Any = None, batch_index: int | ArrayLike | None = None) -> None:
         """Set the states that a stateful layer carries, all of them or those of some rows.
 
-        states : arrays (rows, size) as `initial_state` takes them; None is what the cell begins with, zeros mostly
-        batch_index : the rows to set: an int, ints, or a bool for each; None is all
+        Nothing happens without arguments where nothing is carried.
 
-        Nothing happens without arguments where nothing is carried. Raises ValueError for wrong shapes or rows, or if
-        the layer is not stateful, or not built.
+        Parameters
+        ----------
+        states : arrays (rows, size), optional
+            As `initial_state` takes them; None is what the cell begins with, zeros mostly.
+        batch_index : int, ints or bools, optional
+            The rows to set; None is all.
+
+        Raises
+        ------
+        ValueError
+            For wrong shapes or rows, or if the layer is not stateful, or not built.
         """
         if self.states is None:
             if states is None and batch_index is None:

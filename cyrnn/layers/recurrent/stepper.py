@@ -50,6 +50,15 @@ class Stepper(Runner):
         What inputs are rounded to, and what outputs and states are returned in. Default: what the program computes in.
     listed : bool
         Whether `state` is a list also for one recurrent layer, as it is for models.
+
+    Examples
+    --------
+    >>> layer = cyrnn.layers.SimpleRNN(4, return_sequences=True)
+    >>> x = np.zeros((1, 5, 3), np.float32)
+    >>> outputs = layer(x)
+    >>> stepper = layer.stepper()
+    >>> all(np.array_equal(stepper.step(x[:, t]), outputs[:, t]) for t in range(5))
+    True
     """
 
     def __init__(

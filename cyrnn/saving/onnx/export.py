@@ -53,16 +53,28 @@ def export_onnx(
 
     Parameters
     ----------
-    model : a built Sequential or Model of layers of this package, or one such layer
-    path : the file to write; it appears whole or not at all
-    opset : version of ONNX's operators, from 14 on
-    masks : None refuses layers that make masks, since these operators know lengths and no masks. "right-padded" says
-        that in your data whatever a mask leaves out is at the end of its sequence; a sequence with holes or padding in
-        front gives NaN then
+    model : Layer
+        A built Sequential or Model of layers of this package, or one such layer.
+    path : str or os.PathLike
+        The file to write; it appears whole or not at all.
+    opset : int
+        The version of ONNX's operators, from 14 on.
+    masks : {"right-padded"}, optional
+        None refuses layers that make masks, since these operators know lengths and no masks. "right-padded" says that
+        in your data whatever a mask leaves out is at the end of its sequence; a sequence with holes or padding in
+        front gives NaN then.
 
-    Raises ValueError, which names the layer, for what ONNX cannot say: stateful layers, other activations in a
-    recurrent layer than ONNX has there, classes of your own, 16-bit dtypes, layers that are not built or not known
-    here. TypeError if `model` is not a layer; OSError if the file cannot be written; ImportError without onnx.
+    Raises
+    ------
+    ValueError
+        It names the layer, for what ONNX cannot say: stateful layers, other activations in a recurrent layer than ONNX
+        has there, classes of your own, 16-bit dtypes, layers that are not built or not known here.
+    TypeError
+        The model is not a layer.
+    OSError
+        The file cannot be written.
+    ImportError
+        There is no onnx.
     """
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer or model of cyrnn, got {model!r:.100}")

@@ -43,13 +43,14 @@ def rows_of(batch: int, timesteps: int, features: int, units: int) -> Rows:
     keep = np.arange(timesteps) < rng.integers(1, timesteps, (batch, 1), endpoint=True)
     ones, tokens = np.ones_like(keep), rng.integers(1, VOCABULARY, keep.shape) * keep
     of_dropout = {"dropout": RATE, "recurrent_dropout": RATE}
-    rnn, dropping = (layers.SimpleRNN(units, return_sequences=True, **more) for more in ({}, of_dropout))
-    second = layers.SimpleRNN(units, return_sequences=True)
+    rnn, second = (layers.SimpleRNN(units, return_sequences=True) for _ in range(2))
+    # Two, as calls of a kind follow each other where a layer is used: one with a mask, and one without.
+    dropping, masked = (layers.SimpleRNN(units, return_sequences=True, **of_dropout) for _ in range(2))
     table, masked_table = (layers.Embedding(VOCABULARY, features, mask_zero=zero) for zero in (False, True))
     two, looked_up = cyrnn.Sequential([rnn, second]), cyrnn.Sequential([table, rnn])
-    whole = cyrnn.Sequential([masked_table, dropping, second])
+    whole = cyrnn.Sequential([masked_table, masked, second])
     plain = both_ways(rnn, x, dy, inputs=False)
-    for layer, given in ((rnn, x), (dropping, x), (second, h), (whole, tokens), (looked_up, tokens)):
+    for layer, given in ((rnn, x), (dropping, x), (masked, x), (second, h), (whole, tokens), (looked_up, tokens)):
         layer(given)
 
     def draw() -> Any:
@@ -68,7 +69,7 @@ def rows_of(batch: int, timesteps: int, features: int, units: int) -> Rows:
             both_ways(whole, tokens, dy, inputs=False, training=True),
             [
                 both_ways(masked_table, tokens, d_x, inputs=False),
-                both_ways(dropping, x, dy, inputs=True, mask=keep, training=True),
+                both_ways(masked, x, dy, inputs=True, mask=keep, training=True),
                 both_ways(second, h, dy, inputs=True, mask=keep),
             ],
         ),

@@ -1,8 +1,8 @@
 """`python -m benchmarks`: measure cyrnn and its peers in one run, and print tables of times.
 
-The layer alone; with `--models` whole models; with `--training` the layer with its gradients, and models over the sum
-of their layers; with `--fit` epochs of `fit`, and what a step of it costs; with `--calls` kinds of calls of cyrnn,
-without peers.
+The layer alone, SimpleRNN or what `--cell` says; with `--models` whole models; with `--training` the layer with its
+gradients, and models over the sum of their layers; with `--fit` epochs of `fit`, and what a step of it costs; with
+`--calls` kinds of calls of cyrnn, without peers.
 """
 
 from __future__ import annotations
@@ -26,6 +26,15 @@ SHAPES: list[runner.Shape] = [
     (256, 50, 128, 256),
     (64, 50, 256, 512),
     (64, 20, 512, 1024),
+]
+OF_GATES: list[runner.Shape] = [
+    (1, 1, 8, 32),
+    (1, 1, 32, 64),
+    (1, 100, 32, 64),
+    (1, 1000, 128, 256),
+    (32, 10, 8, 4),
+    (32, 100, 64, 128),
+    (256, 50, 128, 256),
 ]
 QUICK: list[runner.Shape] = [(32, 10, 8, 4), (1, 100, 32, 64), (32, 100, 64, 128)]
 OF_MODELS: list[runner.Shape] = [(1, 10, 8, 32), (1, 100, 32, 64), (32, 100, 64, 128)]
@@ -65,13 +74,21 @@ def _positive(text: str) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Times a float32 tanh SimpleRNN that returns its whole sequence, in cyrnn and its peers.",
+        description="Times a float32 SimpleRNN, LSTM or GRU that returns its whole sequence, in cyrnn and its peers.",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--models", action="store_true", help="whole models in the place of the layer")
     what.add_argument("--training", action="store_true", help="the layer, the layer with its gradients, and models")
     what.add_argument("--fit", action="store_true", help="epochs of `fit`, and what a step of it costs")
     what.add_argument("--calls", action="store_true", help="kinds of calls of cyrnn: `calls.py`, see there")
+    names = {name.lower(): name for name in cases.LAYERS}
+    parser.add_argument(
+        "--cell",
+        type=lambda text: names.get(text.lower(), text),
+        choices=cases.LAYERS,
+        metavar="NAME",
+        help=f"the layer alone, also with its gradients: one of {', '.join(cases.LAYERS)}; default: the first",
+    )
     of_shapes = "batch,timesteps,features,units; of fit the first is all rows"
     parser.add_argument("--shapes", type=_shape, nargs="+", metavar="B,T,F,U", help=of_shapes)
     parser.add_argument("--threads", type=_positive, nargs="+", metavar="N", help="default: 1 2; of models and fit 1")
@@ -91,6 +108,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="three shapes, of models one, and two short rounds")
     parser.add_argument("--verbose", action="store_true", help="show what the contenders print")
     arguments = parser.parse_args()
+    if arguments.cell and (arguments.models or arguments.fit or arguments.calls):
+        parser.error("--cell is for the layer alone, and for --training")
+    arguments.cell = arguments.cell or cases.LAYERS[0]
     if arguments.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib, which is not installed")
     for path in (arguments.json, arguments.plot):
@@ -111,13 +131,15 @@ def _questions(arguments: argparse.Namespace) -> list[runner.Question]:
         return [runner.Question(name, shape) for name in trainings.TRAININGS for shape in shapes]
     if arguments.training:
         shapes = arguments.shapes or (OF_TRAINING[:1] if arguments.quick else OF_TRAINING)
-        return [runner.Question(model, shape) for model in (cases.LAYER, cases.GRADIENTS) for shape in shapes]
+        models = [arguments.cell, *(name for name, layer in cases.GRADIENTS.items() if layer == arguments.cell)]
+        return [runner.Question(model, shape) for model in models for shape in shapes]
     if not arguments.models:
-        shapes = arguments.shapes or (QUICK if arguments.quick else SHAPES)
-        return [runner.Question(cases.LAYER, shape) for shape in shapes]
+        default = SHAPES if arguments.cell == cases.LAYERS[0] else OF_GATES
+        shapes = arguments.shapes or (QUICK if arguments.quick else default)
+        return [runner.Question(arguments.cell, shape) for shape in shapes]
     questions = []
     for model in cases.MODELS:
-        if model not in (cases.LAYER, cases.GRADIENTS):
+        if model not in (*cases.LAYERS, *cases.GRADIENTS):
             default = OF_THE_FIRST_MODEL if not questions else OF_MODELS
             shapes = arguments.shapes or (OF_MODELS[:1] if arguments.quick else default)
             questions += [runner.Question(model, shape) for shape in shapes]

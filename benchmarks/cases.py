@@ -1,7 +1,4 @@
-"""What is timed: the bare layer and whole models, each as a list of parts with weights, an input and the right answer.
-
-Child processes load this file by its path, so that they can import nothing else from the checkout.
-"""
+"""What is timed: a layer alone and whole models, each as parts with weights, an input and the right answer."""
 
 from __future__ import annotations
 
@@ -11,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from .equations import recurrence, weight_shapes
+
 VOCABULARY = 1000  # tokens of an embedding; 0 is padding
 CLASSES = 10  # of a tagger
-LAYER = "SimpleRNN"  # alone
-GRADIENTS = "SimpleRNN and its gradients"  # forward and back: the answer is the gradients of its weights
+LAYERS = ("SimpleRNN", "LSTM", "GRU")  # alone; the first is that of the models
+GRADIENTS = {f"{layer} and its gradients": layer for layer in LAYERS}  # forward and back: those of its weights
 
-MODELS: dict[str, list[tuple[str, dict[str, bool]]]] = {  # by name: kinds and options of their parts
-    LAYER: [("recurrent", {"whole": True})],
-    GRADIENTS: [("recurrent", {"whole": True})],
+MODELS: dict[str, list[tuple[str, dict[str, Any]]]] = {  # by name: kinds and options of their parts
+    **{name: [("recurrent", {"whole": True, "layer": name})] for name in LAYERS},
+    **{name: [("recurrent", {"whole": True, "layer": layer})] for name, layer in GRADIENTS.items()},
     "SimpleRNN, Dense": [("recurrent", {}), ("dense", {})],
     "Embedding with mask, SimpleRNN, Dense": [("embedding", {"mask_zero": True}), ("recurrent", {}), ("dense", {})],
     "SimpleRNN, SimpleRNN, Dense": [("recurrent", {"whole": True}), ("recurrent", {}), ("dense", {})],
@@ -35,11 +34,12 @@ class Part:
     whole: bool = False  # of a recurrent part: whether it returns the whole sequence
     mask_zero: bool = False  # of an embedding: whether the parts after it skip timesteps with token 0
     softmax: bool = False  # of a dense part
+    layer: str = LAYERS[0]  # of a recurrent part
 
     @property
     def units(self) -> int:
         """The elements of an output, of one direction if there are two."""
-        return self.weights[-1].shape[-1]
+        return len(self.weights[1]) if self.kind == "recurrent" else self.weights[-1].shape[-1]
 
     def in_keras(self, layers: Any) -> Any:
         """The part as a layer of Keras, or of cyrnn, whose names are the same."""
@@ -49,7 +49,7 @@ class Part:
             return layers.Dense(self.units, activation="softmax" if self.softmax else None)
         if self.kind == "bidirectional":
             return layers.Bidirectional(layers.SimpleRNN(self.units, return_sequences=True))
-        return layers.SimpleRNN(self.units, return_sequences=self.whole)
+        return getattr(layers, self.layer)(self.units, return_sequences=self.whole)
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Case:
     def in_keras(self, keras: Any) -> Any:
         """The layer, or a Sequential, of Keras or of cyrnn, with the weights."""
         layers = [part.in_keras(keras.layers) for part in self.parts]
-        if self.model in (LAYER, GRADIENTS):
+        if self.model in LAYERS or self.gradients:
             (model,) = layers
             model.build(self.x.shape)
         else:
@@ -77,7 +77,7 @@ class Case:
     @property
     def gradients(self) -> bool:
         """Whether the answer is gradients."""
-        return self.model == GRADIENTS
+        return self.model in GRADIENTS
 
     @property
     def dy(self) -> np.ndarray:
@@ -89,7 +89,9 @@ class Case:
     def expected(self) -> np.ndarray:
         """The answer, in float64."""
         if self.gradients:
-            return _gradients(self.x, [array.astype(np.float64) for array in self.parts[0].weights], self.dy)
+            weights = [array.astype(np.float64) for array in self.parts[0].weights]
+            pullback = _recurrence(self.parts[0].layer, self.x, weights)[1]
+            return np.concatenate([array.ravel() for array in pullback(self.dy)[1:]])
         answer, mask = self.x, None
         for part in self.parts:
             weights = [array.astype(np.float64) for array in part.weights]
@@ -97,11 +99,12 @@ class Case:
                 mask = answer != 0 if part.mask_zero else None
                 answer = weights[0][answer]
             elif part.kind == "recurrent":
-                answer = _recurrence(answer, weights, mask)
+                answer, _ = _recurrence(part.layer, answer, weights, mask)
                 answer = answer if part.whole else answer[:, -1]
             elif part.kind == "bidirectional":
-                backward = _recurrence(answer[:, ::-1], weights[3:], None)[:, ::-1]
-                answer = np.concatenate([_recurrence(answer, weights[:3], None), backward], axis=-1)
+                forward, _ = _recurrence(part.layer, answer, weights[:3])
+                backward, _ = _recurrence(part.layer, answer[:, ::-1], weights[3:])
+                answer = np.concatenate([forward, backward[:, ::-1]], axis=-1)
             else:
                 answer = answer @ weights[0] + weights[1]
                 if part.softmax:
@@ -120,13 +123,14 @@ def make_case(model: str, shape: Sequence[int]) -> Case:
     case = Case(model, tuple(shape), x)
     for kind, options in MODELS[model]:
         outputs = units if kind != "dense" else CLASSES if options else 1
-        case.parts.append(Part(kind, _weights(rng, kind, width, outputs), **options))
+        layer = options.get("layer", LAYERS[0])
+        case.parts.append(Part(kind, _weights(rng, kind, width, outputs, layer), **options))
         if kind != "embedding":  # whose outputs are the features
             width = 2 * outputs if kind == "bidirectional" else outputs
     return case
 
 
-def _weights(rng: np.random.Generator, kind: str, inputs: int, outputs: int) -> list[np.ndarray]:
+def _weights(rng: np.random.Generator, kind: str, inputs: int, outputs: int, layer: str) -> list[np.ndarray]:
     """Weights of a part with so many inputs and outputs, of a size with which no activation is saturated."""
 
     def normal(scale: float, *shape: int) -> np.ndarray:
@@ -137,33 +141,9 @@ def _weights(rng: np.random.Generator, kind: str, inputs: int, outputs: int) -> 
     if kind == "dense":
         return [normal(inputs**-0.5, inputs, outputs), normal(0.1, outputs)]
     directions = 2 if kind == "bidirectional" else 1
-    shapes = [(inputs**-0.5, inputs, outputs), (0.7 * outputs**-0.5, outputs, outputs), (0.1, outputs)] * directions
-    return [normal(scale, *shape) for scale, *shape in shapes]
+    return [normal(*shape) for shape in weight_shapes(layer, inputs, outputs) * directions]
 
 
-def _recurrence(x: np.ndarray, weights: list[np.ndarray], mask: np.ndarray | None) -> np.ndarray:
-    """The whole sequence (batch, timesteps, units), from x (batch, timesteps, features)."""
-    kernel, recurrent_kernel, bias = weights
-    answer = x @ kernel + bias
-    state = np.zeros_like(answer[:, 0])
-    for t in range(x.shape[1]):
-        # (batch, units) = (batch, units) + (batch, units) @ (units, units)
-        new = np.tanh(answer[:, t] + state @ recurrent_kernel)
-        state = new if mask is None else np.where(mask[:, t, None], new, state)
-        answer[:, t] = state
-    return answer
-
-
-def _gradients(x: np.ndarray, weights: list[np.ndarray], dy: np.ndarray) -> np.ndarray:
-    """Those of the kernel, the recurrent kernel and the bias, one after the other, flat."""
-    _, recurrent_kernel, _ = weights
-    states = _recurrence(x, weights, None)
-    found = [np.zeros_like(array) for array in weights]
-    d_state = np.zeros_like(states[:, 0])
-    for t in reversed(range(x.shape[1])):
-        d_sums = (dy[:, t] + d_state) * (1 - states[:, t] ** 2)
-        before = states[:, t - 1] if t else np.zeros_like(states[:, 0])
-        for total, part in zip(found, (x[:, t].T @ d_sums, before.T @ d_sums, d_sums.sum(axis=0)), strict=True):
-            total += part
-        d_state = d_sums @ recurrent_kernel.T
-    return np.concatenate([array.ravel() for array in found])
+def _recurrence(layer: str, x: np.ndarray, weights: list[np.ndarray], mask: np.ndarray | None = None) -> Any:
+    """See `recurrence`."""
+    return recurrence(layer, x, np.ones(x.shape[:2], bool) if mask is None else mask, *weights)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .cases import GRADIENTS, LAYER
+from .cases import GRADIENTS, LAYERS
+from .equations import GATES
 from .runner import Question, Result, Run
 from .trainings import TRAININGS
 
@@ -19,14 +20,30 @@ WANTED = {  # how many times faster than the best peer cyrnn is meant to be, at 
     Question("SimpleRNN, Dense", (1, 100, 32, 64)): 2.5,
     Question("SimpleRNN, Dense", (32, 10, 8, 4)): 1.2,
     Question("SimpleRNN, Dense", (32, 100, 64, 128)): 1.15,
-    Question(GRADIENTS, (8, 20, 4, 16)): 4,
-    Question(GRADIENTS, (32, 10, 8, 32)): 3.5,
-    Question(GRADIENTS, (1, 200, 32, 64)): 3.5,
-    Question(GRADIENTS, (32, 100, 64, 128)): 1.8,
-    Question(GRADIENTS, (128, 50, 64, 128)): 1.55,
-    Question(GRADIENTS, (64, 50, 128, 256)): 1.35,
+    Question("SimpleRNN and its gradients", (8, 20, 4, 16)): 4,
+    Question("SimpleRNN and its gradients", (32, 10, 8, 32)): 3.5,
+    Question("SimpleRNN and its gradients", (1, 200, 32, 64)): 3.5,
+    Question("SimpleRNN and its gradients", (32, 100, 64, 128)): 1.8,
+    Question("SimpleRNN and its gradients", (128, 50, 64, 128)): 1.55,
+    Question("SimpleRNN and its gradients", (64, 50, 128, 256)): 1.35,
+    **{Question(f"{layer} and its gradients", (8, 20, 4, 16)): 3 for layer in ("LSTM", "GRU")},
+    **{Question(f"{layer} and its gradients", (32, 100, 64, 128)): 1.5 for layer in ("LSTM", "GRU")},
     Question("fit, SimpleRNN, Dense", (4096, 20, 8, 32)): 5,
     Question("fit, SimpleRNN, Dense", (2048, 50, 32, 64)): 2.2,
+}
+OF_GATES = {  # the same of layers with gates: LSTM, GRU
+    (1, 1, 8, 32): (3, 3),
+    (1, 1, 32, 64): (3, 3),
+    (1, 100, 32, 64): (2, 2),
+    (1, 1000, 128, 256): (1.3, 1.5),
+    (32, 10, 8, 4): (1.5, 1.5),
+    (32, 100, 64, 128): (1.05, 1.05),
+    (256, 50, 128, 256): (1.05, 1.05),
+}
+WANTED |= {
+    Question(layer, shape): least
+    for shape, bars in OF_GATES.items()
+    for layer, least in zip(LAYERS[1:], bars, strict=True)
 }
 MOST_OF_FORWARD = 3.3  # times of the forward pass that forward and gradients may take, from 64 units and 8 rows on
 
@@ -41,7 +58,7 @@ def _axes(run: Run) -> tuple[list[Question], list[str], list[int]]:
 
 def _label(question: Question) -> str:
     shape = ", ".join(map(str, question.shape))
-    return shape if question.model == LAYER else f"{question.model}: {shape}"
+    return shape if question.model == LAYERS[0] else f"{question.model}: {shape}"
 
 
 def _threads(count: int) -> str:
@@ -71,7 +88,7 @@ def _table(
     title: str, questions: Sequence[Question], columns: Sequence[str], cell: Callable[[Question, str], str]
 ) -> str:
     """A Markdown table with aligned columns."""
-    of_models = any(question.model != LAYER for question in questions)
+    of_models = any(question.model != LAYERS[0] for question in questions)
     first = "rows" if questions[0].model in TRAININGS else "batch"
     rows = [["model: " * of_models + f"{first}, timesteps, features, units", *columns]]
     rows += [[_label(question), *(cell(question, column) for column in columns)] for question in questions]
@@ -97,7 +114,7 @@ def _best_peers(run: Run, questions: Sequence[Question], contenders: Sequence[st
         return _number(_quotient(best, run.find(column, threads, question)))
 
     ours = [name for name in contenders if name.startswith(OURS)]
-    call = "fit" if questions[0].model in TRAININGS else "model(x)"
+    call = "fit" if questions[0].model in TRAININGS else "layer(x)" if questions[0].model in LAYERS else "model(x)"
     title = f"Time of the best peer / time of cyrnn, {_threads(threads)} (over 1: cyrnn is faster; `{OURS}` is {call}):"
     return _table(title, questions, ["best peer", "its time", ours[0], "wanted", *ours[1:]], cell)
 
@@ -109,10 +126,10 @@ def _over_forward(run: Run, questions: Sequence[Question], contenders: Sequence[
         batch, _, _, units = question.shape
         if column == "wanted of cyrnn":
             return f"{MOST_OF_FORWARD:g}" if batch >= 8 and units >= 64 else "-"
-        forward = run.find(column, threads, Question(LAYER, question.shape))
+        forward = run.find(column, threads, Question(GRADIENTS[question.model], question.shape))
         return _number(_quotient(run.find(column, threads, question), forward))
 
-    of_gradients = [question for question in questions if question.model == GRADIENTS]
+    of_gradients = [question for question in questions if question.model in GRADIENTS]
     title = f"Time of forward and gradients / time of forward alone, {_threads(threads)}:"
     return _table(title, of_gradients, ["wanted of cyrnn", *contenders], cell)
 
@@ -125,17 +142,18 @@ def _shares(run: Run, questions: Sequence[Question]) -> str:
         result = run.find(OURS, 1, question)
         if result is None or result.microseconds is None:
             return _time(result)
-        gigaflops = 2e-3 * batch * timesteps * (features + units) * units / result.microseconds
+        columns = GATES[question.model] * units
+        gigaflops = 2e-3 * batch * timesteps * (features + units) * columns / result.microseconds
         if column == "GFLOP/s":
             return f"{gigaflops:.1f}"
         if column in peaks:
             return f"{gigaflops / peaks[column]:.0%}"
         if batch > 1 or timesteps == 1:
             return "-"
-        gigabytes = 4e-3 * (timesteps - 1) * units * units / result.microseconds  # the first step has no state
+        gigabytes = 4e-3 * (timesteps - 1) * units * columns / result.microseconds  # the first step has no state
         if column == "kernel GB/s":
             return f"{gigabytes:.1f}"
-        cache = run.peak.cache_for(4 * (features + units + 1) * units)
+        cache = run.peak.cache_for(4 * (features + units + 1) * columns)
         return f"{gigabytes / cache.gigabytes:.0%} of {cache.name}" if cache else "-"
 
     peaks = {f"of {bits} bits": rate for bits, rate in run.peak.gigaflops.items()}
@@ -152,7 +170,7 @@ def as_text(run: Run) -> str:
     """The machine, versions, times, ratios, the speed-up by threads, shares of the peak, and errors."""
     questions, contenders, counts = _axes(run)
     peers = [name for name in contenders if name != OURS]
-    of_models = any(question.model != LAYER for question in questions)
+    with_bars = any(question.model != LAYERS[0] for question in questions)
     parts = ["\n".join(f"{name}: {value}".replace("\n", "\n    ") for name, value in run.facts.items())]
     parts += [f"{name}: {reason}" for name, reason in run.absent.items()]
 
@@ -168,18 +186,23 @@ def as_text(run: Run) -> str:
     a_call = "an epoch of fit" if questions and questions[0].model in TRAININGS else "a call"
     for threads in counts:
         parts.append(_table(f"Microseconds {a_call}, {_threads(threads)}, medians:", questions, contenders, time))
-        if OURS in contenders and peers and not of_models:
+        if OURS in contenders and peers and not with_bars:
             title = f"Time of the contender / time of {OURS}, {_threads(threads)} (over 1: {OURS} is faster):"
             parts.append(_table(title, questions, peers, ratio))
-        if OURS in contenders and peers and of_models:
+        if OURS in contenders and peers and with_bars:
             parts.append(_best_peers(run, questions, contenders, threads))
-        if any(question.model == GRADIENTS for question in questions):
+        if any(question.model in GRADIENTS for question in questions):
             parts.append(_over_forward(run, questions, contenders, threads))
     more = [str(threads) for threads in counts if threads != 1]
     if OURS in contenders and 1 in counts and more:
         title = f"Time of {OURS} at 1 thread / its time at as many threads:"
         parts.append(_table(title, questions, more, speed_up))
-    if OURS in contenders and 1 in counts and not run.peak.reason and not of_models:
+    if (
+        OURS in contenders
+        and 1 in counts
+        and not run.peak.reason
+        and all(question.model in LAYERS for question in questions)
+    ):
         parts.append(_shares(run, questions))
     reasons: dict[str, list[str]] = {}
     for result in run.results:

@@ -1,7 +1,4 @@
-"""What `fit` is timed with: small models with data, and the weights that one epoch leaves, in NumPy and float64.
-
-Child processes load this file by its path, so that they can import nothing else from the checkout.
-"""
+"""What `fit` is timed with: small models with data, and the weights that one epoch leaves, in NumPy and float64."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from .equations import recurrence, weight_shapes
 
 RATE = 0.01  # of Keras' SGD
 VOCABULARY, CLASSES, DROPOUT = 1000, 10, 0.3
@@ -93,7 +92,8 @@ class Training:
         *embedding, kernel, recurrent_kernel, bias, dense, dense_bias = weights
         inputs = embedding[0][x] if embedding else x.astype(np.float64)
         live = x != 0 if embedding else np.ones(x.shape[:2], bool)
-        output, pullback = _recurrence(self.layer, inputs, live, kernel, recurrent_kernel, bias)
+        outputs, pullback = recurrence(self.layer, inputs, live, kernel, recurrent_kernel, bias)
+        output = outputs[:, -1]
         p = output @ dense + dense_bias
         if self.sample_weight is None:
             dp = 2 * (p - y) / len(x)
@@ -102,7 +102,9 @@ class Training:
             dp = p / p.sum(axis=1, keepdims=True)
             dp[np.arange(len(x)), y] -= 1
             dp *= self.sample_weight[rows, None] / len(x)
-        d_inputs, *found = pullback(dp @ dense.T)
+        d_outputs = np.zeros_like(outputs)
+        d_outputs[:, -1] = dp @ dense.T
+        d_inputs, *found = pullback(d_outputs)
         if embedding:
             of_tokens = np.zeros_like(embedding[0])
             np.add.at(of_tokens, x, d_inputs)
@@ -117,11 +119,7 @@ def make_training(name: str, shape: Sequence[int]) -> Training:
     def normal(scale: float, *of_shape: int) -> np.ndarray:
         return rng.normal(0.0, scale, of_shape).astype(np.float32)
 
-    gates = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}[TRAININGS[name]] * units
-    of_bias = (2, gates) if TRAININGS[name] == "GRU" else (gates,)
-    recurrent = [
-        normal(features**-0.5, features, gates), normal(0.7 * units**-0.5, units, gates), normal(0.1, *of_bias)
-    ]  # fmt: skip
+    recurrent = [normal(*shape) for shape in weight_shapes(TRAININGS[name], features, units)]
     if name != OF_TOKENS:
         weights = [*recurrent, normal(units**-0.5, units, 1), normal(0.1, 1)]
         return Training(
@@ -132,85 +130,3 @@ def make_training(name: str, shape: Sequence[int]) -> Training:
     weights = [normal(0.5, VOCABULARY, features), *recurrent, normal(units**-0.5, units, CLASSES), normal(0.1, CLASSES)]
     labels, of_rows = rng.integers(0, CLASSES, rows).astype(np.int32), rng.uniform(0.5, 1.5, rows).astype(np.float32)
     return Training(tuple(shape), TRAININGS[name], x.astype(np.int32), labels, weights, DROPOUT, of_rows)
-
-
-# ------------------------------------------------------------ the recurrent layers, and the way back
-
-
-def _recurrence(
-    layer: str, x: np.ndarray, live: np.ndarray, kernel: np.ndarray, recurrent_kernel: np.ndarray, bias: np.ndarray
-) -> tuple[np.ndarray, Callable[[np.ndarray], list[np.ndarray]]]:
-    """The last output (batch, units), and what takes its gradient to those of x, of both kernels and of the bias."""
-    cell = {"SimpleRNN": _simple, "LSTM": _lstm, "GRU": _gru}[layer]
-    of_inputs, of_states = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
-    states = [np.zeros((len(x), len(recurrent_kernel)))] * (2 if layer == "LSTM" else 1)
-    tape = []
-    for t in range(x.shape[1]):
-        sums = states[0] @ recurrent_kernel + of_states
-        after, back = cell(x[:, t] @ kernel + of_inputs, sums, *states)
-        tape.append((states[0], back))
-        states = [np.where(live[:, t, None], new, old) for new, old in zip(after, states, strict=True)]
-
-    def pullback(d_output: np.ndarray) -> list[np.ndarray]:
-        dx, d_kernel, d_recurrent = np.zeros_like(x), np.zeros_like(kernel), np.zeros_like(recurrent_kernel)
-        d_bias = np.zeros((2, len(of_states)))
-        d_states = [d_output, *(np.zeros_like(d_output) for _ in states[1:])]
-        for t in reversed(range(x.shape[1])):
-            h, back = tape[t]
-            now = live[:, t, None]
-            da, ds, before = back(*(np.where(now, d, 0.0) for d in d_states))
-            dx[:, t] = da @ kernel.T
-            d_kernel += x[:, t].T @ da
-            d_recurrent += h.T @ ds
-            d_bias += da.sum(axis=0), ds.sum(axis=0)
-            before[0] = before[0] + ds @ recurrent_kernel.T
-            d_states = [np.where(now, new, old) for new, old in zip(before, d_states, strict=True)]
-        return [dx, d_kernel, d_recurrent, d_bias if bias.ndim == 2 else d_bias[0]]
-
-    return states[0], pullback
-
-
-# Each takes the sums of inputs `a` and of states `s` (batch, gates * units), and the states. It returns the new states,
-# and what takes their gradients to those of `a` and `s`, and to those of the states beside `s`.
-
-
-def _simple(a: np.ndarray, s: np.ndarray, h: np.ndarray) -> tuple[list[np.ndarray], Callable[..., Any]]:
-    new = np.tanh(a + s)
-
-    def back(dh: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        d = dh * (1 - new**2)
-        return d, d, [np.zeros_like(h)]
-
-    return [new], back
-
-
-def _lstm(a: np.ndarray, s: np.ndarray, h: np.ndarray, c: np.ndarray) -> tuple[list[np.ndarray], Callable[..., Any]]:
-    i, f, g, o = np.split(a + s, 4, axis=1)
-    i, f, g, o = _sigmoid(i), _sigmoid(f), np.tanh(g), _sigmoid(o)
-    new = f * c + i * g
-    squashed = np.tanh(new)
-
-    def back(dh: np.ndarray, dc: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        dc = dc + dh * o * (1 - squashed**2)
-        gates = [dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g**2), dh * squashed * o * (1 - o)]
-        d = np.concatenate(gates, axis=1)
-        return d, d, [np.zeros_like(h), dc * f]
-
-    return [o * squashed, new], back
-
-
-def _gru(a: np.ndarray, s: np.ndarray, h: np.ndarray) -> tuple[list[np.ndarray], Callable[..., Any]]:
-    (z, r, g), (of_z, of_r, of_g) = np.split(a, 3, axis=1), np.split(s, 3, axis=1)
-    z, r = _sigmoid(z + of_z), _sigmoid(r + of_r)
-    g = np.tanh(g + r * of_g)
-
-    def back(dh: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        dz, dg = dh * (h - g) * z * (1 - z), dh * (1 - z) * (1 - g**2)
-        dr = dg * of_g * r * (1 - r)
-        return np.concatenate([dz, dr, dg], axis=1), np.concatenate([dz, dr, dg * r], axis=1), [dh * z]
-
-    return [z * h + (1 - z) * g], back
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))

@@ -1,12 +1,13 @@
 """The child process: it runs one contender on a fixed number of threads, and answers with the time for each case.
 
-The runner starts `python -P worker.py MODULE FORM THREADS`, without a PYTHONPATH. So nothing can be imported from the
-checkout: `import cyrnn` finds the installed package, never the unbuilt sources. Questions and answers are lines of
-JSON.
+The runner starts `python -P worker.py MODULE FORM THREADS`, without a PYTHONPATH. So nothing but this folder can be
+imported from the checkout: `import cyrnn` finds the installed package, never the unbuilt sources. Questions and answers
+are lines of JSON.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -32,14 +33,16 @@ def hold_process(threads: int) -> bool:
     return True
 
 
-def load(path: str) -> ModuleType:
-    """The module in a file of this folder, which is not among those that can be imported."""
-    name = f"benchmark_{Path(path).stem}"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # listed, as dataclasses need it
-    spec.loader.exec_module(module)
-    return module
+def load(name: str) -> ModuleType:
+    """A module of this folder, which is a package that is found here alone."""
+    if "benchmarks" not in sys.modules:
+        folder = Path(__file__).parent
+        spec = importlib.util.spec_from_file_location(
+            "benchmarks", folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None
+        sys.modules["benchmarks"] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"benchmarks.{name}")
 
 
 def bind_checked(contender: ModuleType, form: str, case: Any) -> tuple[Callable[[], Any], float]:
@@ -103,7 +106,7 @@ def start(name: str, threads: int) -> tuple[ModuleType | None, dict[str, Any]]:
     """The contender, limited to `threads`, and the first answer to the runner: facts, or why it cannot start."""
     held = hold_process(threads)
     try:
-        contender = load(f"contenders/{name}.py")
+        contender = load(f"contenders.{name}")
         facts = contender.hold(threads)
     except ModuleNotFoundError as error:
         return None, {"not installed": str(error)}
@@ -125,7 +128,7 @@ def main() -> None:
     if contender is None:
         return
     left_out: Callable[[Any, str], str] = getattr(contender, "left_out", lambda case, form: "")
-    make_case, trainings = load("cases.py").make_case, load("trainings.py")
+    make_case, trainings = load("cases").make_case, load("trainings")
     calls: dict[tuple[Any, ...], Callable[[], Any]] = {}
     for line in sys.stdin:
         question = json.loads(line)

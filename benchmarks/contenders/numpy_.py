@@ -15,7 +15,7 @@ def hold(threads: int) -> dict[str, str]:
 
 def left_out(case: Any, form: str) -> str:
     """Why the contender does not take part with this case; empty if it does."""
-    return "the bare layer only" if len(case.parts) > 1 else ""
+    return "a SimpleRNN alone" if len(case.parts) > 1 or case.parts[0].layer != "SimpleRNN" else ""
 
 
 def bind(case: Any, form: str) -> Callable[[], np.ndarray]:

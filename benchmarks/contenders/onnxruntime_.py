@@ -1,4 +1,4 @@
-"""ONNX Runtime: ONNX' own RNN operator, between the two transpositions that a batch-first sequence needs.
+"""ONNX Runtime: ONNX' operators RNN, LSTM and GRU, between the two transpositions that batch-first sequences need.
 
 The form "bound" has its input and output bound to arrays, which spares it what `run` does in each call.
 """
@@ -14,6 +14,12 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 options = onnxruntime.SessionOptions()
+ORDER = {"SimpleRNN": (0,), "LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2)}  # of the gates
+OPERATOR = {
+    "SimpleRNN": ("RNN", {"activations": ["Tanh"]}),
+    "LSTM": ("LSTM", {}),
+    "GRU": ("GRU", {"linear_before_reset": 1}),
+}
 
 
 def hold(threads: int) -> dict[str, str]:
@@ -40,19 +46,30 @@ class Graph:
 
     def rnn(self, sequence: str, lengths: str, part: Any) -> list[str]:
         """All outputs (timesteps, directions, batch, units) and the last (directions, batch, units), by time."""
-        kernels, recurrent_kernels, biases = (part.weights[number::3] for number in range(3))
+        weights = [np.concatenate(self.gates(part.layer, array), axis=-1) for array in part.weights]
+        kernels, recurrent_kernels, biases = (weights[number::3] for number in range(3))
+        both = [bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)]) for bias in biases]
+        operator, attributes = OPERATOR[part.layer]
+        if len(kernels) == 2 and "activations" in attributes:
+            attributes = {"activations": attributes["activations"] * 2}
         return self.add(
-            "RNN",
+            operator,
             sequence,
             self.constant(np.stack([kernel.T for kernel in kernels])),
             self.constant(np.stack([kernel.T for kernel in recurrent_kernels])),
-            self.constant(np.stack([np.concatenate([bias, np.zeros_like(bias)]) for bias in biases])),
+            self.constant(np.stack([bias.ravel() for bias in both])),
             lengths,
             outputs=2,
             hidden_size=part.units,
             direction="bidirectional" if len(kernels) == 2 else "forward",
-            activations=["Tanh"] * len(kernels),
+            **attributes,
         )
+
+    @staticmethod
+    def gates(layer: str, array: np.ndarray) -> list[np.ndarray]:
+        """The gates of a weight in ONNX' order."""
+        gates = np.split(array, len(ORDER[layer]), axis=-1)
+        return [gates[number] for number in ORDER[layer]]
 
 
 def bind(case: Any, form: str) -> Callable[[], np.ndarray]:

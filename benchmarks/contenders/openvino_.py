@@ -1,4 +1,4 @@
-"""OpenVINO: its RNNSequence operator, held to float32."""
+"""OpenVINO: its operators RNNSequence, LSTMSequence and GRUSequence, held to float32."""
 
 from __future__ import annotations
 
@@ -62,17 +62,22 @@ def _recurrent(node: Any, lengths: Any, part: Any, batch: int, timesteps: int) -
     """
     kernels, recurrent_kernels, biases = (part.weights[number::3] for number in range(3))
     directions = len(kernels)
-    rnn = opset8.rnn_sequence(
-        node,
-        np.zeros((batch, directions, part.units), np.float32),
-        np.full(batch, timesteps, np.int32),
-        np.stack([kernel.T for kernel in kernels]),  # (directions, units, features)
-        np.stack([kernel.T for kernel in recurrent_kernels]),  # (directions, units, units)
-        np.stack(biases),  # (directions, units)
+    weights = (
+        np.stack([_ordered(part.layer, kernel).T for kernel in kernels]),  # (directions, gates * units, features)
+        np.stack(
+            [_ordered(part.layer, kernel).T for kernel in recurrent_kernels]
+        ),  # (directions, gates * units, units)
+        np.stack([_bias(part.layer, bias) for bias in biases]),  # (directions, gates * units)
         part.units,
         "bidirectional" if directions == 2 else "forward",
-        ["tanh"],
     )
+    state, ends = np.zeros((batch, directions, part.units), np.float32), np.full(batch, timesteps, np.int32)
+    if part.layer == "LSTM":
+        rnn = opset8.lstm_sequence(node, state, state, ends, *weights)
+    elif part.layer == "GRU":
+        rnn = opset8.gru_sequence(node, state, ends, *weights, linear_before_reset=True)
+    else:
+        rnn = opset8.rnn_sequence(node, state, ends, *weights, ["tanh"])
     if directions == 2:  # (batch, directions, timesteps, units) -> (batch, timesteps, 2 * units)
         by_time = opset8.transpose(rnn.output(0), np.array([0, 2, 1, 3]))
         return opset8.reshape(by_time, np.array([batch, timesteps, 2 * part.units]), False)
@@ -80,3 +85,19 @@ def _recurrent(node: Any, lengths: Any, part: Any, batch: int, timesteps: int) -
         last = opset8.subtract(lengths, np.array(1, np.int32))
         return opset8.gather(opset8.squeeze(rnn.output(0), np.array([1])), last, np.array(1), 1)
     return opset8.squeeze(rnn.output(0 if part.whole else 1), np.array([1]))
+
+
+def _ordered(layer: str, array: np.ndarray) -> np.ndarray:
+    """Gates in OpenVINO's order: of an LSTM it begins with the forget gate."""
+    if layer != "LSTM":
+        return array
+    i, f, c, o = np.split(array, 4, axis=-1)
+    return np.concatenate([f, i, c, o], axis=-1)
+
+
+def _bias(layer: str, bias: np.ndarray) -> np.ndarray:
+    """The bias of the operator: of a GRU the sums of both, but for the candidate, where both count."""
+    if layer != "GRU":
+        return _ordered(layer, bias)
+    of_gates, candidates = np.split(bias, [2 * bias.shape[1] // 3], axis=1)
+    return np.concatenate([of_gates.sum(axis=0), *candidates])

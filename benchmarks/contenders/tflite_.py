@@ -38,8 +38,11 @@ def left_out(case: Any, form: str) -> str:
 def bind(case: Any, form: str) -> Callable[[], np.ndarray]:
     """A call without arguments, which returns the answer."""
     x = case.x if case.x.dtype == np.float32 else case.x.astype(np.int32)
-    directions = [part for part in case.parts for _ in range(len(part.weights) // 3)] if case.shape[1] == 1 else []
-    states = [tf.TensorSpec((len(x), part.units), name=f"state_{n}") for n, part in enumerate(directions)]
+    recurrent = (
+        [part for part in case.parts if part.kind in ("recurrent", "bidirectional")] if case.shape[1] == 1 else []
+    )
+    each = [part for part in recurrent for _ in range(len(part.weights) // 3 * (2 if part.layer == "LSTM" else 1))]
+    states = [tf.TensorSpec((len(x), part.units), name=f"state_{n}") for n, part in enumerate(each)]
 
     def model(inputs: tf.Tensor, *states: tf.Tensor) -> list[tf.Tensor]:
         return _answer_and_states(case, inputs, states)
@@ -75,9 +78,11 @@ def _answer_and_states(case: Any, x: tf.Tensor, states: Iterable[tf.Tensor]) -> 
         else:
             outputs = []
             for direction in range(len(weights) // 3):
-                first = begin.pop(0) if begin else None
-                outputs.append(_sequence(x, *weights[3 * direction :][:3], first, direction == 1))
-                ends.append(outputs[-1][0 if direction else -1])
+                count = 2 if part.layer == "LSTM" else 1
+                first, begin = begin[:count], begin[count:]
+                steps, last = _sequence(part, x, *weights[3 * direction :][:3], first, direction == 1)
+                outputs.append(steps)
+                ends += last
             if part.whole or len(outputs) == 2:
                 x = tf.concat([tf.stack(steps, axis=1) for steps in outputs], axis=-1)
             elif lengths is None:
@@ -88,13 +93,50 @@ def _answer_and_states(case: Any, x: tf.Tensor, states: Iterable[tf.Tensor]) -> 
 
 
 def _sequence(
-    x: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor, state: Any, reverse: bool
-) -> list[tf.Tensor]:
-    """The outputs (batch, units) by time, from x (batch, timesteps, features); a state of None is zeros."""
+    part: Any,
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    recurrent_kernel: tf.Tensor,
+    bias: tf.Tensor,
+    begin: list[Any],
+    reverse: bool,
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """The outputs (batch, units) by time, from x (batch, timesteps, features), and the states; without any to begin
+    with, these are zeros."""
     batch, timesteps, features = x.shape
-    rows = tf.matmul(tf.reshape(x, (batch * timesteps, features)), kernel) + bias
+    of_inputs, of_states = tf.unstack(bias) if len(bias.shape) == 2 else (bias, None)
+    rows = tf.matmul(tf.reshape(x, (batch * timesteps, features)), kernel) + of_inputs
     outputs = []
-    for projected in tf.unstack(tf.reshape(rows, (batch, timesteps, bias.shape[0])), axis=1)[:: -1 if reverse else 1]:
-        state = tf.tanh(projected if state is None else projected + tf.matmul(state, recurrent_kernel))
-        outputs.append(state)
-    return outputs[:: -1 if reverse else 1]
+    states: list[Any] = list(begin) or [None, None]
+    for projected in tf.unstack(tf.reshape(rows, (batch, timesteps, rows.shape[1])), axis=1)[:: -1 if reverse else 1]:
+        sums = None if states[0] is None else tf.matmul(states[0], recurrent_kernel)
+        if of_states is not None:
+            sums = tf.tile(of_states[None], (batch, 1)) if sums is None else sums + of_states
+        states = CELLS[part.layer](projected, sums, *states[: 2 if part.layer == "LSTM" else 1])
+        outputs.append(states[0])
+    return outputs[:: -1 if reverse else 1], states
+
+
+# Each takes the sums of inputs and of the state, (batch, gates * units), and the states, of which None is zeros; and
+# returns the new states.
+
+
+def _simple(a: tf.Tensor, s: Any, h: Any) -> list[tf.Tensor]:
+    return [tf.tanh(a if s is None else a + s)]
+
+
+def _lstm(a: tf.Tensor, s: Any, h: Any, c: Any) -> list[tf.Tensor]:
+    i, f, g, o = tf.split(a if s is None else a + s, 4, axis=1)
+    new = tf.sigmoid(i) * tf.tanh(g)
+    c = new if c is None else tf.sigmoid(f) * c + new
+    return [tf.sigmoid(o) * tf.tanh(c), c]
+
+
+def _gru(a: tf.Tensor, s: tf.Tensor, h: Any) -> list[tf.Tensor]:
+    (z, r, n), (h_z, h_r, h_n) = tf.split(a, 3, axis=1), tf.split(s, 3, axis=1)
+    z = tf.sigmoid(z + h_z)
+    new = (1 - z) * tf.tanh(n + tf.sigmoid(r + h_r) * h_n)
+    return [new if h is None else z * h + new]
+
+
+CELLS = {"SimpleRNN": _simple, "LSTM": _lstm, "GRU": _gru}

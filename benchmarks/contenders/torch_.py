@@ -1,4 +1,7 @@
-"""torch: `nn.RNN`, batch first; eager, or traced and frozen (form "traced"). Gradients are those of autograd."""
+"""torch: `nn.RNN`, `nn.LSTM` and `nn.GRU`, batch first; eager, or traced and frozen (form "traced").
+
+Gradients are those of autograd.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,16 @@ def hold(threads: int) -> dict[str, str]:
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
     return {"torch": torch.__version__}
+
+
+CLASSES = {"SimpleRNN": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}
+ORDER = {"SimpleRNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}  # of the gates, in torch; and the other way round
+
+
+def _ordered(layer: str, array: torch.Tensor) -> torch.Tensor:
+    """Gates in torch's order, from Keras', and the other way round."""
+    gates = array.chunk(len(ORDER[layer]), dim=-1)
+    return torch.cat([gates[number] for number in ORDER[layer]], dim=-1)
 
 
 class Model(torch.nn.Module):
@@ -49,13 +62,14 @@ def _layer(part: Any) -> torch.nn.Module:
             dense.bias.copy_(weights[1])
             return dense
         both = part.kind == "bidirectional"
-        rnn = torch.nn.RNN(len(weights[0]), part.units, nonlinearity="tanh", batch_first=True, bidirectional=both)
+        rnn = CLASSES[part.layer](len(weights[0]), len(weights[1]), batch_first=True, bidirectional=both)
         for number, direction in enumerate(("", "_reverse")[: 1 + both]):
-            kernel, recurrent_kernel, bias = weights[3 * number :][:3]
+            kernel, recurrent_kernel, bias = (_ordered(part.layer, array) for array in weights[3 * number :][:3])
+            of_inputs, of_states = bias if bias.ndim == 2 else (bias, torch.zeros_like(bias))
             getattr(rnn, f"weight_ih_l0{direction}").copy_(kernel.T)
             getattr(rnn, f"weight_hh_l0{direction}").copy_(recurrent_kernel.T)
-            getattr(rnn, f"bias_ih_l0{direction}").copy_(bias)
-            getattr(rnn, f"bias_hh_l0{direction}").zero_()
+            getattr(rnn, f"bias_ih_l0{direction}").copy_(of_inputs)
+            getattr(rnn, f"bias_hh_l0{direction}").copy_(of_states)
         return rnn
 
 
@@ -64,7 +78,7 @@ def bind(case: Any, form: str) -> Callable[[], Any]:
     model: Any = Model(case.parts).eval()
     tensor = torch.from_numpy(case.x)
     if case.gradients:
-        return _gradients(model.layers[0], tensor, torch.from_numpy(case.dy))
+        return _gradients(model.layers[0], case.parts[0].layer, tensor, torch.from_numpy(case.dy))
     if form == "traced":
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
@@ -77,13 +91,15 @@ def bind(case: Any, form: str) -> Callable[[], Any]:
     return call
 
 
-def _gradients(rnn: torch.nn.Module, x: torch.Tensor, dy: torch.Tensor) -> Callable[[], tuple[torch.Tensor, ...]]:
-    weights = [rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0]
+def _gradients(
+    rnn: torch.nn.Module, layer: str, x: torch.Tensor, dy: torch.Tensor
+) -> Callable[[], tuple[torch.Tensor, ...]]:
+    weights = [rnn.weight_ih_l0, rnn.weight_hh_l0, rnn.bias_ih_l0, *([rnn.bias_hh_l0] if layer == "GRU" else [])]
 
     def call() -> tuple[torch.Tensor, ...]:
         outputs, _ = rnn(x)
-        of_inputs, of_states, of_bias = torch.autograd.grad(outputs, weights, dy)
-        return of_inputs.T, of_states.T, of_bias
+        of_inputs, of_states, *of_biases = torch.autograd.grad(outputs, weights, dy)
+        return tuple(_ordered(layer, found) for found in (of_inputs.T, of_states.T, *of_biases))
 
     return call
 
@@ -97,10 +113,9 @@ class Trained(torch.nn.Module):
     def __init__(self, training: Any) -> None:
         super().__init__()
         *embedding, kernel, recurrent_kernel, bias, dense, dense_bias = map(torch.tensor, training.weights)  # copies
-        self.order = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}.get(training.layer, (0,))  # of the gates
-        of = {"SimpleRNN": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}[training.layer]
+        self.layer = training.layer
         self.embedding = torch.nn.Embedding.from_pretrained(embedding[0], freeze=False) if embedding else None
-        self.rnn = of(len(kernel), len(recurrent_kernel), batch_first=True)
+        self.rnn = CLASSES[self.layer](len(kernel), len(recurrent_kernel), batch_first=True)
         self.dropout = torch.nn.Dropout(training.dropout)
         self.dense = torch.nn.Linear(*dense.shape)
         with torch.no_grad():
@@ -113,9 +128,7 @@ class Trained(torch.nn.Module):
             self.dense.bias.copy_(dense_bias)
 
     def _ordered(self, array: torch.Tensor) -> torch.Tensor:
-        """Gates in torch's order, from Keras', and the other way round."""
-        gates = array.chunk(len(self.order), dim=-1)
-        return torch.cat([gates[number] for number in self.order], dim=-1)
+        return _ordered(self.layer, array)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         lengths = None

@@ -10,6 +10,7 @@ import numpy as np
 from cyrnn.arrays import shown, to_numpy
 from cyrnn.layers.base.layer import Layer
 from cyrnn.models.serialization import from_envelope
+from cyrnn.saving.keras.assets import HasAssets
 
 _PACKAGES = ("keras", "tf_keras")
 
@@ -53,7 +54,23 @@ def from_keras(model: Any, custom_objects: Mapping[str, Any] | None = None) -> A
         found.build(_input_shape(model))
     _check(found, weights, model.name)
     found.set_weights(weights)
+    _take_vocabularies(found, model)
     return found
+
+
+def _take_vocabularies(found: Layer, model: Any) -> None:
+    """Give layers the vocabularies that those of Keras have, where the configs do not hold them."""
+    within = model._flatten_layers() if hasattr(model, "_flatten_layers") else [model]
+    theirs = {layer.name: layer for layer in within if hasattr(layer, "get_vocabulary")}
+    for layer in found.layers_within():
+        other = theirs.get(layer.name)
+        if other is None or not isinstance(layer, HasAssets):
+            continue
+        lookup = getattr(other, "_lookup_layer", other)
+        weights = getattr(lookup, "idf_weights_const", None)
+        arrays = {} if weights is None else {"idf_weights": to_numpy("idf_weights", weights)}
+        tokens = [str(token) for token in other.get_vocabulary()]
+        layer.load_assets({"vocabulary.txt": "\n".join(tokens).encode()}, arrays, len(tokens))
 
 
 def _package_of(model: Any) -> str | None:

@@ -254,6 +254,7 @@ def test_models_of_text_go_through_files_both_ways(mode, found, tmp_path):
     text, word = TEXTS, np.array(["cat", "dog", "x", "mat", "", "the"])
     ours, theirs = model_of(cyrnn, mode, found), model_of(keras, mode, found)
     expected = ours.predict([text, word])
+    np.testing.assert_allclose(cyrnn.from_keras(theirs).predict([text, word]), expected, atol=1e-5)
     assert expected.shape == (6, 2)
     path = tmp_path / "model.keras"
     theirs.save(path)

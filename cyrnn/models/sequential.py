@@ -21,6 +21,7 @@ from cyrnn.models.executor import Call, Place
 from cyrnn.models.functional import Model
 from cyrnn.models.graph import calls_in_a_row, still_in_a_row
 from cyrnn.models.inputs import Feed, Leaf
+from cyrnn.models.known import dtype_after, matches, shape_after
 from cyrnn.models.programs.parts import Results, Wanted
 
 
@@ -239,7 +240,7 @@ class Sequential(ModelOfCalls, Model):
         first = self._layers[0] if self._layers else None
         if not self.layers:
             raise ValueError(f"model {self.name!r} has no layers to build")
-        if isinstance(first, InputLayer) and not _matches(input_shape, first.batch_shape):
+        if isinstance(first, InputLayer) and not matches(input_shape, first.batch_shape):
             raise ValueError(f"model {self.name!r} has an Input of shape {first.batch_shape}, got {input_shape}")
         with errors_name(before_unbuilt(self.layers)):
             super()._make_weights(input_shape, values)
@@ -348,7 +349,7 @@ class Sequential(ModelOfCalls, Model):
         calls, place = [], inputs
         for number, layer in enumerate(self.layers):
             built_with = self._shapes_between[number + 1 : number + 2]
-            output = Place(_shape_after(layer, place.shape, built_with), _dtype_after(layer))
+            output = Place(shape_after(layer, place.shape, built_with), dtype_after(layer))
             calls.append(Call(layer, (place,), output, training))
             place = output
         return calls, place
@@ -392,25 +393,3 @@ class Sequential(ModelOfCalls, Model):
         super().__setstate__(state)
         if self.built:
             self._stand_for_calls()
-
-
-def _shape_after(layer: Layer, shape: Any, built_with: Sequence[Any]) -> Any:
-    """The shape of what a layer returns, as far as it is known without calling it: that which the model was built with,
-    but for the batch, where a layer is a custom one."""
-    if all(objects.is_builtin(type(part)) for part in layer.layers_within()):
-        try:
-            return None if shape is None else layer.compute_output_shape(shape)
-        except (ValueError, TypeError):  # the call says what is wrong
-            return None
-    return (None, *built_with[0][1:]) if built_with and nest.is_shape(built_with[0]) else None
-
-
-def _dtype_after(layer: Layer) -> str | None:
-    """The name of the dtype of what a layer returns, where that is known without calling it."""
-    return layer.output_dtype.name if all(objects.is_builtin(type(part)) for part in layer.layers_within()) else None
-
-
-def _matches(shape: Shape, expected: Shape) -> bool:
-    """Whether the axes are of these lengths, where both say one."""
-    pairs = zip(shape, expected, strict=False)
-    return len(shape) == len(expected) and all(n is None or m is None or n == m for n, m in pairs)

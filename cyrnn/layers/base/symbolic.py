@@ -19,23 +19,8 @@ from numpy.typing import DTypeLike
 from cyrnn import budget, objects
 from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.dtypes import TEXT
-from cyrnn.layers.base import nest
+from cyrnn.layers.base import array_functions, nest
 from cyrnn.layers.base.arguments import LengthError, Shape, check_no_text, check_possible
-from cyrnn.layers.base.array_functions import (
-    ALONG_THE_LAST_AXIS,
-    BINARY,
-    ELEMENTWISE,
-    FUNCTIONS,
-    JOINING,
-    OF_ACTIVATIONS,
-    REARRANGING,
-    TERNARY,
-    broadcast_shape,
-    common_shape,
-    item_shape,
-    one_zero,
-    zeros_of,
-)
 from cyrnn.layers.base.names import errors_name
 
 _numbers, _names = itertools.count(), itertools.count()
@@ -119,10 +104,10 @@ class KerasTensor:
 
     def __activated__(self, name: str) -> "KerasTensor":
         """What the activation of this name returns for the tensor. Raises TypeError for one that is no operation."""
-        if name not in OF_ACTIVATIONS:
+        if name not in array_functions.OF_ACTIVATIONS:
             raise TypeError(f"the activation {name!r} is no operation of symbolic tensors: call a layer, Activation")
-        operation = OF_ACTIVATIONS[name]
-        options = {"axis": -1} if operation in ALONG_THE_LAST_AXIS else {}
+        operation = array_functions.OF_ACTIVATIONS[name]
+        options = {"axis": -1} if operation in array_functions.ALONG_THE_LAST_AXIS else {}
         module = "numpy" if operation in ("Exp", "Tanh") else "nn"
         return applied(operation, self, module=module, **options)
 
@@ -244,14 +229,14 @@ def placeholder(tensor: Any, dtype: DTypeLike | None = None, batch: int = 1) -> 
     if tensor.dtype == TEXT:
         return np.broadcast_to(np.array("", object), lengths)
     whole = tensor.dtype.startswith(("int", "uint", "bool"))
-    return one_zero(tensor.dtype if dtype is None or whole else dtype, lengths)
+    return array_functions.one_zero(tensor.dtype if dtype is None or whole else dtype, lengths)
 
 
 def zeros(tensor: Any, length: int) -> Any:
     """As `placeholder`, with memory of its own, and this length on each axis of any length but the first."""
     if not _is(tensor):
         return tensor
-    return zeros_of(tensor.shape, tensor.dtype, length)
+    return array_functions.zeros_of(tensor.shape, tensor.dtype, length)
 
 
 def common_batch(values: Any) -> int:
@@ -279,7 +264,7 @@ class Operation:
         """The result for arrays; in float32, where NumPy makes float64 of integers."""
         args, kwargs = self._arranged(args, kwargs), {}
         try:
-            result = np.asarray(FUNCTIONS[self.class_name](*args, **kwargs, **self.options))
+            result = np.asarray(array_functions.FUNCTIONS[self.class_name](*args, **kwargs, **self.options))
         except IndexError as error:
             raise LengthError(f"inputs of {self.name!r} do not have its index: {error}") from None
         if result.dtype == np.float64 and not any(_dtype(leaf) == "float64" for leaf in nest.leaves((args, kwargs))):
@@ -292,17 +277,17 @@ class Operation:
         tensors = [leaf for leaf in nest.leaves((args, kwargs)) if hasattr(leaf, "shape")]
         shapes = [tuple(tensor.shape) for tensor in tensors]
         if self.class_name == "GetItem":
-            return KerasTensor(item_shape(shapes[0], args[1]), str(tensors[0].dtype))
-        if self.class_name in REARRANGING:
+            return KerasTensor(array_functions.item_shape(shapes[0], args[1]), str(tensors[0].dtype))
+        if self.class_name in array_functions.REARRANGING:
             found = [self.call(*(_view(arg, n) for arg in args), **kwargs).shape for n in (2, 3)]
             shape: Shape = tuple(n if n == m else None for n, m in zip(*found, strict=True))
             return KerasTensor(shape, str(tensors[0].dtype))
-        if self.class_name in JOINING:
+        if self.class_name in array_functions.JOINING:
             dtype = np.result_type(*(np.dtype(tensor.dtype) for tensor in tensors))
             return KerasTensor(self._joined(shapes), dtype.name)
         small = nest.mapped(lambda leaf: np.ones((1,), _dtype(leaf)) if hasattr(leaf, "shape") else leaf, list(args))
-        if self.class_name in ELEMENTWISE:
-            return KerasTensor(broadcast_shape(shapes), self.call(*small, **kwargs).dtype.name)
+        if self.class_name in array_functions.ELEMENTWISE:
+            return KerasTensor(array_functions.broadcast_shape(shapes), self.call(*small, **kwargs).dtype.name)
         dtype = Operation(self.class_name, self.name, self.module, {}).call(*small).dtype
         return KerasTensor(self._reduced(shapes[0]), dtype.name)
 
@@ -311,7 +296,9 @@ class Operation:
         are neither numbers nor slices, and for what is no number: a file must not choose where results go, or how large
         they are.
         """
-        wanted = 3 if self.class_name in TERNARY else 2 if self.class_name in BINARY else 1
+        wanted = (
+            3 if self.class_name in array_functions.TERNARY else 2 if self.class_name in array_functions.BINARY else 1
+        )
         named = [kwargs[name] for name in _NAMED if name in kwargs]
         if len(named) != len(kwargs) or len(args) + len(named) != wanted:
             raise ValueError(
@@ -324,7 +311,7 @@ class Operation:
             if not all(type(part) is int or part is None or part is ... or isinstance(part, slice) for part in key):
                 raise ValueError(f"{self.name!r} must be an index of integers and slices, got {arranged[1]!r:.200}")
             return arranged
-        if self.class_name in JOINING:
+        if self.class_name in array_functions.JOINING:
             parts = nest.leaves(arranged)
             if not parts or not all(hasattr(part, "shape") for part in parts):
                 raise ValueError(f"{self.name!r} ({self.class_name}) takes a list of tensors, got {arranged!r:.200}")
@@ -335,10 +322,10 @@ class Operation:
         axis, rank = self.options.get("axis", 0), len(shapes[0])
         if self.class_name == "Stack":
             axis = axis % (rank + 1)
-            return (*common_shape(shapes)[:axis], len(shapes), *shapes[0][axis:])
+            return (*array_functions.common_shape(shapes)[:axis], len(shapes), *shapes[0][axis:])
         lengths = [shape[axis] for shape in shapes]
         total = None if None in lengths else sum(n for n in lengths if n is not None)
-        rest = common_shape([(*shape[: axis % rank], *shape[axis % rank + 1 :]) for shape in shapes])
+        rest = array_functions.common_shape([(*shape[: axis % rank], *shape[axis % rank + 1 :]) for shape in shapes])
         return (*rest[: axis % rank], total, *rest[axis % rank :])
 
     def _reduced(self, shape: Shape) -> Shape:
@@ -384,7 +371,7 @@ def _view(value: Any, any_length: int) -> Any:
     """An array in the place of a symbolic tensor that takes no memory, with this length where any is possible."""
     if not _is(value):
         return value
-    return one_zero(value.dtype, [any_length if n is None else n for n in value.shape])
+    return array_functions.one_zero(value.dtype, [any_length if n is None else n for n in value.shape])
 
 
 # ---------------------------------------------------------------- gradients of layers made of layers

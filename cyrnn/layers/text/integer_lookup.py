@@ -24,6 +24,8 @@ class IntegerLookup(Lookup):
         As of a `StringLookup`.
     oov_method : {"floormod", "farmhash"}
         Which of several indices an unknown integer has: its remainder, or that of a hash of its digits.
+    name : str, optional
+        The layer's name.
 
     Raises
     ------

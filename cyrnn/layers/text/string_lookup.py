@@ -44,10 +44,14 @@ class StringLookup(Lookup):
         Only False is supported.
     encoding : str
         Only "utf-8" is supported.
+    name : str, optional
+        The layer's name.
     salt : int, or two of them, optional
         The key of the hash function, which is SipHash then.
+    oov_method : {"floormod", "farmhash"}
+        Of integers only; see `IntegerLookup`.
     **kwargs
-        Arguments of `Layer`: `name`, `trainable`.
+        Other arguments of `Layer`: `trainable`.
 
     Raises
     ------

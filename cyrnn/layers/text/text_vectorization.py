@@ -56,8 +56,10 @@ class TextVectorization(Categorical):
         Only False is supported.
     encoding : str
         Only "utf-8" is supported.
+    name : str, optional
+        The layer's name.
     **kwargs
-        Arguments of `Layer`: `name`, `trainable`.
+        Other arguments of `Layer`: `trainable`.
 
     Raises
     ------

@@ -15,6 +15,7 @@ import cyrnn
 from cyrnn import layers
 
 X = np.random.default_rng(0).standard_normal((2, 6, 4)).astype(np.float32)
+TEXTS = np.array([["a b"], ["b"]])
 TOKENS = np.array([[1, 2, 3, 0, 0, 0], [4, 3, 2, 1, 1, 1]])
 
 # How layers are made that need arguments; the others are made with none.
@@ -49,7 +50,15 @@ MADE = {
     "Dot": lambda: layers.Dot(axes=2),
     "Conv1D": lambda: layers.Conv1D(3, 2),
     "MultiHeadAttention": lambda: layers.MultiHeadAttention(2, 3),
+    "TextVectorization": lambda: layers.TextVectorization(vocabulary=["a", "b"]),
+    "StringLookup": lambda: layers.StringLookup(vocabulary=["a", "b"]),
+    "IntegerLookup": lambda: layers.IntegerLookup(vocabulary=[1, 2]),
+    "Hashing": lambda: layers.Hashing(num_bins=5),
+    "CategoryEncoding": lambda: layers.CategoryEncoding(num_tokens=5),
+    "Discretization": lambda: layers.Discretization(bin_boundaries=[0.0]),
 }
+OF_TOKENS = {"Embedding", "IntegerLookup", "CategoryEncoding"}
+OF_TEXTS = {"TextVectorization", "StringLookup", "Hashing"}
 OF_VECTORS = {"RepeatVector"}  # these take (batch, features)
 OF_TWO = {"MultiHeadAttention"}  # these take two arguments
 OF_SEVERAL = {
@@ -70,8 +79,10 @@ def model_of(name: str, make: Callable[[], Any]) -> tuple[cyrnn.Model, np.ndarra
     """A model of this layer and, if it returns sequences, a GRU over them; and an input for it."""
     made, array = make(), X
     x = cyrnn.Input((6, 4))
-    if name == "Embedding":
+    if name in OF_TOKENS:
         x, array = cyrnn.Input((6,), dtype="int32"), TOKENS
+    elif name in OF_TEXTS:
+        x, array = cyrnn.Input((1,), dtype="string"), TEXTS
     elif name in OF_VECTORS:
         x, array = cyrnn.Input((4,)), X[:, 0]
     if name in OF_TWO:
@@ -126,7 +137,7 @@ COLUMNS = {
 def works(attempt: Callable[..., Any], model: cyrnn.Model, x: np.ndarray) -> bool:
     try:
         attempt(model, x)
-    except (ValueError, NotImplementedError):
+    except (ValueError, TypeError, NotImplementedError):
         return False
     return True
 

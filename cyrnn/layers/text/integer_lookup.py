@@ -20,7 +20,7 @@ class IntegerLookup(Lookup):
         As of a `StringLookup`, of integers.
     vocabulary_dtype : {"int64"}
         What integers are.
-    pad_to_max_tokens, salt, **kwargs
+    pad_to_max_tokens, salt, name, **kwargs
         As of a `StringLookup`.
     oov_method : {"floormod", "farmhash"}
         Which of several indices an unknown integer has: its remainder, or that of a hash of its digits.

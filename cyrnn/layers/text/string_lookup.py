@@ -44,14 +44,14 @@ class StringLookup(Lookup):
         Only False is supported.
     encoding : str
         Only "utf-8" is supported.
-    name : str, optional
-        The layer's name.
     salt : int, or two of them, optional
         The key of the hash function, which is SipHash then.
     oov_method : {"floormod", "farmhash"}
-        Of integers only; see `IntegerLookup`.
+        Accepted as in Keras; texts are always hashed.
+    name : str, optional
+        The name; None makes one from the class.
     **kwargs
-        Other arguments of `Layer`: `trainable`.
+        Arguments of `Layer`: `trainable`.
 
     Raises
     ------

@@ -57,9 +57,9 @@ class TextVectorization(Categorical):
     encoding : str
         Only "utf-8" is supported.
     name : str, optional
-        The layer's name.
+        The name; None makes one from the class.
     **kwargs
-        Other arguments of `Layer`: `trainable`.
+        Arguments of `Layer`: `trainable`.
 
     Raises
     ------

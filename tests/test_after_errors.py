@@ -302,8 +302,11 @@ ONE_INPUT = {
     "AveragePooling1D": lambda: L.AveragePooling1D(2),
     "BatchNormalization": L.BatchNormalization,
     "Bidirectional": lambda: Bidirectional(SimpleRNN(2)),
+    "CategoryEncoding": lambda: L.CategoryEncoding(3),
+    "Conv1D": lambda: L.Conv1D(2, 2),
     "Cropping1D": L.Cropping1D,
     "Dense": lambda: Dense(2),
+    "Discretization": lambda: L.Discretization([0.0]),
     "Dropout": lambda: L.Dropout(0.1),
     "ELU": L.ELU,
     "Embedding": lambda: L.Embedding(3, 2),
@@ -312,7 +315,9 @@ ONE_INPUT = {
     "GaussianNoise": lambda: L.GaussianNoise(0.1),
     "GlobalAveragePooling1D": L.GlobalAveragePooling1D,
     "GlobalMaxPooling1D": L.GlobalMaxPooling1D,
+    "Hashing": lambda: L.Hashing(3),
     "Identity": L.Identity,
+    "IntegerLookup": lambda: L.IntegerLookup(vocabulary=[1, 2]),
     "LayerNormalization": L.LayerNormalization,
     "LeakyReLU": L.LeakyReLU,
     "Masking": L.Masking,
@@ -330,6 +335,8 @@ ONE_INPUT = {
     "GRU": lambda: L.GRU(3),
     "Softmax": L.Softmax,
     "SpatialDropout1D": lambda: L.SpatialDropout1D(0.1),
+    "StringLookup": lambda: L.StringLookup(vocabulary=["a", "b"]),
+    "TextVectorization": lambda: L.TextVectorization(vocabulary=["a", "b"]),
     "ThresholdedReLU": L.ThresholdedReLU,
     "TimeDistributed": lambda: L.TimeDistributed(Dense(2)),
     "UnitNormalization": L.UnitNormalization,
@@ -347,8 +354,9 @@ SEVERAL_OUTPUTS = {
 def test_every_layer_of_one_input_is_tried():
     classes = {name for name in L.__all__ if isinstance(getattr(L, name), type)}
     several = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot"}
+    several |= {"Attention", "AdditiveAttention", "MultiHeadAttention"}
     cells = {"SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"}
-    aliases = {"GlobalAvgPool1D", "GlobalMaxPool1D", "MaxPool1D", "AvgPool1D"}
+    aliases = {"GlobalAvgPool1D", "GlobalMaxPool1D", "MaxPool1D", "AvgPool1D", "Convolution1D"}
     assert classes - several - cells - aliases - {"Layer", "InputLayer", "Wrapper"} == set(ONE_INPUT) - {"Sequential"}
 
 

@@ -78,7 +78,7 @@ def hdf5(path, change):
 
 def compressed(file, h5py):
     del file["layers/dense/vars/0"]
-    file.create_dataset("layers/dense/vars/0", data=np.zeros((3, 2), "f4"), compression="gzip")
+    file.create_dataset("layers/dense/vars/0", data=np.zeros((3, 2), "f4"), compression="lzf")
 
 
 def linked(file, h5py):

@@ -568,7 +568,7 @@ def test_custom_objects(tmp_path, end, arguments, name):
     [
         ({"loss": "mose"}, "'mose'"),
         ({"metrics": ["maee"]}, "'maee'"),
-        ({"loss": {"class_name": "Dice", "module": "keras.losses", "config": {}}}, "'Dice'"),
+        ({"loss": {"class_name": "CTC", "module": "keras.losses", "config": {}}}, "'CTC'"),
         ({"metrics": ["MeanIoU"]}, "MeanIoU"),
         ({"optimizer": {"class_name": "SGD", "config": {"learning_rate": "x"}}}, "learning_rate"),
         ({"optimizer": {"class_name": "SGD", "config": {"speed": 1}}}, "speed"),

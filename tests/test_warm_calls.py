@@ -17,21 +17,27 @@ from cyrnn.layers.base import nest
 RNG = np.random.default_rng(3)
 SEQUENCES, ROWS = RNG.standard_normal((2, 3, 8)).astype("f4"), RNG.standard_normal((2, 8)).astype("f4")
 TOKENS = RNG.integers(0, 5, (2, 3))
+WORDS = np.array([["a", "b", "c"], ["b", "b", "d"]])
 PAIR = [SEQUENCES, RNG.standard_normal((2, 3, 8)).astype("f4")]
 
 # For each class the arguments, and what a right call brings.
 LAYERS = {
     "Activation": [({"activation": "softmax"}, SEQUENCES), ({"activation": "softmax"}, ROWS)],
     "ActivityRegularization": [({}, SEQUENCES)],
+    "AdditiveAttention": [({}, PAIR)],
     "Add": [({}, PAIR)],
     "AlphaDropout": [({"rate": 0.5}, SEQUENCES)],
+    "Attention": [({}, PAIR)],
     "Average": [({}, PAIR)],
     "AveragePooling1D": [({"pool_size": 2}, SEQUENCES)],
     "BatchNormalization": [({}, SEQUENCES), ({}, ROWS)],
     "Bidirectional": [({"layer": lambda: layers.SimpleRNN(4, name="within")}, SEQUENCES)],
+    "CategoryEncoding": [({"num_tokens": 5}, TOKENS)],
     "Concatenate": [({}, PAIR), ({}, [ROWS, ROWS])],
+    "Conv1D": [({"filters": 4, "kernel_size": 2}, SEQUENCES)],
     "Cropping1D": [({}, SEQUENCES)],
     "Dense": [({"units": 5}, ROWS), ({"units": 5}, SEQUENCES)],
+    "Discretization": [({"bin_boundaries": [-1.0, 0.5]}, SEQUENCES)],
     "Dot": [({"axes": 2}, PAIR), ({"axes": 1}, [ROWS, ROWS])],
     "Dropout": [({"rate": 0.5}, SEQUENCES)],
     "ELU": [({}, SEQUENCES)],
@@ -42,7 +48,9 @@ LAYERS = {
     "GlobalAveragePooling1D": [({}, SEQUENCES)],
     "GlobalMaxPooling1D": [({}, SEQUENCES)],
     "GRU": [({"units": 4}, SEQUENCES), ({"units": 4, "return_sequences": True, "return_state": True}, SEQUENCES)],
+    "Hashing": [({"num_bins": 5}, TOKENS)],
     "Identity": [({}, SEQUENCES)],
+    "IntegerLookup": [({"vocabulary": [1, 2, 4]}, TOKENS)],
     "LayerNormalization": [({}, SEQUENCES), ({}, ROWS)],
     "LeakyReLU": [({}, SEQUENCES)],
     "LSTM": [({"units": 4}, SEQUENCES), ({"units": 4, "return_sequences": True, "return_state": True}, SEQUENCES)],
@@ -62,7 +70,9 @@ LAYERS = {
     "SimpleRNN": [({"units": 4}, SEQUENCES), ({"units": 4, "return_sequences": True, "return_state": True}, SEQUENCES)],
     "Softmax": [({}, SEQUENCES), ({"axis": 1}, SEQUENCES), ({}, ROWS)],
     "SpatialDropout1D": [({"rate": 0.5}, SEQUENCES)],
+    "StringLookup": [({"vocabulary": ["a", "c"]}, WORDS)],
     "Subtract": [({}, PAIR)],
+    "TextVectorization": [({"vocabulary": ["a", "c"], "split": None}, WORDS)],
     "ThresholdedReLU": [({}, SEQUENCES)],
     "TimeDistributed": [({"layer": lambda: layers.Dense(5, name="within")}, SEQUENCES)],
     "UnitNormalization": [({}, SEQUENCES)],
@@ -71,6 +81,7 @@ LAYERS = {
 }
 CELLS = {"SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"}
 OTHERS = {*CELLS, "Layer", "Wrapper", "InputLayer"}  # that do not compute, or not sequences
+OTHERS |= {"MultiHeadAttention"}  # that take several arguments
 CASES = [(name, arguments, x) for name, cases in LAYERS.items() for arguments, x in cases]
 
 
@@ -148,7 +159,7 @@ def assert_calls_as_fresh(make, right, wrong):
 
 def test_every_class_is_here():
     found = {name for name in dir(layers) if name[0].isupper() and inspect.isclass(getattr(layers, name))} - {"Any"}
-    same = {"GlobalAvgPool1D", "GlobalMaxPool1D", "MaxPool1D", "AvgPool1D"}
+    same = {"GlobalAvgPool1D", "GlobalMaxPool1D", "MaxPool1D", "AvgPool1D", "Convolution1D"}
     assert found - same - OTHERS == set(LAYERS)
 
 

@@ -6,13 +6,13 @@ The calls between which nothing but the engine is needed are run together, as pr
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from cyrnn import budget
+from cyrnn import budget, objects
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.interface import alone, current_target, lowering_to
 from cyrnn.layers.base.symbolic import KerasTensor, Node, Operation
 
-__all__ = ["alone", "current_target", "lowering_to", "Call", "Place", "Step", "run"]
+__all__ = ["alone", "current_target", "lowering_to", "Call", "Place", "Step", "place_after", "run"]
 
 
 class Place:
@@ -239,3 +239,15 @@ def masks_of(structure: Any, values: Values) -> Any:
         return values[structure][1]
     masks = nest.mapped(lambda leaf: values[leaf][1] if type(leaf) is Place else None, structure)
     return None if all(mask is None for mask in nest.leaves(masks)) else masks
+
+
+def place_after(layer: Layer, shape: Any, built_with: Sequence[Any]) -> Place:
+    """The place of what a layer returns for inputs of this shape, as far as it is known without calling it: where a
+    layer is a custom one, the shape that the model was built with, but for the batch."""
+    if not all(objects.is_builtin(type(part)) for part in layer.layers_within()):
+        return Place((None, *built_with[0][1:]) if built_with and nest.is_shape(built_with[0]) else None)
+    try:
+        after = None if shape is None else layer.compute_output_shape(shape)
+    except (ValueError, TypeError):  # the call says what is wrong
+        after = None
+    return Place(after, layer.output_dtype.name)

@@ -166,6 +166,12 @@ def _text(name: str, value: Any) -> Array:
     return array
 
 
+def matches(shape: Shape, expected: Shape) -> bool:
+    """Whether the axes are of these lengths, where both say one."""
+    pairs = zip(shape, expected, strict=False)
+    return len(shape) == len(expected) and all(n is None or m is None or n == m for n, m in pairs)
+
+
 def _fits(shape: Shape, wanted: Shape) -> bool:
     """The number of samples may be any."""
     pairs = zip(shape[1:], wanted[1:], strict=False)

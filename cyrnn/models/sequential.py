@@ -17,11 +17,10 @@ from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.signatures import required_arguments
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models.calls import ModelOfCalls
-from cyrnn.models.executor import Call, Place
+from cyrnn.models.executor import Call, Place, place_after
 from cyrnn.models.functional import Model
 from cyrnn.models.graph import calls_in_a_row, still_in_a_row
-from cyrnn.models.inputs import Feed, Leaf
-from cyrnn.models.known import dtype_after, matches, shape_after
+from cyrnn.models.inputs import Feed, Leaf, matches
 from cyrnn.models.programs.parts import Results, Wanted
 
 
@@ -349,7 +348,7 @@ class Sequential(ModelOfCalls, Model):
         calls, place = [], inputs
         for number, layer in enumerate(self.layers):
             built_with = self._shapes_between[number + 1 : number + 2]
-            output = Place(shape_after(layer, place.shape, built_with), dtype_after(layer))
+            output = place_after(layer, place.shape, built_with)
             calls.append(Call(layer, (place,), output, training))
             place = output
         return calls, place

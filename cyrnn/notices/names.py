@@ -98,6 +98,11 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of a message on an unknown name: which of the known ones is meant, if one is near, in any case."""
     import difflib
 
-    by_lower = {other.lower(): other for other in known}
+    by_lower: dict[str, list[str]] = {}
+    for other in known:
+        by_lower.setdefault(other.lower(), []).append(other)
     near = difflib.get_close_matches(name[:100].lower(), by_lower, 1, 0.7)
-    return f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+    if not near:
+        return ""
+    [best] = difflib.get_close_matches(name[:100], by_lower[near[0]], 1, 0)  # of "mae" and "MAE" that in this case
+    return f"; did you mean {best!r}?"

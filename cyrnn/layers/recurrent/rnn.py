@@ -229,12 +229,8 @@ class RNN(Carried, Predicts, SequenceLayer):
         inputs = [Input(number, state.shape, state.dtype) for number, state in enumerate(begun)]
         weights = self._weight_slots(trainable=True)
         dtype = self.dtype_policy.engine_dtype.name
-        whole = Input.of("x", given)
-
-        def back_from_outputs(gradients: Any, losses: bool) -> Any:
-            return back([*gradients, *of_states], losses)
-
-        pullback = PullbackThrough(back_from_outputs, y, whole, inputs, weights, dtype)
+        whole, back_all = Input.of("x", given), lambda gradients, losses: back([*gradients, *of_states], losses)
+        pullback = PullbackThrough(back_all, y, whole, inputs, weights, dtype)
         pullback.activity = activity_of(self, y)
         return y, pullback
 

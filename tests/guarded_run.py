@@ -187,9 +187,10 @@ class Checks:
             same(room.filled(), values)
 
     def cell(self) -> None:
-        """A layer with gates, with a mask or without."""
+        """A layer with gates and its gradients, with a mask or without, with dropout or without."""
         case = self.case
         kind, own = ((LSTM, {}), (GRU, {}), (GRU, {"reset_after": False}))[case.number // FEW_UNITS_EVERY % 3]
+        own = {**own, "dropout": 0.3, "recurrent_dropout": 0.3, "seed": 5} if case.chance() else own
         plain, guarded = (
             kind(case.units, dtype=case.dtype, return_sequences=True, recurrent_initializer="zeros", **own)
             for _ in range(2)
@@ -205,6 +206,20 @@ class Checks:
             out = case.to_fill(*x.shape[:2], case.units)
             guarded.predict(case.fenced(x), batch_size=case.batch, out=out.array)
         same(out.filled(), plain(x))
+        self.gradients(plain, guarded, x, mask=mask, training=True)
+
+    def gradients(self, plain: Any, guarded: Any, x: np.ndarray, **options: Any) -> None:
+        """Those of two layers with the same weights, the second between pages that fault."""
+        case = self.case
+        y, pullback = plain.vjp(x, **options)
+        dy = case.draw(*y.shape)
+        wanted = pullback(dy)
+        guarded_y, guarded_pullback = guarded.vjp(case.fenced(x), **options)
+        same(guarded_y, y)
+        with weights_guarded(case.place):  # they are transposed now
+            found = guarded_pullback(case.fenced(dy))
+        for gradient, other in zip([found.inputs, *found.weights], [wanted.inputs, *wanted.weights], strict=True):
+            same(gradient, other)
 
     def runners(self) -> tuple[Runner, Runner]:
         """Of one plan, or of two in sequence."""
@@ -308,12 +323,7 @@ class Checks:
         guarded.predict(case.fenced(x), batch_size=case.batch, out=out.array)
         same(out.filled(), expected)
         same(stepper.step(case.fenced(x[:, 0].copy())), np.ascontiguousarray(expected[:, 0]))
-        dy, (_, pullback) = case.draw(*expected.shape), guarded.vjp(case.fenced(x))
-        with weights_guarded(case.place):  # they are transposed now
-            found = pullback(case.fenced(dy))
-        wanted = plain.vjp(x)[1](dy)
-        for gradient, other in zip([found.inputs, *found.weights], [wanted.inputs, *wanted.weights], strict=True):
-            same(gradient, other)
+        self.gradients(plain, guarded, x)
 
     def training(self) -> None:
         """Steps of training: with data, memory, weights and slots at pages that fault."""

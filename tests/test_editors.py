@@ -165,3 +165,43 @@ def test_imports_take_no_longer_for_it():
 
 def test_sums_are_of_the_types_that_are_said():
     assert isinstance(layers.Dense(3)(np.zeros((2, 3))), np.ndarray)
+
+
+# ------------------------------------------------------------ things given to the wrong function
+
+
+def sequential():
+    return cyrnn.Sequential([cyrnn.Input((4, 3)), layers.GRU(2)])
+
+
+def generator():
+    yield np.zeros((2, 4, 3))
+
+
+MISPLACED = {
+    "a model as a path": (lambda: cyrnn.saving.load_model(sequential()), "path must be .* got Sequential"),
+    "a dict as a path": (lambda: cyrnn.saving.load_model({}), "path must be .* got dict"),
+    "weights from a model": (lambda: sequential().load_weights(sequential()), "path must be .* got Sequential"),
+    "weights to a model": (lambda: sequential().save(sequential()), "path must be .* got Sequential"),
+    "a path as a live model": (lambda: cyrnn.from_keras("m.keras"), "got str; cyrnn.saving.load_model opens files"),
+    "a dict as a live model": (lambda: cyrnn.from_keras({}), "must be a model or layer of Keras, got dict"),
+    "a dict as JSON": (lambda: cyrnn.from_json({}), "must be a str or bytes, got dict; `from_config` of its class"),
+    "a model as a list": (lambda: cyrnn.Sequential(sequential()), "layers must be a list of layers, got Sequential"),
+    "arrays as layers": (lambda: cyrnn.Sequential(generator()), r"layers, got an array of shape \(2, 4, 3\)"),
+    "arrays as tensors": (lambda: cyrnn.Model(np.zeros(9), np.zeros(9)), r"have returned, got an array of shape"),
+    "a model as a cell": (lambda: layers.RNN(sequential()), "cell must have a `state_size`, .* got Sequential without"),
+    "a model as an optimizer": (
+        lambda: sequential().compile(sequential()),
+        "an optimizer, its name, .* got Sequential",
+    ),
+    "a generator in a call": (lambda: sequential()(generator()), "must be an array of real numbers, got generator"),
+    "a dict in a call": (lambda: layers.GRU(2)({"x": 1}), "must be an array of real numbers, got dict"),
+    "a generator as weights": (lambda: sequential().set_weights(generator()), "a list of arrays, got generator"),
+}
+
+
+@pytest.mark.parametrize("case", MISPLACED)
+def test_what_is_given_to_the_wrong_function_is_named_by_its_type(case):
+    call, words = MISPLACED[case]
+    with pytest.raises((TypeError, ValueError), match=words):
+        call()

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from cyrnn.arrays import shown
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
@@ -46,7 +47,7 @@ def checked_tensors(name: str, structure: Any) -> list[KerasTensor]:
     tensors = nest.leaves(structure)
     for tensor in tensors:
         if not isinstance(tensor, KerasTensor) or tensor.node is None:
-            raise ValueError(f"{name} must be symbolic tensors that layers have returned, got {tensor!r:.200}")
+            raise ValueError(f"{name} must be symbolic tensors that layers have returned, got {shown(tensor)}")
     if not tensors:
         raise ValueError(f"{name} must hold at least one symbolic tensor, got {structure!r}")
     return tensors

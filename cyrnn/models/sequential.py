@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import budget, objects
+from cyrnn.arrays import shown
 from cyrnn.layers.around.core import Input, InputLayer
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape, check_possible, is_true
@@ -182,13 +183,15 @@ class Sequential(ModelOfCalls, Model):
 
     def _with(self, more: Iterable[object]) -> list[Layer]:
         """The layers with some more. Raises ValueError where one cannot be among them."""
+        if not isinstance(more, Iterable):
+            raise ValueError(f"layers must be a list of layers, got {type(more).__name__}")
         layers = list(self._layers)
         names = {layer.name for layer in layers}
         for layer in more:
             if isinstance(layer, KerasTensor) and layer.node is not None and isinstance(layer.node.layer, InputLayer):
                 layer = layer.node.layer
             if not isinstance(layer, Layer):
-                raise ValueError(f"layers must hold cyrnn layers, got {layer!r}")
+                raise ValueError(f"layers must hold cyrnn layers, got {shown(layer)}")
             if isinstance(layer, InputLayer) and layers:
                 raise ValueError("an Input must be the first of the layers")
             if layer.name in names:

@@ -46,7 +46,8 @@ def from_json(text: str | bytes, custom_objects: Mapping[str, Any] | None = None
     its weights and `cyrnn.saving.load_model`, which allocates no more than the file holds.
     """
     if not isinstance(text, (str, bytes, bytearray)):
-        raise TypeError(f"text must be a str or bytes, got {type(text).__name__}")
+        hint = "; `from_config` of its class takes the config itself" if isinstance(text, Mapping) else ""
+        raise TypeError(f"text must be a str or bytes, got {type(text).__name__}{hint}")
     text = bytes(text) if isinstance(text, bytearray) else text
     try:
         envelope = json_text.parsed(text, _MOST_MEMORY + 6 * len(text))

@@ -48,7 +48,10 @@ def get(identifier: "str | Mapping[str, Any] | Optimizer | type[Optimizer] | Non
     """
     if isinstance(identifier, Optimizer):
         return identifier
-    return _get(identifier.lower() if isinstance(identifier, str) else identifier)
+    found = _get(identifier.lower() if isinstance(identifier, str) else identifier)
+    if found is not None and not isinstance(found, Optimizer):
+        raise ValueError(f"expected an optimizer, its name, or a dict, got {type(found).__name__}")
+    return found
 
 
 if not TYPE_CHECKING:  # else every name would be one that there is

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from cyrnn.saving.errors import as_path
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -119,8 +121,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def checked_target(path: str | os.PathLike[str]) -> Path:
-    """The file that writing to `path` writes: links are followed. Raises OSError where nothing can be written."""
-    path = Path(path)
+    """The file that writing to `path` writes: links are followed. Raises OSError where nothing can be written, and
+    TypeError for what is no path."""
+    path = as_path(path)
     if not path.exists() or path.is_file():  # what /dev/stdout leads to may have no name
         path = Path(os.path.realpath(path))
         if path.is_symlink():  # still

@@ -4,6 +4,8 @@ import contextlib
 import enum
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from cyrnn import budget, objects
 
@@ -111,3 +113,11 @@ def refusals_located(path: str | os.PathLike[str], otherwise: Reason | None = No
         name = os.fspath(path)
         located = text if text.startswith((f"{name}:", f"{name} ")) else f"{name}: {text}"
         raise ModelFileError(located, reason_of(error, otherwise)) from error
+
+
+def as_path(path: Any) -> Path:
+    """`path`; TypeError for what is none."""
+    try:
+        return Path(path)
+    except TypeError:
+        raise TypeError(f"path must be a str or path-like, the name of a file, got {type(path).__name__}") from None

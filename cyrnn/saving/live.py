@@ -3,11 +3,12 @@
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cyrnn.arrays import shown, to_numpy
+from cyrnn.arrays import to_numpy
 from cyrnn.layers.base.layer import Layer
 from cyrnn.models.serialization import from_envelope
 from cyrnn.saving.keras.assets import HasAssets
@@ -44,7 +45,8 @@ def from_keras(model: Any, custom_objects: Mapping[str, Any] | None = None) -> A
     """
     package = _package_of(model)
     if package is None:
-        raise TypeError(f"model must be a model or layer of Keras, got {shown(model)} of {type(model)}")
+        hint = "; cyrnn.saving.load_model opens files" if isinstance(model, (str, Path)) else ""
+        raise TypeError(f"model must be a model or layer of Keras, got {type(model).__name__}{hint}")
     if not model.built:
         raise ValueError(f"model {model.name!r} is not built yet: call it, or build() it first")
     version = getattr(sys.modules.get(package), "__version__", None)

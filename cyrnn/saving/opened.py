@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from cyrnn.saving.errors import ModelFileError, Reason, refusals_located
+from cyrnn.saving.errors import ModelFileError, Reason, as_path, refusals_located
 from cyrnn.saving.zipped import SIGNATURES, Members
 
 _BEGINNING = 16  # bytes, of which no two formats have the same
@@ -58,9 +58,9 @@ class OpenFile:
 def opened(path: str | os.PathLike[str], otherwise: Reason | None = None) -> Iterator[OpenFile]:
     """The file at `path`, closed after the block; what its contents cause in the block is a ModelFileError.
 
-    Raises ModelFileError for a pipe or device, OSError where there is no file.
+    Raises ModelFileError for a pipe or device, OSError where there is no file, TypeError for what is no path.
     """
-    place = Path(path)
+    place = as_path(path)
     with refusals_located(path, otherwise):
         if place.exists() and not (place.is_file() or place.is_dir()):
             raise ModelFileError("it is not a regular file", Reason.UNKNOWN_FORMAT)

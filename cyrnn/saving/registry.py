@@ -6,11 +6,10 @@ ONNX does, is listed in `cyrnn.saving.interchange`. The library and the command 
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving.atomic import written_at_once
-from cyrnn.saving.errors import ModelFileError, Reason
+from cyrnn.saving.errors import ModelFileError, Reason, as_path
 from cyrnn.saving.file_format import Format, ModelFile
 from cyrnn.saving.keras.formats import ARCHIVE, MODEL_H5, WEIGHTS_H5
 from cyrnn.saving.npz import NPZ
@@ -28,7 +27,7 @@ def recognised(file: OpenFile, formats: Iterable[Format]) -> Format | None:
 
 def by_end(path: str | os.PathLike[str], formats: Sequence[Format]) -> Format:
     """The format for a file that is to be written. Raises ValueError if the name has none of their endings."""
-    name = Path(path).name
+    name = as_path(path).name
     found = next((form for form in formats if name.endswith(form.ends)), None)
     if found is None:
         *first, last = ends_of(formats)

@@ -20,8 +20,8 @@ def check_cell(cell: Any) -> None:
     if not callable(getattr(cell, "call", None)):
         raise ValueError(f"cell must have a method `call(inputs, states)`, got {cell!r}")
     if not state_sizes(cell) or not all(type(n) is int and n >= 0 for n in state_sizes(cell)):
-        got = getattr(cell, "state_size", None)
-        raise ValueError(f"cell must have a `state_size`, an int or a list or tuple of ints, got {got!r}")
+        got = repr(cell.state_size) if hasattr(cell, "state_size") else f"{type(cell).__name__} without one"
+        raise ValueError(f"cell must have a `state_size`, an int or a list or tuple of ints, got {got}")
 
 
 def state_sizes(cell: Any) -> list[Any]:

@@ -22,7 +22,7 @@ with written_at_once(sys.argv[1]) as file:
 
 def writer(path):
     """A process in the middle of writing `path`."""
-    command = [sys.executable, "-c", WRITER, str(path)]
+    command = [sys.executable, "-P", "-c", WRITER, str(path)]  # what is installed, not the folder
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"\n"
     return process

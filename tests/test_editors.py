@@ -189,7 +189,10 @@ MISPLACED = {
     "a model as a list": (lambda: cyrnn.Sequential(sequential()), "layers must be a list of layers, got Sequential"),
     "arrays as layers": (lambda: cyrnn.Sequential(generator()), r"layers, got an array of shape \(2, 4, 3\)"),
     "arrays as tensors": (lambda: cyrnn.Model(np.zeros(9), np.zeros(9)), r"have returned, got an array of shape"),
-    "a model as a cell": (lambda: layers.RNN(sequential()), "cell must have a `state_size`, .* got Sequential without"),
+    "a model as a cell": (
+        lambda: layers.RNN(sequential()),
+        "cell must have a `state_size`, .* got None of a Sequential",
+    ),
     "a model as an optimizer": (
         lambda: sequential().compile(sequential()),
         "an optimizer, its name, .* got Sequential",

@@ -20,7 +20,7 @@ def check_cell(cell: Any) -> None:
     if not callable(getattr(cell, "call", None)):
         raise ValueError(f"cell must have a method `call(inputs, states)`, got {cell!r}")
     if not state_sizes(cell) or not all(type(n) is int and n >= 0 for n in state_sizes(cell)):
-        got = repr(cell.state_size) if hasattr(cell, "state_size") else f"{type(cell).__name__} without one"
+        got = f"{getattr(cell, 'state_size', None)!r} of a {type(cell).__name__}"
         raise ValueError(f"cell must have a `state_size`, an int or a list or tuple of ints, got {got}")
 
 

@@ -5,62 +5,85 @@ The namespaces are Keras': ``import cyrnn as keras`` runs code that uses `keras.
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
+from cyrnn import layers, models, saving  # whose names are imported when they are first used
 from cyrnn._version import __version__
+from cyrnn.notices.classes import classes_are_in
 from cyrnn.notices.names import missing
 
-try:
-    import cyrnn.engine.plan  # noqa: F401  (the compiled part, named in the error if it is missing)
-    from cyrnn import activations, capi, constraints, initializers, layers, models, random, regularizers, saving
-except ModuleNotFoundError as error:
-    if error.name != "cyrnn.engine.plan":
-        raise
+if importlib.util.find_spec("cyrnn.engine.plan") is None:
     raise ImportError(
         "this cyrnn has no compiled modules: Python has found its source folder. Leave that folder, or build there: "
         "pip install -e ."
-    ) from error
-
-from cyrnn.capi import get_include
-from cyrnn.engine.threads import get_num_threads, set_num_threads
-from cyrnn.layers import Input, Layer
-from cyrnn.models import Model, Sequential
+    )
 
 if TYPE_CHECKING:
-    from cyrnn import backend, callbacks, config, losses, metrics, mixed_precision, optimizers, preprocessing, utils
+    from cyrnn import (
+        activations,
+        backend,
+        callbacks,
+        capi,
+        config,
+        constraints,
+        initializers,
+        losses,
+        metrics,
+        mixed_precision,
+        optimizers,
+        preprocessing,
+        random,
+        regularizers,
+        utils,
+    )
+    from cyrnn.capi import get_include
     from cyrnn.config import show_config
     from cyrnn.dtypes import DTypePolicy
+    from cyrnn.engine.threads import get_num_threads, set_num_threads
     from cyrnn.initializers import Initializer
+    from cyrnn.layers.around.core import Input
+    from cyrnn.layers.base.layer import Layer
     from cyrnn.layers.base.symbolic import KerasTensor
     from cyrnn.losses import Loss
     from cyrnn.metrics import Metric
+    from cyrnn.models.functional import Model
+    from cyrnn.models.sequential import Sequential
     from cyrnn.models.serialization import from_json
     from cyrnn.optimizers import Optimizer
     from cyrnn.regularizers import Regularizer
     from cyrnn.saving.live import from_keras
     from cyrnn.timing.profiling import profile
 
-_MODULES = {  # what is imported when it is first used
+_MODULES = {  # by name, what is imported when it is first used
     "DTypePolicy": "cyrnn.dtypes",
     "Initializer": "cyrnn.initializers",
+    "Input": "cyrnn.layers.around.core",
     "KerasTensor": "cyrnn.layers.base.symbolic",
+    "Layer": "cyrnn.layers.base.layer",
     "Loss": "cyrnn.losses",
     "Metric": "cyrnn.metrics",
+    "Model": "cyrnn.models.functional",
     "Optimizer": "cyrnn.optimizers",
     "Regularizer": "cyrnn.regularizers",
+    "Sequential": "cyrnn.models.sequential",
     "from_json": "cyrnn.models.serialization",
     "from_keras": "cyrnn.saving.live",
+    "get_include": "cyrnn.capi",
+    "get_num_threads": "cyrnn.engine.threads",
     "profile": "cyrnn.timing.profiling",
+    "set_num_threads": "cyrnn.engine.threads",
     "show_config": "cyrnn.config",
 }
+_OF_CLASSES = ("constraints", "initializers", "losses", "metrics", "optimizers", "random", "regularizers")
 _PACKAGES = (  # these too
+    *_OF_CLASSES,
+    "activations",
     "backend",
     "callbacks",
+    "capi",
     "config",
-    "losses",
-    "metrics",
     "mixed_precision",
-    "optimizers",
     "preprocessing",
     "utils",
 )
@@ -119,3 +142,9 @@ if not TYPE_CHECKING:  # else every name would be one that there is
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+for _name in _OF_CLASSES:
+    classes_are_in(f"keras.{_name}", f"cyrnn.{_name}")
+classes_are_in("keras.optimizers.schedules", "cyrnn.optimizers")
+classes_are_in("keras", "cyrnn.dtypes")

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from cyrnn.arrays import shown
+from cyrnn.notices.classes import import_classes
 from cyrnn.notices.names import hint_for, suggestion
 
 _LONGEST_MESSAGE = 1000  # characters: an error within nested layers is quoted by each of them
@@ -23,7 +24,6 @@ _Class = TypeVar("_Class", bound=type)
 _Object = TypeVar("_Object")
 
 _classes: dict[tuple[str, str], type] = {}  # (module, class name or alias) -> class
-_late: dict[str, Callable[[], None]] = {}  # module -> what registers those of its classes that are not registered yet
 _cloning: ContextVar[dict[str, Any] | None] = ContextVar("cloning", default=None)
 _custom: ContextVar[Mapping[str, Any]] = ContextVar("custom_objects", default=MappingProxyType({}))
 _counters: dict[str, Iterator[int]] = {}  # of default names
@@ -74,15 +74,10 @@ def register(module: str, *aliases: str) -> Callable[[_Class], _Class]:
     return decorate
 
 
-def register_late(module: str, load: Callable[[], None]) -> None:
-    """Before a class of `module` counts as unknown, `load` is called: it registers those that were not needed yet."""
-    _late[module] = load
-
-
 def _class_of(module: str, name: str) -> type | None:
-    """The class of this name on the allow-list."""
-    if (module, name) not in _classes and module in _late:
-        _late[module]()
+    """The class of this name on the allow-list, which is complete before one counts as unknown."""
+    if (module, name) not in _classes:
+        import_classes(module)
     return _classes.get((module, name))
 
 

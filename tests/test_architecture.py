@@ -250,15 +250,34 @@ def test_layers_know_no_pointers_and_the_engine_no_options():
             assert "return_sequences" not in text and "stateful" not in text, path
 
 
+def imported_by(code):
+    return set(run_python(f"import sys; {code}; print(*sys.modules)").stdout.split())
+
+
+def test_nothing_is_imported_before_it_is_needed():
+    imported = imported_by("import cyrnn, cyrnn.cli")
+    names_only = {"cyrnn.layers", "cyrnn.models", "cyrnn.saving"}
+    assert "numpy" not in imported
+    assert {name for name in imported if name.startswith("cyrnn.")} == names_only | {
+        *("cyrnn._version", "cyrnn.notices.classes", "cyrnn.notices", "cyrnn.notices.names"),
+        *("cyrnn.cli", "cyrnn.cli.errors", "cyrnn.cli.text", "cyrnn.engine"),
+    }
+
+
 def test_nothing_heavy_is_imported_before_it_is_needed():
     heavy = "scipy h5py tqdm ml_dtypes onnx torch jax"
     of_files = "json zipfile shutil secrets hashlib tempfile pathlib random cyrnn.saving.registry"
     of_descriptions = "textwrap cyrnn.models.summary cyrnn.models.functional_config cyrnn.models.serialization"
     of_layers = set(cyrnn.layers._NAMES) - {"cyrnn.layers.base.layer", "cyrnn.layers.around.core"}  # those of any model
-    code = "import numpy, sys; before = set(sys.modules); import cyrnn; print(*set(sys.modules) - before)"
-    imported = set(run_python(code).stdout.split())
+    imported = imported_by("import cyrnn; cyrnn.Sequential") - imported_by("import numpy")
     assert {"cyrnn.layers.base.layer", "cyrnn.models.sequential"} <= imported  # a guard of this test
     assert imported & {*heavy.split(), *of_files.split(), *of_descriptions.split(), *of_layers} == set()
+
+
+def test_the_configuration_is_shown_without_layers():
+    imported = imported_by("from cyrnn import cli; cli.main(['config'])")
+    assert "cyrnn.config" in imported
+    assert not [name for name in imported if name.startswith(("cyrnn.layers.", "cyrnn.models."))]
 
 
 def test_all_locks_are_such_as_a_forked_child_finds_free():

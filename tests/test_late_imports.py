@@ -3,11 +3,13 @@
 import ast
 import importlib
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 from helpers import run_python
 
+import cyrnn
 from cyrnn import layers
 
 PACKAGES = ["cyrnn", "cyrnn.layers", "cyrnn.models", "cyrnn.saving"]
@@ -48,10 +50,9 @@ def test_type_checkers_see_what_the_table_has(package):
     assert imported == late and set(imported) <= set(module.__all__)
 
 
-def test_all_layers_come_with_a_star():
-    code = (
-        "from cyrnn.layers import *; from cyrnn import layers; print(all(name in globals() for name in layers.__all__))"
-    )
+@pytest.mark.parametrize("package", PACKAGES)
+def test_all_names_come_with_a_star(package):
+    code = f"from {package} import *; import {package} as p; print(all(name in globals() for name in p.__all__))"
     assert run_python(code).stdout.strip() == "True"
 
 
@@ -89,3 +90,40 @@ except ValueError as error:
     print(error)
 """
     assert "layer 'mine' is of the unknown class 'NoSuchLayer'" in run_python(code, json.dumps(envelope)).stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "class_name", "config"),
+    [
+        ("keras.layers", "Dense", {"units": 2}),
+        ("keras.layers", "Sequential", {"layers": [{"class_name": "Dense", "config": {"units": 2}}]}),
+        ("keras", "Sequential", {"layers": []}),
+        ("keras", "DTypePolicy", {"name": "float32"}),
+        ("keras.src.models.functional", "Functional", None),
+        ("keras.initializers", "Zeros", {}),
+        ("keras.regularizers", "L2", {"l2": 0.5}),
+        ("keras.constraints", "NonNeg", {}),
+        ("keras.optimizers", "Adam", {}),
+        ("keras.optimizers.schedules", "CosineDecay", {"initial_learning_rate": 1, "decay_steps": 2}),
+        ("keras.losses", "MeanSquaredError", {}),
+        ("keras.metrics", "Mean", {}),
+        ("keras.random", "SeedGenerator", {"seed": 1}),
+    ],
+)  # fmt: skip
+def test_any_object_of_a_config_is_made_first_of_all(module, class_name, config):
+    if config is None:
+        config = json.loads(cyrnn.Model(x := cyrnn.Input((2,)), x).to_json())["config"]
+    envelope = {"class_name": class_name, "config": config, "module": module}
+    code = """
+import json, sys
+from cyrnn.saving import deserialize_keras_object
+print(type(deserialize_keras_object(json.loads(sys.argv[1]))).__name__)
+"""
+    assert run_python(code, json.dumps(envelope)).stdout.strip() == class_name
+
+
+def test_what_was_pickled_is_read_first_of_all():
+    model = cyrnn.Sequential([cyrnn.Input((4, 3)), layers.GRU(2), layers.Dense(1)])
+    model.compile("adam", "mse")
+    code = "import pickle, sys; print(pickle.loads(bytes.fromhex(sys.argv[1])).count_params())"
+    assert int(run_python(code, pickle.dumps(model).hex()).stdout) == model.count_params()

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import traceback
 from collections.abc import Iterator
 
 from cyrnn.cli.text import printable
@@ -34,6 +33,8 @@ def report(error: Exception) -> tuple[str, int]:
         line, code = f"an error in cyrnn itself: {said}", BUG
     if os.environ.get("CYRNN_DEBUG", "") in ("", "0"):
         return line if code != BUG else f"{line} (set CYRNN_DEBUG=1 for the traceback)", code
+    import traceback
+
     return f"{''.join(traceback.format_exception(error))}{line}", code
 
 

@@ -1,6 +1,5 @@
 """Text for a terminal: no control characters of files, and no lines that are wider than it."""
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -45,6 +44,8 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], numbers: 
 
 def _room() -> int | None:
     """The characters of a line; None where lines may have any length, as in pipes and files."""
+    import shutil
+
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 

@@ -6,7 +6,7 @@ Only names stand here; each layer is imported when it is first used, or when a c
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cyrnn import objects
+from cyrnn.notices.classes import classes_are_in
 from cyrnn.notices.names import missing
 
 if TYPE_CHECKING:
@@ -218,9 +218,4 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def _import_all() -> None:
-    for module in _NAMES:
-        importlib.import_module(module)
-
-
-objects.register_late("keras.layers", _import_all)
+classes_are_in("keras.layers", *_NAMES)

@@ -1,20 +1,25 @@
 """Models: layers put together, and files of them. The names are those of ``keras.models``, and `Functional`.
 
-What is needed for files alone is imported when it is first used.
+Only names stand here; each is imported when it is first used.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from cyrnn.models.cloning import clone_model
-from cyrnn.models.functional import Functional, Model
-from cyrnn.models.sequential import Sequential
+from cyrnn.notices.classes import classes_are_in
 from cyrnn.notices.names import missing
 
 if TYPE_CHECKING:
+    from cyrnn.models.cloning import clone_model
+    from cyrnn.models.functional import Functional, Model
     from cyrnn.models.model_files import load_model, model_from_json, save_model
+    from cyrnn.models.sequential import Sequential
 
 _MODULES = {
+    "Functional": "cyrnn.models.functional",
+    "Model": "cyrnn.models.functional",
+    "Sequential": "cyrnn.models.sequential",
+    "clone_model": "cyrnn.models.cloning",
     "load_model": "cyrnn.models.model_files",
     "model_from_json": "cyrnn.models.model_files",
     "save_model": "cyrnn.models.model_files",
@@ -34,3 +39,7 @@ if not TYPE_CHECKING:  # else every name would be one that there is
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+for _module in ("keras", "keras.layers", "keras.src.models.functional"):
+    classes_are_in(_module, "cyrnn.models.functional", "cyrnn.models.sequential")

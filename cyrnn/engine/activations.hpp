@@ -79,10 +79,11 @@ template <class T> struct Formulas {
     CYRNN_INLINE V d_selu(V y) { return M::select(y < 0, y + scale_alpha, M::all(scale)); }
 
     //   1 / (1 + u),  or  u / (1 + u) below 0
-    CYRNN_INLINE V sigmoid(V x) {
+    CYRNN_INLINE typename M::Quotient sigmoid_quotient(V x) {
         const V u = decay(x);
-        return M::select(x < 0, u, M::all(1)) / (u + 1);
+        return {M::select((Bits)x < 0, u, M::all(1)), u + 1};  // by the sign, which takes no comparison: at 0 u is 1
     }
+    CYRNN_INLINE V sigmoid(V x) { return sigmoid_quotient(x).value(); }
     CYRNN_INLINE V d_sigmoid(V y) { return y * (1 - y); }
 
     // For f(x) = x s(x) with s(x) + s(-x) = 1 is f'(x) + f'(-x) = 1: from f'(-|x|), which loses nothing far out.

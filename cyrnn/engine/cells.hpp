@@ -54,19 +54,27 @@ template <class T> struct CellFormulas {
         int biases;
     };
 
+    using Vectors = void (*)(const Planes &planes, const void *function);
+
     // Whole vectors. There is one copy of a function's code: so the bits of an element do not depend on its place.
-    template <class Function> [[gnu::noinline]] static void walk(const Planes &p, Function function) {
+    template <class Function> static void walk(const Planes &p, const void *given) {
+        const Function function = *static_cast<const Function *>(given);
         for (std::ptrdiff_t row = 0; row < p.rows; ++row)
             for (std::ptrdiff_t j = 0; j + lanes <= p.units; j += lanes)
                 function(Biased{{p.a.at + row * p.a.stride + j, p.a.line}, p.bias ? p.bias + j : nullptr},
                          Lines{p.b.at + row * p.b.stride + j, p.b.line}, Lines{p.c.at + row * p.c.stride + j, p.c.line});
     }
 
-    // For each row and each vector of units. The units that are left over come side by side from as many rows as a vector holds.
-    template <class Function> static void each(const Planes &p, Function function) {
-        walk(p, function);
+    // For each row and each vector of units.
+    template <class Function> CYRNN_INLINE void each(const Planes &p, Function function) {
+        const Vectors vectors = walk<Function>;
+        vectors(p, &function);
+        if (p.units % lanes != 0) each_rest(p, vectors, &function);
+    }
+
+    // The units that are left over come side by side from as many rows as a vector holds.
+    [[gnu::noinline]] static void each_rest(const Planes &p, Vectors vectors, const void *function) {
         const std::ptrdiff_t whole = p.units / lanes * lanes, rest = p.units - whole;
-        if (rest == 0) return;
         T planes[3][most * lanes], bias[most * lanes];
         for (T &element : bias) element = 0;
         const std::ptrdiff_t together = lanes / rest;
@@ -91,7 +99,7 @@ template <class T> struct CellFormulas {
                 }
             };
             move(false);
-            walk(side_by_side, function);
+            vectors(side_by_side, function);
             move(true);
         }
     }
@@ -146,8 +154,9 @@ template <class T> struct CellFormulas {
 
 // i, f, o := s(z_i), s(z_f), s(z_o);   g := f(z_g);   c' := f c + i g;   h' := o f(c')
 template <class T> struct Lstm : CellFormulas<T> {
+    using M = Math<T>;
     using F = Formulas<T>;
-    using V = typename Math<T>::V;
+    using V = typename M::V;
     using Base = CellFormulas<T>;
     using typename Base::Lines;
     enum : int { i, f, g, o, before, lines };
@@ -170,12 +179,18 @@ template <class T> struct Lstm : CellFormulas<T> {
         Base::each(Base::planes(w, step, false, true), [](const auto &z, const Lines &, const Lines &out) { out.store(0, z.load(o) * out.load(0)); });
     }
 
+    // In two walks, so that less has to wait for another: the first one goes up to c', for which the second one has to wait.
     static void together(const Weights<T> *w, const Step<T> *step) {
         Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &z, const Lines &was, const Lines &out) {
-            const V in = F::sigmoid(z(i)), forget = F::sigmoid(z(f)), candidate = F::tanh(z(g)), shown = F::sigmoid(z(o));
-            const V c = was.load(1), next = next_c(in, forget, candidate, c);
-            out.store(0, shown * F::tanh(next)), out.store(1, next);
-            if (saves) z.store(i, in), z.store(f, forget), z.store(g, candidate), z.store(o, shown), z.store(before, c);
+            const auto in = F::sigmoid_quotient(z(i)), candidate = M::tanh_quotient(z(g));
+            const V forget = F::sigmoid(z(f)), c = was.load(1), added = in.times(candidate);
+            out.store(1, forget * c + added);
+            if (saves) z.store(i, in.value()), z.store(f, forget), z.store(g, candidate.value()), z.store(before, c);
+        });
+        Base::each(Base::planes(w, step, step->saves, true), [saves = step->saves](const auto &z, const Lines &, const Lines &out) {
+            const auto shown = F::sigmoid_quotient(z(o));
+            out.store(0, shown.times(M::tanh_quotient(out.load(1))));
+            if (saves) z.store(o, shown.value());
         });
     }
 
@@ -248,11 +263,15 @@ template <class T> struct Gru : CellFormulas<T> {
     }
 
     static void together(const Weights<T> *w, const Step<T> *step) {
+        Base::each(Base::planes(w, step, true), [saves = step->saves](const auto &s, const Lines &, const Lines &) {
+            const V reset = F::sigmoid(s.plus(of_h + r, s(r))), recurrent = s.plus(of_h + n, s.load(q));
+            s.store(n, reset * recurrent + s(n));
+            if (saves) s.store(r, reset), s.store(q, recurrent);
+        });
         Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &s, const Lines &was, const Lines &out) {
-            const V update = F::sigmoid(s.plus(of_h + z, s(z))), reset = F::sigmoid(s.plus(of_h + r, s(r)));
-            const V recurrent = s.plus(of_h + n, s.load(q)), candidate = F::tanh(reset * recurrent + s(n)), h = was.load(0);
+            const V update = F::sigmoid(s.plus(of_h + z, s(z))), candidate = F::tanh(s.load(n)), h = was.load(0);
             out.store(0, blended(update, h, candidate));
-            if (saves) s.store(z, update), s.store(r, reset), s.store(n, candidate), s.store(q, recurrent), s.store(before, h);
+            if (saves) s.store(z, update), s.store(n, candidate), s.store(before, h);
         });
     }
 

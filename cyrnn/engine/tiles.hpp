@@ -89,6 +89,11 @@ template <class T> struct Tiles {
         Tile<rows, panels, vectors, width>::run(o);
     }
 
+    // One row. Out of line, or the registers do not suffice for its pointers.
+    template <int panels, int vectors, std::ptrdiff_t width> [[gnu::noinline]] static void row_of(const Operands &o) {
+        Tile<1, panels, vectors, width>::run(o);
+    }
+
     // All rows against `panels` panels: tiles of at most `most` rows, of sizes as even as can be.
     template <int most, int panels, int vectors, std::ptrdiff_t width>
     static void strip(std::ptrdiff_t rows, Operands o) {
@@ -142,7 +147,7 @@ template <class T> struct Tiles {
 
         static void tiles(std::ptrdiff_t rows, const Operands &o) {
             if constexpr (panels == 4)
-                strip<1, panels, vectors, width>(rows, o);
+                row_of<panels, vectors, width>(o);
             else if constexpr (panels > 1)
                 strip<3, panels, vectors, width>(rows, o);
             else

@@ -120,11 +120,20 @@ template <class T> struct Math {
         return select(x > 0, y + y, y);
     }
 
+    // A function before its division: a product of two needs one division then. `under` is from 1 to 2.
+    struct Quotient {
+        V over, under;
+
+        V value() const { return over / under; }
+        V times(const Quotient &other) const { return over * other.over / (under * other.under); }
+    };
+
     //   tanh |x| = -t / (2 + t),   t = e^(-2|x|) - 1
-    CYRNN_INLINE V tanh(V x) {
+    CYRNN_INLINE Quotient tanh_quotient(V x) {
         const V t = expm1_negative(magnitude(x) * -2);
-        return with_sign_of(x, -t / (t + 2));
+        return {with_sign_of(x, t), t + 2};
     }
+    CYRNN_INLINE V tanh(V x) { return tanh_quotient(x).value(); }
 
     // ---- logarithm:   log(1 + u) = 2 artanh(s) = 2s + 2s s^2 a(s^2),   s = u / (2 + u),   for 0 <= u <= 1
     CYRNN_INLINE V log1p_unit(V u) {

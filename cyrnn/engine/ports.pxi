@@ -1,11 +1,32 @@
 # The inputs and outputs of a step, and the arrays for them.
 
-cdef object described(const CPort &port, shape):
-    """A `Port`; without a shape, its axes are one of the width, or none for a token or a mask alone."""
-    kind = "number" if port.kind == Kind.number else "token" if port.kind == Kind.token else "mask"
-    if shape is None:
-        shape = () if port.kind != Kind.number and port.width == 1 else (port.width,)
-    return Port((<bytes> port.name).decode(), kind, tuple(shape), port.index)
+# Cython's own conversions and loops copy strings where nothing catches that there is no memory.
+
+cdef int take_names(names, vector[string] &to) except -1:
+    cdef size_t index
+    encoded = [(<str?> name).encode() for name in names]
+    to.resize(len(encoded))
+    for index in range(to.size()):
+        to[index].assign(<const char *> <bytes> encoded[index], <size_t> len(encoded[index]))
+    return 0
+
+
+cdef tuple described(const vector[CPort] &ports, shapes):
+    """A `Port` for each; without shapes, its axes are one of the width, or none for a token or a mask alone."""
+    cdef size_t index
+    cdef int number
+    cdef const CPort *port
+    cdef list found = []
+    for index in range(ports.size()):
+        port = &ports[index]
+        number = port.index
+        kind = "number" if port.kind == Kind.number else "token" if port.kind == Kind.token else "mask"
+        if shapes is not None:
+            shape = tuple(shapes[number])
+        else:
+            shape = () if port.kind != Kind.number and port.width == 1 else (port.width,)
+        found.append(Port((<bytes> port.name).decode(), kind, shape, number))
+    return tuple(found)
 
 
 cdef Expected expected_of(port, Runner runner) except *:

@@ -11,6 +11,7 @@ from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 from libcpp cimport bool
+from libcpp.memory cimport make_shared
 from libcpp.vector cimport vector
 
 from cyrnn.engine.threads import get_num_threads

@@ -7,6 +7,8 @@ cimport numpy
 from cpython.pycapsule cimport PyCapsule_GetContext, PyCapsule_GetPointer, PyCapsule_New, PyCapsule_SetContext
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uintptr_t
+from libcpp.string cimport string
+from libcpp.vector cimport vector
 
 from cyrnn.engine.capi cimport (
     CYRNN_BUSY, CYRNN_NO_MEMORY, CYRNN_OK, CYRNN_OUT_OF_RANGE, CYRNN_OVERLAP, CYRNN_WRONG_TOKEN, cyrnn_api,
@@ -114,11 +116,9 @@ cdef class Runner:
         if status == CYRNN_OUT_OF_RANGE:
             raise ValueError(f"batch_size must be positive, and its states must fit in memory; got {batch_size}")
         check(status)
-        self.inputs = tuple([
-            described(port, None if shapes is None else shapes[port.index]) for port in steps_of(self.model).inputs])
-        self.outputs = tuple([
-            described(port, (<list> program.shapes)[port.index]) for port in steps_of(self.model).outputs])
-        self.states = tuple([described(port, (port.width,)) for port in steps_of(self.model).states])
+        self.inputs = described(steps_of(self.model).inputs, shapes)
+        self.outputs = described(steps_of(self.model).outputs, program.shapes)
+        self.states = described(steps_of(self.model).states, None)
         for port in self.inputs:
             self.taken.push_back(expected_of(port, self))
         for port in self.outputs:
@@ -355,8 +355,10 @@ cdef cyrnn_model *model_of(Program program, tuple packed, names, order) except N
             raise ValueError(f"packed must be weights of {program.dtype}, got {weights.dtype}")
         making.weights.push_back(weights.prepared)
         making.real_time = making.real_time and not weights.may_block
-    making.names.inputs, making.names.outputs, making.names.ops = [
-        [(<str?> name).encode() for name in part] for part in names]
+    inputs, outputs, ops = names
+    take_names(inputs, making.names.inputs)
+    take_names(outputs, making.names.outputs)
+    take_names(ops, making.names.ops)
     order = range(program.optional.size()) if order is None else order
     if sorted(order) != list(range(program.optional.size())):
         raise ValueError(f"order must hold the numbers of {program.optional.size()} inputs, got {order}")

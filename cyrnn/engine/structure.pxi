@@ -8,7 +8,7 @@ cdef class Structure:
             raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
         self.dtype = numpy.dtype(dtype)
         self.single = dtype == "float32"
-        self.shared.reset(new CProgram(self.single))
+        self.shared = make_shared[CProgram](<bool> self.single)
         self.program = self.shared.get()
         self.shapes = []
 

@@ -79,10 +79,14 @@ def extension(name: str, *sources: str, flags: list[str] = SMALLER) -> Extension
     )
 
 
+# What takes the time, compiled for each instruction set in a file of its own.
+VECTORISED = ("simd.cpp", "simd_generic.cpp", "simd_avx2.cpp", "simd_avx512.cpp", "simd_amx.cpp", "simd_emulated.cpp",
+              "rounding.cpp")  # fmt: skip
+
 setup(
     ext_modules=cythonize(
         [
-            extension("plan", "simd.cpp", "simd_generic.cpp", "simd_avx2.cpp", "simd_avx512.cpp", flags=[]),
+            extension("plan", *VECTORISED, flags=[]),
             extension("program", "pool.cpp"),
             extension("runner", "capi.cpp"),
             extension("training", flags=[*SMALLER, "-ffp-contract=off"]),  # the bits of NumPy's rules

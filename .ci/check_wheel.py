@@ -14,7 +14,7 @@ PROMISED = {path.relative_to(SOURCES).as_posix() for path in SOURCES.glob("cyrnn
     *(f"cyrnn/engine/{name}.{kind}" for kind in ("pyi", "so")
       for name in ("engine_blas", "plan", "program", "runner", "training")),
 }  # fmt: skip
-LARGEST = {".so": 1_250_000, "": 800_000}  # bytes in the wheel: compiled modules; all else but the demo's data
+LARGEST = {".so": 1_310_000, "": 800_000}  # bytes in the wheel: compiled modules; all else but the demo's data
 
 with zipfile.ZipFile(sys.argv[1]) as wheel:
     infos = [info for info in wheel.infolist() if ".dist-info/" not in info.filename]

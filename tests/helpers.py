@@ -9,10 +9,10 @@ import numpy as np
 from cyrnn.engine import plan
 
 
-def runnable_isas():
+def runnable_isas(*names):
     """The instruction sets whose code this machine can run."""
     isas = []
-    for isa in ("generic", "avx2", "avx512"):
+    for isa in names:
         try:
             plan.activate("linear", np.zeros((1, 1), "f4"), None, isa)
         except ValueError:
@@ -21,7 +21,8 @@ def runnable_isas():
     return isas
 
 
-ISAS = runnable_isas()
+ISAS = runnable_isas("generic", "avx2", "avx512")
+TILES = runnable_isas("amx", "amx-emulated")  # with matrix tiles
 TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
 
 

@@ -35,6 +35,9 @@ template <class T> struct Differentiated {
     bool of_sums, gates_of_sums;      // whether these read the sums, or else what the activation has made of them
 };
 
+template <class T> struct Product;
+struct OnTiles;
+
 template <class T> struct Weights {  // one layer's weights, made ready; they never change
     std::ptrdiff_t features, units;
     std::ptrdiff_t depth;     // features + units; for a dense layer, which has no recurrent kernel, features
@@ -51,6 +54,8 @@ template <class T> struct Weights {  // one layer's weights, made ready; they ne
     const T *kernels;       // (depth, gates * units): the kernel above the recurrent kernel
     const T *kernels_t;     // (gates * units, depth): the same, transposed
     const T *panels;        // the same, in panels (see tiles.hpp)
+    const std::uint32_t *tiles;   // the same, for matrix tiles (see matrix_parts.hpp)
+    const Product<T> *plain;      // for what computes on tiles, or with rounded operands: the products of multiply-adds
     const T *bias;          // (gates * units), or null; as wide as the panels, where there are some. Of a cell: of its lines
     Activate<T> activate;
     Activate<T> activate_gates;  // a cell's recurrent activation
@@ -180,13 +185,14 @@ template <class T> struct Product {
     // out := a + b, (rows, width)
     void (*add)(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride,
                 T *out, std::ptrdiff_t out_stride);
-    // Elements of workspace that `run` needs; 0 where it is not for these weights, and null where there is no `run`.
-    std::ptrdiff_t (*run_workspace)(const Weights<T> *weights);
+    // Elements of workspace that `run` needs for so many rows; 0 where it is not for these weights, and null where there is no `run`.
+    std::ptrdiff_t (*run_workspace)(const Weights<T> *weights, std::ptrdiff_t rows);
     // Some timesteps of a block without dropout, `alone` or sums that are kept: its record is brought from the first to the last in
-    // its place, and the outputs are filled. For few units and at least `run_rows` rows, with the bits that `step` has.
+    // its place, and the outputs are filled. For at least `run_rows` rows, with the bits that `step` has.
     void (*run)(const Weights<T> *weights, const Block<T> *block, std::ptrdiff_t begin, std::ptrdiff_t end, const Record<T> *record,
                 T *workspace);
     std::ptrdiff_t run_rows;
+    bool run_masked;  // whether it takes a block with a mask
 };
 
 struct Load {  // what a call is to be cut for
@@ -205,6 +211,7 @@ struct Engine {
     Product<float> f32;
     Product<double> f64;
     bool transposed = false;  // whether `step` reads kernels_t
+    const OnTiles *tiles = nullptr;  // products on matrix tiles: [0] as exact as float32, [1] of rounded operands; or null
 };
 
 }  // namespace cyrnn

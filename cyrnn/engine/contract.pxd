@@ -45,6 +45,7 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         const T *kernels_t
         const T *panels
         const T *bias
+        const Product[T] *plain
         void (*activate)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
         void (*activate_gates)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
         void (*add_bias)(T *z, ptrdiff_t stride, const T *bias, ptrdiff_t rows, ptrdiff_t units) noexcept nogil
@@ -114,9 +115,19 @@ cdef extern from "prepared.hpp" namespace "cyrnn" nogil:
         const void *shift
         const void *offset
         const void *gain
+        bool rounds
+        Product[float] rounded
+        ptrdiff_t panel_columns
         Guard guard
+        void make_tiles() except +
+        void fill_tiles()
         const void *keep(const void *array, size_t count) except +
         void let_change()
+
+
+cdef extern from "rounding.hpp" namespace "cyrnn" nogil:
+    void round_to_bfloat16(const float *array, ptrdiff_t count, float *out)
+    Product[float] rounded(const Product[float] &plain)
 
 
 cdef extern from "simd.hpp" namespace "cyrnn" nogil:

@@ -2,6 +2,14 @@
 // the wide registers when it switches threads.
 #pragma once
 
+#include "matrix.hpp"
+
+#if defined(CYRNN_NATIVE_TILES)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace cyrnn {
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -15,6 +23,24 @@ inline bool cpu_has_avx512() {
     return cpu_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 }
+
+#if defined(CYRNN_NATIVE_TILES)
+
+// Matrix tiles with bfloat16. A process asks Linux for them, once; it says no where a thread's stack for signals is too small for
+// what it would save there.
+inline bool cpu_has_tiles() {
+    static const bool found = [] {
+        constexpr unsigned bfloat16 = 1u << 22, tile = 1u << 24, saved = 3u << 17;
+        constexpr long request_permission = 0x1023, tile_data = 18;
+        unsigned a, b, c, d, low, high;
+        if (!cpu_has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & bfloat16) == 0 || (d & tile) == 0) return false;
+        asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+        return (low & saved) == saved && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+    }();
+    return found;
+}
+
+#endif
 
 #endif
 

@@ -62,6 +62,7 @@ cdef class Refill:
             self.followers.fill_vectors[float](<const float *> numpy.PyArray_DATA(flat), prepared[0])
             for number in range(self.more.size()):
                 self.more[number].fill[float](<const float *> numpy.PyArray_DATA(flat), prepared.more_f32[number])
+            prepared.fill_tiles()
         else:
             self.followers.fill[double](<const double *> numpy.PyArray_DATA(flat), prepared.f64)
             self.followers.fill_vectors[double](<const double *> numpy.PyArray_DATA(flat), prepared[0])

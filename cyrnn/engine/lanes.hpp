@@ -27,7 +27,7 @@ template <class T> struct Lanes {
         return chunk < most ? (chunk / even + 1) * even : most;
     }
 
-    static std::ptrdiff_t workspace(const Weights<T> *w) {
+    static std::ptrdiff_t workspace(const Weights<T> *w, std::ptrdiff_t) {
         if (!suits(*w)) return 0;
         const std::ptrdiff_t of_cell = w->cell ? (w->cell->lines + w->cell->biases) * w->units : 0;
         return (chunk_of(*w) * (w->features + w->units + 1) + 2 * w->carried + of_cell + 1) * most_rows;

@@ -39,7 +39,7 @@ struct State {  // what an op carries from block to block
 struct Work {
     std::ptrdiff_t rows, timesteps;
     bool first, last;      // of the sequence
-    bool alone;            // the form of the call: one row
+    std::ptrdiff_t nominal_batch;  // by which, and by the weights, the form of the call is chosen
     const Place *places;   // one for each operand
     const Prepared *weights;
     State *state;

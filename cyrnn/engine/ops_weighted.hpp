@@ -52,7 +52,7 @@ public:
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
         const auto given = [this](int operand) { return this->operands[std::size_t(operand)].view >= 0; };
         const bool picks = given(mask) || given(input_dropout) || given(recurrent_dropout);
-        return Recurrence<T>::scratch_bytes(p->product<T>(), weights_of(p), rows, timesteps, picks);
+        return p->most<T>([&](const Product<T> &product) { return Recurrence<T>::scratch_bytes(product, weights_of(p), rows, timesteps, picks); });
     }
     std::ptrdiff_t carried(const Prepared *p) const override { return p->weights<T>().carried; }
     bool fits(const Prepared *p) const override {
@@ -86,8 +86,8 @@ public:
         block.outputs = address<T>(at[outputs]), block.outputs_row = at[outputs].row, block.outputs_time = at[outputs].time;
         block.sums = address<T>(at[sums]), block.sums_row = at[sums].row, block.sums_time = at[sums].time;
         if (work.last) block.last_output = address<T>(at[last_output]), block.last_output_row = at[last_output].row;
-        block.alone = work.alone;
-        const bool done = Recurrence<T>::run(work.weights->product<T>(), weights, block, record, work.scratch, work.stop);
+        block.alone = work.nominal_batch == 1;
+        const bool done = Recurrence<T>::run(work.weights->product<T>(work.nominal_batch), weights, block, record, work.scratch, work.stop);
         work.state->now = record.now, work.state->then = record.then;
         if (done && work.last) end(work, weights, record);
         return done;
@@ -142,7 +142,8 @@ public:
 
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t timesteps) const override {
         const double most = double(rows) * double(timesteps) * double(vectors);
-        return p->product<T>().workspace(&p->weights<T>(), most < double(at_once) ? std::ptrdiff_t(most) : at_once) * std::ptrdiff_t(sizeof(T));
+        const std::ptrdiff_t together = most < double(at_once) ? std::ptrdiff_t(most) : at_once;
+        return p->most<T>([&](const Product<T> &product) { return product.workspace(&p->weights<T>(), together); }) * std::ptrdiff_t(sizeof(T));
     }
     double multiply_adds(const Prepared *p) const override {
         return double(vectors) * double(p->weights<T>().units) * double(p->weights<T>().depth);
@@ -192,7 +193,7 @@ private:
 
     void multiply(const Work &work, const Weights<T> &weights, std::ptrdiff_t count, const T *from, std::ptrdiff_t from_stride, T *to,
                   std::ptrdiff_t to_stride) const {
-        const Product<T> &product = work.weights->product<T>();
+        const Product<T> &product = work.weights->product<T>(work.nominal_batch);
         for (std::ptrdiff_t first = 0; first < count; first += at_once) {
             Step<T> step;
             step.rows = count - first < at_once ? count - first : at_once;

@@ -37,6 +37,7 @@ cdef class Plan(Packed):
     cdef readonly tuple parts           # of gates: see `Plan`
     cdef readonly object form           # the `CellForm`; that of SimpleRNN and dense where there is no cell
     cdef readonly str engine            # "simd" or "blas"
+    cdef readonly str precision         # of the operands of products: "float32", also for float64, or "bfloat16"
     cdef readonly str isa               # instruction set of the vectorised parts
 
 

@@ -69,6 +69,7 @@ class Plan(Packed):
     parts: tuple[int, ...]
     form: CellForm
     engine: str
+    precision: str
     isa: str
     def __init__(
         self,
@@ -81,6 +82,7 @@ class Plan(Packed):
         cell: str | None = None,
         recurrent_activation: str = "sigmoid",
         parts: tuple[int, ...] = (),
+        precision: str = "float32",
         *,
         differentiates: Plan | None = None,
     ) -> None: ...

@@ -18,7 +18,8 @@ from cyrnn.engine.panels import LaidOut, checked, in_parts, laid_out, padded_wid
 
 from cyrnn.engine.contract cimport (
     Cell, Engine, Guard, Prepared, Simd, Weights, activation_by_row, activation_count, activation_from_sums,
-    activation_name, cell_count, cell_name, guard_pages_exist, real, simd_best, simd_by_name,
+    activation_name, cell_count, cell_name, guard_pages_exist, real, round_to_bfloat16, rounded, simd_best,
+    simd_by_name,
 )
 
 ACTIVATIONS = {(<bytes> activation_name(index)).decode(): index for index in range(activation_count())}
@@ -57,7 +58,8 @@ cdef class Plan(Packed):
     recurrent_kernel : array (units, units) of the same dtype, or None
     bias : array (units,) of the same dtype, or None
     activation : a name in `ACTIVATIONS`
-    isa : "generic", "avx2" or "avx512"; None takes the environment's CYRNN_ISA, else the widest this CPU runs
+    isa : "generic", "avx2", "avx512", "amx" or "amx-emulated"; None takes the environment's CYRNN_ISA, else the best
+        that this CPU runs
     engine : "simd", "blas" or "auto"; None takes the environment's CYRNN_ENGINE, else "auto": simd, which is the faster
         on every shape measured, where the instruction set is wider than the generic one, or units are few, or CPUs of
         this kind have no wider vectors, as those with NEON; else blas
@@ -66,11 +68,13 @@ cdef class Plan(Packed):
     recurrent_activation : a name in `ACTIVATIONS`: that of a cell's gates
     parts : numbers of gates, each of which have a product of their own: of a cell 1 for each gate, beside the product
         of all; of a way back all rows of the kernel, instead of that product
+    precision : "float32", or "bfloat16", to which the operands of products are rounded; of float64 none are
     differentiates : the plan of the recurrence or dense layer whose way back ops find with these weights, or None
     """
 
     def __cinit__(self, kernel, recurrent_kernel, bias, str activation, str isa=None, str engine=None, str cell=None,
-                  str recurrent_activation="sigmoid", tuple parts=(), *, Plan differentiates=None):
+                  str recurrent_activation="sigmoid", tuple parts=(), str precision="float32",
+                  *, Plan differentiates=None):
         dtype = numpy.asarray(kernel).dtype
         if dtype not in (numpy.float32, numpy.float64):
             raise TypeError(f"kernel must be float32 or float64, got {dtype}")
@@ -90,6 +94,10 @@ cdef class Plan(Packed):
         bias = None if bias is None else checked("bias", bias, (form.biases * units,), dtype)
         self.parts = checked_parts(parts, cell, form, features, recurrent_kernel is not None or bias is not None)
         cdef const Simd *simd = choose_simd(isa)
+        self.precision = precision if dtype == numpy.float32 else "float32"
+        if self.precision == "bfloat16":
+            kernel = to_bfloat16(kernel)
+            recurrent_kernel = None if recurrent_kernel is None else to_bfloat16(recurrent_kernel)
         self.isa = (<bytes> simd.name).decode()
         self.engine = choose_engine(engine, simd.preferred, columns)
         self.features, self.units, self.dtype, self.carried = features, units, dtype, form.states * units
@@ -100,9 +108,13 @@ cdef class Plan(Packed):
         prepared.guard = choose_guard()
         self.may_block = self.engine != "simd"
         prepared.engine = blas_functions() if self.may_block else &simd.engine
+        prepared.panel_columns = simd.columns_f32
+        if self.precision == "bfloat16":
+            prepared.rounds, prepared.rounded = True, rounded(prepared.engine.f32)
         if self.single:
             fill_plan[float](self, &prepared.f32, &prepared.more_f32, cell_f32(simd, cell), kernel, recurrent_kernel,
                              bias)
+            prepared.make_tiles()
         else:
             fill_plan[double](self, &prepared.f64, &prepared.more_f64, cell_f64(simd, cell), kernel, recurrent_kernel,
                               bias)
@@ -154,7 +166,8 @@ cdef class Plan(Packed):
 
     def __reduce__(self):
         """On another machine it is made ready anew."""
-        rest = () if self.cell is None else (None, None, self.cell, self.recurrent_activation, self.parts)
+        rest = () if self.cell is None and self.precision == "float32" else (
+            None, None, self.cell, self.recurrent_activation, self.parts, self.precision)
         return Plan, (*self.made_of, *rest)
 
 

@@ -21,7 +21,7 @@ public:
                                         std::ptrdiff_t timesteps, bool masked_or_dropout) {
         const Layout layout(product, weights, rows, timesteps, masked_or_dropout);
         const std::ptrdiff_t together = std::max(rows, product.project ? most_ahead(timesteps) : 0);  // in one product
-        const std::ptrdiff_t of_run = product.run_workspace ? product.run_workspace(&weights) : 0;
+        const std::ptrdiff_t of_run = product.run_workspace ? product.run_workspace(&weights, rows) : 0;
         return layout.workspace + std::max(workspace_of(product, weights, together), of_run) * std::ptrdiff_t(sizeof(T));
     }
 
@@ -99,7 +99,8 @@ private:
 
     bool runs_at_once() const {
         if (block.input_dropout || block.recurrent_dropout || block.sums || block.alone) return false;
-        if (!product.run || block.rows < product.run_rows || block.timesteps < 2 || product.run_workspace(&weights) == 0) return false;
+        if (!product.run || block.rows < product.run_rows || block.timesteps < 2) return false;
+        if (product.run_workspace(&weights, block.rows) == 0 || (block.mask && !product.run_masked)) return false;
         return !block.mask || 2 * live_timesteps() >= block.rows * block.timesteps;  // masked ones are computed too
     }
 

@@ -189,7 +189,7 @@ private:
         Place *const places = runner.places + slice * std::ptrdiff_t(steps.bindings.size());
         for (const StepOp &step : steps.ops) {
             State *const state = step.record < 0 ? nullptr : &state_of(step.record, slice * runner.slice);
-            const Work work{rows_of(slice), 1, false, false, runner.batch == 1, places + step.first, step.weights, state, runner.scratch,
+            const Work work{rows_of(slice), 1, false, false, runner.batch, places + step.first, step.weights, state, runner.scratch,
                             {[](void *) { return false; }, nullptr}};
             new (runner.ready_end++) Ready{step.op, step.feeds_states, step.feeds, work};
         }

@@ -4,10 +4,12 @@
 #include <cstring>
 
 #include "cpu.hpp"
+#include "matrix.hpp"
 
 namespace cyrnn {
 
 extern const Simd simd_generic, simd_avx2, simd_avx512;  // each in its own file; the wide ones on x86 only
+extern const OnTiles amx_tiles[2], emulated_tiles[2];
 
 namespace {
 
@@ -29,19 +31,55 @@ const bool derived_from_sums[] = {CYRNN_ACTIVATIONS(CYRNN_FROM)};
 const char *const cell_names[] = {CYRNN_CELLS(CYRNN_CELL)};
 #undef CYRNN_CELL
 
-struct Choice {
-    const Simd *simd;
-    bool (*runs_here)();
-};
+// The vectors of another instruction set, with matrix tiles.
+Simd with_tiles(const Simd &vectors, const char *name, const OnTiles *tiles) {
+    Simd simd = vectors;
+    simd.name = name, simd.engine.tiles = tiles;
+    return simd;
+}
 
 bool always() { return true; }
 
-const Choice choices[] = {  // widest first
 #if defined(__x86_64__) || defined(__i386__)
-    {&simd_avx512, cpu_has_avx512},
-    {&simd_avx2, cpu_has_avx2},
+bool emulates() { return cpu_has_avx2(); }
+
+const Simd *emulated() {
+    static const Simd simd = with_tiles(simd_avx2, "amx-emulated", emulated_tiles);
+    return &simd;
+}
+#else
+bool emulates() { return true; }
+
+const Simd *emulated() {
+    static const Simd simd = with_tiles(simd_generic, "amx-emulated", emulated_tiles);
+    return &simd;
+}
 #endif
-    {&simd_generic, always},
+
+#if defined(CYRNN_NATIVE_TILES)
+const Simd *amx() {
+    static const Simd simd = with_tiles(simd_avx512, "amx", amx_tiles);
+    return &simd;
+}
+#endif
+
+struct Choice {
+    const char *name;
+    bool (*runs_here)();
+    const Simd *(*simd)();
+    bool by_name_only = false;
+};
+
+const Choice choices[] = {  // the best first
+#if defined(CYRNN_NATIVE_TILES)
+    {"amx", cpu_has_tiles, amx},
+#endif
+#if defined(__x86_64__) || defined(__i386__)
+    {"avx512", cpu_has_avx512, [] { return &simd_avx512; }},
+    {"avx2", cpu_has_avx2, [] { return &simd_avx2; }},
+#endif
+    {"generic", always, [] { return &simd_generic; }},
+    {"amx-emulated", emulates, emulated, true},
 };
 
 }  // namespace
@@ -60,13 +98,13 @@ const char *cell_name(int index) { return 0 <= index && index < cell_count() ? c
 
 const Simd *simd_by_name(const char *name) {
     for (const Choice &choice : choices)
-        if (name && std::strcmp(name, choice.simd->name) == 0) return choice.runs_here() ? choice.simd : nullptr;
+        if (name && std::strcmp(name, choice.name) == 0) return choice.runs_here() ? choice.simd() : nullptr;
     return nullptr;
 }
 
 const Simd *simd_best() {
     for (const Choice &choice : choices)
-        if (choice.runs_here()) return choice.simd;
+        if (!choice.by_name_only && choice.runs_here()) return choice.simd();
     return &simd_generic;
 }
 

@@ -4,7 +4,7 @@ _PLAIN = CellForm(1, 1, 1, 1, 1, 1, 0, True, False, 0)  # of SimpleRNN, and of a
 
 
 cdef object form_of(int index):
-    cdef const Cell[float] *cell = &simd_best().cells_f32[index]
+    cdef const Cell[float] *cell = &simd_by_name(b"generic").cells_f32[index]  # of all the same
     return CellForm(cell.gates, cell.recurrent + (cell.second != 0), cell.biases, cell.states, cell.lines,
                     cell.d_lines, cell.d_recurrent, cell.back != NULL, cell.second != 0,
                     cell.second if cell.between != NULL else 0)
@@ -127,6 +127,8 @@ cdef int fill_weights(Prepared *prepared, Weights[real] *weights, ptrdiff_t unit
     weights.kernels_t = <const real *> kept(prepared, laid_out.kernels_t)
     weights.panels = <const real *> kept(prepared, laid_out.panels)
     weights.bias = <const real *> kept(prepared, laid_out.bias)
+    if prepared.engine != NULL:
+        weights.plain = &prepared.engine.f32 if real is float else &prepared.engine.f64
     return 0
 
 
@@ -169,6 +171,13 @@ cdef object copied(const void *data, ptrdiff_t count, dtype):
     array = numpy.empty(count, dtype)
     memcpy(<void *> <uintptr_t> array.ctypes.data, data, array.nbytes)
     return array
+
+
+cdef object to_bfloat16(array):
+    """A new array like one of float32, C-contiguous, of the nearest bfloat16."""
+    made = numpy.empty_like(array)
+    round_to_bfloat16(<const float *> <uintptr_t> array.ctypes.data, array.size, <float *> <uintptr_t> made.ctypes.data)
+    return made
 
 
 cdef const void *kept(Prepared *prepared, array) except? NULL:

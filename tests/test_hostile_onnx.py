@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from counted_work import SIZES, check, memory_of, quietly, work_of
 from onnx_by_hand import UNITS, close, graph, onnx, rnn, sequences, weights
 
 from cyrnn.saving import ModelFileError, from_onnx
@@ -194,3 +195,35 @@ def test_parts_of_parts():
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
     assert model.output_shape == (None, 7, 3 << 40)
+
+
+def backwards(count):
+    """A chain, its last node first."""
+    names = ["x", *(f"t{n}" for n in range(count))]
+    return graph([("Relu", [a], [b], {}) for a, b in itertools.pairwise(names)][::-1], names[-1:], {})
+
+
+def ladder(count):
+    """Each node takes the two before it: there are more ways through than atoms."""
+    names = ["x", "x", *(f"t{n}" for n in range(count))]
+    return graph([("Add", names[n : n + 2], [names[n + 2]], {}) for n in range(count)], names[-1:], {})
+
+
+def star(count):
+    names = [f"t{n}" for n in range(count)]
+    nodes = [*(("Relu", ["x"], [name], {}) for name in names), ("Concat", names, ["Y"], {"axis": 2})]
+    return graph(nodes, ["Y"], {})
+
+
+def constants(count):
+    nodes = [("Add", [f"t{n}" if n else "x", f"c{n}"], [f"t{n + 1}"], {}) for n in range(count)]
+    return graph(nodes, [f"t{count}"], {f"c{n}": np.ones(3, "f4") for n in range(2 * count)})
+
+
+@pytest.mark.thread_unsafe
+@pytest.mark.parametrize("knot", [backwards, ladder, star, constants])
+def test_work_and_memory_grow_like_the_graph(knot):
+    protos = [knot(size) for size in SIZES]
+    acts = [quietly(lambda proto=proto: from_onnx(proto)) for proto in protos]
+    check(acts, work_of, 1000)
+    check(acts, memory_of, 64_000)

@@ -160,7 +160,7 @@ class CallableLayer(TakesLengths, Buildable):
         ValueError
             If there are several, and the layer takes one.
         """
-        if self.takes_one_input and not nest.is_shape(shapes):
+        if not nest.is_shape(shapes) and self.takes_one_input:
             found, argument = nest.leaves_of_shapes(shapes), required_arguments(self.call)[0]
             raise ValueError(
                 f"layer {self.name!r} expects 1 input, but received {len(found)} tensor{'s' * (len(found) != 1)}: "

@@ -169,6 +169,7 @@ class Node:
         self._messages: dict[int, bytes] = {}  # the first of each kind
         self._attributes: dict[str, tuple[bytes, bytes, bytes]] = {}  # datatype, dataspace, value
         self._texts: dict[str, Any] = {}  # attributes that have been read
+        self.lists: dict[str, list[str]] = {}  # in several attributes, once a reader has put them together
         for kind, data in _messages(file, address):
             if kind == _ATTRIBUTE:
                 file.keep(_MESSAGE + len(data))

@@ -16,13 +16,12 @@ _LARGEST_PART = 64_000  # bytes
 def read_names(group: Node, attribute: str) -> list[str] | None:
     """A list of names, which may be in parts: ``layer_names0``, ``layer_names1``, ... None if there is none."""
     whole = group.attribute(attribute)
-    if whole is None:
+    if whole is None and attribute not in group.lists:
         parts = itertools.takewhile(
             lambda part: part is not None, (group.attribute(f"{attribute}{i}") for i in range(_MOST_PARTS))
         )
-        found = [name for part in parts for name in _listed(part)]
-        return found or None
-    return _listed(whole)
+        group.lists[attribute] = [name for part in parts for name in _listed(part)]
+    return group.lists[attribute] or None if whole is None else _listed(whole)
 
 
 def write_names(group: Any, attribute: str, names: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The site's pages: each program on them runs as it stands, in the order of its page."""
 
+import os
 import re
 from pathlib import Path
 
@@ -27,10 +28,17 @@ NEEDED = {
     "websockets",
     "zarr",
 }  # modules that a page may need
+WANTED = set(os.environ.get("CYRNN_PAGES", "").split())  # with these, only pages that need one of them are run
+PROGRAMS = [
+    page
+    for page in PAGES
+    if (blocks := pages.blocks_of((ROOT / page).read_text()))
+    and (not WANTED or any(WANTED & set(block.needs) for block in blocks))
+]
 RUN = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import pages; pages.run(pathlib.Path(sys.argv[2]))"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if pages.blocks_of((ROOT / page).read_text())], ids=str)
+@pytest.mark.parametrize("page", PROGRAMS, ids=str)
 def test_the_programs_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = run_python(RUN, ROOT / "tests", ROOT / page, check=False)

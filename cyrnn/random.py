@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 from cyrnn.arrays import quietly
 from cyrnn.configurable import Configurable
 from cyrnn.dtypes import float_dtype
+from cyrnn.engine.plan import draw_factors
 from cyrnn.locks import ForkSafeLock
 from cyrnn.objects import register
 
@@ -282,6 +283,11 @@ def dropout_mask(shape: Shape, rate: float, seed: Seed = None, dtype: DTypeLike 
     if rate in (0, 1):
         return np.full(shape, 1 - rate, dtype)
     keep = 1.0 - rate
+    if dtype in (np.float32, np.float64):
+        seed, counter = draw_seed(seed).tolist()
+        factors = np.empty(shape, dtype)
+        draw_factors(seed, counter, keep, factors.reshape(-1))
+        return factors
     kept = np.random.default_rng(draw_seed(seed)).uniform(size=shape) < keep
     return np.where(kept, np.ones((), dtype) / keep, 0).astype(dtype, copy=False)
 

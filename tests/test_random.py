@@ -213,3 +213,18 @@ def test_a_seed_for_all_draws_that_is_none_changes_nothing(seed, error):
     with pytest.raises(error, match=f"seed must be .*, got {seed}"):
         random.set_random_seed(seed)
     assert python_random.getstate() == before
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("rate", [1e-9, 0.2, 0.5, 0.99])
+def test_dropout_factors_follow_numpys_stream(rate, dtype):
+    shape = (7, 11)
+    for seed in (0, 7, 2**32 - 1):
+        generator = random.SeedGenerator(seed)
+        for counter in range(3):
+            drawn = np.random.default_rng(np.array([seed, counter], np.uint32)).uniform(size=shape)
+            kept = np.ones((), dtype) / (1.0 - rate)
+            factors = random.dropout_mask(shape, rate, generator, dtype)
+            assert factors.dtype == dtype
+            np.testing.assert_array_equal(factors, np.where(drawn < 1.0 - rate, kept, np.zeros((), dtype)))
+    assert random.dropout_mask((0, 3), 0.5, 1, dtype).shape == (0, 3)

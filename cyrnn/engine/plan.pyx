@@ -8,7 +8,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.limits cimport INT_MAX
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint32_t, uintptr_t
 from libc.string cimport memcpy
 from libcpp.memory cimport make_shared
 from libcpp.vector cimport vector
@@ -21,6 +21,12 @@ from cyrnn.engine.contract cimport (
     activation_name, cell_count, cell_name, guard_pages_exist, real, round_to_bfloat16, rounded, simd_best,
     simd_by_name,
 )
+
+
+cdef extern from "draws.hpp" namespace "cyrnn" nogil:
+    void fill_factors "cyrnn::draw_factors"[T](uint32_t seed, uint32_t counter, double keep, T kept, T *factors,
+                                               ptrdiff_t count)
+
 
 ACTIVATIONS = {(<bytes> activation_name(index)).decode(): index for index in range(activation_count())}
 FROM_SUMS = frozenset({name for name, index in ACTIVATIONS.items() if activation_from_sums(index)})
@@ -215,6 +221,24 @@ def differentiate(str activation, saved, d, str isa=None):
         else:
             simd.differentiate_f64[index](
                 <const double *> saved_.buf, saved_stride, <double *> d_.buf, d_stride, shape.axes[0], shape.axes[1])
+
+
+def draw_factors(uint32_t seed, uint32_t counter, double keep, factors):
+    """Fill `factors` with inverted dropout: 1 / keep for a share `keep`, else 0. They are contiguous (count,), float32
+    or float64.
+
+    Those are kept for which ``np.random.default_rng(np.array([seed, counter], np.uint32)).uniform`` draws less than
+    `keep`, which is between 0 and 1.
+    """
+    cdef ptrdiff_t count = len(factors)
+    cdef bint single = factors.dtype == numpy.float32
+    cdef _Buffers buffers = _Buffers()
+    cdef void *filled = buffers.take_contiguous(b"factors", factors, shaped(1, count), b"f" if single else b"d", True)
+    with nogil:
+        if single:
+            fill_factors[float](seed, counter, keep, <float> 1 / <float> keep, <float *> filled, count)
+        else:
+            fill_factors[double](seed, counter, keep, 1 / keep, <double *> filled, count)
 
 
 def isa():

@@ -24,6 +24,8 @@ from cyrnn.objects import register
 Seed: TypeAlias = "int | SeedGenerator | None"
 Shape: TypeAlias = int | Iterable[int]
 
+_ENGINE_TYPES = (np.float32, np.float64)
+_ONE_MORE = np.array([0, 1], np.uint32)
 _PYTHON_DTYPES = {float: "float32", int: "int32"}  # what Keras makes of Python's types
 
 
@@ -75,7 +77,7 @@ class SeedGenerator(Configurable):
         with self._lock:
             pair = self._state
             if ordered:
-                self._state = pair + np.array([0, 1], np.uint32)
+                self._state = pair + _ONE_MORE
             else:
                 self._state = (pair + np.uint32(1)) * np.uint32(5387) % np.uint32(933199)
         return pair.copy()
@@ -283,13 +285,21 @@ def dropout_mask(shape: Shape, rate: float, seed: Seed = None, dtype: DTypeLike 
     if rate in (0, 1):
         return np.full(shape, 1 - rate, dtype)
     keep = 1.0 - rate
-    if dtype in (np.float32, np.float64):
-        seed, counter = draw_seed(seed).tolist()
-        factors = np.empty(shape, dtype)
-        draw_factors(seed, counter, keep, factors.reshape(-1))
-        return factors
+    if dtype.type in _ENGINE_TYPES:
+        return drawn_factors(shape, keep, seed, dtype)
     kept = np.random.default_rng(draw_seed(seed)).uniform(size=shape) < keep
     return np.where(kept, np.ones((), dtype) / keep, 0).astype(dtype, copy=False)
+
+
+def drawn_factors(shape: tuple[int, ...], keep: float, seed: Seed, dtype: np.dtype[Any]) -> np.ndarray:
+    """Inverted dropout as `dropout_mask` draws it: for a share `keep`, between 0 and 1, and float32 or float64.
+
+    The engine draws: from the stream of NumPy's generator, which takes many times as long to make.
+    """
+    first, counter = draw_seed(seed).tolist()
+    factors = np.empty(shape, dtype)
+    draw_factors(first, counter, keep, factors.reshape(-1))
+    return factors
 
 
 def _check_moments(mean: float, stddev: float) -> None:

@@ -348,8 +348,9 @@ class RecurrentCell(EngineLayer):
     def _draw(self, rate: float, shape: tuple[int, ...], count: int) -> Any:
         if rate == 0.0:
             return None
-        dtype = self.dtype_policy.engine_dtype
-        drawn = [random.dropout_mask(shape, rate, self.seed_generator, dtype) for _ in range(count)]
+        dtype, generator = self.dtype_policy.engine_dtype, self.seed_generator
+        draw, share = (random.dropout_mask, rate) if rate >= 1 else (random.drawn_factors, 1.0 - rate)
+        drawn = [draw(shape, share, generator, dtype) for _ in range(count)]
         return drawn if count > 1 else drawn[0]
 
     def reset_dropout_mask(self) -> None:

@@ -147,6 +147,8 @@ def test_an_unknown_number_of_samples():
     found = model.predict(x)
     assert np.isnan(found.shape[0]) and found.shape[1:] == (2,)
     np.testing.assert_array_equal(found.compute(), model.predict(X)[keep])
+    part = da.concatenate([x, lazy(X[:1])])  # one chunk is known, and has a single row
+    np.testing.assert_array_equal(model.predict(part).compute(), model.predict(X)[[*np.flatnonzero(keep), 0]])
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,17 @@ shape = z.shape
 model = cyrnn.Sequential([layers.Dense(3, name="dense")])
 total = model.predict(np.zeros((2, 3))).sum()
 mean = layers.Dropout(0.5, seed=1)(np.zeros((2, 3))).mean()
+sequence = np.zeros((2, 5, 3), np.float32)
+last = layers.LSTM(4)(sequence, mask=None).shape
+all_of_them, state_h, state_c = layers.LSTM(4, return_sequences=True, return_state=True)(sequence)
+one, state = layers.GRU(4, return_state=True)(x)
+both = layers.Bidirectional(layers.GRU(4))(sequence, lengths=[2, 5]).sum()
+each = layers.TimeDistributed(layers.Dense(2))(h).shape
+graph = cyrnn.Model(x, {"z": z, "y": y})
+whole = graph.predict(sequence, batch_size=2, verbose=0)["z"]
+called = graph({"x": sequence})["y"]
+nested = graph([x]).dtype
+first, second = cyrnn.models.Functional([x], [y, z]).predict(sequence)
 """
 WRONG = {
     'layers.Dense(3, activatoin="tanh")': 'Unexpected keyword argument "activatoin" for "Dense"',
@@ -44,6 +55,10 @@ WRONG = {
     'layers.Dropout(0.5, nmae="x")': 'Unexpected keyword argument "nmae" for "Dropout"',
     'cyrnn.Input((3,), dtpye="float32")': 'Unexpected keyword argument "dtpye" for "Input"',
     "layers.Dense(3)(np.zeros((2, 3))).shap": '"ndarray[tuple[Any, ...], dtype[Any]]" has no attribute "shap"',
+    "layers.SimpleRNN(3)(np.zeros((2, 3, 4))).shap": '"ndarray[tuple[Any, ...], dtype[Any]]" has no attribute "shap"',
+    "layers.LSTM(3)(cyrnn.Input((4, 3))).shap": '"KerasTensor" has no attribute "shap"',
+    "cyrnn.Model(x, y).predict(np.zeros((2, 5, 3))).shap": '"ndarray[tuple[Any, ...], dtype[Any]]" has no attribute',
+    "cyrnn.Model(x, y)(x).shap": '"KerasTensor" has no attribute "shap"',
     "cyrnn.Input((3,)).shap": '"KerasTensor" has no attribute "shap"',
     "layers.Lstm(3)": 'Module has no attribute "Lstm"',
     "cyrnn.saving.load_modle": 'Module has no attribute "load_modle"',
@@ -55,7 +70,7 @@ WRONG = {
 def test_type_checkers_find_misspelt_names(tmp_path):
     pytest.importorskip("mypy", reason="needs mypy: pip install '.[lint]'")
     (tmp_path / "right.py").write_text(RIGHT)
-    lines = RIGHT.splitlines()[:4]
+    lines = [*RIGHT.splitlines()[:4], "x, y = cyrnn.Input((5, 3)), cyrnn.Input((2,))"]
     (tmp_path / "wrong.py").write_text("\n".join([*lines, *WRONG]) + "\n")
     command = [
         sys.executable,

@@ -4,8 +4,8 @@
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from cyrnn.models.subclass import SubclassedModel
 
 if TYPE_CHECKING:
     from cyrnn.models.summary import Row
+
+Tensors = KerasTensor | Sequence[KerasTensor] | Mapping[str, KerasTensor]
 
 _KEPT_SPECS = 15  # a nested model is asked for the same few shapes again and again
 
@@ -67,6 +69,14 @@ class Model(SubclassedModel):
                 "subclass of cyrnn.models.Functional"
             )
         super().__init__(**kwargs)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, inputs: Tensors, *args: Any, **kwargs: Any) -> KerasTensor: ...
+        @overload
+        def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Array: ...
+        def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any: ...
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
@@ -216,6 +226,10 @@ class Functional(ModelOfCalls, Model):
 
     # ------------------------------------------------------------ calling
 
+    @overload
+    def __call__(self, inputs: Tensors, training: bool | None = ..., mask: Any = ...) -> KerasTensor: ...
+    @overload
+    def __call__(self, inputs: Any, training: bool | None = ..., mask: Any = ..., *, lengths: Any = ...) -> Array: ...
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None, *, lengths: Any = None) -> Any:
         if lengths is not None or (type(inputs) is list and len(self.inputs) == 1):
             inputs, mask = self.with_mask(inputs, mask, lengths)

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -53,11 +53,6 @@ class Sequential(ModelOfCalls, Model):
     >>> model.predict(np.zeros((2, 5, 3)), verbose=0).shape
     (2, 1)
     """
-
-    if TYPE_CHECKING:
-
-        def predict(self, x: Any, *args: Any, **kwargs: Any) -> Array: ...
-        def predict_on_batch(self, x: Any) -> Array: ...
 
     supports_masking = True
     _noted_calls: Sequence[tuple[Node, Any]] = ()  # the symbolic calls of the layers with what they return, once noted
@@ -292,7 +287,7 @@ class Sequential(ModelOfCalls, Model):
             inputs = KerasTensor((given.shape[0], *lengths), given.dtype)
         return super().compute_output_spec(inputs, *args, **kwargs)
 
-    @overload
+    @overload  # type: ignore[override]  # it has one input
     def __call__(  # type: ignore[overload-overlap]  # a tensor refuses to be an array
         self,
         inputs: KerasTensor,

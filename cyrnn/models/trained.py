@@ -199,7 +199,7 @@ class Trained(Compilable):
         out: Any = None,
         progress: Any = False,
         lengths: Any = None,
-    ) -> Any:
+    ) -> Array:
         """Compute the output for all samples, batch by batch: see `cyrnn.layers.RNN.predict`.
 
         Parameters
@@ -248,7 +248,7 @@ class Trained(Compilable):
         x, lengths = self._built_for(x, lengths)
         return loop.predict(self, x, batch_size, verbose, steps, callbacks, lengths)
 
-    def predict_on_batch(self, x: Any) -> Any:
+    def predict_on_batch(self, x: Any) -> Array:
         """The outputs for one batch: what a call in inference returns."""
         return self(x)
 

@@ -11,9 +11,10 @@ from cyrnn.arrays import array_of_numbers, shown
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.samples.lengths import checked_lengths, mask_of_lengths
 from cyrnn.layers.base.samples.sequences import padded
-from cyrnn.layers.base.samples.sliced import is_sliced
+from cyrnn.layers.base.samples.sliced import is_sliced, stand_in
 from cyrnn.training.outputs import for_each_output
 from cyrnn.training.protocol import Trainable
+from cyrnn.training.rows import inputs_on_demand, on_demand
 
 BATCH_SIZE = 32  # Keras' default
 
@@ -113,8 +114,8 @@ class Data(Protocol):
 
 
 def parts_of_x(model: Trainable, x: Any) -> list[Array]:
-    """The arrays for the inputs, in their order."""
-    arrays = model.predict_inputs(x)
+    """The arrays for the inputs, in their order, or what is read by slices when a batch needs it."""
+    arrays = inputs_on_demand(model, x)
     for array in arrays:
         if array.ndim == 0:
             raise ValueError("x must have a batch axis, got an array of shape ()")
@@ -154,14 +155,16 @@ def weights_for_outputs(given: Any, names: Sequence[str]) -> list[Array | None]:
 
 
 def _is_list_of_one(given: Any) -> bool:
-    return isinstance(given, list | tuple) and len(given) == 1 and hasattr(given[0], "__array__")
+    if not isinstance(given, list | tuple) or len(given) != 1:
+        return False
+    return hasattr(given[0], "__array__") or is_sliced(given[0])
 
 
 def _array(what: str, given: Any) -> Array:
-    array = array_of_numbers(what, given)
+    array = array_of_numbers(what, stand_in(given))
     if array.ndim == 0:
         raise ValueError(f"{what} must have a batch axis, got {shown(given)}")
-    return array
+    return on_demand(given, array) if is_sliced(given) else array
 
 
 def checked_batch(model: Trainable, x: Any, y: Any, sample_weight: Any) -> Batch:
@@ -190,7 +193,8 @@ def _checked_rows(arrays: Sequence[Array], targets: Sequence[Any], weights: Sequ
 class ArrayData:
     """Arrays, of which each pass takes the rows in another order, or in theirs.
 
-    Rows of memory maps are gathered batch by batch; no array is converted as a whole.
+    Rows of memory maps are gathered batch by batch; no array is converted as a whole. So are those of what is read by
+    slices, as datasets of h5py.
 
     Parameters
     ----------

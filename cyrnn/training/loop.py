@@ -26,6 +26,7 @@ from cyrnn.training.data import (
     checked_batch,
     data_of_batches,
     has_batches,
+    parts_of_x,
     unpacking,
 )
 from cyrnn.training.epochs import Epochs
@@ -232,7 +233,7 @@ def _rows(model: Trainable, batch_size: int | None, x: Any, steps: int | None) -
     if carried is not None:
         return carried
     if steps is not None and not has_batches(x):
-        arrays = model.predict_inputs(x)
+        arrays = parts_of_x(model, x)
         return max(1, math.ceil(len(arrays[0]) / steps)) if arrays else BATCH_SIZE
     return BATCH_SIZE
 
@@ -310,7 +311,7 @@ def _weighted(model: Trainable, targets: list[Any], weights: list[Any], class_we
         raise ValueError("class_weight and sample_weight cannot both be given")
     if targets[0] is None:
         raise ValueError("class_weight needs y")
-    return [weights_by_class(class_weight, targets[0], model.output_rank)]
+    return [weights_by_class(class_weight, np.asarray(targets[0]), model.output_rank)]
 
 
 def _is_validated(epoch: int, frequency: Any) -> bool:

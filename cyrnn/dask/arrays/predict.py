@@ -21,8 +21,9 @@ def predict(
     """The outputs of a model for all samples of a Dask array, as a lazy one.
 
     A task computes a chunk. The model as it is now travels to each worker once. The bits are those of
-    ``model.predict`` on one machine, however the samples are divided; where the number of samples is not known before,
-    those that many samples have. Work that a worker has lost is done again, by others.
+    ``model.predict`` on one machine, however the samples are divided. Where the number of samples of a chunk is not
+    known before, the largest chunk is not known either: the bits are then those of a whole batch. Work that a worker
+    has lost is done again, by others.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +21,7 @@ from cyrnn.layers.base.programs.lowering import Lowering, OfATimestep
 from cyrnn.layers.base.programs.refusals import NotLoweredError
 from cyrnn.layers.base.programs.values import Symbolic, Value
 from cyrnn.layers.base.signatures import accepted, required_arguments
+from cyrnn.layers.base.symbolic import KerasTensor
 
 if TYPE_CHECKING:  # imported where gradients are asked for
     from cyrnn.layers.base.programs.pullback import Pullback
@@ -77,13 +78,16 @@ class TimeDistributed(ProgramLayer):
         _of_a_timestep(x.shape)
         return x
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a tensor refuses to be an array
+        self, inputs: KerasTensor, mask: Any = ..., training: bool = ...
+    ) -> KerasTensor: ...
+    @overload
     def __call__(
-        self,
-        inputs: ArrayLike,
-        mask: ArrayLike | None = None,
-        training: bool = False,
-        *,
-        lengths: ArrayLike | None = None,
+        self, inputs: ArrayLike, mask: ArrayLike | None = ..., training: bool = ..., *, lengths: ArrayLike | None = ...
+    ) -> Array: ...
+    def __call__(
+        self, inputs: Any, mask: ArrayLike | None = None, training: bool = False, *, lengths: ArrayLike | None = None
     ) -> Any:
         mask = self.mask_for(inputs, mask, lengths)
         return super().__call__(inputs, mask=mask, training=training)

@@ -40,7 +40,7 @@ class Predicts(Bindable):
         progress: Progress = False,
         verbose: Any = None,
         lengths: Any = None,
-    ) -> Any:
+    ) -> Array:
         """Compute the output for all samples, batch by batch in bounded memory.
 
         Parameters
@@ -176,7 +176,7 @@ def _of_batches(
     with threads.using(num_threads), states_as_before_on_error(layer):
         for first in _each(range(0, max(1, samples.count), size), progress):
             last = min(first + size, samples.count)
-            part = _of_batch(layer, *samples.batch(first, last), last - first, nominal, outputs)
+            part = _of_batch(layer, *samples.batch(first, last), last - first, max(nominal, last - first), outputs)
             parts = [np.asarray(values) for values in nest.leaves(part)]
             outputs = outputs or [BatchedOutput(layer.name, samples.count) for _ in parts]
             if len(parts) != len(outputs):

@@ -11,7 +11,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -79,7 +79,12 @@ class KerasTensor:
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(f"{self!r} is symbolic and has no values: call layers with it, and make a cyrnn.Model of that")
 
-    __array__ = __bool__ = __float__ = __int__ = __iter__ = __len__ = _refuse
+    __array__ = __bool__ = __float__ = __int__ = __len__ = _refuse
+    if TYPE_CHECKING:  # a call of a layer may return several tensors, but type checkers see one
+
+        def __iter__(self) -> Iterator[Any]: ...
+    else:
+        __iter__ = _refuse
     __array_ufunc__ = None  # NumPy's arithmetic does not know it
 
     __add__, __radd__ = _operators("Add")

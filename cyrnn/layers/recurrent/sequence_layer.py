@@ -1,7 +1,7 @@
 """How a layer over sequences is called: with an initial state and a mask, which are checked before anything is made."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,9 +36,23 @@ class SequenceLayer(ProgramLayer):
         """Raises ValueError for the shape of what is no sequences, which names the layer."""
         raise NotImplementedError(f"{type(self).__name__} has no `check_axes`")
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a tensor refuses to be an array
+        self, sequences: KerasTensor, initial_state: Any = ..., mask: Any = ..., training: bool = ...
+    ) -> KerasTensor: ...
+    @overload
     def __call__(
         self,
         sequences: ArrayLike,
+        initial_state: Any = ...,
+        mask: ArrayLike | None = ...,
+        training: bool = ...,
+        *,
+        lengths: ArrayLike | None = ...,
+    ) -> Array: ...
+    def __call__(
+        self,
+        sequences: Any,
         initial_state: Any = None,
         mask: ArrayLike | None = None,
         training: bool = False,

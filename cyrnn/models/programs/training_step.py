@@ -272,7 +272,8 @@ class ProgramStep:
                     return None
             sources = batch.known[room] = room.sources(batch)
         for source, to in sources:
-            if not gather(source, rows, to):
+            of_memory = isinstance(source, np.ndarray)
+            if not gather(source if of_memory else source[rows], rows if of_memory else np.arange(len(rows)), to):
                 return None
         for mask, lengths in zip(room.masks, batch.lengths, strict=True):
             if mask is not None and lengths is not None:

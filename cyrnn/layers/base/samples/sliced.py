@@ -39,6 +39,7 @@ class SlicedRows:
     def __init__(self, source: Any) -> None:
         self._source = source
         self.shape: tuple[int, ...] = source.shape
+        self.dtype: np.dtype[Any] = source.dtype
         self._chunk = _rows_of_a_chunk(source)
         self._first, self._block = 0, np.empty((0, *self.shape[1:]), source.dtype)
 
@@ -51,12 +52,32 @@ class SlicedRows:
             self._first, self._block = begin, self._read(begin, end)
         return self._block[first - self._first : last - self._first]
 
+    def at(self, index: Array) -> Array:
+        """The rows of these numbers, in their order. Neighbours, and rows of a chunk, are read by one slice."""
+        order = np.argsort(index, kind="stable")
+        numbers = index[order]
+        begins = _first_of_each(numbers - np.arange(len(numbers)))  # which is one number for neighbours
+        if len(begins) > 1 and self._chunk > 1:
+            begins = _first_of_each(numbers // self._chunk)
+        rows = np.empty((len(index), *self.shape[1:]), self.dtype)
+        for some in np.split(np.arange(len(index)), begins[1:]):
+            if some.size:
+                first = int(numbers[some[0]])
+                block = self._read(first, int(numbers[some[-1]]) + 1)
+                rows[order[some]] = block[numbers[some] - first]
+        return rows
+
     def _read(self, first: int, last: int) -> Array:
         block = np.asarray(self._source[first:last])
         expected = (last - first, *self.shape[1:])
         if block.shape != expected:
             raise ValueError(f"x[{first}:{last}] must have shape {expected}, as x.shape says, got {block.shape}")
         return block
+
+
+def _first_of_each(values: Array) -> Array:
+    """Where runs of one value begin, the first at 0."""
+    return np.flatnonzero(np.diff(values, prepend=values[:1] - 1))
 
 
 def _rows_of_a_chunk(source: Any) -> int:

@@ -7,18 +7,27 @@ import sys
 from numpydoc.validate import validate
 
 NAMESPACES = [
-    "cyrnn", "cyrnn.activations", "cyrnn.backend", "cyrnn.callbacks", "cyrnn.capi", "cyrnn.constraints",
-    "cyrnn.layers", "cyrnn.losses", "cyrnn.metrics", "cyrnn.models", "cyrnn.optimizers", "cyrnn.optimizers.schedules",
+    "cyrnn", "cyrnn.activations", "cyrnn.backend", "cyrnn.callbacks", "cyrnn.capi", "cyrnn.config", "cyrnn.constraints",
+    "cyrnn.dask", "cyrnn.initializers", "cyrnn.layers", "cyrnn.losses", "cyrnn.metrics", "cyrnn.mixed_precision",
+    "cyrnn.models", "cyrnn.optimizers", "cyrnn.optimizers.schedules", "cyrnn.preprocessing.sequence", "cyrnn.random",
     "cyrnn.regularizers", "cyrnn.saving", "cyrnn.utils",
 ]  # fmt: skip
-METHODS = {  # that users call
-    "cyrnn.Layer": ["build", "get_weights", "set_weights", "vjp", "get_config", "to_json", "add_weight"],
-    "cyrnn.Model": ["compile", "fit", "evaluate", "predict", "save", "load_weights", "save_weights",
-                    "summary", "get_layer"],
-    "cyrnn.layers.RNN": ["reset_state", "get_initial_state", "stepper"],
-    "cyrnn.losses.Loss": ["value_and_gradient"],
-    "cyrnn.metrics.Metric": ["result", "reset_state"],
-    "cyrnn.optimizers.Optimizer": ["apply"],
+METHODS = {  # that users call, in the class that has their docstring
+    "cyrnn.Layer": ["add_weight", "build", "compute_output_shape", "count_params",
+                    "from_config", "get_config", "get_weights", "set_weights", "to_json", "vjp"],
+    "cyrnn.Model": ["compile", "compile_from_config", "evaluate", "fit", "from_config", "get_compile_config",
+                    "get_layer", "get_metrics_result", "load_weights", "predict", "predict_on_batch", "save",
+                    "save_weights", "summary", "test_on_batch", "train_on_batch"],
+    "cyrnn.Sequential": ["add", "pop"],
+    "cyrnn.callbacks.Callback": ["on_epoch_begin", "on_epoch_end", "on_train_begin", "on_train_end",
+                                 "on_train_batch_begin", "on_train_batch_end", "set_model", "set_params"],
+    "cyrnn.initializers.Initializer": ["from_config", "get_config"],
+    "cyrnn.layers.RNN": ["get_initial_state", "reset_state", "stepper"],
+    "cyrnn.layers.TextVectorization": ["adapt", "get_vocabulary", "set_vocabulary"],
+    "cyrnn.layers.Normalization": ["adapt"],
+    "cyrnn.losses.Loss": ["call", "from_config", "get_config", "value_and_gradient"],
+    "cyrnn.metrics.Metric": ["add_weight", "get_config", "reset_state", "result", "update_state"],
+    "cyrnn.optimizers.Optimizer": ["apply", "set_weights"],
 }  # fmt: skip
 HELD = {"GL08", "PR01", "RT01", "SS03"}
 NO_PARAMETERS = {

@@ -23,7 +23,12 @@ __all__ = [
 
 
 def facts() -> dict[str, Any]:
-    """Versions, engine, instruction set, BLAS and threads, by name."""
+    """Versions, engine, instruction set, BLAS and threads, by name.
+
+    Returns
+    -------
+    dict
+    """
     import cyrnn.engine.engine_blas as blas  # imports SciPy's BLAS
 
     return {

@@ -1,5 +1,6 @@
 """What initializers, regularizers and constraints share: a config, and being found by name."""
 
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
@@ -15,13 +16,56 @@ class Configurable:
     """An object that its config describes completely: equal configs, equal behaviour."""
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as JSON can hold them."""
+        """The constructor's arguments, as JSON can hold them.
+
+        Returns
+        -------
+        dict
+        """
         return {}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The object that `get_config` described; `config` is left as it is."""
+        """The object that `get_config` described.
+
+        Parameters
+        ----------
+        config : dict
+            It is left as it is.
+
+        Returns
+        -------
+        object of this class
+        """
         return cls(**{key: objects.plain_value(value) for key, value in config.items()})
+
+
+_OF_INITIALIZERS = {  # by the name of a parameter, its type and what it means
+    "distribution": ("str", "Of the draws: truncated_normal (also called normal), untruncated_normal or uniform."),
+    "gain": ("float", "What the matrix is multiplied by."),
+    "input_axes": ("list of int", "The axes whose product is fan_in, given with `output_axes` (Keras 3.15)."),
+    "maxval": ("float", "The upper end of the draws, which is not drawn itself."),
+    "mean": ("float", "Of the normal distribution."),
+    "minval": ("float", "The lower end of the draws."),
+    "mode": ("str", "Which fan the variance is divided by: fan_in, fan_out or fan_avg."),
+    "output_axes": ("list of int", "The axes whose product is fan_out, given with `input_axes` (Keras 3.15)."),
+    "scale": ("float", "What the variance is multiplied by; greater than 0."),
+    "seed": ("int, SeedGenerator or its config", "An int draws the same numbers each time; None draws an int."),
+    "stddev": ("float", "The standard deviation of the normal distribution."),
+    "value": ("float or array", "A number, or an array that broadcasts to the shape of the weight."),
+}
+
+
+def with_parameters(text: str | None, cls: type) -> str | None:
+    """The docstring of an initializer with a section for its parameters."""
+    lines = [inspect.cleandoc(text or ""), "", "Parameters", "----------"]
+    for option in inspect.signature(cls).parameters.values():
+        if option.name not in _OF_INITIALIZERS:
+            return text
+        kind, meaning = _OF_INITIALIZERS[option.name]
+        lines += [f"{option.name} : {kind}, {'optional' if option.default is None else f'default {option.default!r}'}"]
+        lines += [f"    {meaning}"]
+    return "\n".join(lines) if len(lines) > 4 else text
 
 
 class Deserialize(Protocol):

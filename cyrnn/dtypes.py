@@ -133,14 +133,22 @@ def set_floatx(value: str) -> None:
 
 
 def dtype_policy() -> DTypePolicy:
-    """The policy of layers that are made without one."""
+    """The policy of layers that are made without one.
+
+    Returns
+    -------
+    DTypePolicy
+    """
     return DTypePolicy(_floatx) if _default is None else _default
 
 
 def set_dtype_policy(policy: Any) -> None:
-    """Let it be another one for layers that are made from now on: a name, a policy, or None for that of `floatx`.
+    """Change the policy of layers that are made from now on.
 
-    Raises ValueError for what is none.
+    Parameters
+    ----------
+    policy : str, DTypePolicy or None
+        None is the policy of `floatx`. ValueError for what is none.
     """
     global _default
     _default = None if policy is None else get(policy)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from cyrnn import objects, random
 from cyrnn.arrays import array_of_numbers, quietly
-from cyrnn.configurable import Configurable, lookup, number
+from cyrnn.configurable import Configurable, lookup, number, with_parameters
 from cyrnn.notices.names import public
 from cyrnn.objects import register, serialize
 from cyrnn.random import SeedGenerator, Shape, checked_dtype, checked_shape
@@ -39,12 +39,27 @@ __all__ = [
 class Initializer(Configurable):
     """Base class: a subclass defines ``__call__(shape, dtype)`` and, to be saved, `get_config`."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__ == __name__:
+            cls.__doc__ = with_parameters(cls.__doc__, cls)
+
     def __call__(self, shape: Shape, dtype: DTypeLike = "float32") -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(shape, dtype)")
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The initializer of `config`; built-in classes pass over unknown keys, such as the `dtype` of Keras 2."""
+        """The initializer of a config; built-in classes pass over unknown keys, such as the `dtype` of Keras 2.
+
+        Parameters
+        ----------
+        config : dict
+            What `get_config` returned.
+
+        Returns
+        -------
+        Initializer
+        """
         if "_keras_module" in vars(cls):
             known = inspect.signature(cls).parameters
             config = {key: value for key, value in config.items() if key in known}
@@ -185,10 +200,8 @@ _TRUNCATED_STDDEV = 0.87962566103423978  # of N(0, 1) cut off at ±2
 class VarianceScaling(RandomInitializer):
     """Draws of variance ``scale / max(1, n)``, where n is the fan that `mode` names.
 
-    `mode` is fan_in, fan_out or fan_avg; `distribution` is truncated_normal (also called normal),
-    untruncated_normal or uniform. A shape ``(..., features, units)`` has fan_in ``prod(...) * features`` and
-    fan_out ``prod(...) * units``, unless `input_axes` and `output_axes` both say which axes to multiply
-    (Keras 3.15). ValueError for other values, TypeError if `scale` is no number.
+    A shape ``(..., features, units)`` has fan_in ``prod(...) * features`` and fan_out ``prod(...) * units``, unless
+    axes are given. ValueError for other values, TypeError if `scale` is no number.
     """
 
     def __init__(
@@ -358,8 +371,15 @@ _get, deserialize = lookup(MODULE)
 def get(identifier: Any) -> Any:
     """The initializer for a name, config dict, class, callable ``(shape, dtype)`` or array; None stays None.
 
-    Names are matched exactly: the class name, its snake case, or a short form (zero, one, normal, uniform).
-    An array initializes weights of exactly its shape. ValueError for anything else.
+    Parameters
+    ----------
+    identifier : str, dict, class, callable, array or None
+        A name is that of the class, its snake case, or a short form (zero, one, normal, uniform). An array initializes
+        weights of exactly its shape. ValueError for anything else.
+
+    Returns
+    -------
+    Initializer, callable or None
     """
     if hasattr(identifier, "__array__") and not isinstance(identifier, type):
         return Constant.exactly(identifier)

@@ -9,7 +9,7 @@ import functools
 import math
 import operator
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,7 +19,10 @@ from cyrnn.configurable import Configurable
 from cyrnn.dtypes import float_dtype
 from cyrnn.engine.plan import draw_factors
 from cyrnn.locks import ForkSafeLock
+from cyrnn.notices.names import public
 from cyrnn.objects import register
+
+__all__ = ["SeedGenerator", "normal", "truncated_normal", "uniform"]
 
 Seed: TypeAlias = "int | SeedGenerator | None"
 Shape: TypeAlias = int | Iterable[int]
@@ -333,3 +336,7 @@ def checked_dtype(dtype: DTypeLike | None) -> np.dtype:
     if found is None or found.kind in "OSUMm" or (isinstance(wanted, str) and found.name != wanted):
         raise ValueError(f"dtype must be the name of a dtype such as 'float32', got {dtype!r}")
     return found.newbyteorder("=")
+
+
+if not TYPE_CHECKING:  # else every name would be one that there is
+    __getattr__, __dir__ = public(__name__, __all__)

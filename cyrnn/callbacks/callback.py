@@ -31,9 +31,21 @@ class Callback:
         return self._model
 
     def set_model(self, model: TrainedModel) -> None:
+        """Note the model, before anything is called.
+
+        Parameters
+        ----------
+        model : Model
+        """
         self._model = model
 
     def set_params(self, params: Mapping[str, Any]) -> None:
+        """Note "verbose", "epochs" and "steps", before anything is called.
+
+        Parameters
+        ----------
+        params : dict
+        """
         self.params = params
 
     def wants(self, hook: str) -> bool:
@@ -45,23 +57,67 @@ class Callback:
     # Batches and epochs count from 0.
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Before training."""
+        """Before training.
+
+        Parameters
+        ----------
+        logs : dict, optional
+            Empty.
+        """
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """After training, with the results of the last epoch; not after an error."""
+        """After training; not after an error.
+
+        Parameters
+        ----------
+        logs : dict of str to float, optional
+            The results of the last epoch.
+        """
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Before an epoch."""
+        """Before an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Its number, from 0.
+        logs : dict, optional
+            Empty.
+        """
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """After an epoch and its validation, whose results have names with ``val_``."""
+        """After an epoch and its validation.
+
+        Parameters
+        ----------
+        epoch : int
+            Its number, from 0.
+        logs : dict of str to float, optional
+            The results of the epoch; those of validation have names with ``val_``.
+        """
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a step of training."""
+        """Before a step of training.
+
+        Parameters
+        ----------
+        batch : int
+            Its number in the epoch, from 0.
+        logs : dict, optional
+            Empty.
+        """
         self.on_batch_begin(batch, logs=logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a step of training, with the means over the epoch so far."""
+        """After a step of training.
+
+        Parameters
+        ----------
+        batch : int
+            Its number in the epoch, from 0.
+        logs : dict of str to float, optional
+            The means over the epoch so far.
+        """
         self.on_batch_end(batch, logs=logs)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:

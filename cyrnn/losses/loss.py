@@ -50,7 +50,18 @@ class Loss(Configurable):
         self.reduction, self.dtype = reduction, floating(dtype)
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
-        """The values, in the shape of `y_pred` without its last axis."""
+        """The values, which a subclass computes.
+
+        Parameters
+        ----------
+        y_true, y_pred : array
+            The truth, and what the model has returned.
+
+        Returns
+        -------
+        array
+            Of the shape of `y_pred` without its last axis.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred)")
 
     def gradient(self, y_true: Array, y_pred: Array) -> Array:
@@ -177,7 +188,12 @@ class Loss(Configurable):
         return None
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as Keras writes them."""
+        """The constructor's arguments, as Keras writes them.
+
+        Returns
+        -------
+        dict
+        """
         dtype = {} if self.dtype is None else {"dtype": self.dtype}
         return {
             "name": self.name,

@@ -115,7 +115,17 @@ class Metric(Configurable):
         dtype: DTypeLike | None = None,
         name: str | None = None,
     ) -> Variable:
-        """The same as `add_variable`."""
+        """The same as `add_variable`.
+
+        Parameters
+        ----------
+        shape, initializer, dtype, name
+            See there.
+
+        Returns
+        -------
+        Variable
+        """
         return self.add_variable(shape, initializer, dtype, name=name)
 
     @property
@@ -124,7 +134,12 @@ class Metric(Configurable):
         return [*self._variables, *(v for metric in _metrics_in(list(vars(self).values())) for v in metric.variables)]
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as Keras writes them."""
+        """The constructor's arguments, as Keras writes them.
+
+        Returns
+        -------
+        dict
+        """
         return {"name": self.name, "dtype": self.dtype}
 
     def __repr__(self) -> str:

@@ -80,7 +80,19 @@ class Model(SubclassedModel):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
-        """A new model of this config; of a graph, if `Model` itself is asked for one."""
+        """A new model of this config; of a graph, if `Model` itself is asked for one.
+
+        Parameters
+        ----------
+        config : dict
+            What `get_config` returned.
+        custom_objects : dict, optional
+            Classes and functions by the names that the config has for them.
+
+        Returns
+        -------
+        Model
+        """
         if cls is Model:
             return Functional.from_config(config, custom_objects)
         return super().from_config(config, custom_objects)

@@ -168,7 +168,12 @@ class Sequential(ModelOfCalls, Model):
             raise
 
     def pop(self) -> Layer:
-        """Remove the last layer and return it. Raises ValueError if there is none."""
+        """Remove the last layer. Raises ValueError if there is none.
+
+        Returns
+        -------
+        Layer
+        """
         if not self.layers:
             raise ValueError(f"model {self.name!r} has no layers")
         *rest, last = self._layers

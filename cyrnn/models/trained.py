@@ -165,8 +165,13 @@ class Trained(Compilable):
         ----------
         x, y, sample_weight, class_weight
             See `fit`.
-        return_dict : bool
-            As in `evaluate`, whose results it has too.
+        return_dict : bool, default False
+            As in `evaluate`.
+
+        Returns
+        -------
+        float, list of float or dict
+            As `evaluate` returns them.
 
         Raises
         ------
@@ -180,7 +185,20 @@ class Trained(Compilable):
         return _returned(loop.train_on_batch(self, compiled, x, y, sample_weight, class_weight), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """Loss and metrics of one batch, in inference; arguments and results are those of `train_on_batch`."""
+        """Loss and metrics of one batch, in inference.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            See `fit`.
+        return_dict : bool, default False
+            As in `evaluate`.
+
+        Returns
+        -------
+        float, list of float or dict
+            As `evaluate` returns them.
+        """
         from cyrnn.training import loop
 
         compiled = self._checked_compiled()
@@ -249,7 +267,16 @@ class Trained(Compilable):
         return loop.predict(self, x, batch_size, verbose, steps, callbacks, lengths)
 
     def predict_on_batch(self, x: Any) -> Array:
-        """The outputs for one batch: what a call in inference returns."""
+        """The outputs for one batch: what a call in inference returns.
+
+        Parameters
+        ----------
+        x : array, or a structure of arrays
+
+        Returns
+        -------
+        array, or a structure of arrays
+        """
         return self(x)
 
     # ------------------------------------------------------------ what training asks for

@@ -138,7 +138,15 @@ class HasState(Configurable):
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Replace the values of all `variables`, for which the optimizer must be built.
 
-        Raises ValueError if their number or their shapes do not fit. Nothing has changed then.
+        Parameters
+        ----------
+        weights : list of array
+            In the order of `variables`.
+
+        Raises
+        ------
+        ValueError
+            If their number or their shapes do not fit. Nothing has changed then.
         """
         with self._lock:
             state, remembered = self._kept, self._remembered()

@@ -181,9 +181,18 @@ class CallableLayer(TakesLengths, Buildable):
         return self.cast(as_array("inputs", inputs))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        """The shape of the output for inputs of `input_shape`; None stands for any length.
+        """The shape of the output for inputs of `input_shape`.
 
         A custom layer without this method is called with zeros, to find the shape of what it returns.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            With the batch; None stands for any length. Several inputs have a structure of such.
+
+        Returns
+        -------
+        tuple of int, or a structure of such
         """
         if not self.is_custom:
             return tuple(input_shape)

@@ -116,7 +116,21 @@ class Configurable(Buildable):
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
         """A new layer of this config, which any Keras since 1 may have written; the config is left as it is.
 
-        Raises ValueError that names the layer.
+        Parameters
+        ----------
+        config : dict
+            What `get_config` returned, here or in Keras.
+        custom_objects : dict, optional
+            Classes and functions by the names that the config has for them.
+
+        Returns
+        -------
+        object of this class
+
+        Raises
+        ------
+        ValueError
+            It names the layer.
         """
         with objects.custom_object_scope(custom_objects), objects.refusals_named(cls.__name__, config):
             known = inspect.signature(cls).parameters

@@ -279,7 +279,12 @@ class Weighted(HasSublayers, HasDTypePolicy):
         return read_only(array)
 
     def count_params(self) -> int:
-        """The number of weights' elements. Raises ValueError before the layer is built."""
+        """The number of weights' elements. Raises ValueError before the layer is built.
+
+        Returns
+        -------
+        int
+        """
         if not self.built:
             raise ValueError(f"layer {self.name!r} has no weights to count before it is built: call it or build() it")
         return sum(weight.size for weight in self.weights)

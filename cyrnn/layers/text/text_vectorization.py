@@ -145,11 +145,29 @@ class TextVectorization(Categorical):
     # ------------------------------------------------------------ vocabulary
 
     def set_vocabulary(self, vocabulary: Any, idf_weights: Any = None) -> None:
-        """Replace the vocabulary; see `StringLookup.set_vocabulary`."""
+        """Replace the vocabulary; see `StringLookup.set_vocabulary`.
+
+        Parameters
+        ----------
+        vocabulary : list or array of str
+            The words in the order of their indices. A path of a file is refused.
+        idf_weights : list or array of float, optional
+            The weight of each word, for the output "tf_idf".
+        """
         self._lookup_layer.set_vocabulary(vocabulary, idf_weights)
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[str]:
-        """The words in the order of their indices; see `StringLookup.get_vocabulary`."""
+        """The words in the order of their indices; see `StringLookup.get_vocabulary`.
+
+        Parameters
+        ----------
+        include_special_tokens : bool, default True
+            Whether "" for padding and "[UNK]" for unknown words are among them.
+
+        Returns
+        -------
+        list of str
+        """
         return self._lookup_layer.get_vocabulary(include_special_tokens)
 
     def vocabulary_size(self) -> int:
@@ -157,7 +175,16 @@ class TextVectorization(Categorical):
         return self._lookup_layer.vocabulary_size()
 
     def adapt(self, data: Any, batch_size: int | None = None, steps: int | None = None) -> None:
-        """Make a vocabulary of texts; see `StringLookup.adapt`. `batch_size` is accepted as in Keras."""
+        """Make a vocabulary of texts; see `StringLookup.adapt`.
+
+        Parameters
+        ----------
+        data : array or list of str, or an iterable of batches of these
+        batch_size : int, optional
+            Accepted as in Keras, changes nothing.
+        steps : int, optional
+            The number of batches; None for all there are.
+        """
         self._lookup_layer.adapt_to(self._samples(data, steps))
 
     def _samples(self, data: Any, steps: int | None) -> Iterable[list[str]]:

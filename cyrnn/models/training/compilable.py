@@ -96,7 +96,13 @@ class Compilable(ModelOfLayers):
         return [] if self._compiled is None else list(self._compiled.ordered_logs())
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """Loss and metrics since the last `reset_metrics`, by sorted names; empty before `compile`."""
+        """Loss and metrics since the last `reset_metrics`.
+
+        Returns
+        -------
+        dict of str to float
+            By sorted names; empty before `compile`.
+        """
         return {} if self._compiled is None else self._compiled.logs()
 
     @property
@@ -110,11 +116,22 @@ class Compilable(ModelOfLayers):
             self._compiled.reset()
 
     def get_compile_config(self) -> dict[str, Any] | None:
-        """What `compile` was given, as files hold it; None before it."""
+        """What `compile` was given, as files hold it.
+
+        Returns
+        -------
+        dict or None
+            None before `compile`.
+        """
         return None if self._compiled is None else self._compiled.get_config()
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as `get_compile_config` has described it. Raises ValueError for unknown names."""
+        """Compile as `get_compile_config` has described it. Raises ValueError for unknown names.
+
+        Parameters
+        ----------
+        config : dict
+        """
         from cyrnn.training.compile_config import arguments_of
 
         self.compile(**arguments_of(config))

@@ -77,7 +77,87 @@ def floors() -> None:
     save(figure, "floors")
 
 
+def below(figure: Figure, stored: dict[str, Any]) -> None:
+    """Where and when it was measured, in small letters."""
+    machine = f"{stored['machine'].partition(',')[0]}, {stored['instruction_set']}"
+    text = f"{stored['what']}\n{machine}, one thread, {stored['date']}"
+    figure.supxlabel(text, fontsize=7, color="0.3")
+
+
+def latency() -> None:
+    """How many calls take longer than a time, by cyrnn and its peers."""
+    stored = read("latency")
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    panel = figure.subplots()
+    looks = {"cyrnn": "-", "LiteRT": "--", "ONNX Runtime": ":"}
+    for name, found in stored["microseconds"].items():
+        percentiles = found["percentiles"]
+        panel.plot(
+            found["slowest"], [100 * share for share in stored["shares"]], looks[name], color="black", linewidth=1.3
+        )
+        said = ", ".join(f"p{q.removesuffix('.0')} {percentiles[q]:,.3g}" for q in ("50.0", "99.0", "99.9"))
+        version = stored["versions"][name]
+        panel.plot([], [], looks[name], color="black", label=f"{name} {version}: {said} us, {found['calls']:,} calls")
+        for q in ("50.0", "99.0", "99.9"):
+            panel.plot(percentiles[q], 100 - float(q), "o", color="black", markersize=4, fillstyle="none")
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.set_yticks([100, 50, 10, 1, 0.1], ["all", "50 %", "10 %", "1 %", "0.1 %"])
+    panel.minorticks_off()
+    lowest = min(found["slowest"][0] for found in stored["microseconds"].values())
+    highest = max(found["percentiles"]["99.9"] for found in stored["microseconds"].values())
+    panel.set_xlim(lowest / 1.2, highest * 2)
+    ticks = [n * 10**power for power in range(5) for n in (1, 2, 5) if lowest / 1.2 <= n * 10**power <= highest * 2]
+    panel.set_xticks(ticks, [f"{tick:,} us" for tick in ticks])
+    panel.set_ylabel("calls that take longer")
+    panel.set_xlabel("time of a call")
+    figure.legend(loc="outside upper left", fontsize=8, frameon=False)
+    below(figure, stored)
+    save(figure, "latency")
+
+
+def limits() -> None:
+    """The share of what a core does at most, over sizes."""
+    stored = read("limits")
+    figure = Figure(figsize=(8, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(stored["shares"]), sharey=True)
+    for panel, (layer, shares) in zip(panels, stored["shares"].items(), strict=True):
+        for (batch, of_units), marker in zip(shares.items(), "osD", strict=True):
+            panel.plot(stored["units"], [100 * share for share in of_units], f"-{marker}", color="black",
+                       markersize=5, markerfacecolor="white", linewidth=1, label=f"batch {batch}")  # fmt: skip
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(stored["units"], [str(n) for n in stored["units"]])
+        panel.minorticks_off()
+        panel.set_ylim(0, 100)
+        panel.set_title(layer, fontsize=10)
+        panel.set_xlabel("units, and as many features")
+        panel.grid(color="0.9")
+    panels[0].set_ylabel(f"% of the {stored['gigaflops']:.0f} GFLOP/s of one core")
+    panels[0].legend(fontsize=8)
+    below(figure, stored)
+    save(figure, "limits")
+
+
+def training() -> None:
+    """The right answers of a model that learns, over the seconds that it has been trained."""
+    stored = read("training")
+    passed, seconds = 0.0, [0.0]
+    for each in stored["seconds_of_epochs"]:
+        passed += each
+        seconds.append(passed)
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    panel = figure.subplots()
+    panel.plot(seconds, [0, *(100 * share for share in stored["right"])], "-o", color="black", markersize=3.5)
+    panel.axhline(99, color="0.6", linewidth=0.8, linestyle="--")
+    panel.text(0, 96, "99 %", va="top", fontsize=8)
+    panel.set_xlabel(f"seconds of fit, {len(seconds) - 1} epochs")
+    panel.set_ylabel("% of 1,000 new sums right")
+    panel.set_ylim(0, 103)
+    below(figure, stored)
+    save(figure, "training")
+
+
 if __name__ == "__main__":
-    pictures = {"peers": peers, "floors": floors}
+    pictures = {"peers": peers, "floors": floors, "latency": latency, "limits": limits, "training": training}
     for name in sys.argv[1:] or pictures:
         pictures[name]()

@@ -455,7 +455,7 @@ def test_convert_from_torch(model, capsys, prefix):
     [
         (["m.keras", "m.keras"], "m.keras is the file to convert"),
         (["m.keras", "link.keras"], "link.keras is the file to convert"),
-        (["m.keras", "m.hdf5"], "m.hdf5 must end in one of .weights.h5, "),
+        (["m.keras", "m.hdf5"], "m.hdf5 must end in one of .torch.safetensors, .weights.h5, "),
         (["m.keras", "m"], "m must end in one of"),
         (["w.npz", "new.keras"], "w.npz holds weights without a model"),
         (["w.weights.h5", "new.keras"], "w.weights.h5 holds weights without a model"),

@@ -8,7 +8,7 @@ import pytest
 
 import cyrnn
 from cyrnn import cli
-from cyrnn.layers import Dense, SimpleRNN
+from cyrnn.layers import GRU, LSTM, Bidirectional, Conv1D, Dense, SimpleRNN
 from cyrnn.saving import load_model
 
 pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
@@ -67,7 +67,7 @@ def test_files_that_are_wrong_do_not_keep_the_others(models, capsys):
     ("arguments", "words"),
     [
         (["a.h5", "a.keras", "--to", "keras", "-d", "out"], "a.h5 and a.keras would both become out/a.keras"),
-        (["a.h5", "--to", "hdf5", "-d", "out"], "--to hdf5 must end in one of .weights.h5, "),
+        (["a.h5", "--to", "hdf5", "-d", "out"], "--to hdf5 must end in one of .torch.safetensors, .weights.h5, "),
         (["a.h5"], "IN OUT; or IN ... --to KIND"),
         (["a.h5", "b.h5", "c.keras"], "IN OUT; or IN ... --to KIND"),
         (["a.h5", "new.keras", "-d", "out"], "IN OUT; or IN ... --to KIND"),
@@ -112,3 +112,33 @@ def test_weights_of_another_model(models, capsys):
     code, out, err = convert(capsys, "w.npz", "new.keras", "--model", "a.keras")
     assert (code, out, err.count("\n")) == (2, "", 1) and re.match("cyrnn convert: w.npz: ", err)
     assert not Path("new.keras").exists()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda: [SimpleRNN(3, return_sequences=True)],
+        lambda: [LSTM(3, use_bias=False, return_sequences=True)],
+        lambda: [Bidirectional(GRU(3, return_sequences=True)) for _ in range(2)],
+        lambda: [LSTM(4, return_sequences=True) for _ in range(3)],
+    ],
+)
+def test_weights_of_torch_there_and_back(models, capsys, parts):
+    model = cyrnn.Sequential([cyrnn.Input((4, 2)), *parts()])
+    model.save("rnn.keras")
+    code, _, err = convert(capsys, "rnn.keras", "--to", "torch.safetensors")
+    assert (code, err) == (0, "") and convert(capsys, "rnn.torch.safetensors", "again.keras")[0] == 0
+    np.testing.assert_array_equal(load_model("again.keras")(X), model(X))
+
+
+def test_what_torch_has_not(models, capsys):
+    for name, part, words in (
+        ("conv", Conv1D(3, 2), "is a Conv1D, which torch has in another form"),
+        ("gru", GRU(3, reset_after=False), "must have reset_after=True"),
+        ("lstm", LSTM(3, activation="relu"), "must have activation='tanh', as torch has it, got 'relu'"),
+        ("back", SimpleRNN(3, go_backwards=True), "goes backwards"),
+    ):
+        cyrnn.Sequential([cyrnn.Input((4, 2)), part]).save(f"{name}.keras")
+        code, out, err = convert(capsys, f"{name}.keras", "new.torch.safetensors")
+        assert (code, out, err.count("\n")) == (2, "", 1) and words in err, err
+        assert not Path("new.torch.safetensors").exists()

@@ -32,7 +32,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to",
         metavar="KIND",
-        help="the end of OUT: keras, h5, onnx, c; of the weights alone: weights.h5, npz, safetensors "
+        help="the end of OUT: keras, h5, onnx, c; of the weights alone: weights.h5, npz, safetensors, "
+        "torch.safetensors with torch's names "
         "(default: that of the name OUT, which is given last)",
     )
     parser.add_argument(

@@ -13,6 +13,7 @@ from cyrnn.models.sequential import Sequential
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.opened import OpenFile, opened
 from cyrnn.saving.safetensors import SAFETENSORS, tensors_in
+from cyrnn.saving.torch.export import export_torch
 from cyrnn.saving.torch.modules import from_module, is_module
 from cyrnn.saving.torch.weights import as_array, is_recurrent, layer_of
 
@@ -141,4 +142,13 @@ def _load(file: OpenFile, nonlinearity: str = "tanh") -> Layer:
     return layer
 
 
-TORCH = replace(SAFETENSORS, name="torch", sniff=_sniff, write_weights=None, load=_load, options=("nonlinearity",))
+TORCH = replace(
+    SAFETENSORS,
+    name="torch",
+    ends=(".torch.safetensors",),
+    sniff=_sniff,
+    write_weights=None,
+    load=_load,
+    export=export_torch,
+    options=("nonlinearity",),
+)

@@ -235,3 +235,29 @@ def _keras_weights(weights: Mapping[str, Array], end: str, module: _Module) -> l
         return kernels
     both = np.stack([in_order(bias.astype(np.float64)) for bias in biases])
     return [*kernels, both if module.name == "GRU" else both.sum(axis=0)]
+
+
+def torch_weights(layer: Layer, end: str) -> dict[str, Array]:
+    """The weights of a recurrent layer under torch's names, which end so.
+
+    Raises ValueError for a layer whose options torch has not.
+    """
+    module = next(module for module in _MODULES.values() if module.layer is type(layer))
+    config = layer.get_config()
+    wanted = {"recurrent_activation": ("sigmoid",), "reset_after": (True,)}
+    wanted["activation"] = ("tanh", "relu") if module.name == "RNN" else ("tanh",)
+    for name, values in wanted.items():
+        if name in config and config[name] not in values:
+            texts = " or ".join(map(repr, values))
+            raise ValueError(f"layer {layer.name!r} must have {name}={texts}, as torch has it, got {config[name]!r}")
+
+    def in_order(array: Array) -> Array:
+        gates = np.split(array, len(module.gates), axis=-1)
+        return np.concatenate([gates[place] for place in np.argsort(module.gates)], axis=-1)
+
+    kernel, recurrent_kernel, *bias = layer.get_weights()
+    found = {f"weight_ih{end}": in_order(kernel).T, f"weight_hh{end}": in_order(recurrent_kernel).T}
+    if bias:
+        both = bias[0] if bias[0].ndim == 2 else np.stack([bias[0], np.zeros_like(bias[0])])
+        found |= {f"bias_ih{end}": in_order(both[0]), f"bias_hh{end}": in_order(both[1])}
+    return found

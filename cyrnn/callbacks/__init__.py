@@ -1,6 +1,6 @@
 """Callbacks: what is done during training besides it, as in Keras.
 
-A training loop of one's own calls a `CallbackList`.
+A training loop that you write calls a `CallbackList`.
 """
 
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ __all__ = [
 
 # Callbacks of Keras that write for other programs, and what to do without them.
 _LEFT_OUT = {
-    "TensorBoard": "CSVLogger writes the logs of each epoch, and a Callback of one's own anything else",
+    "TensorBoard": "CSVLogger writes the logs of each epoch, and a Callback that you write does all else",
     "RemoteMonitor": "a LambdaCallback sends logs anywhere",
     "OrbaxCheckpoint": "ModelCheckpoint and BackupAndRestore write files of Keras",
 }

@@ -1,6 +1,6 @@
 """Losses: what a model is trained to make small, as in Keras.
 
-``loss.value_and_gradient(y_true, y_pred)`` has the gradient for a pullback, in a training loop of one's own.
+``loss.value_and_gradient(y_true, y_pred)`` has the gradient for a pullback, in a training loop that you write.
 """
 
 from collections.abc import Mapping

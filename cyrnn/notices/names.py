@@ -25,7 +25,7 @@ _INSTEAD: dict[str, dict[str, str]] = {
         "quantizers": "quantized layers are not supported",
         "tree": "nested structures are lists, tuples and dicts",
         "wrappers": "use cyrnn's models as they are: they have fit and predict",
-        "Variable": "a layer makes weights by add_weight(), and numbers of one's own are NumPy's",
+        "Variable": "a layer makes weights by add_weight(), and other numbers are arrays of NumPy",
         "load_model": "it is cyrnn.saving.load_model",
     },
     "layers": {

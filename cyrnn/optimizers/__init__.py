@@ -1,6 +1,6 @@
 """Optimizers: how weights follow their gradients, as in Keras.
 
-``optimizer.apply(gradients, model)`` makes a step, in a training loop of one's own.
+``optimizer.apply(gradients, model)`` makes a step, in a training loop that you write.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ __all__ = [
 # Names of Keras that are not here, and what to do without them.
 _LEFT_OUT = {
     "LossScaleOptimizer": "gradients are of float32 under each policy; give the inner optimizer",
-    "MultiOptimizer": "in a loop of one's own, optimizer.apply(gradients, layer) of several optimizers",
+    "MultiOptimizer": "in a loop that you write, optimizer.apply(gradients, layer) of several optimizers",
     "ScheduleFreeAdamW": "AdamW with a schedule of cyrnn.optimizers.schedules is the nearest",
     "legacy": "the optimizers of cyrnn.optimizers read the files and take the arguments of older ones, but for `decay`",
 }

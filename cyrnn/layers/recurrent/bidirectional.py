@@ -58,8 +58,8 @@ class Bidirectional(Predicts, SequenceLayer):
 
     Notes
     -----
-    Both layers zero their masked outputs if they return sequences, and repeat the last one if not, whatever they were
-    told before, as in Keras. The backward outputs of sequences are in the order of time.
+    Both layers zero their masked outputs if they return sequences, and repeat the last one if not, also if they had
+    another option before, as in Keras. The backward outputs of sequences are in the order of time.
 
     Examples
     --------

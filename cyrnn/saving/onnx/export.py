@@ -61,7 +61,7 @@ def export_onnx(
         The version of ONNX's operators, from 14 on.
     masks : {"right-padded"}, optional
         None refuses layers that make masks, since these operators know lengths and no masks. "right-padded" says that
-        in your data whatever a mask leaves out is at the end of its sequence; a sequence with holes or padding in
+        in your data all that a mask leaves out is at the end of its sequence; a sequence with holes or padding in
         front gives NaN then.
 
     Raises

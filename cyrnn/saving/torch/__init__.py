@@ -60,7 +60,7 @@ def from_torch(
     ------
     ValueError
         Weights are missing, are of another module, or do not fit together; it is an LSTM with projections; or a module
-        of an ``nn.Sequential`` is not known. Modules with code of one's own are not traced.
+        of an ``nn.Sequential`` is not known. Modules with code that you have written are not traced.
     TypeError
         The source is something else.
     ModelFileError

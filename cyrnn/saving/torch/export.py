@@ -65,7 +65,7 @@ def _recurrent(layer: Layer) -> tuple[object, Sequence[tuple[Layer, str]]]:
         if layer.merge_mode != "concat":
             raise ValueError(f"layer {layer.name!r} must have merge_mode='concat', got {layer.merge_mode!r}")
         first, second = layer.forward_layer, layer.backward_layer
-        return (type(first), first.units, 2, len(first.weights)), [(first, ""), (second, "_reverse")]
+        return (type(first), getattr(first, "units", None), 2, len(first.weights)), [(first, ""), (second, "_reverse")]
     if type(layer).__name__ in ("SimpleRNN", "LSTM", "GRU"):
         if getattr(layer, "go_backwards", False):
             raise ValueError(f"layer {layer.name!r} goes backwards, as no module of torch does alone")

@@ -244,7 +244,7 @@ def torch_weights(layer: Layer, end: str) -> dict[str, Array]:
     """
     module = next(module for module in _MODULES.values() if module.layer is type(layer))
     config = layer.get_config()
-    wanted = {"recurrent_activation": ("sigmoid",), "reset_after": (True,)}
+    wanted: dict[str, tuple[object, ...]] = {"recurrent_activation": ("sigmoid",), "reset_after": (True,)}
     wanted["activation"] = ("tanh", "relu") if module.name == "RNN" else ("tanh",)
     for name, values in wanted.items():
         if name in config and config[name] not in values:

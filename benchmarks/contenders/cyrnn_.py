@@ -54,12 +54,12 @@ def _gradients(model: Any, x: np.ndarray, dy: np.ndarray) -> Callable[[], tuple[
 def _step(model: Any, case: Any) -> Callable[[], np.ndarray]:
     stepper, x_t = model.stepper(len(case.x)), np.ascontiguousarray(case.x[:, 0])
     output = np.empty((len(x_t), case.parts[-1].units), np.float32)
-    reset, runner = cyrnn.capi.functions()["reset"], stepper.address
+    reset, advance = stepper.reset, stepper.step
     answer = output[:, None] if case.parts[-1].whole else output  # with the one timestep, where the others have it
 
     def step() -> np.ndarray:
-        reset(runner)  # each call begins anew, as those of the others do
-        stepper.step(x_t, out=output)
+        reset()  # each call begins anew, as those of the others do
+        advance(x_t, out=output)
         return answer
 
     return step

@@ -94,6 +94,7 @@ template <class T> struct Step {
     std::ptrdiff_t outputs_stride;
     bool projected = false; // out, or sums, holds x . kernel already, and x is not read
     bool alone = false;     // a batch of one row
+    bool turned = false;    // from the last panel to the first: where each step turns, it begins with what is in the cache
 
     const T *x_row(std::ptrdiff_t row) const { return x + (beside ? places[row] : row) * x_stride; }
     T *outputs_row(std::ptrdiff_t row) const { return outputs + (places ? places[row] : row) * outputs_stride; }

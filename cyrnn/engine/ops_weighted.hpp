@@ -70,7 +70,8 @@ public:
     }
 
     bool run(const Work &work) const noexcept override {
-        const Weights<T> weights = weights_of(work.weights);
+        Weights<T> changed;
+        const Weights<T> &weights = saves_alone(work.weights) ? changed = weights_of(work.weights) : work.weights->weights<T>();
         const Place *const at = work.places;
         Record<T> record{static_cast<T *>(work.state->now), static_cast<T *>(work.state->then), work.state->seen};
         if (work.first) begin(work, weights, record);
@@ -94,9 +95,12 @@ public:
     }
 
 private:
+    // Whether sums are kept where there is no cell.
+    bool saves_alone(const Prepared *p) const { return this->operands[std::size_t(sums)].view >= 0 && !p->weights<T>().cell; }
+
     Weights<T> weights_of(const Prepared *p) const {
         Weights<T> weights = p->weights<T>();
-        if (this->operands[std::size_t(sums)].view >= 0 && !weights.cell) weights.cell = &activating<T>;
+        if (saves_alone(p)) weights.cell = &activating<T>;
         return weights;
     }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "dropped.hpp"
@@ -147,7 +148,7 @@ private:
         step.h = record_now, step.h_stride = rows.apart * carried;
         step.out = block.outputs + rows.first * block.outputs_row + begin * block.outputs_time;
         step.out_stride = rows.apart * block.outputs_row;
-        for (std::ptrdiff_t t = begin; t < end; ++t) {
+        for (std::ptrdiff_t t = begin; t < end; ++t, step.turned = !step.turned) {
             if (stopped(t)) return false;
             if (step.projected && (t - begin) % ahead == 0)
                 project(rows, t, end, step.out, step.out_stride, block.outputs_time);
@@ -176,7 +177,7 @@ private:
                 else
                     copy_rows(rows.count, x_kernel, most * columns, then, record_row);
             }
-            step.h = step.before = now, step.out = then;
+            step.h = step.before = now, step.out = then, step.turned = std::less<T *>()(then, now);
             advance(product, weights, step, at<T>(layout.workspace));
             std::swap(now, then);
             for (std::ptrdiff_t i = 0; block.sums && i < rows.count; ++i) keep_sums(step, i, rows.first + i * rows.apart, t);

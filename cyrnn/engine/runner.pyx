@@ -277,6 +277,10 @@ cdef class Runner:
         else:
             check(c.set_state_f64(self.runner, index, first_row, rows, <const double *> address))
 
+    def clear(self):
+        """Set all states to zeros; no row has had an unmasked timestep then."""
+        check(c.reset(self.runner))
+
     def get_seen(self):
         """Which rows have had an unmasked timestep: bools (recurrent ops, batch_size), False for ops without masks."""
         seen = numpy.zeros((steps_of(self.model).carried.size(), self.batch_size), numpy.bool_)

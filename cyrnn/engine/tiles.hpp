@@ -58,15 +58,17 @@ template <class T> struct Tiles {
 
         CYRNN_INLINE void run(const Operands &o) {
             V sums[rows][n];
+            const Sums mode = o.mode;
+            T *const to = o.c;
             for (int i = 0; i < rows; ++i)
                 for (int j = 0; j < n; ++j)
-                    sums[i][j] = o.mode == Sums::continued ? W::load(o.c + i * o.c_stride + j * width) : V{};
+                    sums[i][j] = mode == Sums::continued ? W::load(to + i * o.c_stride + j * width) : V{};
             add(sums, o.x, o.panel);
             add(sums, o.h, o.panel);
             for (int i = 0; i < rows; ++i)
                 for (int j = 0; j < n; ++j) {
-                    T *const c = o.c + i * o.c_stride + j * width;
-                    W::store(c, o.mode == Sums::added ? W::load(c) + sums[i][j] : sums[i][j]);
+                    T *const c = to + i * o.c_stride + j * width;
+                    W::store(c, mode == Sums::added ? W::load(c) + sums[i][j] : sums[i][j]);
                 }
         }
 
@@ -256,6 +258,7 @@ template <class T> struct Tiles {
         }
 
         void run() const {
+            if (step.rows == 1 && step.turned) return run_turned();
             const std::ptrdiff_t all = weights.sums();
             std::ptrdiff_t first = 0;
             if (step.rows == 1)
@@ -264,6 +267,17 @@ template <class T> struct Tiles {
                 while (all - first >= 2 * columns) full<2>(first);
             while (all - first >= columns) full<1>(first);
             rest(first);
+        }
+
+        // One row, in the opposite order.
+        void run_turned() const {
+            std::ptrdiff_t end = weights.sums() / columns * columns;
+            const auto before = [&end](std::ptrdiff_t width) { return end -= width; };
+            rest(end);
+            std::ptrdiff_t first;
+            if (end % (2 * columns) != 0) first = before(columns), full<1>(first);
+            if (end % (4 * columns) != 0) first = before(2 * columns), full<2>(first);
+            while (end > 0) first = before(4 * columns), full<4>(first);
         }
 
         void rest(std::ptrdiff_t first) const {

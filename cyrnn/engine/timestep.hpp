@@ -24,7 +24,7 @@ inline void conclude(const Product<T> &product, const Weights<T> &weights, const
     const Cell<T> *const cell = weights.cell;
     if (weights.second) {
         Step<T> second;
-        second.rows = step.rows, second.alone = step.alone;
+        second.rows = step.rows, second.alone = step.alone, second.turned = step.turned;
         second.x = step.h, second.x_stride = 0;
         second.h = step.h, second.h_stride = step.h_stride;
         if (cell->between) {

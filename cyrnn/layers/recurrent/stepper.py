@@ -119,6 +119,9 @@ class Stepper(Runner):
         rows : which to set: an int, ints, or a bool for each; None is all
         Raises ValueError for wrong shapes or rows; nothing has changed then.
         """
+        if state is None and rows is None and self._beginning is None:
+            self.clear()
+            return
         which = checked_rows("rows", rows, self.batch_size)
         if state is not None:
             new = self._checked("state", state, len(which))

@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from cyrnn import layers
 from cyrnn.engine.runner import Runner
 from cyrnn.layers import RNN, Bidirectional, Dense, SimpleRNN, SimpleRNNCell, StackedRNNCells
 
@@ -342,3 +343,16 @@ def test_many_steppers_of_one_layer_in_many_threads():
         worker.join()
     for x, result in zip(streams, results, strict=True):
         np.testing.assert_array_equal(result, layer(x))
+
+
+@pytest.mark.parametrize("name", ["SimpleRNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("units", [5, 33, 76, 140])
+def test_one_row_goes_to_and_fro_with_the_bits_of_its_sequence(name, units):
+    """Each step of one row takes its columns in the opposite order."""
+    layer = getattr(layers, name)(units, return_sequences=True)
+    x = np.random.default_rng(3).standard_normal((1, 7, 9)).astype("f")
+    outputs, stepper = layer(x), layer.stepper()
+    for begin in (0, 3):  # the second time the first step is one back
+        stepper.reset()
+        for t in range(7 - begin):
+            assert np.array_equal(stepper.step(x[:, t]), outputs[:, t])

@@ -195,6 +195,25 @@ def test_models_of_all_cells(rng):
         np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("mode", ["concat", "sum", "mul", "ave"])
+@pytest.mark.parametrize(("own", "inner"), [("float32", "float64"), ("float64", "float32")])
+def test_both_directions_of_another_dtype(mode, own, inner, rng):
+    """As in Keras, a Bidirectional takes and returns its own dtype, and its layers compute in theirs."""
+    x, made = rng.standard_normal((2, 5, 3)).astype("f"), []
+    for dtypes in ((own, inner), ("float64", "float64")):
+        layer = layers.Bidirectional(layers.GRU(4, return_sequences=True, dtype=dtypes[1]), mode, dtype=dtypes[0])
+        layer.build(x.shape)
+        made.append(layer)
+    made[1].set_weights(made[0].get_weights())
+    y, pullback = made[0].vjp(x)
+    assert y.dtype == own
+    np.testing.assert_array_equal(y, made[0](x))
+    dy = rng.standard_normal(y.shape).astype("f")
+    found, expected = pullback(dy.astype(own)), made[1].vjp(x.astype("d"))[1](dy.astype("d"))
+    for actual, wanted in zip([found.inputs, *found.weights], [expected.inputs, *expected.weights], strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_of_fit_is_one_of_the_optimizer(kind, rng):
     weights = cell_weights(rng, kind, 3, 40)

@@ -203,6 +203,7 @@ class Bidirectional(Predicts, SequenceLayer):
             and layer.engine_cells is not None
             and all(cell.goes_back for cell in layer.engine_cells)
             and not layer.rounds_results
+            and layer.dtype_policy.engine_dtype == self.dtype_policy.engine_dtype
             for layer in layers
         )
         if (known and not self.rounds_results) or type(self)._override is not None:

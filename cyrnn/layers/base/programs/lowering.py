@@ -90,7 +90,8 @@ class Lowering(Forms):
             raise NotLoweredError(what + reason)
         dtype = layer.dtype_policy.engine_dtype
         if dtype != self.dtype:
-            raise NotLoweredError(f"{what}it computes in {dtype}, and the program in {self.dtype}")
+            around, advice = ("the layer around it", ": give both one dtype") if within else ("the program", "")
+            raise NotLoweredError(f"{what}it computes in {dtype}, and {around} in {self.dtype}{advice}")
 
     def slot(self, layer: Layer) -> int:
         """The place of the layer's weights: one, however often it is called."""

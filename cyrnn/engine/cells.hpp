@@ -65,15 +65,20 @@ template <class T> struct CellFormulas {
                          Lines{p.b.at + row * p.b.stride + j, p.b.line}, Lines{p.c.at + row * p.c.stride + j, p.c.line});
     }
 
-    // For each row and each vector of units.
-    template <class Function> CYRNN_INLINE void each(const Planes &p, Function function) {
-        const Vectors vectors = walk<Function>;
-        vectors(p, &function);
-        if (p.units % lanes != 0) each_rest(p, vectors, &function);
+    struct Pass {
+        Vectors vectors;
+        const void *function;
+    };
+
+    // For each row and each vector of units, one function after the other.
+    template <class... Functions> CYRNN_INLINE void each(const Planes &p, const Functions &...functions) {
+        const Pass passes[] = {{walk<Functions>, &functions}...};
+        for (const Pass &pass : passes) pass.vectors(p, pass.function);
+        if (p.units % lanes != 0) each_rest(p, passes, passes + sizeof...(Functions));
     }
 
     // The units that are left over come side by side from as many rows as a vector holds.
-    [[gnu::noinline]] static void each_rest(const Planes &p, Vectors vectors, const void *function) {
+    [[gnu::noinline]] static void each_rest(const Planes &p, const Pass *passes, const Pass *end) {
         const std::ptrdiff_t whole = p.units / lanes * lanes, rest = p.units - whole;
         T planes[3][most * lanes], bias[most * lanes];
         for (T &element : bias) element = 0;
@@ -99,7 +104,7 @@ template <class T> struct CellFormulas {
                 }
             };
             move(false);
-            vectors(side_by_side, function);
+            for (const Pass *pass = passes; pass != end; ++pass) pass->vectors(side_by_side, pass->function);
             move(true);
         }
     }
@@ -181,17 +186,19 @@ template <class T> struct Lstm : CellFormulas<T> {
 
     // In two walks, so that less has to wait for another: the first one goes up to c', for which the second one has to wait.
     static void together(const Weights<T> *w, const Step<T> *step) {
-        Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &z, const Lines &was, const Lines &out) {
+        const bool saves = step->saves;
+        const auto up_to_c = [saves](const auto &z, const Lines &was, const Lines &out) {
             const auto in = F::sigmoid_quotient(z(i)), candidate = M::tanh_quotient(z(g));
             const V forget = F::sigmoid(z(f)), c = was.load(1), added = in.times(candidate);
             out.store(1, forget * c + added);
             if (saves) z.store(i, in.value()), z.store(f, forget), z.store(g, candidate.value()), z.store(before, c);
-        });
-        Base::each(Base::planes(w, step, step->saves, true), [saves = step->saves](const auto &z, const Lines &, const Lines &out) {
+        };
+        const auto from_c = [saves](const auto &z, const Lines &, const Lines &out) {
             const auto shown = F::sigmoid_quotient(z(o));
             out.store(0, shown.times(M::tanh_quotient(out.load(1))));
             if (saves) z.store(o, shown.value());
-        });
+        };
+        Base::each(Base::planes(w, step, saves), up_to_c, from_c);
     }
 
     static void back(const Differentiated<T> *w, const StepBack<T> *step) {
@@ -263,16 +270,18 @@ template <class T> struct Gru : CellFormulas<T> {
     }
 
     static void together(const Weights<T> *w, const Step<T> *step) {
-        Base::each(Base::planes(w, step, true), [saves = step->saves](const auto &s, const Lines &, const Lines &) {
+        const bool saves = step->saves;
+        const auto up_to_n = [saves](const auto &s, const Lines &, const Lines &) {
             const V reset = F::sigmoid(s.plus(of_h + r, s(r))), recurrent = s.plus(of_h + n, s.load(q));
             s.store(n, reset * recurrent + s(n));
             if (saves) s.store(r, reset), s.store(q, recurrent);
-        });
-        Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &s, const Lines &was, const Lines &out) {
+        };
+        const auto from_n = [saves](const auto &s, const Lines &was, const Lines &out) {
             const V update = F::sigmoid(s.plus(of_h + z, s(z))), candidate = F::tanh(s.load(n)), h = was.load(0);
             out.store(0, blended(update, h, candidate));
             if (saves) s.store(z, update), s.store(n, candidate), s.store(before, h);
-        });
+        };
+        Base::each(Base::planes(w, step, saves), up_to_n, from_n);
     }
 
     static void back(const Differentiated<T> *w, const StepBack<T> *step) {

@@ -173,6 +173,8 @@ KEY = 8 + 8 * 2  # bytes of a key in a list of chunks of one axis, without the a
         (lambda content: put(content, 24 + KEY + 8 + 8, "<Q", 0), "chunk at .0,., twice"),
         (lambda content: put(content, 24 + 8, "<Q", 3), "chunk at .3,., twice or where none can be"),
         (lambda content: put(content, 24 + 8, "<Q", 1 << 60), "chunk at"),
+        (lambda content: put(content, 24 + 8, "<Q", 400), "chunk at .400,., twice or where none can be"),
+        (lambda content: put(content, 24 + 8, "<Q", 100 << 40), "chunk at"),
         (lambda content: put(content, 24, "<I", 1 << 31), "outside of it"),
         (lambda content: put(content, 24, "<I", 5), "a chunk is damaged|more or less"),
         (lambda content: put(content, 24 + KEY, "<Q", 1 << 50), "outside of it"),

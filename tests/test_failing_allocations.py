@@ -44,6 +44,8 @@ def library(tmp_path_factory):
 
 @pytest.mark.parametrize(("whose", "engine"), MOST)
 def test_there_is_a_memory_error_or_the_result(whose, engine, library, tmp_path):
+    if whose == "python" and sys.version_info[:2] != (3, 11):
+        pytest.skip("what CPython itself does wrong without memory for an object is known of 3.11 alone")
     most = os.environ.get("CYRNN_FAILING", str(MOST[whose, engine]))
     command = [sys.executable, "-P", RUN, library, tmp_path, whose, most]
     path = os.pathsep.join([str(RUN.parent), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -71,6 +71,14 @@ def test_what_others_write_stays(tmp_path):
     assert len(unfinished(tmp_path)) == 1
 
 
+def test_who_has_the_old_file_open_reads_it_to_its_end(tmp_path):
+    """The new file takes its place at once: whoever dies then leaves one of the two whole."""
+    write(tmp_path / "model.keras", b"old")
+    with (tmp_path / "model.keras").open("rb") as file:
+        write(tmp_path / "model.keras", b"new")
+        assert file.read() == b"old"
+
+
 def test_links_and_folders_with_such_names_stay(tmp_path):
     beginning = atomic._beginning(tmp_path / "model.keras")
     (tmp_path / "precious").write_bytes(b"content")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from cyrnn.capi import get_include
     from cyrnn.config import show_config
     from cyrnn.dtypes import DTypePolicy
+    from cyrnn.engine.precision import get_precision, set_precision
     from cyrnn.engine.threads import get_num_threads, set_num_threads
     from cyrnn.initializers import Initializer
     from cyrnn.layers.around.core import Input
@@ -71,8 +72,10 @@ _MODULES = {  # by name, what is imported when it is first used
     "from_keras": "cyrnn.saving.live",
     "get_include": "cyrnn.capi",
     "get_num_threads": "cyrnn.engine.threads",
+    "get_precision": "cyrnn.engine.precision",
     "profile": "cyrnn.timing.profiling",
     "set_num_threads": "cyrnn.engine.threads",
+    "set_precision": "cyrnn.engine.precision",
     "show_config": "cyrnn.config",
 }
 _OF_CLASSES = ("constraints", "initializers", "losses", "metrics", "optimizers", "random", "regularizers")
@@ -111,6 +114,7 @@ __all__ = [
     "from_keras",
     "get_include",
     "get_num_threads",
+    "get_precision",
     "initializers",
     "layers",
     "losses",
@@ -124,6 +128,7 @@ __all__ = [
     "regularizers",
     "saving",
     "set_num_threads",
+    "set_precision",
     "show_config",
     "utils",
 ]

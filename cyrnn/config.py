@@ -8,7 +8,7 @@ import numpy
 from cyrnn._version import __version__
 from cyrnn.backend import backend, epsilon
 from cyrnn.dtypes import dtype_policy, floatx, set_dtype_policy, set_floatx
-from cyrnn.engine import plan, threads
+from cyrnn.engine import plan, precision, threads
 
 __all__ = [
     "backend",
@@ -37,6 +37,7 @@ def facts() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "engine": plan.engine(),
         "instruction_set": plan.isa(),
+        "precision": precision.get_precision(),
         "blas": blas.version,
         "blas_core": blas.core,
         "blas_single_threaded": blas.threads_controlled,

@@ -1,7 +1,8 @@
 """Keras' dtype policies: in what type a layer keeps its weights, computes, and returns its result.
 
 The engine computes in float32 and float64. Policies with a narrower type (float16, bfloat16, mixed_float16,
-mixed_bfloat16) keep weights or return results in that type, and compute in float32.
+mixed_bfloat16) keep weights or return results in that type, and compute in float32; those with bfloat16 round the
+operands of products to it.
 """
 
 from collections.abc import Mapping
@@ -86,6 +87,7 @@ class DTypePolicy:
         self.compute_dtype = float_dtype(narrow)
         self.variable_dtype = np.dtype("float32") if narrow != name else self.compute_dtype
         self.engine_dtype = np.dtype("float64" if name == "float64" else "float32")
+        self.precision = "bfloat16" if narrow == "bfloat16" else "float32"  # to which operands of products are rounded
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name}

@@ -40,11 +40,16 @@ public:
     }
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t) const override {
         const Weights<T> &w = p->weights<T>();
-        const std::ptrdiff_t elements = rows * (w.features + w.units) + workspace_of(p->product<T>(), w, rows) + 32;
+        const std::ptrdiff_t elements = rows * (w.features + w.units) + most_workspace(p, rows) + 32;
         return elements * std::ptrdiff_t(sizeof(T)) + rows * std::ptrdiff_t(sizeof(std::ptrdiff_t));
     }
 
     bool run(const Work &work) const noexcept override { return Walk(*this, work).run(); }
+
+    // Elements of workspace that the products of so many rows need, in any form.
+    static std::ptrdiff_t most_workspace(const Prepared *p, std::ptrdiff_t rows) {
+        return p->most<T>([&](const Product<T> &product) { return workspace_of(product, p->weights<T>(), rows); });
+    }
 
 private:
     static std::ptrdiff_t states_of(const Weights<T> &w) { return (w.back.cell ? w.back.cell->states : 1) * w.units; }
@@ -197,7 +202,7 @@ private:
             }
             step.h = step.x, step.h_stride = step.x_stride;
             step.out = out, step.out_stride = units;
-            product.step(&part, &step, workspace);
+            work.weights->product<T>(work.nominal_batch).step(&part, &step, workspace);
         }
 
         // d o R, in place
@@ -255,7 +260,7 @@ public:
         return p->single == (sizeof(T) == sizeof(float)) && p->engine && w.features == sums && w.units == features && w.part_count == gates;
     }
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t rows, std::ptrdiff_t) const override {
-        return (rows * features + workspace_of(p->product<T>(), p->weights<T>(), rows)) * std::ptrdiff_t(sizeof(T));
+        return (rows * features + RecurrentGradientOp<T>::most_workspace(p, rows)) * std::ptrdiff_t(sizeof(T));
     }
 
     bool run(const Work &work) const noexcept override {
@@ -267,7 +272,7 @@ public:
                 Step<T> step;
                 step.rows = work.rows, step.x = step.h = address<T>(from, 0, t) + first, step.x_stride = step.h_stride = from.row;
                 step.out = of_gate, step.out_stride = features;
-                work.weights->product<T>().step(&w.parts[gate], &step, workspace);
+                work.weights->product<T>(work.nominal_batch).step(&w.parts[gate], &step, workspace);
                 for (std::ptrdiff_t row = 0; row < work.rows; ++row) {
                     const T *const d = of_gate + row * features, *const factor = address<T>(work.places[factors], row, 0) + gate * features;
                     T *const x = address<T>(to, row, t);

@@ -35,6 +35,8 @@ cdef class Plan(Packed):
     cdef readonly str cell              # its name in `CELLS`, or None
     cdef readonly str recurrent_activation  # of a cell's gates
     cdef readonly tuple parts           # of gates: see `Plan`
+    cdef Plan rounded                   # the same with operands rounded to bfloat16, when it was asked for
+    cdef Plan in_bfloat16(self)
     cdef readonly object form           # the `CellForm`; that of SimpleRNN and dense where there is no cell
     cdef readonly str engine            # "simd" or "blas"
     cdef readonly str precision         # of the operands of products: "float32", also for float64, or "bfloat16"

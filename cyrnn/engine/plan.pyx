@@ -100,6 +100,8 @@ cdef class Plan(Packed):
         bias = None if bias is None else checked("bias", bias, (form.biases * units,), dtype)
         self.parts = checked_parts(parts, cell, form, features, recurrent_kernel is not None or bias is not None)
         cdef const Simd *simd = choose_simd(isa)
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
         self.precision = precision if dtype == numpy.float32 else "float32"
         if self.precision == "bfloat16":
             kernel = to_bfloat16(kernel)
@@ -164,6 +166,22 @@ cdef class Plan(Packed):
         if made is None:
             made = self.transposes.setdefault((name, parts), self.own_transposed(self.values[name], parts))
         return made
+
+    cdef Plan in_bfloat16(self):
+        """The same weights, for products whose operands are rounded to bfloat16; made when it is first asked for."""
+        if not self.single or self.precision == "bfloat16":
+            return self
+        cdef Plan found, made
+        with cython.critical_section(Slot):
+            found = self.rounded
+        if found is not None:
+            return found
+        made = Plan(*self.made_of, self.isa, self.engine, self.cell, self.recurrent_activation, self.parts, "bfloat16")
+        with cython.critical_section(Slot):
+            if self.rounded is None:
+                made.values = self.values
+                self.rounded = made
+            return self.rounded
 
     def own_transposed(self, weight, tuple parts=()):
         """As `transposed`, of this weight; a new plan of the caller's own."""

@@ -5,6 +5,7 @@ from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.pair cimport pair
 from libcpp.vector cimport vector
 
+from cyrnn.engine.plan cimport Packed
 from cyrnn.engine.contract cimport ActivateF32, ActivateF64, DifferentiateF32, DifferentiateF64, Prepared
 
 
@@ -228,3 +229,6 @@ cdef class WaysBack(Ops):
 
 cdef class Program(WaysBack):
     cdef object run_now(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch, int num_threads, tuple out)
+
+
+cdef Packed of_precision(Packed packed)

@@ -18,7 +18,7 @@ from cyrnn.engine.threads import get_num_threads
 
 from cyrnn.engine.contract cimport ActivateF32, ActivateF64, DifferentiateF32, DifferentiateF64, Prepared
 from cyrnn.engine.plan cimport (
-    Packed, Slot, activate_f32_of, activate_f64_of, differentiate_f32_of, differentiate_f64_of,
+    Packed, Plan, Slot, activate_f32_of, activate_f64_of, differentiate_f32_of, differentiate_f64_of,
 )
 from cyrnn.engine.program cimport (
     Axis, Builder, CCall, CProgram, CStorage, CTimeline, CView, Element, Kind, Merge, Norm, Outcome, Source, Tables,
@@ -217,6 +217,43 @@ cdef class Program(WaysBack):
         return results
 
 
+# ---------------------------------------------------------------- the precision of products
+
+cdef extern from *:
+    """
+    static std::atomic<int> rounds_everywhere(0);
+    static thread_local int rounds_here = -1;  // -1: as everywhere
+    static inline bool rounds_now() {
+        const int here = rounds_here;
+        return here < 0 ? rounds_everywhere.load(std::memory_order_relaxed) != 0 : here != 0;
+    }
+    static void round_everywhere(int rounds) { rounds_everywhere = rounds; }
+    static int round_here(int rounds) {
+        const int before = rounds_here;
+        rounds_here = rounds;
+        return before;
+    }
+    """
+    bool rounds_now() nogil
+    void round_everywhere(int rounds) nogil
+    int round_here(int rounds) nogil
+
+
+def rounds():
+    """Whether calls from this thread round the operands of products to bfloat16."""
+    return rounds_now()
+
+
+def let_round(bint yes):
+    """Whether calls of threads do so that do not say otherwise with `let_round_here`."""
+    round_everywhere(yes)
+
+
+def let_round_here(int yes):
+    """Whether calls from this thread do so: 0 or 1, or -1 as the others. What it was before."""
+    return round_here(yes)
+
+
 cdef inline int or_absent(view) except? -2:
     return -1 if view is None else view
 
@@ -240,7 +277,22 @@ cdef tuple taken(tuple slots):
             Py_INCREF(packed)
             PyTuple_SET_ITEM(held, index, packed)
             ready = ready and packed is not None
+    if ready and rounds_now():
+        return in_precision(slots, held)
     return held if ready else None
+
+
+cdef Packed of_precision(Packed packed):
+    """These weights for products of the precision that is asked for now."""
+    return (<Plan> packed).in_bfloat16() if rounds_now() and type(packed) is Plan else packed
+
+
+cdef tuple in_precision(tuple slots, tuple held):
+    """The weights of slots, rounded to bfloat16 for products; those that are given without a slot as they are."""
+    return tuple([
+        (<Plan> packed).in_bfloat16() if type(packed) is Plan and type(slot) is Slot else packed
+        for slot, packed in zip(slots, held)
+    ])
 
 
 include "elements.pxi"

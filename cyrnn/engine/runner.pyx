@@ -15,7 +15,7 @@ from cyrnn.engine.capi cimport (
     cyrnn_model, cyrnn_status,
 )
 from cyrnn.engine.plan cimport Packed
-from cyrnn.engine.program cimport Kind, Program, most_axes
+from cyrnn.engine.program cimport Kind, Program, most_axes, of_precision
 from cyrnn.engine.runner cimport CPort, Expected, Making, c_api, make_model, most_ports, put_seen, steps_of, take_seen
 
 numpy.import_array()
@@ -357,7 +357,7 @@ cdef cyrnn_model *model_of(Program program, tuple packed, names, order) except N
         weights = <Packed?> item
         if weights.dtype != program.dtype:
             raise ValueError(f"packed must be weights of {program.dtype}, got {weights.dtype}")
-        making.weights.push_back(weights.prepared)
+        making.weights.push_back(of_precision(weights).prepared)
         making.real_time = making.real_time and not weights.may_block
     inputs, outputs, ops = names
     take_names(inputs, making.names.inputs)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from cyrnn.engine import precision as products
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.samples.sequences import padded
@@ -217,12 +218,13 @@ class Trained(Compilable):
         out: Any = None,
         progress: Any = False,
         lengths: Any = None,
+        precision: str | None = None,
     ) -> Array:
         """Compute the output for all samples, batch by batch: see `cyrnn.layers.RNN.predict`.
 
         Parameters
         ----------
-        x, batch_size, num_threads, out, progress, lengths
+        x, batch_size, num_threads, out, progress, lengths, precision
             See there. x may also be a generator, or another object that has batches: see `fit`; each is an array, a
             dict of such, or a tuple as in `fit`.
         verbose
@@ -248,12 +250,19 @@ class Trained(Compilable):
                 ("steps", steps),
                 ("callbacks", callbacks),
                 ("progress", progress or None),
+                ("precision", precision),
             ):
                 if value is not None:
                     raise ValueError(f"{name} must not be given for a Dask array, whose result is lazy")
             from cyrnn.dask.arrays.predict import predict
 
             return predict(self, x, lengths, 1 if num_threads is None else num_threads, batch_size=batch_size)
+        if precision is not None:
+            with products.using(precision):
+                return self.predict(
+                    x, batch_size, verbose, steps, callbacks,
+                    num_threads=num_threads, out=out, progress=progress, lengths=lengths,
+                )  # fmt: skip
         batches = type(x) is not np.ndarray and _has_batches(x)
         if steps is None and callbacks is None and not batches:
             return super().predict(x, batch_size, num_threads=num_threads, out=out, progress=progress, lengths=lengths)

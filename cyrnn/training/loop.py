@@ -12,6 +12,7 @@ import numpy as np
 from cyrnn import configurable, notices
 from cyrnn.arrays import shown
 from cyrnn.callbacks import Callback, CallbackList, History
+from cyrnn.engine import precision
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import checked_int
 from cyrnn.layers.base.samples.sequences import padded
@@ -109,7 +110,8 @@ def _train(model: Trainable, compiled: Compiled, epochs: Epochs, callbacks: Call
     for number, batch in enumerate(epochs.epoch()):
         if begins:
             callbacks.on_train_batch_begin(number)
-        compiled.train(model, batch)
+        with precision.using("float32"):
+            compiled.train(model, batch)
         if ends:
             callbacks.on_train_batch_end(number, compiled.logs())
         if model.stop_training:
@@ -341,7 +343,8 @@ def train_on_batch(
         batch = batch.weighed(_weighted(model, batch.targets, batch.weights, checked))
     check_shapes(model, compiled, batch)
     compiled.reset()
-    compiled.train(model, batch)
+    with precision.using("float32"):
+        compiled.train(model, batch)
     return compiled.ordered_logs()
 
 

@@ -36,10 +36,10 @@ class EngineLayer(Layer):
         """What a plan follows beside the weights."""
         return self.functions
 
-    def planned(self, weights: Mapping[str, Array]) -> Plan:
-        """The plan of these weights, in the dtype that the engine computes in."""
-        name = activations.engine_name(self.activation)
-        return Plan(weights["kernel"], weights.get("recurrent_kernel"), weights.get("bias"), name or "linear")
+    def planned(self, weights: Mapping[str, Array], precision: str) -> Plan:
+        """The plan of these weights, in the dtype that the engine computes in; `precision` is that of its products."""
+        name = activations.engine_name(self.activation) or "linear"
+        return Plan(weights["kernel"], weights.get("recurrent_kernel"), weights.get("bias"), name, precision=precision)
 
     def plan(self) -> Plan:
         """The weights made ready for the engine. Assigned weights make a new plan; a call under way keeps its own.
@@ -56,7 +56,7 @@ class EngineLayer(Layer):
             return packed, values
         if not self.built:
             raise ValueError(f"layer {self.name!r} is not built yet: call it or build(input_shape) first")
-        plan = self._ready(values)
+        plan = self._ready(values, self.dtype_policy.precision)
         slot.pack(values, plan)
         self._packed_with = planned_with
         return plan, values
@@ -66,12 +66,12 @@ class EngineLayer(Layer):
         self.plan_and_weights()
 
     def own_packed(self) -> Plan:
-        """The weights made ready for one owner, who may change them."""
-        return self._ready(self._slot.values)
+        """The weights made ready for one owner, who may change them: who trains them, which no policy rounds."""
+        return self._ready(self._slot.values, "float32")
 
-    def _ready(self, values: Mapping[str, Array]) -> Plan:
+    def _ready(self, values: Mapping[str, Array], precision: str) -> Plan:
         dtype = self.dtype_policy.engine_dtype
-        return self.planned({name: value.astype(dtype, copy=False) for name, value in values.items()})
+        return self.planned({name: value.astype(dtype, copy=False) for name, value in values.items()}, precision)
 
     def refill(self, packed: Packed, places: Mapping[str, Array]) -> "Refill":
         """How such weights follow flat ones: `places` has for each weight where each element of it is, see `Refill`."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn import activations, objects
+from cyrnn.engine import precision as products
 from cyrnn.engine import threads
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, check_out, checked_int
@@ -40,6 +41,7 @@ class Predicts(Bindable):
         progress: Progress = False,
         verbose: Any = None,
         lengths: Any = None,
+        precision: str | None = None,
     ) -> Array:
         """Compute the output for all samples, batch by batch in bounded memory.
 
@@ -67,6 +69,8 @@ class Predicts(Bindable):
         lengths : array (samples,) of integers, optional
             How many timesteps of each sample count; those after them are padding. It stands for the mask of these. For
             several inputs a list or dict of such, with None for inputs without.
+        precision : "float32" or "bfloat16", optional
+            What products of float32 layers are computed in: see `cyrnn.set_precision`. None is what that has set.
 
         Returns
         -------
@@ -90,6 +94,11 @@ class Predicts(Bindable):
         With a stateful layer each batch begins with the states that the one before left, row by row; the number of
         samples must be a multiple of its rows.
         """
+        if precision is not None:
+            with products.using(precision):
+                return self.predict(
+                    x, batch_size, num_threads=num_threads, out=out, progress=progress, verbose=verbose, lengths=lengths
+                )
         plain = out is None and progress is False and (lengths is None or type(x) is np.ndarray)
         if plain and _is_one_batch(self, x, batch_size):
             mask = None if lengths is None else self.mask_for(x, None, lengths)

@@ -47,7 +47,7 @@ class GatedCell(RecurrentCell):
     def _draw(self, rate: float, shape: tuple[int, ...], count: int) -> Any:
         return None if rate == 1.0 else super()._draw(rate, shape, count)  # as Keras has it for these cells
 
-    def planned(self, weights: Mapping[str, Array]) -> Plan:
+    def planned(self, weights: Mapping[str, Array], precision: str) -> Plan:
         activation, gates = [activations.engine_name(function) or "linear" for function in self.functions]
         bias = weights.get("bias")
         return Plan(
@@ -58,6 +58,7 @@ class GatedCell(RecurrentCell):
             cell=self.engine_cell,
             recurrent_activation=gates,
             parts=(1,) * self.gates if self.drops_each_gate else (),
+            precision=precision,
         )
 
     # ------------------------------------------------------------ weights of older files

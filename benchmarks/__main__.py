@@ -51,6 +51,7 @@ OF_FIT: list[runner.Shape] = [(4096, 20, 8, 32), (2048, 50, 32, 64)]  # rows fir
 WITH_FIT = ("cyrnn", "torch", "keras", "keras-jax")  # contenders
 WITH_GRADIENTS = ("cyrnn", "torch", "tensorflow-xla", "jax", "jax-unrolled")  # contenders
 OF_THE_LAYER_ALONE = ("numpy",)
+WHEN_NAMED = ("cyrnn-bfloat16", "openvino-default")  # contenders of another precision
 OF_MODELS_ALONE = ("cyrnn-predict", "torch-traced", "keras", "keras-predict", "onnxruntime-bound", "jax-unrolled")
 OF_FIT_ALONE = ("keras-jax",)
 
@@ -97,7 +98,7 @@ def _arguments() -> argparse.Namespace:
         nargs="+",
         choices=runner.CONTENDERS,
         metavar="NAME",
-        help=f"some of {', '.join(runner.CONTENDERS)}; default: all, but for "
+        help=f"some of {', '.join(runner.CONTENDERS)}; default: all, but for {', '.join(WHEN_NAMED)}, and "
         f"{', '.join(OF_THE_LAYER_ALONE)} with models and {', '.join(OF_MODELS_ALONE)} without; "
         f"with gradients {', '.join(WITH_GRADIENTS)}; of fit {', '.join(WITH_FIT)}",
     )
@@ -151,7 +152,7 @@ def _contenders(arguments: argparse.Namespace) -> list[str]:
         return arguments.contenders or list(WITH_FIT)
     if arguments.training:
         return arguments.contenders or list(WITH_GRADIENTS)
-    others = (*OF_FIT_ALONE, *(OF_THE_LAYER_ALONE if arguments.models else OF_MODELS_ALONE))
+    others = (*WHEN_NAMED, *OF_FIT_ALONE, *(OF_THE_LAYER_ALONE if arguments.models else OF_MODELS_ALONE))
     return arguments.contenders or [name for name in runner.CONTENDERS if name not in others]
 
 

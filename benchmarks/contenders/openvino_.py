@@ -1,4 +1,7 @@
-"""OpenVINO: its operators RNNSequence, LSTMSequence and GRUSequence, held to float32."""
+"""OpenVINO: its operators RNNSequence, LSTMSequence and GRUSequence, held to float32.
+
+Or in the precision of its default (form "default"), which is bfloat16 on CPUs that multiply it faster.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ import openvino as ov
 from openvino import opset8
 
 core = ov.Core()
+TOLERANCES = {"default": 5e-2}  # from the float64 answer
 
 
 def hold(threads: int) -> dict[str, str]:
     hints = {
-        "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
     }
@@ -25,7 +28,8 @@ def hold(threads: int) -> dict[str, str]:
 def bind(case: Any, form: str) -> Callable[[], np.ndarray]:
     """A call without arguments, which returns the answer."""
     x = case.x if case.x.dtype == np.float32 else case.x.astype(np.int32)
-    request = core.compile_model(_model(case, x), "CPU").create_infer_request()
+    precision = {} if form == "default" else {"INFERENCE_PRECISION_HINT": "f32"}
+    request = core.compile_model(_model(case, x), "CPU", precision).create_infer_request()
     tensor = ov.Tensor(x, shared_memory=True)
     answer = request.get_output_tensor()
 

@@ -68,7 +68,7 @@ def test_info(capsys):
     assert cli.main(["info", MODEL]) == 0
     printed = capsys.readouterr().out
     model = load_model(MODEL)
-    assert "saved by Keras 3." in printed and f"{model.count_params():,} parameters" in printed
+    assert "in the format of Keras 3." in printed and f"{model.count_params():,} parameters" in printed
     for layer in model.layers:
         assert re.search(rf"{layer.name} +{type(layer).__name__} ", printed)
 
@@ -216,7 +216,7 @@ def test_usage(arguments):
 def test_info_of_a_file_of_keras_2(capsys):
     assert cli.main(["info", str(Path(__file__).parent / "golden" / "files" / "keras2.h5")]) == 0
     printed = capsys.readouterr().out
-    assert "saved by Keras 2." in printed and re.search(r"simple_rnn +SimpleRNN +\(None, 6, 4\) +32", printed)
+    assert "in the format of Keras 2." in printed and re.search(r"simple_rnn +SimpleRNN +\(None, 6, 4\) +32", printed)
 
 
 def test_files_are_read_without_h5py():
@@ -324,7 +324,7 @@ def test_info_of_a_keras_2_file_with_a_class_that_nobody_knows(capsys, tmp_path)
     assert content.count(b'"class_name": "Dropout"')
     (tmp_path / "m.h5").write_bytes(content.replace(b'"class_name": "Dropout"', b'"class_name": "D\\u001b"'))
     code, printed = info(capsys, tmp_path / "m.h5")
-    assert code == 1 and r"D\x1b" in printed and "saved by Keras 2." in printed and "\x1b" not in printed
+    assert code == 1 and r"D\x1b" in printed and "in the format of Keras 2." in printed and "\x1b" not in printed
     assert re.search(r"simple_rnn +SimpleRNN +\(None, 6, 4\) +32", printed)
 
 

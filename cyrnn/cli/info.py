@@ -80,7 +80,8 @@ def _print_stored(path: Path, stored: ModelFile) -> int:
     config = stored.config.get("config")
     name = model.name if model is not None else config.get("name", "?") if isinstance(config, dict) else "?"
     kind = stored.config.get("class_name") if model is None else type(model).__name__
-    print(f"{printable(path, 500)}: {printable(kind)} {printable(repr(name))}, saved by Keras {stored.keras_version}")
+    what = f"{printable(kind)} {printable(repr(name))}, in the format of Keras {stored.keras_version}"
+    print(f"{printable(path, 500)}: {what}")
     _print_layers(lines)
     if model is not None:
         print(f"{model.count_params():,} parameters")

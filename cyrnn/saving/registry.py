@@ -57,7 +57,7 @@ def not_a_model(file: OpenFile, formats: Sequence[Format]) -> ModelFileError:
     """The error for a file of none of these formats, where a model was expected."""
     readable = [form for form in formats if form.read_model is not None or form.load is not None]
     ends = ends_of(sorted(readable, key=lambda form: form.load is not None))
-    kinds = " nor ".join(f"a sound {end} file" for end in ends)
+    kinds = " nor ".join(f"a sound .{end.rpartition('.')[2]} file" for end in ends)
     return ModelFileError(f"{os.fspath(file.path)} is neither {kinds}", Reason.UNKNOWN_FORMAT)
 
 

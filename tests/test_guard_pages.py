@@ -27,6 +27,8 @@ def test_nothing_reaches_beyond_an_array(engine, isa, core, tmp_path):
     environment = {**os.environ, "PYTHONPATH": path, **({"OPENBLAS_CORETYPE": core} if core else {})}
     with (tmp_path / "cases").open("w") as cases:
         run = subprocess.run(command, env=environment, stdout=cases, stderr=subprocess.PIPE, text=True, timeout=3000)
+    if core and run.returncode == -signal.SIGILL:
+        pytest.skip(f"this machine's BLAS obeys, and the processor cannot run the kernels for {core}")
     last = (tmp_path / "cases").read_text().splitlines()[-1:]
     assert run.returncode == 0, f"exit code {run.returncode} in {last}\n{run.stderr[-3000:]}"
     assert last[0].startswith(("activation, case", "layer, case", "training, case")) and f"case {CASES - 1}:" in last[0]

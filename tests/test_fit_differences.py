@@ -100,6 +100,18 @@ def test_the_loss_of_an_epoch_weighs_batches_by_rows():
     assert np.mean(of_batches) != pytest.approx(np.mean(squares[keep]), rel=1e-3)
 
 
+def test_the_losses_of_outputs_weigh_batches_by_rows():
+    """So that the loss of an epoch is their weighted sum, also where the last batch is short."""
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    inputs = cyrnn.Input((3,))
+    model = cyrnn.Model(inputs, [cyrnn.layers.Dense(2, name="a")(inputs), cyrnn.layers.Dense(2, name="b")(inputs)])
+    model.compile("sgd", "mse", loss_weights=[1.0, 3.0])
+    found = model.evaluate(x, [y, y], batch_size=4, verbose=0, return_dict=True)
+    a, b = (np.mean((output - y) ** 2) for output in model(x))
+    assert found == pytest.approx({"loss": a + 3 * b, "a_loss": a, "b_loss": b}, rel=1e-5)
+
+
 # ---------------------------------------------------------------- gradients
 
 

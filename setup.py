@@ -89,7 +89,7 @@ setup(
     ext_modules=cythonize(
         [
             extension("plan", *VECTORISED, flags=[]),
-            extension("program", "pool.cpp"),
+            extension("program", "pool.cpp", "crew.cpp"),
             extension("runner", "capi.cpp"),
             extension("training", flags=[*SMALLER, "-ffp-contract=off"]),  # the bits of NumPy's rules
             extension("engine_blas"),

@@ -194,6 +194,12 @@ template <class T> struct Product {
                 T *workspace);
     std::ptrdiff_t run_rows;
     bool run_masked;  // whether it takes a block with a mask
+    // `step` and `project` for the columns of the sums from `begin` to `end`, of one row for `step`: two multiples of `shared_columns`, or
+    // the end of all. An element has the same bits. Null, and 0, where a timestep cannot be divided.
+    void (*step_part)(const Weights<T> *weights, const Step<T> *step, T *workspace, std::ptrdiff_t begin, std::ptrdiff_t end) = nullptr;
+    void (*project_part)(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
+                         std::ptrdiff_t out_stride, T *workspace, std::ptrdiff_t begin, std::ptrdiff_t end) = nullptr;
+    std::ptrdiff_t shared_columns = 0;
 };
 
 struct Load {  // what a call is to be cut for

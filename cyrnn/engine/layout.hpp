@@ -66,6 +66,7 @@ public:
     const Program &program;
     const std::ptrdiff_t rows;
     const bool wave;
+    Crew *crew = nullptr;  // who may help with one row; or null
 
     struct Spot {
         char *data;                     // of an array of the caller, or what slices share; null: it is in the scratch, or absent

@@ -31,6 +31,8 @@ template <class T> bool all_zeros(const T *elements, std::ptrdiff_t count) {
     return !other;
 }
 
+class Crew;
+
 struct State {  // what an op carries from block to block
     void *now, *then;    // (rows, carried) each; the op may swap them
     std::uint8_t *seen;  // (rows): has there been an unmasked step?
@@ -47,6 +49,7 @@ struct Work {
     Stop stop;
     std::ptrdiff_t at = 0;  // the first of the timesteps, counted in the whole sequence
     std::ptrdiff_t part = 0, parts = 1;  // of an op over the batch: the first one, and how many
+    Crew *crew = nullptr;  // who may help with one row; or null
 };
 
 struct Operand {
@@ -85,6 +88,8 @@ public:
     virtual bool joins_parts() const { return false; }
     // Whether it computes a recurrence, which is worth a thread of its own. Blocks come in order to all ops.
     virtual bool recurrent() const { return false; }
+    // Whether threads can share each timestep of one row, and gain by it.
+    virtual bool shares_timesteps(const Prepared *, std::ptrdiff_t /* nominal_batch */) const { return false; }
     // What a row's timestep takes, in the time of a multiply-add: it decides about threads, and whether the GIL is let go of.
     virtual double multiply_adds(const Prepared *weights) const = 0;
     // Whether these weights are of the widths of the operands.

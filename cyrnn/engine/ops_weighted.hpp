@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "op.hpp"
@@ -64,6 +65,9 @@ public:
                has(of_inputs, w.features) && has(of_states, w.units);
     }
     bool recurrent() const override { return true; }
+    bool shares_timesteps(const Prepared *p, std::ptrdiff_t nominal_batch) const override {
+        return SharedRow<T>::pays(p->product<T>(nominal_batch), weights_of(p));
+    }
     double multiply_adds(const Prepared *p) const override {
         const Weights<T> &w = p->weights<T>();
         return double(w.sums()) * double(w.depth) + (w.second ? double(w.units) * double(w.units) : 0);
@@ -88,7 +92,10 @@ public:
         block.sums = address<T>(at[sums]), block.sums_row = at[sums].row, block.sums_time = at[sums].time;
         if (work.last) block.last_output = address<T>(at[last_output]), block.last_output_row = at[last_output].row;
         block.alone = work.nominal_batch == 1;
-        const bool done = Recurrence<T>::run(work.weights->product<T>(work.nominal_batch), weights, block, record, work.scratch, work.stop);
+        const Product<T> &product = work.weights->product<T>(work.nominal_batch);
+        std::optional<SharedRow<T>> shared;
+        if (work.crew && SharedRow<T>::pays(product, weights)) shared.emplace(*work.crew, *work.weights, product, weights, block.alone);
+        const bool done = Recurrence<T>::run(product, weights, block, record, work.scratch, work.stop, shared ? &*shared : nullptr);
         work.state->now = record.now, work.state->then = record.then;
         if (done && work.last) end(work, weights, record);
         return done;

@@ -1,5 +1,7 @@
 #include "pool.hpp"
 
+#include "spinning.hpp"
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -8,15 +10,13 @@
 #include <mutex>
 #include <thread>
 
-#if !defined(_WIN32)  // Windows has neither forks nor signals that go to a thread
+#if !defined(_WIN32)  // Windows has no forks
 #include <pthread.h>
-#include <signal.h>
 #endif
 
 namespace cyrnn {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Body = void (*)(void *, std::ptrdiff_t, int);
 using Idle = void (*)(void *);
 
@@ -25,44 +25,6 @@ using Idle = void (*)(void *);
 constexpr auto spin_time = std::chrono::microseconds(40);
 
 constexpr auto idle_time = std::chrono::milliseconds(100);
-
-inline void relax() {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-template <class Condition> bool spin_until(Condition condition) {
-    const auto deadline = Clock::now() + spin_time;
-    do {
-        for (int i = 0; i < 32; ++i) {
-            if (condition()) return true;
-            relax();
-        }
-    } while (Clock::now() < deadline);
-    return false;
-}
-
-// Threads that are started meanwhile take no signals: those are for the program's own threads. But faults are their own.
-class SignalsBlocked {
-#if !defined(_WIN32)
-public:
-    SignalsBlocked() {
-        sigset_t others;
-        sigfillset(&others);
-        for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&others, fault);
-        pthread_sigmask(SIG_SETMASK, &others, &before);
-    }
-    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before, nullptr); }
-    SignalsBlocked(const SignalsBlocked &) = delete;
-    SignalsBlocked &operator=(const SignalsBlocked &) = delete;
-
-private:
-    sigset_t before;
-#endif
-};
 
 class Pool {
 public:
@@ -121,7 +83,7 @@ private:
     bool wait_for(std::uint32_t count, Idle idle, void *self) {
         const auto all = [&] { return finished.load(std::memory_order_acquire) == count; };
         for (;;) {
-            if (spin_until(all)) return true;
+            if (spin_until(all, spin_time)) return true;
             if (forgotten()) return false;
             {
                 std::unique_lock<std::mutex> lock(mutex);
@@ -147,7 +109,7 @@ private:
         std::uint32_t last = 0;
         for (;;) {
             const auto news = [&] { return generation_of(ticket.load(std::memory_order_acquire)) != last; };
-            spin_until(news);
+            spin_until(news, spin_time);
             Job current;
             {
                 std::unique_lock<std::mutex> lock(mutex);

@@ -16,7 +16,7 @@
 
 namespace cyrnn {
 
-class Prepared {
+class Prepared : public std::enable_shared_from_this<Prepared> {
 public:
     const Engine *engine = nullptr;
     bool single = true;  // float32; which of the two is filled

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "dropped.hpp"
+#include "shared_row.hpp"
 #include "timestep.hpp"
 
 namespace cyrnn {
@@ -29,8 +30,8 @@ public:
     // Whether the walk came to its end; false where `stop` ended it, which leaves the record and the outputs half done.
     // The scratch begins at a cache line.
     static bool run(const Product<T> &product, const Weights<T> &weights, const Block<T> &block, Record<T> &record,
-                    void *scratch, Stop stop) {
-        return Recurrence(product, weights, block, record, scratch, stop).walk();
+                    void *scratch, Stop stop, SharedRow<T> *shared = nullptr) {
+        return Recurrence(product, weights, block, record, scratch, stop, block.rows == 1 ? shared : nullptr).walk();
     }
 
 private:
@@ -73,8 +74,8 @@ private:
     };
 
     Recurrence(const Product<T> &product_, const Weights<T> &weights_, const Block<T> &block_, Record<T> &record_,
-               void *scratch_, Stop stop_)
-        : product(product_), weights(weights_), block(block_), record(record_), stop(stop_),
+               void *scratch_, Stop stop_, SharedRow<T> *shared_)
+        : product(product_), weights(weights_), block(block_), record(record_), stop(stop_), shared(shared_),
           layout(product_, weights_, block_.rows, block_.timesteps, picks(block_)), scratch(static_cast<char *>(scratch_)),
           features(weights_.features), units(weights_.units), carried(weights_.carried) {}
 
@@ -151,8 +152,8 @@ private:
         for (std::ptrdiff_t t = begin; t < end; ++t, step.turned = !step.turned) {
             if (stopped(t)) return false;
             if (step.projected && (t - begin) % ahead == 0)
-                project(rows, t, end, step.out, step.out_stride, block.outputs_time);
-            advance(product, weights, step, at<T>(layout.workspace));
+                project(rows, t, end, step.h, step.out, step.out_stride, block.outputs_time);
+            advance_plain(step);
             step.h = step.out, step.h_stride = step.out_stride;
             step.x += block.x_time, step.out += block.outputs_time;
         }
@@ -171,14 +172,14 @@ private:
             if (stopped(t)) return false;
             if (step.projected) {
                 T *const projection = at<T>(layout.projection), *const x_kernel = projection + (t - begin) % ahead * columns;
-                if (x_kernel == projection) project(rows, t, end, projection, most * columns, columns);
+                if (x_kernel == projection) project(rows, t, end, now, projection, most * columns, columns);
                 if (weights.cell)
                     step.sums = x_kernel, step.sums_stride = most * columns;
                 else
                     copy_rows(rows.count, x_kernel, most * columns, then, record_row);
             }
             step.h = step.before = now, step.out = then, step.turned = std::less<T *>()(then, now);
-            advance(product, weights, step, at<T>(layout.workspace));
+            advance_plain(step);
             std::swap(now, then);
             for (std::ptrdiff_t i = 0; block.sums && i < rows.count; ++i) keep_sums(step, i, rows.first + i * rows.apart, t);
             if (block.outputs)
@@ -193,9 +194,18 @@ private:
         return true;
     }
 
-    // x . kernel of the timesteps from t on
-    void project(const Rows &rows, std::ptrdiff_t t, std::ptrdiff_t end, T *out, std::ptrdiff_t out_row, std::ptrdiff_t out_time) {
+    void advance_plain(const Step<T> &step) {
+        T *const workspace = at<T>(layout.workspace);
+        if (!shared) return advance(product, weights, step, workspace);
+        shared->step(step, workspace);
+        if (weights.cell) conclude(product, weights, step, workspace);
+    }
+
+    // x . kernel of the timesteps from t on, before which the record is `now`
+    void project(const Rows &rows, std::ptrdiff_t t, std::ptrdiff_t end, const T *now, T *out, std::ptrdiff_t out_row,
+                 std::ptrdiff_t out_time) {
         const std::ptrdiff_t count = most_ahead(end - t);
+        if (shared) return shared->begin(count, block.x + t * block.x_time, block.x_time, now, out, out_time, at<T>(layout.workspace));
         for (std::ptrdiff_t i = 0; i < rows.count; ++i)
             product.project(&weights, count, block.x + (rows.first + i * rows.apart) * block.x_row + t * block.x_time,
                             block.x_time, out + i * out_row, out_time, at<T>(layout.workspace));
@@ -379,6 +389,7 @@ private:
     const Block<T> &block;
     Record<T> &record;
     const Stop stop;
+    SharedRow<T> *const shared;  // or null
     Layout layout;
     char *const scratch;
     const std::ptrdiff_t features, units, carried;

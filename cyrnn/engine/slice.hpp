@@ -53,7 +53,7 @@ public:
         const std::ptrdiff_t timesteps = std::min(layout.block_of(phase), layout.timesteps(op.timeline) - at);
         for (std::size_t i = 0; i < op.operands.size(); ++i) places[i] = place(op, op.operands[i], k, at, timesteps);
         const Work work{rows, timesteps, is_first, is_last, call.nominal_batch, places,
-                          op.slot < 0 ? nullptr : call.weights[op.slot], states ? states + index : nullptr, scratch, stop, at, part, parts};
+                          op.slot < 0 ? nullptr : call.weights[op.slot], states ? states + index : nullptr, scratch, stop, at, part, parts, layout.crew};
         return op.run(work);
     }
 

@@ -14,6 +14,7 @@
 template <class T> struct Tiles {
     using M = Math<T>;
     static constexpr std::ptrdiff_t lanes = M::lanes, columns = 2 * lanes, narrowest = 16 / sizeof(T);
+    static constexpr std::ptrdiff_t largest_group = 4 * columns;  // of panels that one row goes through at once
 
     // Each end of a stretch costs some percent of it. A panel's part of either depth stays in the first-level cache while
     // all rows pass.
@@ -257,27 +258,25 @@ template <class T> struct Tiles {
                 copy(step.out + i * step.out_stride + first, count, step.outputs_row(i) + first);
         }
 
-        void run() const {
-            if (step.rows == 1 && step.turned) return run_turned();
-            const std::ptrdiff_t all = weights.sums();
-            std::ptrdiff_t first = 0;
+        // Some columns. The panels come in the same groups if `first` is a multiple of the largest group.
+        void run(std::ptrdiff_t first, std::ptrdiff_t end) const {
+            if (step.rows == 1 && step.turned) return run_turned(first, end);
             if (step.rows == 1)
-                while (all - first >= 4 * columns) full<4>(first);
+                while (end - first >= largest_group) full<4>(first);
             if (step.rows <= 3)
-                while (all - first >= 2 * columns) full<2>(first);
-            while (all - first >= columns) full<1>(first);
-            rest(first);
+                while (end - first >= 2 * columns) full<2>(first);
+            while (end - first >= columns) full<1>(first);
+            if (end == weights.sums()) rest(first);
         }
 
         // One row, in the opposite order.
-        void run_turned() const {
-            std::ptrdiff_t end = weights.sums() / columns * columns;
+        void run_turned(const std::ptrdiff_t begin, std::ptrdiff_t end) const {
             const auto before = [&end](std::ptrdiff_t width) { return end -= width; };
-            rest(end);
+            if (end == weights.sums()) rest(end = end / columns * columns);
             std::ptrdiff_t first;
             if (end % (2 * columns) != 0) first = before(columns), full<1>(first);
-            if (end % (4 * columns) != 0) first = before(2 * columns), full<2>(first);
-            while (end > 0) first = before(4 * columns), full<4>(first);
+            if (end % largest_group != 0) first = before(2 * columns), full<2>(first);
+            while (end > begin) first = before(largest_group), full<4>(first);
         }
 
         void rest(std::ptrdiff_t first) const {
@@ -310,6 +309,10 @@ template <class T> struct Tiles {
     }
 
     static void step(const Weights<T> *weights, const Step<T> *step, T *workspace) {
+        step_part(weights, step, workspace, 0, weights->sums());
+    }
+
+    static void step_part(const Weights<T> *weights, const Step<T> *step, T *workspace, std::ptrdiff_t begin, std::ptrdiff_t end) {
         const bool in_place = !weights->cell;
         const T *x = step->x;
         std::ptrdiff_t x_stride = step->x_stride;
@@ -319,7 +322,7 @@ template <class T> struct Tiles {
         }
         const Walk walk{*weights, *step, x, x_stride, true, in_place && !weights->by_row, in_place ? step->out : step->sums,
                         in_place ? step->out_stride : step->sums_stride, workspace};
-        walk.run();
+        walk.run(begin, end);
         if (walk.activates || !in_place) return;
         weights->activate(step->out, step->out_stride, weights->bias, step->rows, weights->units);
         if (step->outputs) walk.emit(0, step->rows, 0, weights->units);
@@ -327,8 +330,13 @@ template <class T> struct Tiles {
 
     static void project(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
                         std::ptrdiff_t out_stride, T *workspace) {
+        project_part(weights, rows, x, x_stride, out, out_stride, workspace, 0, weights->sums());
+    }
+
+    static void project_part(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
+                             std::ptrdiff_t out_stride, T *workspace, std::ptrdiff_t begin, std::ptrdiff_t end) {
         Step<T> step{};
         step.rows = rows, step.h = x;
-        Walk{*weights, step, x, x_stride, false, false, out, out_stride, workspace}.run();
+        Walk{*weights, step, x, x_stride, false, false, out, out_stride, workspace}.run(begin, end);
     }
 };

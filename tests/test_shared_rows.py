@@ -1,4 +1,4 @@
-"""One row on several threads: the units of each timestep are divided among them, and nobody can tell from the results."""
+"""One row on several threads: they divide the units of each timestep, and nobody can tell from the results."""
 
 import os
 import threading

@@ -102,6 +102,17 @@ def test_gradients(make):
     same_for_any_number_of_threads(call)
 
 
+@KINDS
+def test_products_of_rounded_operands(make):
+    before = cyrnn.get_precision()
+    try:
+        cyrnn.set_precision("bfloat16")
+        layer, x = make(return_sequences=True), row()
+        same_for_any_number_of_threads(lambda: [layer(x)])
+    finally:
+        cyrnn.set_precision(before)
+
+
 def test_models():
     inputs = cyrnn.Input((None,), dtype="int32")
     hidden = RNN([GRUCell(140), GRUCell(130)], return_sequences=True)(Embedding(9, 8)(inputs))

@@ -49,6 +49,7 @@ Product<float> rounded(const Product<float> &plain) {
     product.step = step_rounded;
     product.project = plain.project ? project_rounded : nullptr;
     product.run_workspace = nullptr, product.run = nullptr;
+    product.step_part = nullptr, product.project_part = nullptr, product.shared_columns = 0;
     return product;
 }
 

@@ -44,12 +44,14 @@ UNITS = {
         "program",
         PROGRAMS,
     ),
+    "matrix_tiles matrix_parts tile_registers": ("simd_emulated", "plan", "matrix_tiles precision"),
+    "shared_row": ("program", "program", "shared_rows"),
     "steps runner frame arguments": ("capi", "runner", STEPS),
     "updates losses packing": ("training", "training", TRAINING),
 }
 OTHERS = {  # objects that the module is linked with too
-    "plan": "plan simd simd_generic simd_avx2 simd_avx512", "program": "program pool", "runner": "runner capi",
-    "training": "training",
+    "plan": "plan simd simd_generic simd_avx2 simd_avx512 simd_amx simd_emulated rounding",
+    "program": "program pool crew", "runner": "runner capi", "training": "training",
 }  # fmt: skip
 READERS = [
     *("hdf5", "hdf5_chunks", "hdf5_messages", "name_lists", "weights_h5", "legacy_h5", "archive"),

@@ -302,6 +302,10 @@ class Softmax(ProgramLayer):
         self.axis = checked_axis_argument(axis)
         self.built = True
 
+    @property
+    def rounds_as_numpy(self) -> bool:
+        return self.axis != -1 or self.rounds_results  # the ops along the timesteps sum them in another order
+
     def call(self, inputs: Array, mask: ArrayLike | None = None) -> Array:
         return self.returned(self.softmax(inputs, None if mask is None else self._checked_mask(inputs, mask)))
 

@@ -45,7 +45,7 @@ def same_for_any_number_of_threads(call):
     assert all(np.isfinite(array).all() and array.any() for array in expected)
     for threads in THREADS[1:]:
         cyrnn.set_num_threads(threads)
-        for _ in range(3):  # helpers may be asleep the first time
+        for _ in range(2):  # helpers may be asleep the first time
             for found, wanted in zip(call(), expected, strict=True):
                 np.testing.assert_array_equal(found, wanted)
     return expected
@@ -62,7 +62,7 @@ def stepped(layer, x):
 
 
 @KINDS
-@pytest.mark.parametrize("timesteps", [2, 47, 48, 49, 97, TIMESTEPS])
+@pytest.mark.parametrize("timesteps", [2, 49, TIMESTEPS])
 def test_outputs_and_states(make, timesteps):
     layer, x = make(return_sequences=True, return_state=True), row(timesteps)
     outputs, *_ = same_for_any_number_of_threads(lambda: layer(x))

@@ -16,6 +16,8 @@ import pytest
 import cyrnn
 from cyrnn.layers import Dense, Input, SimpleRNN
 from cyrnn.saving import ModelFileError, load_model, load_weights, save_model, save_weights
+from cyrnn.saving.keras.hdf5_messages import dataspace
+from cyrnn.saving.safetensors import SafeTensors
 
 FILES = Path(__file__).parent / "golden" / "files"
 KERNEL = "layers/dense/vars/0"
@@ -453,3 +455,15 @@ def test_a_header_of_an_array_that_grows_to_gigabytes(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
+
+
+LARGE_BESIDE_NONE = [(0, 2**62), (2**62, 0, 2**40), (0, 2**31, 2**31)]  # no elements, and yet no array of NumPy
+
+
+@pytest.mark.parametrize("shape", LARGE_BESIDE_NONE, ids=str)
+def test_shapes_that_no_array_can_have(shape):
+    header = json.dumps({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
+    with pytest.raises(ModelFileError, match="'a'"):
+        SafeTensors(struct.pack("<Q", len(header)) + header).read("a")
+    with pytest.raises(ModelFileError, match="no array can have the shape"):
+        dataspace(struct.pack(f"<BBBB{len(shape)}Q", 2, len(shape), 0, 1, *shape))

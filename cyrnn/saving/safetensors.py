@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeGuard
 import numpy as np
 
 from cyrnn.budget import TooLargeError
-from cyrnn.layers.base.arguments import MOST_AXES, Array, is_size, size_of
+from cyrnn.layers.base.arguments import MOST_AXES, Array, is_shape, is_size, size_of
 from cyrnn.saving import json_text
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.named_arrays import array_format, from_bfloat16
@@ -90,7 +90,7 @@ def _entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     kind, shape, offsets = (described.get(key) for key in ("dtype", "shape", "data_offsets"))
     if isinstance(kind, str) and kind in _SIZES and _counts(shape) and _counts(offsets) and len(offsets) == 2:
         begin, end = offsets
-        if end - begin == size_of(shape) * _SIZES[kind]:
+        if end - begin == size_of(shape) * _SIZES[kind] and is_shape(shape):
             return kind, tuple(shape), begin, end
     raise ModelFileError(f"the array {name!r} of the .safetensors file is not described as it must be: {entry!r:.200}")
 

@@ -118,6 +118,11 @@ def is_size(value: Any, least: int = 0) -> bool:
     return not isinstance(value, bool) and hasattr(value, "__index__") and least <= value.__index__() <= LARGEST
 
 
+def is_shape(lengths: Iterable[int]) -> bool:
+    """Whether an array can have these lengths. NumPy counts those that are 0 as 1."""
+    return size_of(length or 1 for length in lengths) <= LARGEST // 16  # elements of the largest dtype
+
+
 def size_of(lengths: Iterable[int]) -> int:
     """The number of elements of an array of these lengths; more than `LARGEST` stands for any that no array could have.
 

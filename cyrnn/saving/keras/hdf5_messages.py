@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 
+from cyrnn.layers.base.arguments import is_shape
 from cyrnn.saving.errors import ModelFileError, Reason
 
 _MOST_AXES = 32
@@ -38,7 +39,10 @@ def dataspace(data: bytes) -> tuple[int, ...]:
         raise ModelFileError("a shape is damaged")
     if version == 2 and kind == 2:  # null: no elements at all
         return (0,)
-    return unpacked(f"<{axes}Q", data[8 if version == 1 else 4 :])
+    shape = unpacked(f"<{axes}Q", data[8 if version == 1 else 4 :])
+    if not is_shape(shape):
+        raise ModelFileError(f"no array can have the shape {shape}")
+    return shape
 
 
 def number_type(datatype: bytes, marked_as_bfloat16: bool) -> tuple[np.dtype, bool]:

@@ -71,7 +71,11 @@ char *Crew::room(std::size_t bytes) noexcept {
         const unsigned seen = calls.load(std::memory_order_relaxed);
         self.state.store(looking, std::memory_order_release);
         const auto wanted = [&] { return self.state.load(std::memory_order_acquire) != looking; };
-        if (!spin_until(wanted, looking_time)) {
+        // While a caller has the crew, its next session may begin after as much time as it computes alone.
+        const auto patience = Clock::now() + most_looking_time;
+        bool found = spin_until(wanted, looking_time);
+        while (!found && taken.load(std::memory_order_relaxed) && Clock::now() < patience) found = spin_until(wanted, looking_time);
+        if (!found) {
             int expected = looking;
             if (self.state.compare_exchange_strong(expected, asleep, std::memory_order_acq_rel)) {
                 std::unique_lock<std::mutex> lock(mutex);

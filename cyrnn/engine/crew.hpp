@@ -116,8 +116,9 @@ private:
     // Within this time a helper that has published its last part is looking for work again, unless it does not run.
     static constexpr auto leaving = std::chrono::microseconds(2);
     static constexpr auto loitering = std::chrono::milliseconds(1);
-    // A helper looks for work for so long: between two sessions the caller may have other ops to run.
+    // A helper looks for work for so long after a call, and so long in one: meanwhile the caller may compute a block of timesteps alone.
     static constexpr auto looking_time = std::chrono::microseconds(200);
+    static constexpr auto most_looking_time = std::chrono::milliseconds(100);
 
     // Two lines: the processor fetches them in pairs.
     struct alignas(128) Flag {

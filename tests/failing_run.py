@@ -27,7 +27,7 @@ from failing_cases import Case
 
 
 class Switch:
-    """The preloaded library, told whose allocations it counts."""
+    """The preloaded library, which knows whose allocations it counts."""
 
     def __init__(self, library: str, whose: str) -> None:
         self._library, self.whose = ctypes.CDLL(library), whose

@@ -68,3 +68,26 @@ def run_python(code, *arguments, check=True, timeout=120, **environment):
     return subprocess.run(
         command, env={**kept, **environment}, capture_output=True, text=True, timeout=timeout, check=check
     )
+
+
+class Rows:
+    """Rows that are read by slices only, each less than a share of all; it notes them, and refuses to be read whole."""
+
+    def __init__(self, array, chunk=None, share=1):
+        self._array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.read, self._most = [], len(array) // share
+        if chunk:
+            self.chunks = (chunk, *array.shape[1:])
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, slice) and rows.step is None
+        part = self._array[rows]
+        assert len(part) < self._most, "it was read whole"
+        self.read.append((rows.start, rows.stop))
+        return part
+
+    def __array__(self, *args, **kwargs):
+        raise AssertionError("it was read whole")
+
+    def rows_read(self):
+        return sum(last - first for first, last in self.read)

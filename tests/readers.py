@@ -51,7 +51,7 @@ READERS: dict[str, Callable[[bytes], None]] = {"hdf5": read_hdf5, "safetensors":
 
 
 def check(kind: str, content: bytes) -> bool:
-    """Whether a file is read, or refused by a ModelFileError. Whatever else is raised is a fault of the reader."""
+    """Whether a file is read, or refused by a ModelFileError. Any other error is a fault of the reader."""
     try:
         READERS[kind](content)
     except ModelFileError as error:

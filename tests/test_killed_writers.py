@@ -72,7 +72,7 @@ def test_what_others_write_stays(tmp_path):
 
 
 def test_who_has_the_old_file_open_reads_it_to_its_end(tmp_path):
-    """The new file takes its place at once: whoever dies then leaves one of the two whole."""
+    """The new file takes its place at once: a process that dies then leaves one of the two whole."""
     write(tmp_path / "model.keras", b"old")
     with (tmp_path / "model.keras").open("rb") as file:
         write(tmp_path / "model.keras", b"new")

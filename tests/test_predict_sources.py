@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import Rows
 
 import cyrnn
 from cyrnn import layers
@@ -12,26 +13,6 @@ X = rng.standard_normal((100, 5, 3)).astype("f")
 
 def sequential():
     return cyrnn.Sequential([cyrnn.Input((5, 3)), layers.LSTM(4), layers.Dense(2)])
-
-
-class Rows:
-    """Rows that are read by slices only; it counts, and refuses to be read whole."""
-
-    def __init__(self, array, chunk=None):
-        self._array, self.shape, self.dtype = array, array.shape, array.dtype
-        self.read = []
-        if chunk:
-            self.chunks = (chunk, *array.shape[1:])
-
-    def __getitem__(self, rows):
-        assert isinstance(rows, slice) and rows.step is None
-        part = self._array[rows]
-        assert len(part) < len(self._array), "it was read whole"
-        self.read.append((rows.start, rows.stop))
-        return part
-
-    def __array__(self, *args, **kwargs):
-        raise AssertionError("it was read whole")
 
 
 def test_batches_are_read_one_by_one():

@@ -1,4 +1,4 @@
-"""One row on several threads: they divide the units of each timestep, and nobody can tell from the results."""
+"""One row on several threads: they divide the units of each timestep, and the results are the same."""
 
 import os
 import threading
@@ -39,7 +39,7 @@ def as_many_threads_as_before():
 
 
 def same_for_any_number_of_threads(call):
-    """The arrays that a call returns, which must be the same, bit for bit, whoever computes them."""
+    """The arrays that a call returns, which must be the same, bit for bit, for any number of threads."""
     cyrnn.set_num_threads(1)
     expected = [np.asarray(array) for array in call()]
     assert all(np.isfinite(array).all() and array.any() for array in expected)

@@ -84,7 +84,7 @@ private:
 template <class T> void draw_factors(std::uint32_t seed, std::uint32_t counter, double keep, T kept, T *factors, std::ptrdiff_t count) {
     Draws draws(seed, counter);
     const auto bound = static_cast<std::uint64_t>(std::ceil(keep * 0x1p53));
-    const T choices[] = {0, kept};  // by index, not by a branch: nobody can guess which
+    const T choices[] = {0, kept};  // by index, not by a branch: a processor cannot predict it
     for (std::ptrdiff_t i = 0; i < count; ++i) factors[i] = choices[draws.next() < bound];
 }
 

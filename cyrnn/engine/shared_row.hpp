@@ -2,7 +2,7 @@
 //
 // Each party has the whole record. In a timestep it computes its columns of the sums (of SimpleRNN: of h), publishes them, and
 // takes those of the others; what a cell makes of the sums each party computes for all units. An element is computed as
-// it is on one thread, by whoever does it, so the bits are the same.
+// it is on one thread, by any of them, so the bits are the same.
 #pragma once
 
 #include <algorithm>

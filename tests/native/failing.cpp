@@ -1,4 +1,4 @@
-// Allocations that fail when they are told to: preloaded, this library stands before glibc's malloc, the C++ library's
+// Allocations that fail on demand: preloaded, this library stands before glibc's malloc, the C++ library's
 // operator new, and pthread_create. Only calls from the machine code that was named with failing_watch are counted.
 // The hook for Python's own allocators counts every allocation of the thread that switched it on.
 

@@ -78,6 +78,13 @@ def test_npy_of_any_dtype_and_order(sequences, capsys, dtype):
     close(np.load("y.npy"), sequences((10 * X).astype(dtype)))
 
 
+def test_the_precision_of_products(sequences, capsys):
+    np.save("x.npy", X)
+    assert predict(capsys, "x.npy", "-o", "y.npy", "--precision", "bfloat16")[0] == 0
+    np.testing.assert_array_equal(np.load("y.npy"), sequences.predict(X, precision="bfloat16"))
+    assert np.any(np.load("y.npy") != sequences.predict(X))
+
+
 def test_no_samples_at_all(sequences, capsys):
     np.save("x.npy", X[:0])
     for end in ("npy", "npz", "csv"):

@@ -34,6 +34,11 @@ def test_from_zarr_to_zarr(model, capsys):
     assert run(capsys, "m.keras", "x.zarr", "-o", "y.zarr")[0] == 0  # it is complete
 
 
+def test_the_precision_of_products(model, capsys):
+    assert run(capsys, "m.keras", "x.zarr", "-o", "y.zarr", "--precision", "bfloat16")[0] == 0
+    np.testing.assert_array_equal(zarr.open_array("y.zarr")[:], model.predict(X, precision="bfloat16"))
+
+
 def test_on_a_cluster(model, capsys):
     distributed = pytest.importorskip("distributed", reason="needs distributed: pip install '.[dask]'")
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:

@@ -109,6 +109,22 @@ def test_one_sample_is_computed_as_alone():
     np.testing.assert_array_equal(model.predict(lazy(X[:1])).compute(), model.predict(X[:1]))
 
 
+def test_products_have_the_precision_of_the_call_or_of_the_process_that_makes_the_graph():
+    model = sequential()
+    rounded = model.predict(X, precision="bfloat16")
+    given = model.predict(lazy(X), precision="bfloat16")
+    cyrnn.set_precision("bfloat16")
+    try:
+        set_here = model.predict(lazy(X))
+        plain = model.predict(lazy(X), precision="float32")
+    finally:
+        cyrnn.set_precision("float32")
+    for found in dask.compute(given, set_here):
+        np.testing.assert_array_equal(found, rounded)
+    np.testing.assert_array_equal(plain, model.predict(X))
+    assert np.any(plain != rounded) and given.name != plain.name
+
+
 def test_nothing_is_computed_before_it_is_asked_for():
     def fail(block):
         raise AssertionError("it was computed")
@@ -160,6 +176,7 @@ def test_an_unknown_number_of_samples():
         (lambda m: m.predict(lazy(X), lengths=LENGTHS[1:]), ValueError, "lengths must have as many .* got 499 samples"),
         (lambda m: m.predict(lazy(X), out=np.empty((500, 2), "f")), ValueError, "out must not be given for a Dask"),
         (lambda m: m.predict(lazy(X), steps=3), ValueError, "steps must not be given for a Dask"),
+        (lambda m: m.predict(lazy(X), precision="half"), ValueError, "precision must be 'float32' or 'bfloat16'"),
         (lambda m: cyrnn.dask.predict(m, X), TypeError, "x must be a Dask array, .*got ndarray"),
         (lambda m: cyrnn.dask.predict("m.keras", lazy(X)), TypeError, "model must be a model or layer.* got str"),
         (lambda m: cyrnn.dask.predict(layers.LSTM(2), lazy(X)), ValueError, "is not built yet"),
@@ -312,6 +329,8 @@ def test_another_models_result_is_refused(stored, tmp_path):
             predicted(*options, target)
     with pytest.raises(ValueError, match="another call, with lengths None"):
         predicted(model, stored, target, lengths=LENGTHS)
+    with pytest.raises(ValueError, match="another call, with precision float32, now bfloat16"):
+        predicted(model, stored, target, precision="bfloat16")
     np.testing.assert_array_equal(zarr.open_array(target)[:], expected)
     np.testing.assert_array_equal(predicted(other, stored, target, resume=False)[0], other.predict(X, batch_size=40))
 

@@ -15,6 +15,7 @@ from cyrnn.cli.errors import during
 from cyrnn.cli.inputs import STANDARD, as_file, kind_of, read_inputs
 from cyrnn.cli.outputs import Writer, check_target, checked_end
 from cyrnn.cli.text import examples, printable
+from cyrnn.engine.precision import PRECISIONS
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.models.functional import Functional
@@ -52,6 +53,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", metavar="N", type=int, help="samples at a time (default: as many as fit)")
     parser.add_argument("--threads", metavar="N", type=int, help="at most so many threads (default: all processors)")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of products: bfloat16 is for CPUs with AMX, and off by a hundredth or so (default: %(default)s)",
+    )
     zarr_arrays.add_to(parser)
     parser.epilog = examples(
         "cyrnn predict model.keras input.npy -o output.npy",
@@ -91,6 +98,7 @@ def _written(options: argparse.Namespace, model: ModelOfLayers, arrays: list[Arr
             model.in_structure(arrays),
             options.batch_size,
             num_threads=options.threads,
+            precision=options.precision,
             out=out,
             progress=_shown,
         )

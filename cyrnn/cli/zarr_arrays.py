@@ -49,6 +49,7 @@ def predict(options: argparse.Namespace) -> int:
             client=options.scheduler,
             batch_size=options.batch_size,
             num_threads=options.threads,
+            precision=options.precision,
         )
     print(f"{printable(options.output, 500)}: {result.shape} {result.dtype}")
     return 0

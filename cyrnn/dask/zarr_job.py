@@ -31,6 +31,7 @@ def predict_zarr(
     client: Any = None,
     batch_size: int | None = None,
     num_threads: int | None = None,
+    precision: str | None = None,
 ) -> Any:
     """The outputs of a model for all samples of an array of zarr, written to another array of zarr.
 
@@ -59,6 +60,8 @@ def predict_zarr(
         Samples at a time; see `predict`.
     num_threads : int, optional
         The most threads for a chunk. Default: on a cluster 1, here `cyrnn.get_num_threads()`.
+    precision : "float32" or "bfloat16", optional
+        What products of float32 layers are computed in. None is what `cyrnn.set_precision` has set in this process.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def predict_zarr(
         limit = num_threads if num_threads is not None or workers is None else 1
         shape = array.shape
         call, shapes, inputs = prepared(
-            model, None, [(shape[1:], array.dtype)], shape[0], batch_size, limit, lengths is not None
+            model, None, [(shape[1:], array.dtype)], shape[0], batch_size, limit, precision, lengths is not None
         )
         if len(call.shapes) != 1:
             raise ValueError(f"model {model.name!r} must return one array, got outputs of the shapes {shapes}")
@@ -144,6 +147,7 @@ def _job(model: Predicts, array: Any, source: str, target: str, call: Call, leng
         "dtype": str(array.dtype),
         "lengths": None if lengths is None else hashlib.sha256(lengths.tobytes()).hexdigest()[:16],
         "batch": call.nominal,
+        "precision": call.precision,
     }
     return _Job(absolute(source), absolute(target), call, rows, array.shape[0], json.dumps(note))
 

@@ -250,13 +250,13 @@ class Trained(Compilable):
                 ("steps", steps),
                 ("callbacks", callbacks),
                 ("progress", progress or None),
-                ("precision", precision),
             ):
                 if value is not None:
                     raise ValueError(f"{name} must not be given for a Dask array, whose result is lazy")
             from cyrnn.dask.arrays.predict import predict
 
-            return predict(self, x, lengths, 1 if num_threads is None else num_threads, batch_size=batch_size)
+            tasks_threads = 1 if num_threads is None else num_threads
+            return predict(self, x, lengths, tasks_threads, batch_size=batch_size, precision=precision)
         if precision is not None:
             with products.using(precision):
                 return self.predict(

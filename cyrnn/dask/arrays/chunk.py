@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn.dask.arrays.travel import Traveller
+from cyrnn.engine import precision as products
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.predict import Predicts, predict_part, samples_at_a_time
@@ -22,6 +23,8 @@ class Call:
     size, nominal : int
         Samples at a time, and the number that counts for the bits: see `predict_part`.
     num_threads : int or None
+    precision : "float32" or "bfloat16"
+        What products are computed in.
     structure : any
         The structure of the inputs.
     lengths : bool
@@ -33,6 +36,7 @@ class Call:
     size: int
     nominal: int
     num_threads: int | None
+    precision: str
     structure: Any
     lengths: bool
     shapes: list[tuple[int, ...]]
@@ -46,7 +50,8 @@ class Call:
             x, of_inputs = nest.filled(self.structure, parts), list(lengths) if self.lengths else None
             if of_inputs is not None and len(of_inputs) == 1:
                 of_inputs = of_inputs[0]  # type: ignore[assignment]  # one input has its lengths alone
-            found = predict_part(traveller.model(), x, of_inputs, self.size, self.nominal, self.num_threads)
+            with products.using(self.precision):
+                found = predict_part(traveller.model(), x, of_inputs, self.size, self.nominal, self.num_threads)
             outputs = [np.asarray(output) for output in nest.leaves(found)]
             self._check(outputs, len(parts[0]))
             return outputs
@@ -107,10 +112,13 @@ def prepared(
     samples: int | None,
     batch_size: int | None,
     num_threads: int | None,
+    precision: str | None,
     lengths: bool,
 ) -> tuple[Call, Any, list[Array]]:
     """The call for inputs of these shapes, without the batch, and dtypes; the structure of the outputs, with their
     shapes; and the inputs of the model, without values. No sample is computed.
+
+    A precision of None is that of this process now.
 
     Raises ValueError and TypeError for inputs that do not fit the model, and where a shape is not known before a call.
     """
@@ -132,5 +140,6 @@ def prepared(
     for shape in flat:
         if not shape or shape[0] is not None or not all(isinstance(n, int) for n in shape[1:]):
             raise ValueError(f"model {model.name!r} must return a row for each sample, of a known shape, got {shapes}")
-    call = Call(size, min(size, rows), num_threads, structure, lengths, [shape[1:] for shape in flat], dtypes)
+    wanted = products.get_precision() if precision is None else products.checked_precision(precision)
+    call = Call(size, min(size, rows), num_threads, wanted, structure, lengths, [shape[1:] for shape in flat], dtypes)
     return call, shapes, inputs

@@ -16,7 +16,13 @@ _MISSING = "cyrnn.dask needs the package dask: pip install 'cyrnn[dask]'"
 
 
 def predict(
-    model: Any, x: Any, lengths: Any = None, num_threads: int | None = 1, *, batch_size: int | None = None
+    model: Any,
+    x: Any,
+    lengths: Any = None,
+    num_threads: int | None = 1,
+    *,
+    batch_size: int | None = None,
+    precision: str | None = None,
 ) -> Any:
     """The outputs of a model for all samples of a Dask array, as a lazy one.
 
@@ -37,6 +43,8 @@ def predict(
         The most threads of a task. Dask runs as many tasks side by side as a worker has threads, so the default is 1.
     batch_size : int, optional
         Samples at a time; see `predict`.
+    precision : "float32" or "bfloat16", optional
+        What products of float32 layers are computed in. None is what `cyrnn.set_precision` has set in this process.
 
     Returns
     -------
@@ -75,14 +83,16 @@ def predict(
     samples = None if any(map(math.isnan, rows)) else sum(rows)
     structure = nest.mapped(lambda _: None, x)
     arrays = [(leaf.shape[1:], leaf.dtype) for leaf in leaves]
-    call, shapes, inputs = prepared(model, structure, arrays, samples, batch_size, num_threads, lengths is not None)
+    call, shapes, inputs = prepared(
+        model, structure, arrays, samples, batch_size, num_threads, precision, lengths is not None
+    )
     given = [] if lengths is None else model.lengths_of_inputs(lengths, len(inputs))
     ends = [None if part is None else _divided_as("lengths", da.asarray(part), rows) for part in given]
 
     traveller, needed = Traveller(model), [part for part in (*leaves, *ends) if part is not None]
     of_model = f"cyrnn-model-{traveller.token}"
     form = [part is None or part.name for part in (*leaves, *ends)]
-    name = f"cyrnn-predict-{tokenize(traveller, form, structure, call.size, call.nominal, num_threads)}"
+    name = f"cyrnn-predict-{tokenize(traveller, form, structure, call.size, call.nominal, num_threads, call.precision)}"
     alone = len(call.shapes) == 1
     tasks = {}
     for number, samples_of_it in enumerate(_ranges(rows)):

@@ -1,6 +1,8 @@
 """One row on several threads: they divide the units of each timestep, and the results are the same."""
 
+import copy
 import os
+import signal
 import threading
 
 import numpy as np
@@ -57,8 +59,15 @@ def row(timesteps=TIMESTEPS, dtype=np.float32):
 
 def stepped(layer, x):
     """The outputs of each timestep, by a stepper: it computes a timestep at a time, on one thread."""
-    stepper = layer.stepper()
+    return outputs_of(layer.stepper(), x)
+
+
+def outputs_of(stepper, x):
     return np.stack([stepper.step(x[:, t]) for t in range(x.shape[1])], axis=1)
+
+
+def flat(states):
+    return np.concatenate(states if isinstance(states, list) else [states], axis=1)
 
 
 @KINDS
@@ -113,12 +122,105 @@ def test_products_of_rounded_operands(make):
         cyrnn.set_precision(before)
 
 
+@KINDS
+def test_steps(make):
+    layer, x = make(return_sequences=True), row(20)
+    expected = layer(x)
+    alone = layer.stepper()
+    np.testing.assert_array_equal(outputs_of(alone, x), expected)
+    for threads in THREADS:
+        stepper = layer.stepper(threads=threads)
+        assert stepper.threads == threads
+        for _ in range(2):  # helpers may be asleep the first time
+            np.testing.assert_array_equal(outputs_of(stepper, x), expected)
+            np.testing.assert_array_equal(flat(stepper.state), flat(alone.state))
+            stepper.reset()
+
+
+def test_copies_and_new_states_of_steppers():
+    layer, x = LSTM(140, return_sequences=True), row(20)
+    expected = layer(x)
+    stepper = layer.stepper(threads=3)
+    outputs_of(stepper, x[:, :10])
+    again = copy.copy(stepper)
+    assert again.threads == 3
+    np.testing.assert_array_equal(outputs_of(again, x[:, 10:]), expected[:, 10:])
+    again.state = stepper.state
+    np.testing.assert_array_equal(outputs_of(again, x[:, 10:]), expected[:, 10:])
+
+
+def test_steppers_of_several_rows_or_few_units_take_threads_too():
+    for layer, batch in ((GRU(140, return_sequences=True), 2), (SimpleRNN(8, return_sequences=True), 1)):
+        x = np.repeat(row(20), batch, axis=0)
+        expected = layer(x)
+        np.testing.assert_array_equal(outputs_of(layer.stepper(batch, threads=2), x), expected)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 2**40])
+def test_wrong_numbers_of_threads(threads):
+    layer, x = SimpleRNN(4), row(2)
+    layer(x)
+    model = cyrnn.Sequential([cyrnn.Input((None, FEATURES)), layer])
+    for stepped_one in (layer, model):
+        with pytest.raises(ValueError, match=f"threads must be between 1 and .*, got {threads}"):
+            stepped_one.stepper(threads=threads)
+        with pytest.raises(TypeError, match="threads must be a positive integer, got 1.5"):
+            stepped_one.stepper(threads=1.5)
+
+
+def test_steppers_at_the_same_time():
+    """One of them has the helpers at a moment, and the others compute alone."""
+    layers = [GRU(140, return_sequences=True), SimpleRNN(300, return_sequences=True), LSTM(132, return_sequences=True)]
+    x = row(200)
+    expected = [layer(x) for layer in layers]
+    found = [None] * len(layers)
+
+    def stream(number):
+        found[number] = outputs_of(layers[number].stepper(threads=3), x)
+
+    streams = [threading.Thread(target=stream, args=(number,)) for number in range(len(layers))]
+    for thread in streams:
+        thread.start()
+    for thread in streams:
+        thread.join()
+    np.testing.assert_equal(found, expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system sends no signals to a thread")
+def test_signals_while_a_step_is_shared():
+    layer, x = SimpleRNN(300, return_sequences=True), row(200)
+    expected, handled = layer(x), []
+    before = signal.signal(signal.SIGINT, lambda *_: handled.append(threading.current_thread()))
+    done = threading.Event()
+
+    def send():
+        while not done.wait(0.001):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        stepper = layer.stepper(threads=2)
+        while not handled:
+            np.testing.assert_array_equal(outputs_of(stepper, x), expected)
+            stepper.reset()
+    finally:
+        done.set()
+        sender.join()
+        signal.signal(signal.SIGINT, before)
+    assert set(handled) == {threading.main_thread()}
+
+
 def test_models():
     inputs = cyrnn.Input((None,), dtype="int32")
     hidden = RNN([GRUCell(140), GRUCell(130)], return_sequences=True)(Embedding(9, 8)(inputs))
     model = cyrnn.Model(inputs, Dense(3)(SimpleRNN(300)(hidden)))
     tokens = np.random.default_rng(3).integers(0, 9, (1, TIMESTEPS))
-    same_for_any_number_of_threads(lambda: [model(tokens), model.predict(tokens)])
+    expected, _ = same_for_any_number_of_threads(lambda: [model(tokens), model.predict(tokens)])
+    stepper = model.stepper(threads=3)
+    for t in range(TIMESTEPS):
+        last = stepper.step(tokens[:, t])
+    np.testing.assert_array_equal(last, expected)
 
 
 def test_callers_at_the_same_time():
@@ -161,8 +263,13 @@ def test_a_child_has_helpers_of_its_own():
     expected = layer(x)
     cyrnn.set_num_threads(3)
     layer(x)
+    stepper = layer.stepper(threads=3)
+    outputs_of(stepper, x[:, :9])
     child = os.fork()
     if child == 0:
-        os._exit(0 if all(np.array_equal(layer(x), expected) for _ in range(5)) else 1)
+        right = [np.array_equal(layer(x), expected) for _ in range(5)]
+        right.append(np.array_equal(outputs_of(stepper, x[:, 9:])[:, -1], expected))
+        os._exit(0 if all(right) else 1)
     assert os.waitpid(child, 0)[1] == 0
     np.testing.assert_array_equal(layer(x), expected)
+    np.testing.assert_array_equal(outputs_of(stepper, x[:, 9:])[:, -1], expected)

@@ -360,6 +360,8 @@ cyrnn_model *make_model(Making &making) noexcept {
 
 const Steps &steps_of(const cyrnn_model *model) { return *model->steps; }
 
+void share_steps(cyrnn_runner *runner, int threads, Helped::Take take_crew) { Run(*runner).share(threads, take_crew); }
+
 void take_seen(cyrnn_runner *runner, std::uint8_t *seen) {
     for (int record = 0; record < int(runner->model->steps->carried.size()); ++record)
         for (std::ptrdiff_t row = 0; row < runner->batch; ++row) {

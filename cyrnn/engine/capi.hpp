@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "crew.hpp"
 #include "cyrnn.h"
 #include "program.hpp"
 #include "steps.hpp"
@@ -30,6 +31,9 @@ struct Making {  // what a model is made of, and why it is not made
 cyrnn_model *make_model(Making &making) noexcept;
 
 const Steps &steps_of(const cyrnn_model *model);
+
+// So many threads may compute the steps of a runner together. It must not be in use.
+void share_steps(cyrnn_runner *runner, int threads, Helped::Take take_crew);
 
 // Whether each row has had an unmasked timestep: (recurrent ops, batch), taken or put.
 void take_seen(cyrnn_runner *runner, std::uint8_t *seen);

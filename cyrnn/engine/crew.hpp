@@ -158,4 +158,19 @@ private:
     std::condition_variable wake;
 };
 
+// Has the crew, with so many helpers, as long as it lives; null where none are wanted, or another caller has it.
+class Helped {
+public:
+    using Take = Crew *(*)(int helpers);  // Crew::take of the module that has the crew
+
+    Helped(Take take, int helpers) : crew(helpers > 0 ? take(helpers) : nullptr) {}
+    ~Helped() {
+        if (crew) crew->give_back();
+    }
+    Helped(const Helped &) = delete;
+    Helped &operator=(const Helped &) = delete;
+
+    Crew *const crew;
+};
+
 }  // namespace cyrnn

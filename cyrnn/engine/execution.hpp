@@ -103,17 +103,6 @@ private:
         return most;
     }
 
-    // Has a crew as long as the call lasts.
-    struct Helped {
-        explicit Helped(Crew *crew_) : crew(crew_) {}
-        ~Helped() {
-            if (crew) crew->give_back();
-        }
-        Helped(const Helped &) = delete;
-        Helped &operator=(const Helped &) = delete;
-        Crew *const crew;
-    };
-
     bool shares_timesteps() const {
         return std::any_of(program.ops.begin(), program.ops.end(),
                            [this](const auto &op) { return op->slot >= 0 && op->shares_timesteps(call.weights[op->slot], call.nominal_batch); });
@@ -124,7 +113,7 @@ private:
     bool in_slices(std::ptrdiff_t rows_, std::ptrdiff_t slices, int threads) {
         Layout layout_(call, rows_, false, tables);
         layout = &layout_, slice_of = rows_;
-        const Helped helped(call.batch == 1 && threads > 1 && shares_timesteps() ? Crew::take(threads - 1) : nullptr);
+        const Helped helped(Crew::take, call.batch == 1 && shares_timesteps() ? threads - 1 : 0);
         layout_.crew = helped.crew;
         const int workers = int(std::min<std::ptrdiff_t>(threads, std::max(slices, most_parts)));
         scratch_size = std::size_t(layout_.bytes()), places_at = std::size_t(layout_.places()), scratch_at = std::size_t(layout_.scratch());

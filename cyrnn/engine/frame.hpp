@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "crew.hpp"
 #include "cyrnn.h"
 #include "prepared.hpp"
 #include "steps.hpp"
@@ -48,6 +49,8 @@ struct cyrnn_runner {
     cyrnn_model *model;
     std::ptrdiff_t batch, slice, slices;  // rows; rows of a slice; how many of them there are
     std::ptrdiff_t timesteps;             // of a block in `forward`
+    cyrnn::Helped::Take take_crew = nullptr;
+    int helpers = 0;                      // of the crew: threads that may share a timestep with the caller
     void *memory;                         // to be freed with the runner; null if it is the caller's
     std::atomic<bool> busy{false};
     cyrnn::State *states;                 // (slices, records)

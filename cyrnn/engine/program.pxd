@@ -193,6 +193,12 @@ cdef extern from "execution.hpp" namespace "cyrnn" nogil:
     Outcome execute(const CCall &call) noexcept
 
 
+cdef extern from "crew.hpp" namespace "cyrnn" nogil:
+    cdef cppclass Crew:
+        @staticmethod
+        Crew *take(int helpers)
+
+
 cdef class Structure:
     cdef shared_ptr[CProgram] shared   # which a model in C may hold longer
     cdef CProgram *program             # the same
@@ -232,3 +238,4 @@ cdef class Program(WaysBack):
 
 
 cdef Packed of_precision(Packed packed)
+cdef Crew *take_crew(int helpers) noexcept nogil

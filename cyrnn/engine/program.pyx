@@ -282,6 +282,11 @@ cdef tuple taken(tuple slots):
     return held if ready else None
 
 
+cdef Crew *take_crew(int helpers) noexcept nogil:
+    """Crew::take, for other modules: only this one has the crew."""
+    return Crew.take(helpers)
+
+
 cdef Packed of_precision(Packed packed):
     """These weights for products of the precision that is asked for now."""
     return (<Plan> packed).in_bfloat16() if rounds_now() and type(packed) is Plan else packed

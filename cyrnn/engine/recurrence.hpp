@@ -177,6 +177,8 @@ private:
                     step.sums = x_kernel, step.sums_stride = most * columns;
                 else
                     copy_rows(rows.count, x_kernel, most * columns, then, record_row);
+            } else if (shared) {
+                shared->begin(1, step.x, 0, now, nullptr, 0, at<T>(layout.workspace));
             }
             step.h = step.before = now, step.out = then, step.turned = std::less<T *>()(then, now);
             advance_plain(step);
@@ -196,9 +198,7 @@ private:
 
     void advance_plain(const Step<T> &step) {
         T *const workspace = at<T>(layout.workspace);
-        if (!shared) return advance(product, weights, step, workspace);
-        shared->step(step, workspace);
-        if (weights.cell) conclude(product, weights, step, workspace);
+        shared ? shared->step(step, workspace) : advance(product, weights, step, workspace);
     }
 
     // x . kernel of the timesteps from t on, before which the record is `now`

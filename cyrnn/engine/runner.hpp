@@ -51,17 +51,23 @@ public:
             char *const output = static_cast<char *>(outputs[p->port]);
             p->place->data = output ? output + p->offset : p->otherwise;
         }
-        for (const Ready *r = runner.ready; r != runner.ready_end; ++r)
-            if (r->always || (r->feeds & wanted)) r->op->run(r->work);
+        const Helped helped(runner.take_crew, runner.helpers);
+        for (Ready *r = runner.ready; r != runner.ready_end; ++r) {
+            if (!r->always && !(r->feeds & wanted)) continue;
+            r->work.crew = helped.crew;
+            r->op->run(r->work);
+        }
     }
 
     // Some timesteps at a time go through all ops, so that what lies between these has a bounded size.
     void forward(std::ptrdiff_t timesteps, const std::int64_t *lengths, const void *const *inputs, void *const *outputs,
                  std::uint64_t wanted) {
         const Begun begun(*runner.model);
+        const Helped helped(runner.take_crew, runner.helpers);
         for (std::ptrdiff_t t = 0; t < timesteps; t += runner.timesteps)
             for (std::ptrdiff_t slice = 0; slice < runner.slices; ++slice) {
-                const Part part{slice, t, std::min(runner.timesteps, timesteps - t), timesteps, lengths != nullptr, inputs, outputs};
+                const std::ptrdiff_t count = std::min(runner.timesteps, timesteps - t);
+                const Part part{slice, t, count, timesteps, lengths != nullptr, inputs, outputs, helped.crew};
                 if (lengths && steps.takes_lengths) mask(part, lengths);
                 run(part, wanted);
             }
@@ -77,6 +83,13 @@ public:
             to += Frame::aligned(bytes);
         }
         return copied;
+    }
+
+    // So many threads may compute its timesteps, if they can be shared.
+    void share(int threads, Helped::Take take) {
+        const auto shares = [&](const StepOp &step) { return step.op->shares_timesteps(step.weights, runner.batch); };
+        if (runner.batch == 1 && std::any_of(steps.ops.begin(), steps.ops.end(), shares))
+            runner.helpers = threads - 1, runner.take_crew = take;
     }
 
     // ---- states
@@ -109,6 +122,7 @@ private:
         bool masked;
         const void *const *inputs;
         void *const *outputs;
+        Crew *crew;
     };
 
     State &state_of(int record, std::ptrdiff_t row) const {
@@ -133,7 +147,7 @@ private:
             Place *const places = runner.block_places + step.first;
             for (std::size_t k = 0; k < step.op->operands.size(); ++k)
                 places[k] = place(step, steps.bindings[step.first + k], part);
-            work.timesteps = part.count, work.places = places;
+            work.timesteps = part.count, work.places = places, work.crew = part.crew;
             step.op->run(work);
         }
     }

@@ -8,7 +8,7 @@ cimport numpy
 
 from cyrnn.engine.capi cimport cyrnn_api, cyrnn_model, cyrnn_runner
 from cyrnn.engine.contract cimport Load, Prepared
-from cyrnn.engine.program cimport CProgram, Kind, Program, most_axes
+from cyrnn.engine.program cimport CProgram, Crew, Kind, Program, most_axes
 
 
 cdef extern from "steps.hpp" namespace "cyrnn" nogil:
@@ -45,6 +45,7 @@ cdef extern from "capi.hpp" namespace "cyrnn" nogil:
     const cyrnn_api *c_api()
     cyrnn_model *make_model(Making &making) noexcept
     const Steps &steps_of(const cyrnn_model *model)
+    void share_steps(cyrnn_runner *runner, int threads, Crew *(*take_crew)(int) noexcept nogil)
     void take_seen(cyrnn_runner *runner, uint8_t *seen)
     void put_seen(cyrnn_runner *runner, const uint8_t *seen)
 
@@ -57,6 +58,7 @@ cdef struct Expected:  # the array of a step for an input or output
 
 cdef class Runner:
     cdef readonly ptrdiff_t batch_size
+    cdef readonly int threads
     cdef readonly object dtype              # numpy.dtype: float32 or float64
     cdef readonly Program program
     cdef readonly tuple packed

@@ -32,6 +32,7 @@ def model_capsule(
 @disjoint_base
 class Runner:
     batch_size: int
+    threads: int
     dtype: np.dtype[Any]
     program: Program
     packed: tuple[Packed, ...]
@@ -52,6 +53,7 @@ class Runner:
         names: tuple[Sequence[str], Sequence[str], Sequence[str]] = ...,
         shapes: Sequence[tuple[int, ...]] | None = None,
         order: Sequence[int] | None = None,
+        threads: int = 1,
         *args: Any,
         **kwargs: Any,
     ) -> Any: ...

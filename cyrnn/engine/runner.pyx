@@ -15,8 +15,10 @@ from cyrnn.engine.capi cimport (
     cyrnn_model, cyrnn_status,
 )
 from cyrnn.engine.plan cimport Packed
-from cyrnn.engine.program cimport Kind, Program, most_axes, of_precision
-from cyrnn.engine.runner cimport CPort, Expected, Making, c_api, make_model, most_ports, put_seen, steps_of, take_seen
+from cyrnn.engine.program cimport Kind, Program, most_axes, of_precision, take_crew
+from cyrnn.engine.runner cimport (
+    CPort, Expected, Making, c_api, make_model, most_ports, put_seen, share_steps, steps_of, take_seen,
+)
 
 numpy.import_array()
 
@@ -103,19 +105,22 @@ cdef class Runner:
         tokens and masks () if that is 1.
     order : sequence of int, optional
         As in `model_capsule`.
+    threads : int
+        That may compute a step together.
 
     Raises what `model_capsule` raises, and ValueError for a batch that no memory could hold.
     """
 
     def __cinit__(self, Program program not None, packed, ptrdiff_t batch_size, names=((), (), ()), shapes=None,
-                  order=None, *args, **kwargs):
+                  order=None, int threads=1, *args, **kwargs):
         self.program, self.packed, self.names, self.order = program, tuple(packed), names, order
-        self.dtype, self.single, self.batch_size = program.dtype, program.single, batch_size
+        self.dtype, self.single, self.batch_size, self.threads = program.dtype, program.single, batch_size, threads
         self.model = model_of(program, self.packed, names, order)
         cdef cyrnn_status status = c.runner_create(self.model, batch_size, NULL, 0, &self.runner)
         if status == CYRNN_OUT_OF_RANGE:
             raise ValueError(f"batch_size must be positive, and its states must fit in memory; got {batch_size}")
         check(status)
+        share_steps(self.runner, threads, take_crew)
         self.inputs = described(steps_of(self.model).inputs, shapes)
         self.outputs = described(steps_of(self.model).outputs, program.shapes)
         self.states = described(steps_of(self.model).states, None)
@@ -270,8 +275,7 @@ cdef class Runner:
         if state.ndim != 2 or state.shape[1] != units or not 0 <= first_row <= self.batch_size - len(state):
             raise ValueError(f"state must have shape (rows, {units}) with rows up to {self.batch_size}, "
                              f"got {state.shape} from row {first_row} on")
-        cdef uintptr_t address = state.ctypes.data
-        cdef ptrdiff_t rows = len(state)
+        cdef uintptr_t address = state.ctypes.data, rows = len(state)
         if self.single:
             check(c.set_state_f32(self.runner, index, first_row, rows, <const float *> address))
         else:
@@ -326,23 +330,6 @@ cdef class Runner:
         return held_in_capsule(self.model)
 
 
-cdef void let_go(object capsule) noexcept:
-    Py_DECREF(<object> PyCapsule_GetContext(capsule))
-
-
-cdef object held_in_capsule(cyrnn_model *model):
-    """A capsule that takes over one hold of the model."""
-    try:
-        return PyCapsule_New(model, "cyrnn_model", release)
-    except MemoryError:
-        c.model_release(model)
-        raise
-
-
-cdef void release(object capsule) noexcept:
-    c.model_release(<cyrnn_model *> PyCapsule_GetPointer(capsule, "cyrnn_model"))
-
-
 cdef cyrnn_model *model_of(Program program, tuple packed, names, order) except NULL:
     """See `model_capsule`."""
     cdef Making making
@@ -359,10 +346,9 @@ cdef cyrnn_model *model_of(Program program, tuple packed, names, order) except N
             raise ValueError(f"packed must be weights of {program.dtype}, got {weights.dtype}")
         making.weights.push_back(of_precision(weights).prepared)
         making.real_time = making.real_time and not weights.may_block
-    inputs, outputs, ops = names
-    take_names(inputs, making.names.inputs)
-    take_names(outputs, making.names.outputs)
-    take_names(ops, making.names.ops)
+    take_names(names[0], making.names.inputs)
+    take_names(names[1], making.names.outputs)
+    take_names(names[2], making.names.ops)
     order = range(program.optional.size()) if order is None else order
     if sorted(order) != list(range(program.optional.size())):
         raise ValueError(f"order must hold the numbers of {program.optional.size()} inputs, got {order}")
@@ -385,6 +371,7 @@ cdef inline cyrnn_status step_of(Runner self, const void *x, void *output) noexc
     return c.step_f64(self.runner, <const double *> x, <double *> output)
 
 
+include "capsules.pxi"
 include "ports.pxi"
 
 

@@ -204,7 +204,7 @@ class ModelOfCalls(ModelOfLayers):
 
     # ------------------------------------------------------------ streaming
 
-    def stepper(self, batch_size: int = 1, initial_state: Any = None) -> "Stepper":
+    def stepper(self, batch_size: int = 1, initial_state: Any = None, threads: int = 1) -> "Stepper":
         """A `Stepper` for `batch_size` streams side by side, which takes one timestep at a time.
 
         A step takes and returns what the model does, a timestep of it. Where the model returns one result for a
@@ -217,6 +217,9 @@ class ModelOfCalls(ModelOfLayers):
             How many streams run side by side.
         initial_state : list of arrays (batch_size, units), optional
             For each recurrent layer, in order. Default: zeros, also where layers are stateful.
+        threads : int, default 1
+            That may compute a step of one stream together, with the same bits, where a recurrent layer has 256 units or
+            more (LSTM 128, GRU 148). It pays where one step follows another at once; a step may take locks then.
 
         Returns
         -------
@@ -230,7 +233,7 @@ class ModelOfCalls(ModelOfLayers):
         """
         from cyrnn.models import stepping
 
-        return stepping.stepper_of(self, batch_size, initial_state)
+        return stepping.stepper_of(self, batch_size, initial_state, threads)
 
     @property
     def __cyrnn_model__(self) -> Any:

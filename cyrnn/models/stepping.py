@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 from cyrnn.engine.plan import Packed
 from cyrnn.engine.program import packed_now, structure_now
 from cyrnn.engine.runner import NotSteppableError, model_capsule
+from cyrnn.engine.threads import checked_count
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.alone import CallProgram
@@ -51,12 +52,12 @@ class _Steps(NamedTuple):
     form: StepForm
 
 
-def stepper_of(model: Stepped, batch_size: int, initial_state: Any) -> Stepper:
+def stepper_of(model: Stepped, batch_size: int, initial_state: Any, threads: int) -> Stepper:
     """What the model's `stepper` makes. Raises ValueError where it has none; the text names the layer."""
-    rows = checked_batch(batch_size)
+    rows, together = checked_batch(batch_size), checked_count("threads", threads)
     steps = _steps_of(model)
     try:
-        facts = (steps.program, steps.packed, rows, steps.names, steps.shapes, steps.order, None, None, True)
+        facts = (steps.program, steps.packed, rows, steps.names, steps.shapes, steps.order, together, None, None, True)
         stepper = Stepper(*facts) if steps.form.is_that_of(steps.program) else ModelStepper(*facts, steps.form)
     except NotSteppableError as error:
         raise _refused(model, error, steps) from None

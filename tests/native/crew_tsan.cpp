@@ -25,7 +25,7 @@ unsigned drawn() {
     return state;
 }
 
-// An engine whose h has something of its neighbour's:   h'_j = x_0 k_j + h_{j+1} / 2
+// An engine whose h has something of its neighbour's:   h'_j = x_0 k_j + h_{j+1} / 2,   or for a cell so many sums
 void project_part(const cyrnn::Weights<float> *weights, ptrdiff_t rows, const float *x, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride,
                   float *, ptrdiff_t begin, ptrdiff_t end) {
     for (ptrdiff_t row = 0; row < rows; ++row)
@@ -34,19 +34,33 @@ void project_part(const cyrnn::Weights<float> *weights, ptrdiff_t rows, const fl
 
 void step_part(const cyrnn::Weights<float> *weights, const cyrnn::Step<float> *step, float *, ptrdiff_t begin, ptrdiff_t end) {
     if (!calls_here) ++by_helpers;
+    float *const out = weights->cell ? step->sums : step->out;
     for (ptrdiff_t j = begin; j < end; ++j) {
-        const float of_x = step->projected ? step->out[j] : step->x[0] * weights->kernels[j];
-        step->out[j] = of_x + step->h[(j + 1) % weights->units] / 2;
+        const float of_x = step->projected ? out[j] : weights->features == 0 ? 0 : step->x[0] * weights->kernels[j];
+        out[j] = of_x + (j < weights->recurrent ? step->h[(j + 1) % weights->units] / 2 : 0);
     }
 }
 
+// Two cells of two sums, of which h has a part in the first, and a second product:
+//   q_j = h_{j+1} / 2,   or of z h instead of h;   h' = (z + n + q) / 4
+void between(const cyrnn::Weights<float> *weights, const cyrnn::Step<float> *step) {
+    for (ptrdiff_t j = 0; j < weights->units; ++j) step->out[j] = step->sums[j] * step->h[j] / 4;
+}
+
+void finish(const cyrnn::Weights<float> *weights, const cyrnn::Step<float> *step) {
+    for (ptrdiff_t j = 0, n = weights->units; j < n; ++j) step->out[j] = (step->sums[j] + step->sums[n + j] + step->sums[2 * n + j]) / 4;
+}
+
+const cyrnn::Cell<float> cells[] = {{2, 1, 2, 3, 0, 1, 0, 0, 0, nullptr, finish, nullptr, nullptr},
+                                    {2, 1, 2, 3, 0, 1, 0, 0, 0, between, finish, nullptr, nullptr}};
+
 void project(const cyrnn::Weights<float> *weights, ptrdiff_t rows, const float *x, ptrdiff_t x_stride, float *out, ptrdiff_t out_stride,
              float *workspace) {
-    project_part(weights, rows, x, x_stride, out, out_stride, workspace, 0, weights->units);
+    project_part(weights, rows, x, x_stride, out, out_stride, workspace, 0, weights->sums());
 }
 
 void step(const cyrnn::Weights<float> *weights, const cyrnn::Step<float> *step, float *workspace) {
-    step_part(weights, step, workspace, 0, weights->units);
+    step_part(weights, step, workspace, 0, weights->sums());
 }
 
 ptrdiff_t no_workspace(const cyrnn::Weights<float> *, ptrdiff_t) { return 0; }
@@ -61,18 +75,23 @@ cyrnn::Product<float> product() {
 
 const cyrnn::Product<float> of_neighbours = product();
 
-std::shared_ptr<cyrnn::Prepared> layer(ptrdiff_t units) {
+std::shared_ptr<cyrnn::Prepared> layer(ptrdiff_t units, const cyrnn::Cell<float> *cell) {
     auto prepared = std::make_shared<cyrnn::Prepared>();
-    std::vector<float> kernel(static_cast<std::size_t>(units));
-    for (ptrdiff_t j = 0; j < units; ++j) kernel[std::size_t(j)] = float(j % 7) / 8;
+    std::vector<float> kernel(std::size_t(2 * units));
+    for (std::size_t j = 0; j < kernel.size(); ++j) kernel[j] = float(j % 7) / 8;
     cyrnn::Weights<float> &w = prepared->f32;
     w.units = w.recurrent = w.carried = units, w.features = 1, w.depth = units + 1, w.gates = w.lines = 1;
+    if (cell) {
+        cyrnn::Weights<float> &second = prepared->more_f32.emplace_back(w);
+        second.features = 0, second.depth = units;
+        w.cell = cell, w.gates = cell->gates, w.lines = cell->lines, w.second = &second;
+    }
     w.kernels = static_cast<const float *>(prepared->keep(kernel.data(), kernel.size() * sizeof(float)));
     return prepared;
 }
 
-std::vector<float> run(cyrnn::Crew *crew, ptrdiff_t units, ptrdiff_t timesteps, bool outputs) {
-    const std::shared_ptr<cyrnn::Prepared> prepared = layer(units);  // its last owner may be a late helper
+std::vector<float> run(cyrnn::Crew *crew, ptrdiff_t units, const cyrnn::Cell<float> *cell, ptrdiff_t timesteps, bool outputs) {
+    const std::shared_ptr<cyrnn::Prepared> prepared = layer(units, cell);  // its last owner may be a late helper
     const cyrnn::Weights<float> &w = prepared->f32;
     std::vector<float> x(static_cast<std::size_t>(timesteps)), now(std::size_t(units), 0.25f), then(now.size());
     std::vector<float> filled(outputs ? std::size_t(units * timesteps) : 0);
@@ -97,9 +116,10 @@ void calls(int caller) {
     for (int i = 0; i < 60; ++i) {
         const ptrdiff_t units = 16 + 8 * (i % 5) + i % 3, timesteps = 1 + (i * 37 + caller) % 150;
         const bool outputs = i % 2 == 0;
-        const std::vector<float> expected = run(nullptr, units, timesteps, outputs);
+        const cyrnn::Cell<float> *const cell = i % 3 == 2 ? nullptr : &cells[i % 3];
+        const std::vector<float> expected = run(nullptr, units, cell, timesteps, outputs);
         cyrnn::Crew *const crew = cyrnn::Crew::take(1 + (i + caller) % 4);
-        const std::vector<float> found = run(crew, units, timesteps, outputs);
+        const std::vector<float> found = run(crew, units, cell, timesteps, outputs);
         if (crew) crew->give_back();
         if (found == expected) continue;
         std::fprintf(stderr, "wrong: threads that shared a row have other results than one\n");

@@ -341,7 +341,7 @@ class CallableLayer(TakesLengths, Buildable):
 
     # ------------------------------------------------------------ streaming
 
-    def stepper(self, batch_size: int = 1, initial_state: Any = None) -> Any:
+    def stepper(self, batch_size: int = 1, initial_state: Any = None, threads: int = 1) -> Any:
         """What takes one timestep at a time: recurrent layers and models have it. Raises ValueError."""
         raise self._without_steps()
 

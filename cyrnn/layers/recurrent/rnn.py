@@ -324,7 +324,7 @@ class RNN(Carried, Predicts, SequenceLayer):
 
     # ------------------------------------------------------------ streaming
 
-    def stepper(self, batch_size: int = 1, initial_state: Any = None) -> Stepper:
+    def stepper(self, batch_size: int = 1, initial_state: Any = None, threads: int = 1) -> Stepper:
         """A `Stepper` for `batch_size` streams side by side, which takes one timestep at a time.
 
         Parameters
@@ -332,6 +332,9 @@ class RNN(Carried, Predicts, SequenceLayer):
         batch_size : int, default 1
         initial_state : optional
             As in a call; None is what a call without it begins with, also where the layer is stateful.
+        threads : int, default 1
+            That may compute a step of one stream together, with the same bits, where the layer has 256 units or more
+            (LSTM 128, GRU 148). It pays where one step follows another at once; a step may take locks then.
 
         Returns
         -------
@@ -343,7 +346,7 @@ class RNN(Carried, Predicts, SequenceLayer):
             For a layer that is not built, goes backwards, or that the engine does not run by itself.
         """
         self._check_own_call()
-        return stepper_of(self, batch_size, initial_state)
+        return stepper_of(self, batch_size, initial_state, threads)
 
     @property
     def __cyrnn_model__(self) -> Any:

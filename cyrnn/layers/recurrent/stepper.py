@@ -13,6 +13,7 @@ from cyrnn.engine.plan import Packed
 from cyrnn.engine.program import Program
 from cyrnn.engine.recorded import RecordedProgram
 from cyrnn.engine.runner import Port, Runner, model_capsule
+from cyrnn.engine.threads import checked_count
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, as_array, check_out, checked_int, checked_rows
 from cyrnn.layers.recurrent.recurrent_cell import RecurrentCell
@@ -42,7 +43,7 @@ class Stepper(Runner):
     batch_size : int
     names : Names
         As `Runner` has them.
-    shapes, order : optional
+    shapes, order, threads : optional
         As `Runner` has them.
     beginning : list of arrays (batch_size, units), optional
         For each state, in the runner's order. Default: zeros.
@@ -69,6 +70,7 @@ class Stepper(Runner):
         names: Names,
         shapes: Sequence[tuple[int, ...]] | None = None,
         order: Sequence[int] | None = None,
+        threads: int = 1,
         beginning: list[Array] | None = None,
         casts: tuple[np.dtype, np.dtype] | None = None,
         listed: bool = False,
@@ -177,7 +179,7 @@ class Stepper(Runner):
 
     def _made_of(self) -> tuple[Any, ...]:
         weights = self.program, self.packed, self.batch_size, self.names, self._shapes, self.order
-        return (*weights, self._beginning, self._casts, self._listed)
+        return (*weights, self.threads, self._beginning, self._casts, self._listed)
 
     def _carried(self) -> tuple[list[Array], Array]:
         return [self.get_state(index) for index in range(len(self.states))], self.get_seen()
@@ -269,9 +271,9 @@ class Steppable(Protocol):
     def checked_states(self, name: str, states: Any, batch: int) -> list[Array]: ...
 
 
-def stepper_of(layer: Steppable, batch_size: int, initial_state: Any) -> Stepper:
+def stepper_of(layer: Steppable, batch_size: int, initial_state: Any, threads: int) -> Stepper:
     """What `RNN.stepper` makes. Raises ValueError for layers that are not built, or that the engine does not run."""
-    rows = checked_batch(batch_size)
+    rows, together = checked_batch(batch_size), checked_count("threads", threads)
     program, packed, names = _made_of(layer)
     policy, dtype = layer.dtype_policy, program.dtype
     states = None if layer.begins_with_zeros else layer.get_initial_state(rows)
@@ -280,7 +282,7 @@ def stepper_of(layer: Steppable, batch_size: int, initial_state: Any) -> Stepper
     beginning = None if states is None else [np.array(state, dtype, order="C") for state in nest.flatten(states)]
     casts = (policy.engine_dtype, policy.compute_dtype)
     kind = Stepper if casts == (dtype, dtype) else CastingStepper
-    return kind(program, packed, rows, names, beginning=beginning, casts=casts)
+    return kind(program, packed, rows, names, threads=together, beginning=beginning, casts=casts)
 
 
 def capsule_of(layer: Steppable) -> Any:

@@ -90,10 +90,27 @@ class DTypePolicy:
         self.precision = "bfloat16" if narrow == "bfloat16" else "float32"  # to which operands of products are rounded
 
     def get_config(self) -> dict[str, Any]:
+        """The name, as Keras writes it.
+
+        Returns
+        -------
+        dict
+        """
         return {"name": self.name}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "DTypePolicy":
+        """The policy that a config describes.
+
+        Parameters
+        ----------
+        config : dict
+            What `get_config` has returned.
+
+        Returns
+        -------
+        DTypePolicy
+        """
         return cls(config.get("name"))  # type: ignore[arg-type]
 
     def __eq__(self, other: object) -> bool:

@@ -86,7 +86,13 @@ class SeedGenerator(Configurable):
         return pair.copy()
 
     def restart(self, pair: np.ndarray) -> None:
-        """Draw from `pair` on, as `state` returns it."""
+        """Draw from `pair` on.
+
+        Parameters
+        ----------
+        pair : array uint32 (2,)
+            As `state` returns it.
+        """
         with self._lock:
             self._state = pair.copy()
 

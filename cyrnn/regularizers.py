@@ -31,7 +31,23 @@ class Regularizer(Configurable):
         return 0.0
 
     def gradient(self, x: ArrayLike) -> Any:
-        """The gradient of the penalty: an array like x. Raises ValueError where a subclass does not define it."""
+        """The gradient of the penalty, for a subclass to define.
+
+        Parameters
+        ----------
+        x : array
+            What is penalized.
+
+        Returns
+        -------
+        array
+            Of the shape of x.
+
+        Raises
+        ------
+        ValueError
+            The subclass does not define it.
+        """
         raise ValueError(
             f"the regularizer {type(self).__name__} has no gradient: it must have a method gradient(x), which returns "
             "the derivative of its penalty by each element of x"

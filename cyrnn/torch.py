@@ -117,11 +117,22 @@ class Module(torch.nn.Module):
         return nest.filled(call.structure, outputs)
 
     def to_cyrnn(self) -> Layer:
-        """The layer, with the values that parameters and buffers have now."""
+        """The layer, with the values that parameters and buffers have now.
+
+        Returns
+        -------
+        Layer
+        """
         self._put_in_layer()
         return self._layer
 
     def extra_repr(self) -> str:
+        """What `repr` says of the module: the layer.
+
+        Returns
+        -------
+        str
+        """
         return repr(self._layer)
 
     def _put_in_layer(self) -> list[Any]:

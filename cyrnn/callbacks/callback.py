@@ -121,34 +121,106 @@ class Callback:
         self.on_batch_end(batch, logs=logs)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """An older name of `on_train_batch_begin`."""
+        """An older name of `on_train_batch_begin`.
+
+        Parameters
+        ----------
+        batch : int
+            Its number, from 0.
+        logs : dict, optional
+            As there.
+        """
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """An older name of `on_train_batch_end`."""
+        """An older name of `on_train_batch_end`.
+
+        Parameters
+        ----------
+        batch : int
+            Its number, from 0.
+        logs : dict, optional
+            As there.
+        """
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Before evaluation, also that of an epoch."""
+        """Before evaluation, also that of an epoch.
+
+        Parameters
+        ----------
+        logs : dict, optional
+            Empty.
+        """
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """After evaluation, with its results."""
+        """After evaluation.
+
+        Parameters
+        ----------
+        logs : dict of str to float, optional
+            Its results.
+        """
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a batch of evaluation."""
+        """Before a batch of evaluation.
+
+        Parameters
+        ----------
+        batch : int
+            Its number, from 0.
+        logs : dict, optional
+            Empty.
+        """
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a batch of evaluation, with the means so far."""
+        """After a batch of evaluation.
+
+        Parameters
+        ----------
+        batch : int
+            Its number, from 0.
+        logs : dict of str to float, optional
+            The means so far.
+        """
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
-        """Before prediction."""
+        """Before prediction.
+
+        Parameters
+        ----------
+        logs : dict, optional
+            Empty.
+        """
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
-        """After prediction."""
+        """After prediction.
+
+        Parameters
+        ----------
+        logs : dict, optional
+            Empty.
+        """
 
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a batch of prediction."""
+        """Before a batch of prediction.
+
+        Parameters
+        ----------
+        batch : int
+            Its number, from 0.
+        logs : dict, optional
+            Empty.
+        """
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a batch of prediction, with its "outputs"."""
+        """After a batch of prediction.
+
+        Parameters
+        ----------
+        batch : int
+            Its number, from 0.
+        logs : dict, optional
+            The batch's "outputs".
+        """
 
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))

@@ -104,6 +104,12 @@ class ReduceLROnPlateau(MonitorCallback):
         self.cooldown_counter, self.wait = self.cooldown, 0
 
     def in_cooldown(self) -> bool:
+        """Whether an epoch does not count, because the rate was reduced a short time before.
+
+        Returns
+        -------
+        bool
+        """
         return self.cooldown_counter > 0
 
 

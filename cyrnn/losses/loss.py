@@ -65,7 +65,23 @@ class Loss(Configurable):
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred)")
 
     def gradient(self, y_true: Array, y_pred: Array) -> Array:
-        """The gradient of the sum of the values by `y_pred`."""
+        """The gradient of the sum of the values by `y_pred`, for a subclass to define.
+
+        Parameters
+        ----------
+        y_true, y_pred : array
+            As `call` gets them.
+
+        Returns
+        -------
+        array
+            Of the shape of `y_pred`.
+
+        Raises
+        ------
+        ValueError
+            The subclass does not define it.
+        """
         raise ValueError(f"the loss {self.name!r} has no gradient: it must have a method gradient(y_true, y_pred)")
 
     def __call__(

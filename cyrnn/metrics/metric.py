@@ -61,11 +61,22 @@ class Metric(Configurable):
         return self._direction
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
-        """Add a batch, usually as ``update_state(y_true, y_pred, sample_weight=None)``."""
+        """Add a batch, usually as ``update_state(y_true, y_pred, sample_weight=None)``.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            What the subclass defines.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define update_state(y_true, y_pred, sample_weight=None)")
 
     def result(self) -> Any:
-        """The metric of all batches since the last reset: a number, an array, or a dict of them."""
+        """The metric of all batches since the last reset.
+
+        Returns
+        -------
+        number or array, or a dict of these
+        """
         raise NotImplementedError(f"{type(self).__name__} must define result()")
 
     def reset_state(self) -> None:
@@ -98,6 +109,10 @@ class Metric(Configurable):
         aggregation : str
             Without effect.
         name : str, optional
+
+        Returns
+        -------
+        Variable
         """
         if "_variables" not in vars(self):
             raise RuntimeError(f"{type(self).__name__} must call super().__init__() before it makes variables")

@@ -242,8 +242,10 @@ class Optimizer(HasState):
     def build(self, model: Layer | list[Any] | tuple[Any, ...]) -> None:
         """Begin with the trainable weights of a model, as its first step does. Raises ValueError as `apply`.
 
-        A list of weights, as Keras' scripts have here, is accepted and changes nothing: the first step, or the file of
-        a state, says which model they are of.
+        Parameters
+        ----------
+        model : Model, Layer, or a list of weights
+            A list, as in Keras' scripts, changes nothing: the first step, or the file of a state, says whose it is.
         """
         if isinstance(model, list | tuple):
             return
@@ -370,7 +372,12 @@ class Optimizer(HasState):
     # ------------------------------------------------------------ its config
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as Keras writes them."""
+        """The constructor's arguments, as Keras writes them.
+
+        Returns
+        -------
+        dict
+        """
         rate = self._learning_rate
         general = ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema", "ema_momentum")
         more = ("ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps")

@@ -97,7 +97,14 @@ class Progbar:
             write(f"{_counted(current, self.target)} - {elapsed}{shown}\n")
 
     def add(self, n: int, values: Iterable[tuple[str, Any]] | None = None) -> None:
-        """Show that `n` more steps are done."""
+        """Show that `n` more steps are done.
+
+        Parameters
+        ----------
+        n : int
+        values : list of (name, value), optional
+            Results of the last step.
+        """
         self.update(self._seen + n, values)
 
     def _note(self, name: str, value: Any, steps: int, finalize: bool) -> None:

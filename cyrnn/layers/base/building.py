@@ -122,11 +122,22 @@ class Buildable(Weighted):
             yield from sublayer.misfits(ours, theirs)
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """The shape that `build` got, so that a reader can build the layer again."""
+        """The shape that `build` got, so that a reader can build the layer again.
+
+        Returns
+        -------
+        dict, or None if the layer is not built
+        """
         return None if self._build_shape is None else {"input_shape": list(self._build_shape)}
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
-        """Build as a saved layer was built."""
+        """Build as a saved layer was built.
+
+        Parameters
+        ----------
+        config : dict
+            What `get_build_config` has returned.
+        """
         shape = config.get("input_shape") or (config.get("shapes_dict") or {}).get("sequences_shape")
         if shape is not None:
             self.build(shape)

@@ -280,7 +280,17 @@ class CallableLayer(TakesLengths, Buildable):
         return {**super().__getstate__(), "_nodes": deque(), "_row": None}
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        """The mask that the layer passes on: its input's."""
+        """The mask that the layer passes on: its input's.
+
+        Parameters
+        ----------
+        inputs, mask
+            Of a call.
+
+        Returns
+        -------
+        array, or None
+        """
         return mask
 
     def call_and_mask(self, x: Any, mask: Any, training: bool) -> tuple[Any, Any]:

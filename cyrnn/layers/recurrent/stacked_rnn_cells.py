@@ -89,14 +89,44 @@ class StackedRNNCells(Layer):
         return inputs, new_states
 
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
-        """One step and its pullback: as `Layer.vjp`, where y is (output, new_states); `mask` is not used."""
+        """One step and its pullback: as `Layer.vjp`, where y is (output, new_states).
+
+        Parameters
+        ----------
+        x : array (batch, features)
+        initial_state : list, optional
+            The states of each cell.
+        mask
+            Is not used.
+        training : bool
+            Whether dropout is on.
+
+        Returns
+        -------
+        y, pullback
+        """
         self._check_no_override()
         from cyrnn.layers.recurrent.python_gradients import of_stack
 
         return of_stack(self, x, initial_state, training)
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
-        """For each cell what its `get_initial_state` gives, else zeros. Raises TypeError without a batch size."""
+        """The states that a sequence begins with: for each cell what its `get_initial_state` returns, else zeros.
+
+        Parameters
+        ----------
+        batch_size : int
+            The number of sequences.
+
+        Returns
+        -------
+        list
+
+        Raises
+        ------
+        TypeError
+            Without a batch size.
+        """
         if batch_size is None:
             raise TypeError("get_initial_state() needs a batch_size, got None")
         return [cell_protocol.zero_states(cell, batch_size, self.dtype_policy.compute_dtype) for cell in self.cells]

@@ -117,9 +117,17 @@ class Stepper(Runner):
     def reset(self, state: Any = None, rows: int | ArrayLike | None = None) -> None:
         """Begin anew: with `state`, or as the stepper began.
 
-        state : as `state` has it, for the rows that are set
-        rows : which to set: an int, ints, or a bool for each; None is all
-        Raises ValueError for wrong shapes or rows; nothing has changed then.
+        Parameters
+        ----------
+        state : array, or a list of these, optional
+            As `state` has it, for the rows that are set.
+        rows : int, ints, or a bool for each, optional
+            Which to set; None is all.
+
+        Raises
+        ------
+        ValueError
+            For wrong shapes or rows; nothing has changed then.
         """
         if state is None and rows is None and self._beginning is None:
             self.clear()

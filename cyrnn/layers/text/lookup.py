@@ -157,12 +157,27 @@ class Lookup(Categorical):
         return self._vocabulary
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[Any]:
-        """The tokens in the order of their indices, with those for masks and unknown tokens or without."""
+        """The tokens in the order of their indices.
+
+        Parameters
+        ----------
+        include_special_tokens : bool
+            Whether those for masks and unknown tokens are among them.
+
+        Returns
+        -------
+        list of str or int
+        """
         tokens = [] if self._vocabulary is None else self._vocabulary.tokens
         return [*(self.special_tokens if include_special_tokens else []), *tokens]
 
     def vocabulary_size(self) -> int:
-        """How many indices there are, those for masks and unknown tokens included."""
+        """How many indices there are, those for masks and unknown tokens included.
+
+        Returns
+        -------
+        int
+        """
         return len(self.special_tokens) if self._vocabulary is None else len(self._vocabulary)
 
     def adapt(self, data: Any, steps: int | None = None) -> None:

@@ -171,7 +171,12 @@ class TextVectorization(Categorical):
         return self._lookup_layer.get_vocabulary(include_special_tokens)
 
     def vocabulary_size(self) -> int:
-        """How many indices there are."""
+        """How many indices there are.
+
+        Returns
+        -------
+        int
+        """
         return self._lookup_layer.vocabulary_size()
 
     def adapt(self, data: Any, batch_size: int | None = None, steps: int | None = None) -> None:

@@ -1,18 +1,20 @@
 """What reading a file may take at most: time proportional to its size, and 8 times its size and 100 MB of memory.
 
-Each file here is made to take as much as it can, and is read in a process of its own. Files that took no bound took
-minutes, or gigabytes.
+Each file here is made to take as much as it can, and is read in a process of its own, a fork of one that has imported
+what readers need. Files that took no bound took minutes, or gigabytes.
 """
 
 import io
+import json
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import hdf5_by_hand as hdf5
 import numpy as np
 import pytest
-from helpers import run_python
 
 import cyrnn
 from cyrnn.layers import Dense, Input, SimpleRNN
@@ -21,8 +23,8 @@ from cyrnn.saving import save_model, save_weights
 MEGABYTE = 1 << 20
 LONGEST = 100  # seconds for a case, which takes up to five alone on a machine; without bounds it is minutes to days
 
-READ = """
-import sys, time, warnings
+READER = """
+import json, os, signal, sys, warnings
 import cyrnn
 from cyrnn.layers import Dense, Input, SimpleRNN
 from cyrnn.saving import ModelFileError, load_model, load_weights
@@ -39,19 +41,29 @@ def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
 
+def read(path):
+    before, loaded, refusals = peak(), 0, []
+    for load in (load_model, lambda path: load_weights(model, path), listed):
+        try:
+            load(path)
+            loaded += 1
+        except ModelFileError as error:
+            refusals.append(str(error))
+    return {"loaded": loaded, "taken": peak() - before, "refusals": refusals}
+
 warnings.simplefilter("ignore")
 model = cyrnn.Sequential([Input((5, 3)), SimpleRNN(4), Dense(2)])
 for sound in sys.argv[2:]:  # what is imported and kept the first time is not the file's
     load_model(sound) if sound.endswith((".keras", ".h5")) else load_weights(model, sound)
-before, loaded = peak(), 0
-for load in (load_model, lambda path: load_weights(model, path), listed):
-    try:
-        load(sys.argv[1])
-        loaded += 1
-    except ModelFileError as error:
-        assert len(str(error)) < 3000
-        print(str(error)[-300:], file=sys.stderr)
-print(loaded, peak() - before)
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        signal.alarm(int(sys.argv[1]))  # which ends it
+        print(json.dumps(read(line[:-1])), flush=True)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if status:
+        print(json.dumps({"died of": status}), flush=True)
 """
 
 
@@ -59,17 +71,28 @@ def model():
     return cyrnn.Sequential([Input((5, 3)), SimpleRNN(4), Dense(2)])
 
 
-def read_in_bounds(path, tmp_path):
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A process that reads each file whose path it gets, in a fork, and says what that took."""
+    folder = tmp_path_factory.mktemp("sound")
+    save_model(model(), folder / "sound.keras")
+    save_weights(model(), folder / "sound.npz")
+    save_weights(model(), folder / "sound.safetensors")
+    command = [sys.executable, "-P", "-W", "ignore", "-c", READER, str(LONGEST), *sorted(map(str, folder.iterdir()))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
+def read_in_bounds(path, reader):
     """Read a file in every way, within its bounds; returns in how many ways it can be."""
-    save_model(model(), tmp_path / "sound.keras")
-    save_weights(model(), tmp_path / "sound.npz")
-    save_weights(model(), tmp_path / "sound.safetensors")
-    sound = [tmp_path / f"sound.{end}" for end in ("keras", "npz", "safetensors")]
-    result = run_python(READ, path, *sound, timeout=LONGEST)
-    loaded, taken = map(int, result.stdout.split())
-    print(path.name, path.stat().st_size >> 10, "kB:", taken >> 20, "MB", result.stderr)
-    assert taken < 8 * path.stat().st_size + 100 * MEGABYTE
-    return loaded
+    print(path, file=reader.stdin, flush=True)
+    found = json.loads(reader.stdout.readline())
+    assert "died of" not in found, found
+    print(path.name, path.stat().st_size >> 10, "kB:", found["taken"] >> 20, "MB", *found["refusals"])
+    assert found["taken"] < 8 * path.stat().st_size + 100 * MEGABYTE
+    assert all(len(refusal) < 3000 for refusal in found["refusals"])
+    return found["loaded"]
 
 
 # ---------------------------------------------------------------- HDF5
@@ -254,10 +277,10 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("case", HDF5)
-def test_hdf5(tmp_path, case):
+def test_hdf5(tmp_path, reader, case):
     make, ways = HDF5[case]
     (tmp_path / "w.h5").write_bytes(make())
-    assert read_in_bounds(tmp_path / "w.h5", tmp_path) == ways
+    assert read_in_bounds(tmp_path / "w.h5", reader) == ways
 
 
 # ---------------------------------------------------------------- archives
@@ -325,10 +348,10 @@ ARCHIVES = {
 
 
 @pytest.mark.parametrize("case", ARCHIVES)
-def test_archives(tmp_path, case):
+def test_archives(tmp_path, reader, case):
     end, make, ways = ARCHIVES[case]
     (tmp_path / f"w.{end}").write_bytes(make())
-    assert read_in_bounds(tmp_path / f"w.{end}", tmp_path) == ways
+    assert read_in_bounds(tmp_path / f"w.{end}", reader) == ways
 
 
 # ---------------------------------------------------------------- .safetensors
@@ -365,7 +388,7 @@ SAFETENSORS = {
 
 
 @pytest.mark.parametrize("case", SAFETENSORS)
-def test_safetensors(tmp_path, case):
+def test_safetensors(tmp_path, reader, case):
     make, ways = SAFETENSORS[case]
     (tmp_path / "w.safetensors").write_bytes(make())
-    assert read_in_bounds(tmp_path / "w.safetensors", tmp_path) == ways
+    assert read_in_bounds(tmp_path / "w.safetensors", reader) == ways

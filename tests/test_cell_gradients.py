@@ -1,5 +1,7 @@
 """The engine's gradients of LSTM and GRU, also with dropout factors for each gate, beside those of their equations."""
 
+import functools
+
 import numpy as np
 import pytest
 from helpers import ISAS
@@ -59,21 +61,28 @@ def factors_of(cell, units, weights, options, batch):
     )
 
 
-def check(rng, cell, shape, functions=("tanh", "sigmoid"), options=None, masked=False, tolerance=1e-12, scale=1.0):
-    batch, timesteps, features, units = shape
+@functools.cache  # all engines run the same cases
+def case_of(cell, shape, functions, dropout, masked, scale):
+    """The options and weights of a layer, x, mask and gradients of its outputs; and the outputs and gradients of it."""
+    rng, (batch, timesteps, features, units) = np.random.default_rng(5), shape
     named = dict(zip(("activation", "recurrent_activation"), functions, strict=True))
-    options = {"dtype": "float64", **named, **(options or {})}
+    options = {"dtype": "float64", **named, **DROPOUT[dropout]}
     weights = [scale * weight for weight in cell_weights(rng, cell, features, units)]
     x = rng.standard_normal((batch, timesteps, features))
     mask = rng.random((batch, timesteps)) < 0.6 if masked else None
     drops = factors_of(cell, units, weights, options, batch)
-    y, pullback = layer_of(cell, units, weights, **options).vjp(x, mask=mask, training=True)
     outputs, after = cell_recurrence(cell, x, *weights, mask=mask, **named, **drops)
-    dy = [rng.standard_normal(part.shape) for part in y]
-    found = pullback(tuple(dy))
+    dy = [rng.standard_normal(part.shape) for part in (outputs, *after)]
     expected = cell_gradients(cell, x, weights, dy[0], dy[1:], functions=functions, mask=mask, **drops)
+    return options, weights, x, mask, tuple(dy), [outputs, *after, *expected]
+
+
+def check(cell, shape, functions=("tanh", "sigmoid"), dropout="none", masked=False, tolerance=1e-12, scale=1.0):
+    options, weights, x, mask, dy, expected = case_of(cell, shape, functions, dropout, masked, scale)
+    y, pullback = layer_of(cell, shape[-1], weights, **options).vjp(x, mask=mask, training=True)
+    found = pullback(dy)
     got = [*y, found.inputs, *found.weights, *found.initial_state]
-    for actual, wanted in zip(got, [outputs, *after, *expected], strict=True):
+    for actual, wanted in zip(got, expected, strict=True):
         size = max(1, np.abs(wanted).max())
         np.testing.assert_allclose(actual / size, wanted / size, rtol=0, atol=tolerance)
 
@@ -82,24 +91,24 @@ def check(rng, cell, shape, functions=("tanh", "sigmoid"), options=None, masked=
 @pytest.mark.parametrize("dropout", DROPOUT)
 @pytest.mark.parametrize(("engine", "isa"), ENGINES)
 @pytest.mark.parametrize("cell", STEPS)
-def test_gradients_are_those_of_the_equations(cell, engine, isa, dropout, masked, rng, monkeypatch):
+def test_gradients_are_those_of_the_equations(cell, engine, isa, dropout, masked, monkeypatch):
     monkeypatch.setenv("CYRNN_ENGINE", engine)
     monkeypatch.setenv("CYRNN_ISA", isa)
     for shape in SHAPES:
-        check(rng, cell, shape, options=DROPOUT[dropout], masked=masked)
+        check(cell, shape, dropout=dropout, masked=masked)
 
 
 @pytest.mark.parametrize(("engine", "isa"), ENGINES)
 @pytest.mark.parametrize("cell", STEPS)
-def test_each_activation_has_its_way_back(cell, engine, isa, rng, monkeypatch):
+def test_each_activation_has_its_way_back(cell, engine, isa, monkeypatch):
     """Also those whose derivatives read the sums, and those of whole rows, as the candidate's and as the gates'."""
     monkeypatch.setenv("CYRNN_ENGINE", engine)
     monkeypatch.setenv("CYRNN_ISA", isa)
     for name in sorted(ACTIVATIONS.keys() - {"exponential"}):  # which explodes
         for functions in (name, "sigmoid"), ("tanh", name), (name, name):
-            check(rng, cell, (5, 3, 4, 19), functions, tolerance=1e-11, scale=0.3)
+            check(cell, (5, 3, 4, 19), functions, tolerance=1e-11, scale=0.3)
     for functions in ("silu", "gelu"), ("sparsemax", "hard_silu"):
-        check(rng, cell, (5, 4, 3, 7), functions, DROPOUT["both"], masked=True, tolerance=1e-11, scale=0.3)
+        check(cell, (5, 4, 3, 7), functions, "both", masked=True, tolerance=1e-11, scale=0.3)
 
 
 @pytest.mark.parametrize("engine", ["simd", "blas"])

@@ -1,5 +1,6 @@
 """The cells of the engine that have gates, against a loop over their equations."""
 
+import functools
 import pickle
 
 import numpy as np
@@ -91,54 +92,70 @@ def random_states(rng, cell, batch, units, dtype):
     return list(rng.standard_normal((STATES[cell], batch, units)).astype(dtype))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("engine", "isa"), ENGINES)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("cell", STEPS)
-def test_a_cell_is_its_equations(cell, shape, engine, isa, dtype, rng):
+@functools.cache  # all engines run the same cases
+def plain_cases(cell, shape, dtype):
+    """The arrays of a cell, x, states, and what its program returns."""
+    rng, cases = np.random.default_rng(21), []
     batch, timesteps, features, units = shape
     x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
     states = random_states(rng, cell, batch, units, dtype)
     for bias in (True, False):
         arrays = cell_weights(rng, cell, features, units, dtype, bias)
-        plan = plan_of(cell, arrays, isa, engine)
-        assert plan.units == units and plan.carried == STATES[cell] * units
         for given in (None, states):
-            got = run(program_of(cell, features, units, dtype), [plan], x, states=given)
             outputs, after = cell_recurrence(cell, x, *arrays, states=given)
-            for actual, expected in zip(got, (outputs, outputs[:, -1], *after), strict=True):
-                assert_close(actual, expected, dtype)
+            cases.append((arrays, x, given, (outputs, outputs[:, -1], *after)))
+    return cases
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("engine", "isa"), ENGINES)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", STEPS)
-def test_each_activation_is_applied_to_the_candidate_and_the_gates(cell, engine, isa, dtype, rng):
-    """`softmax` and its like get the units of one gate at a time."""
+def test_a_cell_is_its_equations(cell, shape, engine, isa, dtype):
+    _, _, features, units = shape
+    for arrays, x, states, expected in plain_cases(cell, shape, dtype):
+        plan = plan_of(cell, arrays, isa, engine)
+        assert plan.units == units and plan.carried == STATES[cell] * units
+        got = run(program_of(cell, features, units, dtype), [plan], x, states=states)
+        for actual, wanted in zip(got, expected, strict=True):
+            assert_close(actual, wanted, dtype)
+
+
+@functools.cache  # all engines run the same cases
+def activation_cases(cell, dtype):
+    """Units, functions, x, the arrays of a cell, and its outputs."""
+    rng, cases = np.random.default_rng(21), []
     x = rng.standard_normal((9, 4, 5)).astype(dtype)
     for units in (3, 16, 21):
         kernel, recurrent_kernel, bias = cell_weights(rng, cell, 5, units, dtype)
         arrays = [kernel / 2, recurrent_kernel / 8, bias / 2]
         for name in sorted(set(ACTIVATIONS) - {"exponential", "hard_shrink"}):  # these explode, or jump
             for functions in (name, "sigmoid"), ("tanh", name):
-                (got, *_) = run(program_of(cell, 5, units, dtype), [plan_of(cell, arrays, isa, engine, functions)], x)
                 activation, recurrent_activation = functions
                 outputs, _ = cell_recurrence(
                     cell, x, *arrays, activation=activation, recurrent_activation=recurrent_activation
                 )
-                scale = max(1, np.abs(outputs).max())
-                assert_close(got / scale, outputs / scale, dtype)
+                cases.append((units, functions, x, arrays, outputs))
+    return cases
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("engine", "isa"), ENGINES)
-@pytest.mark.parametrize("dropout", [False, True])
-@pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("cell", STEPS)
-def test_masks_and_dropout_keep_and_drop_all_states(cell, kind, dropout, engine, isa, dtype, rng):
+def test_each_activation_is_applied_to_the_candidate_and_the_gates(cell, engine, isa, dtype):
+    """`softmax` and its like get the units of one gate at a time."""
+    for units, functions, x, arrays, outputs in activation_cases(cell, dtype):
+        (got, *_) = run(program_of(cell, 5, units, dtype), [plan_of(cell, arrays, isa, engine, functions)], x)
+        scale = max(1, np.abs(outputs).max())
+        assert_close(got / scale, outputs / scale, dtype)
+
+
+@functools.cache  # all engines run the same cases
+def masked_cases(cell, kind, dropout, dtype):
+    """The arrays of a cell of each shape, the inputs of its program, and what that returns without and with zeros."""
+    rng, cases = np.random.default_rng(21), []
     for batch, timesteps, features, units in SHAPES:
         arrays = cell_weights(rng, cell, features, units, dtype)
-        plan = plan_of(cell, arrays, isa, engine)
         mask = mask_of(kind, rng, batch, timesteps)
         x = rng.standard_normal((batch, timesteps, features)).astype(dtype)
         if mask is not None:
@@ -147,14 +164,30 @@ def test_masks_and_dropout_keep_and_drop_all_states(cell, kind, dropout, engine,
         states = random_states(rng, cell, batch, units, dtype)
         factors = [rng.integers(0, 3, (batch, width)).astype(dtype) / 2 for width in (features, units)]
         drops = dict(zip(("input_dropout", "recurrent_dropout"), factors, strict=True)) if dropout else {}
-        for zero in (False, True):
-            program = program_of(cell, features, units, dtype, zero)
-            got = run(program, [plan], x, mask, states, factors if dropout else (None, None))
-            outputs, after = cell_recurrence(
-                cell, clean, *arrays, mask=mask, states=states, zero_output_for_mask=zero, **drops
+        options = {"mask": mask, "states": states, **drops}
+        expected = [
+            (outputs, outputs[:, -1], *after)
+            for outputs, after in (
+                cell_recurrence(cell, clean, *arrays, zero_output_for_mask=zero, **options) for zero in (False, True)
             )
-            for actual, expected in zip(got, (outputs, outputs[:, -1], *after), strict=True):
-                assert_close(actual, expected, dtype)
+        ]
+        cases.append((arrays, (x, mask, states, factors if dropout else (None, None)), expected))
+    return cases
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("engine", "isa"), ENGINES)
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("cell", STEPS)
+def test_masks_and_dropout_keep_and_drop_all_states(cell, kind, dropout, engine, isa, dtype):
+    for (_, _, features, units), case in zip(SHAPES, masked_cases(cell, kind, dropout, dtype), strict=True):
+        arrays, given, expected = case
+        plan = plan_of(cell, arrays, isa, engine)
+        for zero in (False, True):
+            got = run(program_of(cell, features, units, dtype, zero), [plan], *given)
+            for actual, wanted in zip(got, expected[zero], strict=True):
+                assert_close(actual, wanted, dtype)
 
 
 def chain(features, units, dtype, layers):

@@ -48,21 +48,20 @@ def test_models(tmp_path, case, dtype):
     np.testing.assert_allclose(network.forward(x), expected, rtol=0, atol=tolerance)
 
 
-@pytest.fixture(scope="module", params=["float32", "float64"])
-def activated(request, tmp_path_factory):
-    """All activations: {name: function on a row}, each the head of an exported model, all in one C file together."""
-    folder, dtype = tmp_path_factory.mktemp(request.param), request.param
-    rows = {}
+def heads(folder, dtype, cases):
+    """For each case, an activation and a row, what a head returns that has the row as its bias; all in one C file.
 
-    def activate(activation, row):
-        head = Dense(len(row), activation, dtype=dtype, name="head")
-        model = with_weights(cyrnn.Sequential([SimpleRNN(1, dtype=dtype), head]), 1)
-        head.set_weights([np.zeros((1, len(row))), row])
-        network = Network(folder, model, f"net_{len(rows)}")
-        rows[network.name] = activation
-        return network.output(), np.asarray(head(np.zeros((1, 1), dtype)))[0]
-
-    return activate, np.dtype(dtype)
+    As C, and as the layer.
+    """
+    stem = SimpleRNN(1, dtype=dtype)
+    x = cyrnn.Input((None, 1), dtype=dtype)
+    h, layers = stem(x), [Dense(len(row), name, dtype=dtype) for name, row in cases]
+    model = with_weights(cyrnn.Model(x, [layer(h) for layer in layers]), 1)
+    for layer, (_, row) in zip(layers, cases, strict=True):
+        layer.set_weights([np.zeros((1, len(row))), row])
+    with np.errstate(all="ignore"):
+        found = Network(folder, model).output()
+        return [(got, np.asarray(layer(np.zeros((1, 1), dtype)))[0]) for got, layer in zip(found, layers, strict=True)]
 
 
 def test_c_has_every_activation_of_the_engine():
@@ -70,40 +69,41 @@ def test_c_has_every_activation_of_the_engine():
 
 
 @needs_compiler
-@pytest.mark.parametrize("activation", sorted(ACTIVATIONS - ROWWISE))
-def test_activations_are_as_exact_as_the_engine_s(activated, activation):
-    activate, dtype = activated
-    row = samples(dtype)[::9]
-    got, _ = activate(activation, row)
-    with np.errstate(over="ignore", invalid="ignore"):
-        truth = TRUTH[activation](row.astype("f8"))
-        finite = np.isfinite(truth.astype(dtype))
-        assert errors(got, truth)[finite].max() <= {"float32": 4, "float64": 8}[dtype.name]
-        np.testing.assert_array_equal(got[~finite], truth.astype(dtype)[~finite])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_activations_are_as_exact_as_the_engine_s(tmp_path, dtype):
+    names, row = sorted(ACTIVATIONS - ROWWISE), samples(dtype)[::9]
+    for name, (got, _) in zip(names, heads(tmp_path, dtype, [(name, row) for name in names]), strict=True):
+        with np.errstate(over="ignore", invalid="ignore"):
+            truth = TRUTH[name](row.astype("f8"))
+            finite = np.isfinite(truth.astype(dtype))
+            assert errors(got, truth)[finite].max() <= {"float32": 4, "float64": 8}[dtype], name
+            np.testing.assert_array_equal(got[~finite], truth.astype(dtype)[~finite], name)
 
 
 @needs_compiler
-@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("row", [[0.5, np.nan, -1], [np.inf, 1, 2], [-np.inf, 1, 0.5], [np.inf, -np.inf], [-np.inf]])
-def test_nan_and_infinity(activated, activation, row):
-    activate, dtype = activated
-    with np.errstate(all="ignore"):
-        got, expected = activate(activation, np.array(row, dtype))
-    np.testing.assert_allclose(got, expected, rtol=1e-6)
+def test_nan_and_infinity(tmp_path, row, dtype):
+    cases = [(name, np.array(row, dtype)) for name in sorted(ACTIVATIONS)]
+    for case, (got, expected) in zip(cases, heads(tmp_path, dtype, cases), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6, err_msg=str(case))
 
 
 @needs_compiler
-@pytest.mark.parametrize("activation", sorted(ROWWISE))
-@pytest.mark.parametrize("units", [1, 2, 9, 3000])
-def test_whole_rows(activated, activation, units):
-    activate, dtype = activated
-    rng = np.random.default_rng(units)
-    for row in (np.repeat(0.7, units), rng.normal(0, 1, units), rng.integers(-2, 3, units) * 30.0):
-        got, expected = activate(activation, row.astype(dtype))
-        truth, tolerance = TRUTH[activation](row.astype(dtype).astype("f8")), {"f4": 4e-7, "f8": 4e-15}[dtype.str[1:]]
-        absolute = tolerance if activation == "sparsemax" else 1e-16  # of a difference; and of the truth's own errors
-        np.testing.assert_allclose(got, truth, rtol=tolerance, atol=absolute)
-        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whole_rows(tmp_path, dtype):
+    cases = []
+    for units in (1, 2, 9, 3000):
+        rng = np.random.default_rng(units)
+        rows = (np.repeat(0.7, units), rng.normal(0, 1, units), rng.integers(-2, 3, units) * 30.0)
+        cases += [(name, row.astype(dtype)) for name in sorted(ROWWISE) for row in rows]
+    tolerance = {"float32": 4e-7, "float64": 4e-15}[dtype]
+    for (name, row), (got, expected) in zip(cases, heads(tmp_path, dtype, cases), strict=True):
+        truth = TRUTH[name](row.astype("f8"))
+        absolute = tolerance if name == "sparsemax" else 1e-16  # of a difference; and of the truth's own errors
+        said = f"{name} of {len(row)}"
+        np.testing.assert_allclose(got, truth, rtol=tolerance, atol=absolute, err_msg=said)
+        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance, err_msg=said)
 
 
 @needs_compiler

@@ -1,9 +1,35 @@
-"""Check the links of a built site among its own pages: each page and each anchor exists."""
+"""Check a built site: the links among its own pages lead somewhere, and its search finds what readers look for."""
 
+import json
+import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from sphinx.search.en import SearchEnglish
+
+TASKS = {  # what a reader may search for, and the page that helps
+    "class weights": "how-to/train",
+    "convert pytorch lstm": "how-to/models",
+    "csv command line predict": "how-to/shell",
+    "custom cell gradients": "how-to/own",
+    "dask cluster": "how-to/scale-out",
+    "embedded device": "how-to/c",
+    "export onnx": "how-to/export",
+    "keras model without tensorflow": "how-to/models",
+    "larger than RAM": "how-to/large",
+    "microcontroller": "how-to/export",
+    "numba": "how-to/cython",
+    "real-time audio": "how-to/c",
+    "reproducible results": "explain/threads",
+    "resume training checkpoint": "how-to/train",
+    "serve model fastapi": "how-to/service",
+    "text classification": "how-to/text",
+    "torch autograd module gradients": "how-to/bridges",
+    "variable length sequences padding": "how-to/unequal",
+    "websocket stream": "how-to/stream",
+}
 
 
 class Page(HTMLParser):
@@ -23,6 +49,19 @@ class Page(HTMLParser):
                 self.anchors.add(value)
 
 
+def found_by(query: str, index: dict, words: SearchEnglish) -> set[str]:
+    """The pages that have all words of a query, as the search page looks for them."""
+    pages = set(range(len(index["docnames"])))
+    for word in re.findall(r"\w+", query.lower()):
+        if word not in words.stopwords:
+            stem, of_word = words.stem(word), set()
+            for terms in (index["terms"], index["titleterms"]):
+                numbers = terms.get(stem, [])
+                of_word |= {numbers} if isinstance(numbers, int) else set(numbers)
+            pages &= of_word
+    return {index["docnames"][number] for number in pages}
+
+
 site = Path(sys.argv[1]).resolve()
 pages = {path: Page(path) for path in site.rglob("*.html")}
 broken = []
@@ -39,4 +78,16 @@ for line in sorted(set(broken)):
     print(line)
 if broken or not pages:
     sys.exit(f"{len(set(broken))} of the links in {len(pages)} pages lead nowhere")
-print(f"{sum(len(page.links) for page in pages.values())} links in {len(pages)} pages lead somewhere")
+
+index = json.loads(
+    (site / "searchindex.js").read_text(encoding="utf-8").removeprefix("Search.setIndex(").removesuffix(")")
+)
+words = SearchEnglish({})
+missed = [
+    f"{query!r} does not find {page}" for query, page in TASKS.items() if page not in found_by(query, index, words)
+]
+print(*missed, sep="\n")
+if missed:
+    sys.exit(f"the search misses {len(missed)} of {len(TASKS)} pages")
+links = sum(len(page.links) for page in pages.values())
+print(f"{links} links in {len(pages)} pages lead somewhere, and {len(TASKS)} searches find their pages")

@@ -1,9 +1,13 @@
-"""One row on several threads: they divide the units of each timestep, and the results are the same."""
+"""One row on several threads: they divide the units of each timestep, and the results are the same.
+
+`CYRNN_SHARED_CALLS=1000000 pytest tests/test_shared_rows.py -k many_calls` makes so many calls, in half an hour.
+"""
 
 import copy
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ pytestmark = pytest.mark.thread_unsafe(reason="sets the number of threads of the
 THREADS = (1, 2, 3, 8)
 TIMESTEPS = 130  # three blocks, of which the last one is short
 FEATURES = 5
+CALLS = int(os.environ.get("CYRNN_SHARED_CALLS", "1000"))
 
 # Enough units for the threads to share, and some that fill no panel.
 LAYERS = {
@@ -243,6 +248,28 @@ def test_callers_at_the_same_time():
     for caller in callers:
         caller.join()
     assert not wrong
+
+
+def test_many_calls():
+    """Calls and steppers in a random order, of a random number of timesteps and threads, some after a pause."""
+    layers = [
+        SimpleRNN(256, return_sequences=True),
+        LSTM(128, return_sequences=True),
+        GRU(148, return_sequences=True),
+        GRU(148, reset_after=False, return_sequences=True),
+    ]
+    x, rng = row(60), np.random.default_rng(5)
+    expected = [layer(x) for layer in layers]
+    for _ in range(CALLS):
+        number, threads, timesteps = rng.integers(len(layers)), int(rng.integers(1, 5)), rng.integers(1, 61)
+        if rng.integers(500) == 0:
+            time.sleep(0.001)  # so that helpers fall asleep
+        if rng.integers(4) > 0:
+            cyrnn.set_num_threads(threads)
+            found = layers[number](x[:, :timesteps])
+        else:
+            found = outputs_of(layers[number].stepper(threads=threads), x[:, :timesteps])
+        np.testing.assert_array_equal(found, expected[number][:, :timesteps])
 
 
 def test_weights_that_are_replaced_meanwhile():

@@ -73,8 +73,8 @@ char *Crew::room(std::size_t bytes) noexcept {
         const auto wanted = [&] { return self.state.load(std::memory_order_acquire) != looking; };
         // While a caller has the crew, its next session may begin after as much time as it computes alone.
         const auto patience = Clock::now() + most_looking_time;
-        bool found = spin_until(wanted, looking_time);
-        while (!found && taken.load(std::memory_order_relaxed) && Clock::now() < patience) found = spin_until(wanted, looking_time);
+        bool found = spin_politely_until(wanted, looking_time);
+        while (!found && taken.load(std::memory_order_relaxed) && Clock::now() < patience) found = spin_politely_until(wanted, looking_time);
         if (!found) {
             int expected = looking;
             if (self.state.compare_exchange_strong(expected, asleep, std::memory_order_acq_rel)) {
@@ -83,7 +83,8 @@ char *Crew::room(std::size_t bytes) noexcept {
                 continue;
             }
         }
-        while (self.state.load(std::memory_order_acquire) == reserved) relax();
+        const auto called = [&] { return self.state.load(std::memory_order_acquire) != reserved; };
+        while (!spin_politely_until(called, looking_time)) {}
         if (self.state.load(std::memory_order_acquire) != busy) continue;  // it was dismissed
         CYRNN_DELAY();
         self.serve(*this, self.job, self.party, self.session);

@@ -106,7 +106,7 @@ public:
             published = has_published(party, of_session, timesteps);
             return published || flags[0].value.load(std::memory_order_acquire) >> 32 != of_session >> 32;
         };
-        spin_until(news, loitering);
+        spin_politely_until(news, loitering);
         return published;
     }
 

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <initializer_list>
+#include <thread>
 
 #if !defined(_WIN32)  // Windows has no signals that go to a thread
 #include <signal.h>
@@ -29,6 +30,18 @@ template <class Condition> bool spin_until(Condition condition, Clock::duration 
             if (condition()) return true;
             relax();
         }
+    } while (Clock::now() < deadline);
+    return false;
+}
+
+// The same for a thread that may have taken the processor of the one that it waits for: after a while it lets others run in between.
+template <class Condition> bool spin_politely_until(Condition condition, Clock::duration most) {
+    constexpr auto selfish = std::chrono::microseconds(20);
+    if (spin_until(condition, selfish)) return true;
+    const auto deadline = Clock::now() + most - selfish;
+    do {
+        std::this_thread::yield();
+        if (spin_until(condition, std::chrono::microseconds(1))) return true;
     } while (Clock::now() < deadline);
     return false;
 }

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cyrnn
 from cyrnn.engine.gradients.taped import Taped
 from cyrnn.engine.plan import Table, Vectors
 
@@ -156,6 +157,10 @@ def test_long_sums_in_float32_keep_their_digits():
     program.output(total)
     program.finish()
     np.testing.assert_allclose(program.run((), (np.full((3, count), d),)), [1.5 * count * float(d)] * 2, rtol=1e-6)
+
+    _, pullback = cyrnn.layers.Dense(1).vjp(np.zeros((count, 1), "f4"))
+    of_bias = pullback(np.full((count, 1), d)).weights[1]
+    np.testing.assert_allclose(of_bias, [count * float(d)], rtol=1e-6)
 
 
 def test_wrong_ways_back_are_refused():

@@ -225,7 +225,7 @@ public:
     }
 
     void kernel_gradient(int slot, int x, int d_z, int mask, int input_dropout, int recurrent_dropout, int outputs, int initial, int between,
-                         int d_kernel, int d_recurrent_kernel, std::ptrdiff_t vectors) {
+                         int d_kernel, int d_recurrent_kernel, int d_bias, std::ptrdiff_t vectors) {
         const std::ptrdiff_t sums = width_of(d_z) / vectors, features = width_of(x) / vectors, units = width_of(outputs, 0);
         const auto by_gate = [sums](std::ptrdiff_t factors, std::ptrdiff_t each) {
             const std::ptrdiff_t gates = each ? factors / each : 1;
@@ -234,7 +234,7 @@ public:
         Groups of_h = by_gate(width_of(recurrent_dropout, units), units);
         if (between >= 0 && !of_h.by_gate) of_h.count = 2, of_h.last = units;
         add(slot, timeline_of(x), {read(x), read(d_z), optional(mask), optional(input_dropout), optional(recurrent_dropout), optional(outputs),
-                                   optional(initial), optional(between), filled(d_kernel), filled(d_recurrent_kernel)},
+                                   optional(initial), optional(between), filled(d_kernel), filled(d_recurrent_kernel), filled(d_bias)},
             of_type<KernelGradientOp>(features, units, sums, vectors, by_gate(width_of(input_dropout, features), features), of_h));
     }
 

@@ -27,6 +27,8 @@ template <class T> struct CellFormulas {
         std::ptrdiff_t stride, line;  // from row to row, and from line to line
         int lines;
         bool reads, writes;
+        const std::ptrdiff_t *places = nullptr;  // of the rows; null: they are in order
+        T *row(std::ptrdiff_t i) const { return at + (places ? places[i] : i) * stride; }
     };
 
     struct Lines {  // a vector of each line
@@ -37,14 +39,16 @@ template <class T> struct CellFormulas {
         void store(int number, V x) const { M::store(at + number * line, lanes, x); }
     };
 
-    struct Biased : Lines {
+    struct Sums : Lines {
         const T *bias;
+        T *saved;  // or null
 
         V operator()(int number) const { return plus(number, this->load(number)); }
         V plus(int number, V x) const {
             if (bias) x += M::load(bias + number * this->line, lanes, 0);
             return x;
         }
+        void save(int number, V x) const { M::store(saved + number * this->line, lanes, x); }
     };
 
     struct Planes {
@@ -52,6 +56,7 @@ template <class T> struct CellFormulas {
         Plane a, b, c;
         const T *bias;
         int biases;
+        Plane saved;
     };
 
     using Vectors = void (*)(const Planes &planes, const void *function);
@@ -61,8 +66,8 @@ template <class T> struct CellFormulas {
         const Function function = *static_cast<const Function *>(given);
         for (std::ptrdiff_t row = 0; row < p.rows; ++row)
             for (std::ptrdiff_t j = 0; j + lanes <= p.units; j += lanes)
-                function(Biased{{p.a.at + row * p.a.stride + j, p.a.line}, p.bias ? p.bias + j : nullptr},
-                         Lines{p.b.at + row * p.b.stride + j, p.b.line}, Lines{p.c.at + row * p.c.stride + j, p.c.line});
+                function(Sums{{p.a.row(row) + j, p.a.line}, p.bias ? p.bias + j : nullptr, p.saved.at ? p.saved.row(row) + j : nullptr},
+                         Lines{p.b.row(row) + j, p.b.line}, Lines{p.c.row(row) + j, p.c.line});
     }
 
     struct Pass {
@@ -80,25 +85,26 @@ template <class T> struct CellFormulas {
     // The units that are left over come side by side from as many rows as a vector holds.
     [[gnu::noinline]] static void each_rest(const Planes &p, const Pass *passes, const Pass *end) {
         const std::ptrdiff_t whole = p.units / lanes * lanes, rest = p.units - whole;
-        T planes[3][most * lanes], bias[most * lanes];
+        T planes[4][most * lanes], bias[most * lanes];
         for (T &element : bias) element = 0;
         const std::ptrdiff_t together = lanes / rest;
         for (int line = 0; p.bias && line < p.biases; ++line)
             for (std::ptrdiff_t i = 0; i < together * rest; ++i) bias[line * lanes + i] = p.bias[line * p.a.line + whole + i % rest];
         for (auto &plane : planes)
             for (T &element : plane) element = 0;
-        const Plane *const from[] = {&p.a, &p.b, &p.c};
+        const Plane *const from[] = {&p.a, &p.b, &p.c, &p.saved};
         const Planes side_by_side{1, lanes, {planes[0], 0, lanes, 0, true, true}, {planes[1], 0, lanes, 0, true, true},
-                                  {planes[2], 0, lanes, 0, true, true}, p.bias ? bias : nullptr, p.biases};
+                                  {planes[2], 0, lanes, 0, true, true}, p.bias ? bias : nullptr, p.biases,
+                                  {p.saved.at ? planes[3] : nullptr, 0, lanes, 0, true, true}};
         for (std::ptrdiff_t row = 0; row < p.rows; row += together) {
             const std::ptrdiff_t count = p.rows - row < together ? p.rows - row : together;
             const auto move = [&](bool back) {
-                for (int k = 0; k < 3; ++k) {
+                for (int k = 0; k < 4; ++k) {
                     if (!(back ? from[k]->writes : from[k]->reads)) continue;
                     for (std::ptrdiff_t i = 0; i < count; ++i)
                         for (int line = 0; line < from[k]->lines; ++line) {
                             T *const inside = planes[k] + line * lanes + i * rest;
-                            T *const outside = from[k]->at + (row + i) * from[k]->stride + line * from[k]->line + whole;
+                            T *const outside = from[k]->row(row + i) + line * from[k]->line + whole;
                             for (std::ptrdiff_t j = 0; j < rest; ++j) back ? outside[j] = inside[j] : inside[j] = outside[j];
                         }
                 }
@@ -114,14 +120,15 @@ template <class T> struct CellFormulas {
         const int states = int(w->cell->states);
         return {step->rows, w->units, {step->sums, step->sums_stride, w->units, int(w->cell->lines), true, writes_sums},
                 {const_cast<T *>(step->before), step->before_stride, w->units, states, true, false},
-                {step->out, step->out_stride, w->units, states, reads_out, true}, w->bias, int(w->cell->biases)};
+                {step->out, step->out_stride, w->units, states, reads_out, true}, w->bias, int(w->cell->biases),
+                {step->saved, step->saved_stride, w->units, int(w->cell->lines), step->saved != nullptr, step->saved != nullptr, step->places}};
     }
 
     // On the way back: of what is saved, the gradients of the states, and those of the sums.
     CYRNN_INLINE Planes planes(const Differentiated<T> *w, const StepBack<T> *step, bool reads_sums) {
         return {step->rows, w->units, {const_cast<T *>(step->saved), step->saved_stride, w->units, int(w->cell->lines), true, false},
                 {step->d_states, step->d_states_stride, w->units, int(w->cell->states), true, true},
-                {step->d_sums, step->d_sums_stride, w->units, int(w->cell->d_lines), reads_sums, true}, nullptr, 0};
+                {step->d_sums, step->d_sums_stride, w->units, int(w->cell->d_lines), reads_sums, true}, nullptr, 0, {}};
     }
 
     // line := function(line + bias), in place
@@ -132,20 +139,19 @@ template <class T> struct CellFormulas {
     static void apply_to(const Weights<T> *w, const Step<T> *step, Activate<T> function, bool of_sums, int gate) {
         T *const line = step->sums + gate * w->units;
         const T *bias = w->bias ? w->bias + gate * w->units : nullptr;
-        if (step->saves && of_sums) {
+        if (step->saved && of_sums) {
             w->add_bias(line, step->sums_stride, bias, step->rows, w->units);
-            save_sums(w, step, gate);
+            save(w, step, gate, 1, int(w->cell->lines) + gate);
             bias = nullptr;
         }
         function(line, step->sums_stride, bias, step->rows, w->units);
     }
 
-    // What is in the line of a gate is what its activation is applied to.
-    static void save_sums(const Weights<T> *w, const Step<T> *step, int gate) {
-        const T *const sums = step->sums + gate * w->units;
-        T *const saved = step->sums + (w->cell->lines + gate) * w->units;
-        for (std::ptrdiff_t row = 0; row < step->rows; ++row)
-            __builtin_memcpy(saved + row * step->sums_stride, sums + row * step->sums_stride, std::size_t(w->units) * sizeof(T));
+    // Some lines of the sums to those that are saved, if there are any.
+    static void save(const Weights<T> *w, const Step<T> *step, int first, int count, int to) {
+        for (std::ptrdiff_t row = 0; step->saved && row < step->rows; ++row)
+            __builtin_memcpy(step->saved_row(row) + to * w->units, step->sums + row * step->sums_stride + first * w->units,
+                             std::size_t(count * w->units) * sizeof(T));
     }
 
     // The gradient of a gate becomes that of its sum.
@@ -170,35 +176,34 @@ template <class T> struct Lstm : CellFormulas<T> {
         const V kept = forget * c;
         return in * candidate + kept;
     }
-
     static void finish(const Weights<T> *w, const Step<T> *step) {
         if (Base::usual(w->activate, w->activate_gates)) return together(w, step);
         Base::apply(w, step, w->activate_gates, w->gates_of_sums, i, f, o);
         Base::apply(w, step, w->activate, w->of_sums, g);
-        Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &z, const Lines &was, const Lines &out) {
+        Base::each(Base::planes(w, step, false), [](const auto &z, const Lines &was, const Lines &out) {
             const V c = was.load(1), next = next_c(z.load(i), z.load(f), z.load(g), c);
             out.store(0, next), out.store(1, next);
-            if (saves) z.store(before, c);
+            if (z.saved) z.save(before, c);
         });
+        Base::save(w, step, i, before, i);
         w->activate(step->out, step->out_stride, nullptr, step->rows, w->units);
         Base::each(Base::planes(w, step, false, true), [](const auto &z, const Lines &, const Lines &out) { out.store(0, z.load(o) * out.load(0)); });
     }
 
     // In two walks, so that less has to wait for another: the first one goes up to c', for which the second one has to wait.
     static void together(const Weights<T> *w, const Step<T> *step) {
-        const bool saves = step->saves;
-        const auto up_to_c = [saves](const auto &z, const Lines &was, const Lines &out) {
+        const auto up_to_c = [](const auto &z, const Lines &was, const Lines &out) {
             const auto in = F::sigmoid_quotient(z(i)), candidate = M::tanh_quotient(z(g));
             const V forget = F::sigmoid(z(f)), c = was.load(1), added = in.times(candidate);
             out.store(1, forget * c + added);
-            if (saves) z.store(i, in.value()), z.store(f, forget), z.store(g, candidate.value()), z.store(before, c);
+            if (z.saved) z.save(i, in.value()), z.save(f, forget), z.save(g, candidate.value()), z.save(before, c);
         };
-        const auto from_c = [saves](const auto &z, const Lines &, const Lines &out) {
+        const auto from_c = [](const auto &z, const Lines &, const Lines &out) {
             const auto shown = F::sigmoid_quotient(z(o));
             out.store(0, shown.times(M::tanh_quotient(out.load(1))));
-            if (saves) z.store(o, shown.value());
+            if (z.saved) z.save(o, shown.value());
         };
-        Base::each(Base::planes(w, step, saves), up_to_c, from_c);
+        Base::each(Base::planes(w, step, false), up_to_c, from_c);
     }
 
     static void back(const Differentiated<T> *w, const StepBack<T> *step) {
@@ -250,7 +255,6 @@ template <class T> struct Gru : CellFormulas<T> {
         const V kept = update * h;
         return (1 - update) * candidate + kept;
     }
-
     static void finish(const Weights<T> *w, const Step<T> *step) {
         if (Base::usual(w->activate, w->activate_gates)) return together(w, step);
         const auto each = [&](bool writes, auto function) { Base::each(Base::planes(w, step, writes), function); };
@@ -260,28 +264,28 @@ template <class T> struct Gru : CellFormulas<T> {
         Base::apply(w, step, w->activate_gates, w->gates_of_sums, z, r);
         Base::apply(w, step, w->add_bias, false, n);
         each(true, [](const auto &s, const Lines &, const Lines &) { s.store(n, s.load(r) * s.load(q) + s.load(n)); });
-        if (step->saves && w->of_sums) Base::save_sums(w, step, n);
+        if (w->of_sums) Base::save(w, step, n, 1, lines + n);
         w->activate(step->sums + n * w->units, step->sums_stride, nullptr, step->rows, w->units);
-        each(step->saves, [saves = step->saves](const auto &s, const Lines &was, const Lines &out) {
+        each(false, [](const auto &s, const Lines &was, const Lines &out) {
             const V h = was.load(0);
             out.store(0, blended(s.load(z), h, s.load(n)));
-            if (saves) s.store(before, h);
+            if (s.saved) s.save(before, h);
         });
+        Base::save(w, step, z, before, z);
     }
 
     static void together(const Weights<T> *w, const Step<T> *step) {
-        const bool saves = step->saves;
-        const auto up_to_n = [saves](const auto &s, const Lines &, const Lines &) {
+        const auto up_to_n = [](const auto &s, const Lines &, const Lines &) {
             const V reset = F::sigmoid(s.plus(of_h + r, s(r))), recurrent = s.plus(of_h + n, s.load(q));
             s.store(n, reset * recurrent + s(n));
-            if (saves) s.store(r, reset), s.store(q, recurrent);
+            if (s.saved) s.save(r, reset), s.save(q, recurrent);
         };
-        const auto from_n = [saves](const auto &s, const Lines &was, const Lines &out) {
+        const auto from_n = [](const auto &s, const Lines &was, const Lines &out) {
             const V update = F::sigmoid(s.plus(of_h + z, s(z))), candidate = F::tanh(s.load(n)), h = was.load(0);
             out.store(0, blended(update, h, candidate));
-            if (saves) s.store(z, update), s.store(n, candidate), s.store(before, h);
+            if (s.saved) s.save(z, update), s.save(n, candidate), s.save(before, h);
         };
-        Base::each(Base::planes(w, step, saves), up_to_n, from_n);
+        Base::each(Base::planes(w, step, false), up_to_n, from_n);
     }
 
     static void back(const Differentiated<T> *w, const StepBack<T> *step) {
@@ -339,23 +343,23 @@ template <class T> struct GruResetBefore : CellFormulas<T> {
 
     static void finish(const Weights<T> *w, const Step<T> *step) {
         if (Base::usual(w->activate, w->activate_gates)) return together(w, step);
-        Base::each(Base::planes(w, step, true, true), [saves = step->saves](const auto &s, const Lines &, const Lines &out) {
-            s.store(n, s.load(n) + s.load(q));
-            if (saves) s.store(q, out.load(0));
+        Base::each(Base::planes(w, step, true, true), [](const auto &s, const Lines &, const Lines &out) {
+            s.store(n, s.load(n) + s.load(q)), s.store(q, out.load(0));
         });
         Base::apply(w, step, w->activate, w->of_sums, n);
-        Base::each(Base::planes(w, step, step->saves), [saves = step->saves](const auto &s, const Lines &was, const Lines &out) {
+        Base::each(Base::planes(w, step, false), [](const auto &s, const Lines &was, const Lines &out) {
             const V h = was.load(0);
             out.store(0, Gru<T>::blended(s.load(z), h, s.load(n)));
-            if (saves) s.store(before, h);
+            if (s.saved) s.save(before, h);
         });
+        Base::save(w, step, z, before, z);
     }
 
     static void together(const Weights<T> *w, const Step<T> *step) {
-        Base::each(Base::planes(w, step, step->saves, step->saves), [saves = step->saves](const auto &s, const Lines &was, const Lines &out) {
-            const V candidate = F::tanh(s.plus(n, s.load(n) + s.load(q))), h = was.load(0);
-            if (saves) s.store(n, candidate), s.store(q, out.load(0)), s.store(before, h);
-            out.store(0, Gru<T>::blended(s.load(z), h, candidate));
+        Base::each(Base::planes(w, step, false, step->saved), [](const auto &s, const Lines &was, const Lines &out) {
+            const V update = s.load(z), candidate = F::tanh(s.plus(n, s.load(n) + s.load(q))), h = was.load(0);
+            if (s.saved) s.save(z, update), s.save(r, s.load(r)), s.save(n, candidate), s.save(q, out.load(0)), s.save(before, h);
+            out.store(0, Gru<T>::blended(update, h, candidate));
         });
     }
 

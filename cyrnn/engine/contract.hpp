@@ -79,7 +79,7 @@ template <class T> struct Step {
     std::ptrdiff_t rows;
     const T *x;        // (rows, features)
     std::ptrdiff_t x_stride;
-    const std::ptrdiff_t *places = nullptr;  // (rows): which row of x each is, and of outputs; or null: they are in order
+    const std::ptrdiff_t *places = nullptr;  // (rows): which row of x each is, of saved and of outputs; or null: they are in order
     T *beside = nullptr;    // (rows, features): room for those of x, side by side; null where x is so already
     const T *h;        // (rows, units); not read by a dense layer
     std::ptrdiff_t h_stride;
@@ -87,7 +87,8 @@ template <class T> struct Step {
     std::ptrdiff_t before_stride;
     T *sums = nullptr;      // (rows, lines * units): for a cell, of which the product fills the first gates
     std::ptrdiff_t sums_stride;
-    bool saves = false;     // whether a cell leaves in its lines what the way back reads
+    T *saved = nullptr;     // (rows, lines * units): where a cell leaves what the way back reads; or null
+    std::ptrdiff_t saved_stride;
     T *out;            // (rows, carried): the records after; overlaps none of the others
     std::ptrdiff_t out_stride;
     T *outputs = nullptr;   // (rows, units): where h is copied to; or null
@@ -97,6 +98,7 @@ template <class T> struct Step {
     bool turned = false;    // from the last panel to the first: where each step turns, it begins with what is in the cache
 
     const T *x_row(std::ptrdiff_t row) const { return x + (beside ? places[row] : row) * x_stride; }
+    T *saved_row(std::ptrdiff_t row) const { return saved + (places ? places[row] : row) * saved_stride; }
     T *outputs_row(std::ptrdiff_t row) const { return outputs + (places ? places[row] : row) * outputs_stride; }
 };
 
@@ -152,7 +154,7 @@ template <class T> struct Block {
     bool inputs_by_gate, states_by_gate;    // whether there are such factors for each gate, one after another
     T *outputs;                             // (rows, timesteps, units), or null
     std::ptrdiff_t outputs_row, outputs_time;
-    T *sums;                                // (rows, timesteps, lines * units): what a cell leaves in its lines; or null
+    T *sums;                                // (rows, timesteps, lines * units): what a cell saves for the way back; or null
     std::ptrdiff_t sums_row, sums_time;
     T *last_output;                         // (rows, units); null in every block but the last, and where it is not wanted
     std::ptrdiff_t last_output_row;

@@ -60,26 +60,28 @@ cdef class WaysBack(Ops):
 
     def kernel_gradient(self, int slot, int x, int d_z, *, mask=None, input_dropout=None, recurrent_dropout=None,
                         outputs=None, initial=None, between=None, d_kernel=None, d_recurrent_kernel=None,
-                        ptrdiff_t vectors=1):
-        """d_kernel := the sum of x' . d_z over rows and timesteps, and d_recurrent_kernel that of h' . d_z, where h is
-        the output of the timestep before. The slot has weights of the engine that is to compute them.
+                        d_bias=None, ptrdiff_t vectors=1):
+        """d_kernel := the sum of x' . d_z over rows and timesteps, d_recurrent_kernel that of h' . d_z, where h is the
+        output of the timestep before, and d_bias that of d_z. The slot has weights of the engine that is to compute
+        them.
 
         between : what the last gate multiplies instead of h
         """
         views = (x, d_z, mask, input_dropout, recurrent_dropout, outputs, initial, between, d_kernel,
-                 d_recurrent_kernel)
+                 d_recurrent_kernel, d_bias)
         self.check_views([view for view in views if view is not None], slot)
         cdef ptrdiff_t sums = self.width_of(d_z) // vectors
         self.check_by_gate(input_dropout, self.width_of(x) // vectors, sums)
         self.check_by_gate(recurrent_dropout, 0 if outputs is None else self.width_of(outputs), sums)
         for view, rows in ((d_kernel, self.width_of(x) // vectors),
-                           (d_recurrent_kernel, 0 if outputs is None else self.width_of(outputs))):
+                           (d_recurrent_kernel, 0 if outputs is None else self.width_of(outputs)), (d_bias, 1)):
             if view is not None and (self.width_of(view) != rows * sums or not self.storage_of(view).once):
                 raise ValueError(f"view {view} must hold the {rows * sums} elements of a gradient once, and has "
                                  f"{self.width_of(view)}")
         Builder(self.program[0]).kernel_gradient(
             slot, x, d_z, or_absent(mask), or_absent(input_dropout), or_absent(recurrent_dropout), or_absent(outputs),
-            or_absent(initial), or_absent(between), or_absent(d_kernel), or_absent(d_recurrent_kernel), vectors)
+            or_absent(initial), or_absent(between), or_absent(d_kernel), or_absent(d_recurrent_kernel),
+            or_absent(d_bias), vectors)
 
     def batch_sum(self, int x, int out, ptrdiff_t inner=1):
         """out := the sum of x over rows and timesteps, and over all axes but one, which is as long as out: a row's

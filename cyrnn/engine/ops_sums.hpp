@@ -22,12 +22,12 @@ struct Groups {  // of columns of a kernel
 };
 
 // d_W := sum of (x_t o D)' . d_z_t over rows and timesteps, and d_V := that of (h_{t-1} o R)' . d_z_t, where h_{t-1} is the output
-// of the last timestep that was not masked. What is masked may be NaN: it is not read, nor what meets zeros alone, as before a mask of
-// a later layer. Of a dense layer there is d_W alone. Where gates have an x or h of their own, each of them is a sum by itself: because of
+// of the last timestep that was not masked; d_b := that of d_z_t. What is masked may be NaN: it is not read, nor what meets zeros alone, as before a mask of
+// a later layer. Of a dense layer there is no d_V. Where gates have an x or h of their own, each of them is a sum by itself: because of
 // dropout factors for each gate, or because the last one multiplies what a cell has made `between` its products.
 template <class T> class KernelGradientOp final : public Op {
 public:
-    enum : int { x, d_z, mask, input_dropout, recurrent_dropout, outputs, initial, between, d_kernel, d_recurrent_kernel };
+    enum : int { x, d_z, mask, input_dropout, recurrent_dropout, outputs, initial, between, d_kernel, d_recurrent_kernel, d_bias };
 
     KernelGradientOp(std::ptrdiff_t features_, std::ptrdiff_t units_, std::ptrdiff_t sums_, std::ptrdiff_t vectors_, Groups of_x_, Groups of_h_)
         : features(features_), units(units_), sums(sums_), vectors(vectors_), of_x(of_x_), of_h(of_h_) {}
@@ -35,13 +35,14 @@ public:
     bool over_batch() const override { return true; }
     bool joins_parts() const override { return true; }
     std::ptrdiff_t parts(const Prepared *p) const override {
-        return of_x.count * parts_of(features, height(p)) + of_h.count * parts_of(units, height(p));
+        return of_x.count * parts_of(features, height(p)) + of_h.count * parts_of(units, height(p)) + 1;
     }
     double multiply_adds(const Prepared *) const override { return double(vectors) * double(features + units) * double(sums); }
     bool fits(const Prepared *p) const override { return p->single == (sizeof(T) == sizeof(float)) && p->engine; }
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t, std::ptrdiff_t) const override {
         const std::ptrdiff_t space = p->product<T>().accumulate_workspace(block, height(p), sums);
-        return block * std::ptrdiff_t(sizeof(Segment)) + (block * (height(p) + sums) + space) * std::ptrdiff_t(sizeof(T));
+        return block * std::ptrdiff_t(sizeof(Segment)) + sums * std::ptrdiff_t(sizeof(double)) +
+               (sums + block * (height(p) + sums) + space) * std::ptrdiff_t(sizeof(T));
     }
 
     bool run(const Work &work) const noexcept override {
@@ -55,9 +56,12 @@ public:
 
 private:
     static constexpr std::ptrdiff_t block = 256;  // rows and timesteps of a chain of multiply-adds
+    static constexpr std::ptrdiff_t terms = 64;   // of a sum of the bias, so few that little is rounded away: the totals are in double precision
 
-    struct Part {  // some rows of a kernel, of the columns of a group
-        bool states;
+    enum class Factor { x, h, one };  // what d_z is multiplied by
+
+    struct Part {  // some rows of a kernel, of the columns of a group; or the bias
+        Factor factor;
         std::ptrdiff_t first, count;
         std::ptrdiff_t group, column, width;
         T *gradient;  // null where it is not asked for
@@ -74,13 +78,17 @@ private:
 
     Part part_of(const Work &work, std::ptrdiff_t number) const {
         const std::ptrdiff_t each = height(work.weights), of_inputs = of_x.count * parts_of(features, each);
+        if (number == of_inputs + of_h.count * parts_of(units, each)) {
+            const Place to = work.places[d_bias];
+            return {Factor::one, 0, 1, 0, 0, sums, to.data ? address<T>(to) : nullptr};
+        }
         const bool states = number >= of_inputs;
         const Groups &groups = states ? of_h : of_x;
         const std::ptrdiff_t all = states ? units : features, own = states ? number - of_inputs : number;
         const std::ptrdiff_t group = own / parts_of(all, each), first = own % parts_of(all, each) * each;
         const std::ptrdiff_t column = groups.column(group), width = groups.column(group + 1) - column;
         const Place to = work.places[states ? d_recurrent_kernel : d_kernel];
-        return {states, first, std::min(each, all - first), group, column, width, to.data ? address<T>(to) + first * sums + column : nullptr};
+        return {states ? Factor::h : Factor::x, first, std::min(each, all - first), group, column, width, to.data ? address<T>(to) + first * sums + column : nullptr};
     }
 
     bool all_finite(const Part &part) const {
@@ -102,6 +110,7 @@ private:
             for (std::ptrdiff_t i = begin_part; i < end_part; ++i)
                 if (const Part part = op.part_of(work, i); part.gradient)
                     for (std::ptrdiff_t k = 0; k < part.count; ++k) std::memset(part.gradient + k * op.sums, 0, std::size_t(part.width) * sizeof(T));
+            for (std::ptrdiff_t i = 0; i < op.sums; ++i) totals[i] = 0;
             evenly = !keep.data && op.vectors == 1 && (rows == 1 || timesteps == 1 || z.row == timesteps * z.time);
             apart = timesteps > 1 ? z.time : z.row;
             for (std::ptrdiff_t row = 0; row < rows; ++row) {
@@ -152,37 +161,52 @@ private:
             const std::ptrdiff_t z_stride = evenly ? apart : op.sums;
             for (std::ptrdiff_t i = 0; careful && i < filled; ++i)  // x is left out where d_z is zero: it may be NaN, which times 0 is NaN
                 if (all_zeros(z + i * z_stride, part.width)) std::memset(a + i * part.count, 0, std::size_t(part.count) * sizeof(T));
+            if (part.factor == Factor::one) return add_to_totals(part, z, z_stride);
             product.accumulate(filled, part.count, part.width, a, z, z_stride, part.gradient, op.sums, workspace);
         }
 
+        void add_to_totals(const Part &part, const T *z, std::ptrdiff_t z_stride) const {
+            for (std::ptrdiff_t first = 0; first < filled; first += terms) {
+                std::fill_n(sum, op.sums, T(0));
+                product.accumulate(std::min(terms, filled - first), 1, op.sums, a + first, z + first * z_stride, z_stride, sum, op.sums, workspace);
+                for (std::ptrdiff_t i = 0; i < op.sums; ++i) totals[i] += double(sum[i]);
+            }
+            for (std::ptrdiff_t i = 0; i < op.sums; ++i) part.gradient[i] = T(totals[i]);
+        }
+
         void gather(const Part &part, const Segment &s, T *to) const {
+            if (part.factor == Factor::one) {
+                std::fill_n(to, s.count, T(1));
+                return;
+            }
             if (op.vectors > 1) {
                 const T *const from = address<T>(work.places[x], s.row, s.t) + s.before * op.features + part.first;
                 product.gather(s.count, part.count, from, op.features, to);
                 return;
             }
-            const Groups &groups = part.states ? op.of_h : op.of_x;
+            const bool states = part.factor == Factor::h;
+            const Groups &groups = states ? op.of_h : op.of_x;
             const Place made = work.places[between];
-            if (part.states && made.data && part.group == groups.count - 1) {
+            if (states && made.data && part.group == groups.count - 1) {
                 product.gather(s.count, part.count, address<T>(made, s.row, s.t) + part.first, made.time, to);
                 return;
             }
-            if (part.states) {  // the first of them follows what is known before; each other one its own output before
-                const Place begun = work.places[initial], states = work.places[outputs];
+            if (states) {  // the first of them follows what is known before; each other one its own output before
+                const Place begun = work.places[initial], known_h = work.places[outputs];
                 if (s.before >= 0)
-                    product.gather(1, part.count, address<T>(states, s.row, s.before) + part.first, 0, to);
+                    product.gather(1, part.count, address<T>(known_h, s.row, s.before) + part.first, 0, to);
                 else if (begun.data)
                     product.gather(1, part.count, address<T>(begun, s.row, 0) + part.first, 0, to);
                 else
                     std::memset(to, 0, std::size_t(part.count) * sizeof(T));
-                product.gather(s.count - 1, part.count, address<T>(states, s.row, s.t) + part.first, states.time, to + part.count);
+                product.gather(s.count - 1, part.count, address<T>(known_h, s.row, s.t) + part.first, known_h.time, to + part.count);
             } else {
                 const Place inputs = work.places[x];
                 product.gather(s.count, part.count, address<T>(inputs, s.row, s.t) + part.first, inputs.time, to);
             }
-            const Place factors = work.places[part.states ? recurrent_dropout : input_dropout];
+            const Place factors = work.places[states ? recurrent_dropout : input_dropout];
             if (!factors.data) return;
-            const T *const factor = address<T>(factors, s.row, 0) + part.first + (groups.by_gate ? part.group * (part.states ? op.units : op.features) : 0);
+            const T *const factor = address<T>(factors, s.row, 0) + part.first + (groups.by_gate ? part.group * (states ? op.units : op.features) : 0);
             for (std::ptrdiff_t k = 0; k < s.count; ++k, to += part.count)
                 for (std::ptrdiff_t i = 0; i < part.count; ++i) to[i] *= factor[i];
         }
@@ -193,7 +217,9 @@ private:
         const std::ptrdiff_t begin_part, end_part;
         const bool careful;
         Segment *const segments = static_cast<Segment *>(work.scratch);
-        T *const a = reinterpret_cast<T *>(segments + block);  // (block, count)
+        double *const totals = reinterpret_cast<double *>(segments + block);  // (sums): of the bias
+        T *const sum = reinterpret_cast<T *>(totals + op.sums);               // (sums)
+        T *const a = sum + op.sums;                                           // (block, count)
         T *const b = a + block * height(work.weights);         // (block, sums), where d_z is not evenly apart
         T *const workspace = b + block * op.sums;
         bool evenly = false;         // whether d_z is: all of its rows in a block are this far apart

@@ -28,12 +28,13 @@ private:
     const std::ptrdiff_t features, units, depth;
 };
 
-// SimpleRNN as a cell, which leaves in its sums what it activates.
+// SimpleRNN as a cell, which saves what it activates.
 template <class T> struct Activating {
     static void finish(const Weights<T> *weights, const Step<T> *step) {
         weights->add_bias(step->sums, step->sums_stride, weights->bias, step->rows, weights->units);
         for (std::ptrdiff_t i = 0; i < step->rows; ++i)
-            std::memcpy(step->out + i * step->out_stride, step->sums + i * step->sums_stride, std::size_t(weights->units) * sizeof(T));
+            for (T *const to : {step->out + i * step->out_stride, step->saved_row(i)})
+                std::memcpy(to, step->sums + i * step->sums_stride, std::size_t(weights->units) * sizeof(T));
         weights->activate(step->out, step->out_stride, nullptr, step->rows, weights->units);
     }
 };

@@ -112,7 +112,7 @@ cdef extern from "builder.hpp" namespace "cyrnn" nogil:
                                 const vector[int] &d_final, int d_z, const vector[int] &d_initial,
                                 bool zero_output_for_mask) except +
         void kernel_gradient(int slot, int x, int d_z, int mask, int input_dropout, int recurrent_dropout, int outputs,
-                             int initial, int between, int d_kernel, int d_recurrent_kernel,
+                             int initial, int between, int d_kernel, int d_recurrent_kernel, int d_bias,
                              ptrdiff_t vectors) except +
         void input_gradient(int slot, int d_z, int factors, int d_x) except +
         void batch_sum(int x, int out, ptrdiff_t inner) except +

@@ -157,6 +157,7 @@ class WaysBack(Ops):
         between: int | None = None,
         d_kernel: int | None = None,
         d_recurrent_kernel: int | None = None,
+        d_bias: int | None = None,
         vectors: int = 1,
     ) -> None: ...
     def input_gradient(self, slot: int, d_z: int, factors: int, d_x: int) -> None: ...

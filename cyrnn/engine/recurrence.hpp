@@ -166,7 +166,8 @@ private:
         const std::ptrdiff_t first = rows.first * carried, record_row = rows.apart * carried, columns = weights.sums_row();
         const std::ptrdiff_t most = most_ahead(block.timesteps);
         T *now = record.now + first, *then = record.then + first;
-        step.sums = at<T>(layout.sums), step.sums_stride = columns, step.saves = block.sums;
+        step.sums = at<T>(layout.sums), step.sums_stride = columns;
+        if (block.sums) step.saved = block.sums + rows.first * block.sums_row + begin * block.sums_time, step.saved_stride = rows.apart * block.sums_row;
         step.h_stride = step.before_stride = step.out_stride = record_row;
         for (std::ptrdiff_t t = begin; t < end; ++t, step.x += block.x_time) {
             if (stopped(t)) return false;
@@ -183,7 +184,7 @@ private:
             step.h = step.before = now, step.out = then, step.turned = std::less<T *>()(then, now);
             advance_plain(step);
             std::swap(now, then);
-            for (std::ptrdiff_t i = 0; block.sums && i < rows.count; ++i) keep_sums(step, i, rows.first + i * rows.apart, t);
+            if (block.sums) step.saved += block.sums_time;
             if (block.outputs)
                 copy_rows(rows.count, now, record_row, block.outputs + rows.first * block.outputs_row + t * block.outputs_time,
                           rows.apart * block.outputs_row);
@@ -318,7 +319,8 @@ private:
         step.x = block.x + begin * block.x_time, step.x_stride = block.x_row, step.beside = at<T>(layout.x);
         step.h_stride = block.recurrent_dropout ? units : carried;
         step.before_stride = step.out_stride = carried;
-        step.sums = at<T>(layout.sums), step.sums_stride = weights.sums_row(), step.saves = block.sums;
+        step.sums = at<T>(layout.sums), step.sums_stride = weights.sums_row();
+        if (block.sums) step.saved = block.sums + begin * block.sums_time, step.saved_stride = block.sums_row;
         const bool several = block.timesteps > 1;  // else the outputs may be x's memory
         if (block.outputs && several) step.outputs = block.outputs + begin * block.outputs_time;
         step.outputs_stride = block.outputs_row;
@@ -333,7 +335,7 @@ private:
                 dropped.apply(step, t);
                 advance(product, weights, step, at<T>(layout.workspace));
             }
-            for (std::ptrdiff_t i = 0; block.sums && i < picked; ++i) keep_sums(step, i, live()[i], t);
+            if (block.sums) step.saved += block.sums_time;
             std::swap(layout.now, layout.then);
             if (!block.input_dropout) step.x += block.x_time;
             if (step.outputs) step.outputs += block.outputs_time;
@@ -341,10 +343,6 @@ private:
         for (std::ptrdiff_t i = 0; block.outputs && !several && i < picked; ++i)
             copy(now() + i * carried, units, block.outputs + live()[i] * block.outputs_row);
         return true;
-    }
-
-    void keep_sums(const Step<T> &step, std::ptrdiff_t i, std::ptrdiff_t row, std::ptrdiff_t t) const {
-        copy(step.sums + i * step.sums_stride, weights.sums_row(), block.sums + row * block.sums_row + t * block.sums_time);
     }
 
     // The outputs of a masked row from the timestep on at which it ceased to be live, up to t.

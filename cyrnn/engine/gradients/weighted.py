@@ -33,13 +33,12 @@ class Weighted(Noted):
                 way.program.dense(way.slot(slot, "kernel"), d_z, d_x, vectors)
                 way.add(x, d_x)
             features, units = self.place_of(x)[2] // vectors, self.place_of(out)[2] // vectors
-            if way.trains(slot, "kernel"):
-                d_kernel = way.weight(slot, "kernel", (features, units))
+            d_kernel = way.weight(slot, "kernel", (features, units)) if way.trains(slot, "kernel") else None
+            d_bias = way.weight(slot, "bias", (units,)) if way.trains(slot, "bias") else None
+            if d_kernel is not None or d_bias is not None:
                 way.program.kernel_gradient(
-                    way.slot(slot, "kernel"), way.value(x), d_z, d_kernel=d_kernel, vectors=vectors
+                    way.slot(slot, "kernel"), way.value(x), d_z, d_kernel=d_kernel, d_bias=d_bias, vectors=vectors
                 )
-            if way.trains(slot, "bias"):
-                way.program.batch_sum(d_z, way.weight(slot, "bias", (units,)))
 
         self.notes.append(Note((x,), (out,) if sums is None else (out, sums), slot, back))
 
@@ -136,33 +135,36 @@ class Weighted(Noted):
                         d_x, before = way.like(x), d_x
                         way.program.merge("multiply", [before, of_inputs], d_x)
                 way.add(x, d_x)
-            d_kernel, d_recurrent_kernel = (
+            d_kernel, d_recurrent_kernel, d_bias = (
                 way.weight(slot, name, facts.trainable[name]) if way.trains(slot, name) else None
-                for name in ("kernel", "recurrent_kernel")
+                for name in ("kernel", "recurrent_kernel", "bias")
             )
             between = None
             if form is not None and form.between and sums is not None:
                 between = way.program.columns(way.value(sums), form.between * units, units)
-            terms = [(of_x, d_kernel, d_recurrent_kernel)]
+            terms = [(of_x, d_kernel, d_recurrent_kernel, d_bias)]
             if of_x != of_h:
-                terms = [(of_x, d_kernel, None), (of_h, None, d_recurrent_kernel)]
-            for d_sums, *d_kernels in terms:
-                if d_kernels != [None, None]:
+                biases = [
+                    None if d_bias is None else way.program.columns(d_bias, first * units, count * units)
+                    for first, count in ((0, d_recurrent), (d_recurrent, d_lines - d_recurrent))
+                ]
+                terms = [(of_x, d_kernel, None, biases[0]), (of_h, None, d_recurrent_kernel, biases[1])]
+            for d_sums, *d_weights in terms:
+                if d_weights != [None, None, None]:
                     way.program.kernel_gradient(
                         way.slot(slot, "recurrent_kernel", parts),
                         way.value(x),
                         d_sums,
                         mask=keep,
-                        input_dropout=None if d_kernels[0] is None else of_inputs,
-                        recurrent_dropout=None if d_kernels[1] is None else factors,
+                        input_dropout=None if d_weights[0] is None else of_inputs,
+                        recurrent_dropout=None if d_weights[1] is None else factors,
                         outputs=way.value(states),
                         initial=way.value(initial[0]) if initial else None,
-                        between=None if d_kernels[1] is None else between,
-                        d_kernel=d_kernels[0],
-                        d_recurrent_kernel=d_kernels[1],
+                        between=None if d_weights[1] is None else between,
+                        d_kernel=d_weights[0],
+                        d_recurrent_kernel=d_weights[1],
+                        d_bias=d_weights[2],
                     )
-            if way.trains(slot, "bias"):
-                way.program.batch_sum(d_z, way.weight(slot, "bias", facts.trainable["bias"]))
 
         fills = tuple(view for view in (outputs, last_output, *final) if view is not None)
         self.notes.append(Note((x, *initial), fills, slot, back))

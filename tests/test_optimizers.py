@@ -410,3 +410,45 @@ def test_optimizers_are_imported_when_they_are_used():
         "import sys, cyrnn; assert 'cyrnn.optimizers' not in sys.modules; cyrnn.optimizers.Adam(); "
         "assert 'cyrnn.optimizers' in sys.modules"
     )
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name", "value", "message"),
+    [
+        ("SGD", "clipnorm", -1, "clipnorm must be over 0 and finite, got -1"),
+        ("SGD", "ema_momentum", 5, "ema_momentum must be from 0 to 1, got 5"),
+        ("SGD", "gradient_accumulation_steps", 1.5, "gradient_accumulation_steps must be an integer of at least 2"),
+        ("SGD", "use_ema", "yes", "use_ema must be a bool, got 'yes'"),
+        ("SGD", "momentum", 2.0, "momentum must be from 0 to 1, got 2"),
+        ("Adam", "beta_1", None, "beta_1 must be a number, got None"),
+        ("Adam", "amsgrad", 1, "amsgrad must be a bool, got 1"),
+        ("Lion", "beta_1", 0.0, "beta_1 must be over 0"),
+        ("Ftrl", "learning_rate_power", 1.0, "learning_rate_power must be at most 0, got 1.0"),
+        ("Muon", "exclude_layers", ["("], "exclude_layers must hold regular expressions"),
+    ],
+)
+def test_options_that_are_set_are_checked_too(optimizer, name, value, message):
+    made = getattr(optimizers, optimizer)()
+    before = getattr(made, name)
+    with pytest.raises((ValueError, TypeError), match=message):
+        setattr(made, name, value)
+    assert getattr(made, name) == before
+
+
+def test_only_one_limit_of_gradients_can_be_set():
+    made = optimizers.SGD(clipnorm=1.0)
+    with pytest.raises(ValueError, match="at most one of.* got clipnorm=1.0, clipvalue=2.0, global_clipnorm=None"):
+        made.clipvalue = 2.0
+    made.clipnorm = None
+    made.clipvalue = 2.0
+    assert (made.clipnorm, made.clipvalue) == (None, 2.0)
+
+
+def test_variables_take_no_learning_rate_that_is_no_number():
+    layer = Vector(0.0)
+    optimizer = optimizers.SGD(0.5)
+    optimizer.build(layer)
+    values = [variable.numpy() for variable in optimizer.variables]
+    with pytest.raises(ValueError, match="learning_rate must be finite, got nan"):
+        optimizer.set_weights([values[0] + 3, np.float32("nan"), *values[2:]])
+    assert (optimizer.iterations, optimizer.learning_rate) == (0, 0.5)

@@ -1,5 +1,6 @@
 """Training that is disturbed: by errors and interrupts in the middle of a step, by other models, by other threads."""
 
+import sys
 import threading
 
 import numpy as np
@@ -116,6 +117,72 @@ def test_a_step_that_is_interrupted_at_its_end_counts(looked_at):
         model.train_on_batch(*small_data())
     step._begun = compiled, flat
     check_same(model, twin)
+
+
+def interrupted_at(count, function):
+    """Call a function, with an interrupt at one of the points where Python looks for one: at the begin of a function,
+    and after one of C. Whether there were so many."""
+    points = 0
+
+    def at_point(frame, event, _):
+        nonlocal points
+        points += event in ("call", "c_return")
+        if points == count:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    sys.setprofile(at_point)
+    try:
+        function()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+@pytest.mark.thread_unsafe  # the profiler
+@pytest.mark.filterwarnings("ignore:Exception ignored")  # of generators that are closed
+@pytest.mark.parametrize("road", [lambda model: model, on_other_road], ids=["compiled", "general"])
+def test_an_interrupt_anywhere_leaves_all_of_one_step(road):
+    """Weights, what the optimizer remembers, and the number of its updates; and training goes on from there."""
+    model, twin = road(small_model()), road(small_model())
+    data, count, more = small_data(), 0, True
+    for each in (model, twin):
+        each.train_on_batch(*data)
+
+    def step_and_look():
+        model.train_on_batch(*data)
+        model.get_weights()
+
+    while more:
+        count += 1
+        more = interrupted_at(count, step_and_look)
+        while twin.optimizer.iterations < model.optimizer.iterations:
+            twin.train_on_batch(*data)
+        seen = [(each.layers[1].kernel, each.optimizer.variables[-1].numpy()) for each in (model, twin)]
+        for a, b in zip(*seen, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6, err_msg=f"point {count}")
+    assert count > 10
+    check_same(model, twin)
+
+
+@pytest.mark.parametrize("name", ["_state", "_borrower", "_waiting", "_iterations"])
+def test_no_attribute_of_an_optimizer_is_set_by_its_own_code(name, monkeypatch):
+    """`__setattr__` is a place for interrupts: a step and its reader do without."""
+    model, set_attribute = small_model(), optimizers.Optimizer.__setattr__
+
+    def interrupted(self, attribute, value):
+        if attribute == name:
+            raise KeyboardInterrupt
+        set_attribute(self, attribute, value)
+
+    monkeypatch.setattr(optimizers.Optimizer, "__setattr__", interrupted)
+    for road in (lambda model: model, on_other_road):
+        before = model.get_weights()
+        road(model).train_on_batch(*small_data())
+        assert all(np.any(a != b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert model.optimizer.iterations == 2
 
 
 # ---------------------------------------------------------------- metrics

@@ -344,19 +344,33 @@ def test_tokens_of_an_input_of_floats_have_a_compiled_step(steps):
         model.train_on_batch(x + 2**25, y[:, 0])
 
 
+def setting(**options):
+    return lambda model: [setattr(model.optimizer, name, value) for name, value in options.items()]
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("optimizer", "change"),
     [
-        lambda model: setattr(model.optimizer, "clipnorm", 1e-3),
-        lambda model: setattr(model.optimizer, "beta_1", 0.5),
-        lambda model: setattr(model.optimizer, "weight_decay", 0.9),
-        lambda model: setattr(model.layers[0].kernel_regularizer, "l2", 0.7),
-        lambda model: setattr(model.optimizer, "use_ema", True),
-        lambda model: model.optimizer.learning_rate.assign(0.3),
+        ("adam", setting(clipnorm=1e-3)),
+        ("adam", setting(beta_1=0.5)),
+        ("adam", setting(weight_decay=0.9)),
+        ("adam", lambda model: setattr(model.layers[0].kernel_regularizer, "l2", 0.7)),
+        ("adam", setting(use_ema=True)),
+        ("adam", lambda model: model.optimizer.learning_rate.assign(0.3)),
+        ("adam", setting(amsgrad=True)),
+        ("amsgrad", setting(amsgrad=False)),
+        ("sgd", setting(momentum=0.9)),
+        ("sgd", setting(momentum=0.9, nesterov=True)),
+        ("momentum", setting(momentum=0.0)),
+        ("rmsprop", setting(momentum=0.5)),
+        ("rmsprop", setting(centered=True)),
+        ("centered", setting(momentum=0.0, centered=False)),
+        ("nadam", setting(beta_1=0.5)),
+        ("accumulated", setting(gradient_accumulation_steps=2)),
     ],
-    ids=["clip", "beta", "decay", "penalty", "averages", "rate"],
 )
-def test_options_that_are_set_meanwhile_count_from_the_next_step(change, steps):
+def test_options_that_are_set_meanwhile_count_from_the_next_step(optimizer, change, steps):
+    """Also those that the optimizer remembers more or less of a weight for."""
     (x, y), found = small_data(), []
     first = small_model()
     for compiled in (True, False):
@@ -364,17 +378,70 @@ def test_options_that_are_set_meanwhile_count_from_the_next_step(change, steps):
             cyrnn.Input((TIMESTEPS, FEATURES)), SimpleRNN(4, kernel_regularizer=regularizers.L2(0.01)), Dense(2)
         ])  # fmt: skip
         model.set_weights(first.get_weights())
-        model.compile("adam", "mse")
+        model.compile(OPTIMIZERS[optimizer](), "mse")
         if not compiled:
             model._compiled._step_of = lambda _: None
-        for number in range(4):
+        for number in range(6):
             if number == 2:
                 change(model)
+                assert all(np.isfinite(variable.numpy()).all() for variable in model.optimizer.variables)
             model.train_on_batch(x, y)
-        found.append(model.get_weights())
-    assert steps == [True] * 4
+        found.append(model.get_weights() + [variable.numpy() for variable in model.optimizer.variables])
+    assert steps == [True] * 6
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+def test_a_rule_has_the_slots_that_it_needs():
+    step, _ = after_one_step()
+    for name, slots in (("momentum", ()), ("adam", (np.zeros(3),)), ("nadam", (None, None)), ("sgd", (None,) * 4)):
+        with pytest.raises(ValueError, match=f"slots of '{name}' must be . arrays.*got {len(slots)}"):
+            step.set_rule(name, slots)
+
+
+def after_one_step():
+    """What a model is moved by, and that model."""
+    (x, y), model = small_data(), small_model()
+    model.compile("sgd", "mse")
+    model.train_on_batch(x, y)
+    return model._compiled._step[1]._begun[0], model
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("factor", [1024.0, 0.3])
+def test_a_scale_of_the_loss_is_taken_out_again(factor, compiled):
+    """`fit` multiplies the loss, and the optimizer divides its gradients, as in Keras."""
+    (x, y), first = small_data(), small_model()
+    for options in ({"clipnorm": 0.05}, {"gradient_accumulation_steps": 2}):
+        found = []
+        for scale in (None, factor):
+            model = cyrnn.models.clone_model(first)
+            model.set_weights(first.get_weights())
+            model.compile(optimizers.SGD(0.1, loss_scale_factor=scale, **options), "mse")
+            if not compiled:
+                model._compiled._step_of = lambda _: None
+            losses_of_epochs = model.fit(x, y, batch_size=5, shuffle=False, verbose=0, epochs=2).history["loss"]
+            found.append([*model.get_weights(), losses_of_epochs])
+        assert np.any(found[0][0] != first.get_weights()[0])
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+class Doubling(optimizers.SGD):
+    """A rule of a user, of a class that has a compiled one."""
+
+    def update(self, w, g, at, *slots):
+        return w * 2, *slots
+
+
+def test_rules_of_users_are_followed(steps):
+    (x, y), model = small_data(), small_model()
+    begin = model.get_weights()
+    model.compile(Doubling(0.1), "mse")
+    model.train_on_batch(x, y)
+    for a, b in zip(begin, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(2 * a, b)
+    assert steps == []
 
 
 # ---------------------------------------------------------------- what others see
@@ -523,7 +590,6 @@ def test_readers_in_other_threads_see_whole_steps():
     assert np.all(model.get_weights()[0] < 1)
 
 
-@pytest.mark.thread_unsafe
 @pytest.mark.thread_unsafe  # how often threads take turns
 def test_an_optimizer_that_is_pickled_meanwhile_is_of_one_step():
     """Its slots and the number of its updates: of gradients that are all 1, m is 1 - 0.9 ** updates."""

@@ -29,9 +29,13 @@ cdef class Slot:
         return Slot, (self.values,)  # what was made ready holds addresses; it is made again when needed
 
 
-def replace(list slots, list values):
-    """Put a mapping of weights in each of the slots, for all calls at the same moment."""
+def replace(list slots, list values, dict attributes=None, dict others=None):
+    """Put a mapping of weights in each of the slots, for all calls at the same moment.
+
+    With them come `others` into a dict of attributes: no interrupt comes between.
+    """
     cdef list before = [None] * (2 * len(slots))  # let go of at the end: that may run any code
+    cdef dict attributes_before = None if attributes is None else attributes.copy()
     cdef Slot slot
     cdef Py_ssize_t index
     for item in slots:
@@ -43,6 +47,8 @@ def replace(list slots, list values):
             before[2 * index + 1] = slot.packed
             slot.held = values[index]
             slot.packed = slot.source = None
+        if attributes is not None:
+            attributes.update(others)
 
 
 def holds(list slots, list values, source):

@@ -70,13 +70,14 @@ class TrainingStep:
         clip_value: float = 0.0,
         clip_norm: float = 0.0,
         clip_global: float = 0.0,
-        loss_scale: float = 1.0,
         averages: NDArray[Any] | None = None,
         averages_begun: bool = False,
         ema_momentum: float = 0.0,
         ema_overwrite: int = 0,
         sums: NDArray[Any] | None = None,
         accumulated: int = 1,
+        updates: int = 0,
+        shared: Sequence[float] = (),
     ) -> None: ...
     def add_segment(
         self,

@@ -39,35 +39,6 @@ cdef extern from "losses.hpp" namespace "cyrnn" nogil:
     double loss_of_batch(Loss kind, const LossOptions &options, const LossCall &call)
 
 
-cdef extern from "updates.hpp" namespace "cyrnn" nogil:
-    enum class Rule(int):
-        pass
-
-    struct RuleOptions:
-        double beta_1, beta_2, epsilon
-
-    struct Segment:
-        ptrdiff_t first, size
-        double l1, l2, decay
-
-    cdef cppclass Movement:
-        Rule rule
-        RuleOptions options
-        double clip_value, clip_norm, clip_global, loss_scale, ema_momentum
-        long ema_overwrite, accumulated
-        vector[Segment] segments
-        bool updates_at(long call)
-        double move(bool single, ptrdiff_t size, void *w, void *g, void **slots, double rate, long call,
-                    bool first_average)
-
-    const int most_slots, all_slots
-
-    void move_average "cyrnn::Updates<float>::move_average"(
-        ptrdiff_t n, const float *value, float *average, double momentum)
-    void move_average_f64 "cyrnn::Updates<double>::move_average"(
-        ptrdiff_t n, const double *value, double *average, double momentum)
-
-
 LOSSES = {name: index for index, name in enumerate((
     "mean_squared_error", "mean_absolute_error", "huber", "binary_crossentropy", "categorical_crossentropy",
     "sparse_categorical_crossentropy"))}
@@ -75,6 +46,7 @@ RULES = {name: index for index, name in enumerate((
     "sgd", "momentum", "nesterov", "adam", "amsgrad", "adamax", "nadam", "rmsprop", "adagrad", "adadelta", "lion"))}
 
 
+include "updates.pxi"
 include "elements.pxi"
 include "flat.pxi"
 
@@ -176,9 +148,9 @@ cdef class TrainingStep:
         self.averages.append((tuple(numbers), momentum, mean, variance))
 
     def set_rule(self, str name, tuple slots, double beta_1=0.0, double beta_2=0.0, double epsilon=0.0, *,
-                 double clip_value=0.0, double clip_norm=0.0, double clip_global=0.0, double loss_scale=1.0,
+                 double clip_value=0.0, double clip_norm=0.0, double clip_global=0.0,
                  numpy.ndarray averages=None, bint averages_begun=False, double ema_momentum=0.0,
-                 long ema_overwrite=0, numpy.ndarray sums=None, long accumulated=1):
+                 long ema_overwrite=0, numpy.ndarray sums=None, long accumulated=1, long updates=0, shared=()):
         """Choose the rule, and what is done before and after it.
 
         Parameters
@@ -189,25 +161,34 @@ cdef class TrainingStep:
             Those of the rule: flat arrays like the weights, or None.
         clip_value, clip_norm, clip_global : float
             What gradients are clipped to, 0 for no limit.
-        loss_scale : float
-            What they are divided by.
         averages : array (size,), optional
             Of the weights, with `ema_momentum`; each `ema_overwrite` updates weights become these, 0 for never.
         averages_begun : bool
             Whether there was an update that they are of.
         sums : array (size,), optional
             Of gradients, of which an update takes the mean of so many as are `accumulated`.
+        updates : int
+            How many there were.
+        shared : sequence of float
+            What the rule remembers of all weights together after these: the product of Nadam.
         """
-        if len(slots) > most_slots:
-            raise ValueError(f"a rule has at most {most_slots} slots, got {len(slots)}")
-        self.movement.rule = <Rule> <int> RULES[name]
+        cdef Rule rule = <Rule> <int> RULES[name]
+        cdef int needed = needed_slots(rule)
+        cdef list given = ["None" if slot is None else "array" for slot in slots]
+        if not needed <= len(slots) <= most_slots or "None" in given[:needed]:
+            raise ValueError(
+                f"slots of {name!r} must be {needed} arrays, and arrays or None up to {most_slots}, got {len(slots)}: "
+                f"{', '.join(given)}")
+        self.movement.rule = rule
         self.slots = (*slots, *[None] * (most_slots - len(slots)), averages, sums)
         cdef RuleOptions *options = &self.movement.options
         options.beta_1, options.beta_2, options.epsilon = beta_1, beta_2, epsilon
         self.movement.clip_value, self.movement.clip_norm = clip_value, clip_norm
-        self.movement.clip_global, self.movement.loss_scale = clip_global, loss_scale
+        self.movement.clip_global = clip_global
         self.movement.ema_momentum, self.movement.ema_overwrite = ema_momentum, ema_overwrite
         self.movement.accumulated, self.averages_begun = accumulated, averages_begun
+        self.movement.product.t = updates if shared else 0
+        self.movement.product.value = shared[0] if shared else 1
 
     def add_segment(self, ptrdiff_t first, ptrdiff_t size, double l1=0.0, double l2=0.0, double decay=0.0,
                     constraint=None):

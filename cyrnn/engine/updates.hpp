@@ -18,6 +18,19 @@ enum class Rule : int { sgd, momentum, nesterov, adam, amsgrad, adamax, nadam, r
 constexpr int most_slots = 3;              // of a rule
 constexpr int all_slots = most_slots + 2;  // and those of averages and of sums
 
+// How many slots a rule cannot do without: the first ones.
+constexpr int needed_slots(Rule rule) {
+    switch (rule) {
+    case Rule::sgd: return 0;
+    case Rule::amsgrad: return 3;
+    case Rule::adam:
+    case Rule::adamax:
+    case Rule::nadam:
+    case Rule::adadelta: return 2;
+    default: return 1;
+    }
+}
+
 struct RuleOptions {  // what a rule does not have is not looked at
     double beta_1 = 0, beta_2 = 0, epsilon = 0;  // rho and momentum are beta_1 and beta_2 of the rules that have these
 };
@@ -177,10 +190,6 @@ template <class T> struct Updates {
         for (Size i = 0; i < n; ++i) g[i] *= factor;
     }
 
-    static void divide(Size n, T *g, T by) {
-        for (Size i = 0; i < n; ++i) g[i] /= by;
-    }
-
     // ------------------------------------------------------------ beside the rule
 
     static void add(Size n, const T *g, T *sum) {
@@ -224,7 +233,6 @@ struct Movement {
     Rule rule = Rule::sgd;
     RuleOptions options;
     double clip_value = 0, clip_norm = 0, clip_global = 0;  // 0 for no limit
-    double loss_scale = 1;                                  // what gradients are divided by
     double ema_momentum = 0;
     long ema_overwrite = 0;  // each so many updates weights become their averages; 0 for never
     long accumulated = 1;    // of so many gradients an update takes the mean
@@ -261,7 +269,6 @@ private:
             U::take_mean(size, sums, g, T(accumulated));
         }
         const long t = call / accumulated;
-        if (loss_scale != 1) U::divide(size, g, T(loss_scale));
         clip(size, g);
         for (const Segment &part : segments)
             if (part.decay != 0) U::decay(part.size, w + part.first, T(part.decay), lr);
@@ -276,9 +283,9 @@ private:
     template <class T> void clip(std::ptrdiff_t size, T *g) const {
         using U = Updates<T>;
         if (clip_value > 0) U::clip(size, g, T(clip_value));
+        if (clip_norm <= 0 && clip_global <= 0) return;
         double all = 0;
         for (const Segment &part : segments) {
-            if (clip_norm <= 0 && clip_global <= 0) return;
             const double squares = double(U::squares(part.size, g + part.first)), norm = std::sqrt(squares);
             all += squares;
             if (clip_norm > 0 && !(norm <= clip_norm)) U::scale(part.size, g + part.first, T(clip_norm / norm));

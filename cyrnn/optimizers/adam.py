@@ -12,14 +12,15 @@ import numpy as np
 from cyrnn.configurable import at_least_0, fraction
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.objects import register
-from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Options, Step
+from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Step
+from cyrnn.optimizers.options import Check, Options
 from cyrnn.optimizers.state import Slot
 
 
 class _Moments(Optimizer):
     """A rule with running means of g and of its square or size."""
 
-    own: ClassVar[tuple[str, ...]] = ("beta_1", "beta_2", "epsilon")
+    own: ClassVar[Mapping[str, Check]] = {"beta_1": fraction, "beta_2": fraction, "epsilon": at_least_0}
 
     def __init__(
         self,
@@ -31,8 +32,7 @@ class _Moments(Optimizer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, *general, **options)
-        self.beta_1, self.beta_2 = fraction("beta_1", beta_1), fraction("beta_2", beta_2)
-        self.epsilon = at_least_0("epsilon", epsilon)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
         return Slot("momentum"), Slot("velocity")
@@ -62,7 +62,7 @@ class Adam(_Moments):
         The same by name.
     """
 
-    own = ("beta_1", "beta_2", "epsilon", "amsgrad")
+    own: ClassVar[Mapping[str, Check]] = {**_Moments.own, "amsgrad": checked_bool}
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Adam(_Moments):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, beta_1, beta_2, epsilon, *general, **options)
-        self.amsgrad = checked_bool("amsgrad", amsgrad)
+        self.amsgrad = amsgrad
 
     def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
         both = super().slots(shape, path)
@@ -201,6 +201,12 @@ class Nadam(_Moments):
     ) -> None:
         super().__init__(learning_rate, beta_1, beta_2, epsilon, *general, **options)
         self._products: dict[np.dtype[Any], tuple[int, Any]] = {}  # t and P, of which the next one is made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "beta_1":  # until now P has the factors of the last one
+            for dtype in {of_weight.dtype for of_weight in self._remembered()}:
+                self._product(self._updates, dtype)
+        super().__setattr__(name, value)
 
     def update(self, w: Array, g: Array, at: Step, *slots: Any) -> tuple[Any, ...]:
         m, v = slots

@@ -3,15 +3,16 @@
 Letters are those of `cyrnn.optimizers.adam`.
 """
 
-from collections.abc import Sequence
-from typing import Any, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 from cyrnn.configurable import at_least_0, fraction, number, positive
 from cyrnn.layers.base.arguments import Array, checked_bool
 from cyrnn.objects import register
-from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Options, Step
+from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Step
+from cyrnn.optimizers.options import Check, Options, at_most_0
 from cyrnn.optimizers.state import Slot
 
 
@@ -40,7 +41,9 @@ class RMSprop(Optimizer):
         The same by name.
     """
 
-    own = ("rho", "momentum", "epsilon", "centered")
+    own: ClassVar[Mapping[str, Check]] = {
+        "rho": fraction, "momentum": fraction, "epsilon": at_least_0, "centered": checked_bool
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -53,8 +56,7 @@ class RMSprop(Optimizer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, *general, **options)
-        self.rho, self.momentum = fraction("rho", rho), fraction("momentum", momentum)
-        self.epsilon, self.centered = at_least_0("epsilon", epsilon), checked_bool("centered", centered)
+        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
 
     def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
         return [
@@ -97,7 +99,7 @@ class Adagrad(Optimizer):
         The same by name.
     """
 
-    own = ("initial_accumulator_value", "epsilon")
+    own: ClassVar[Mapping[str, Check]] = {"initial_accumulator_value": at_least_0, "epsilon": at_least_0}
 
     def __init__(
         self,
@@ -108,8 +110,7 @@ class Adagrad(Optimizer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, *general, **options)
-        self.initial_accumulator_value = at_least_0("initial_accumulator_value", initial_accumulator_value)
-        self.epsilon = at_least_0("epsilon", epsilon)
+        self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
 
     def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
         return [Slot("accumulator", self.initial_accumulator_value)]
@@ -140,7 +141,7 @@ class Adadelta(Optimizer):
         The same by name.
     """
 
-    own = ("rho", "epsilon")
+    own: ClassVar[Mapping[str, Check]] = {"rho": fraction, "epsilon": at_least_0}
 
     def __init__(
         self,
@@ -151,7 +152,7 @@ class Adadelta(Optimizer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, *general, **options)
-        self.rho, self.epsilon = fraction("rho", rho), at_least_0("epsilon", epsilon)
+        self.rho, self.epsilon = rho, epsilon
 
     def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
         return Slot("accumulated_grad"), Slot("accumulated_delta_var")
@@ -196,10 +197,11 @@ class Ftrl(Optimizer):
         The same by name.
     """
 
-    own = (
-        "learning_rate_power", "initial_accumulator_value", "l1_regularization_strength", "l2_regularization_strength",
-        "l2_shrinkage_regularization_strength", "beta",
-    )  # fmt: skip
+    own: ClassVar[Mapping[str, Check]] = {
+        "learning_rate_power": at_most_0, "initial_accumulator_value": at_least_0,
+        "l1_regularization_strength": at_least_0, "l2_regularization_strength": at_least_0,
+        "l2_shrinkage_regularization_strength": at_least_0, "beta": number,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -214,15 +216,11 @@ class Ftrl(Optimizer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, *general, **options)
-        self.learning_rate_power = number("learning_rate_power", learning_rate_power)
-        if not self.learning_rate_power <= 0:
-            raise ValueError(f"learning_rate_power must be at most 0, got {learning_rate_power}")
-        self.initial_accumulator_value = at_least_0("initial_accumulator_value", initial_accumulator_value)
-        self.l1_regularization_strength = at_least_0("l1_regularization_strength", l1_regularization_strength)
-        self.l2_regularization_strength = at_least_0("l2_regularization_strength", l2_regularization_strength)
-        shrinkage = at_least_0("l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength)
-        self.l2_shrinkage_regularization_strength = shrinkage
-        self.beta = number("beta", beta)
+        self.learning_rate_power, self.beta = learning_rate_power, beta
+        self.initial_accumulator_value = initial_accumulator_value
+        self.l1_regularization_strength = l1_regularization_strength
+        self.l2_regularization_strength = l2_regularization_strength
+        self.l2_shrinkage_regularization_strength = l2_shrinkage_regularization_strength
 
     def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
         return Slot("accumulator", self.initial_accumulator_value), Slot("linear")
@@ -266,7 +264,10 @@ class Adafactor(Optimizer):
         The same by name.
     """
 
-    own = ("beta_2_decay", "epsilon_1", "epsilon_2", "clip_threshold", "relative_step")
+    own: ClassVar[Mapping[str, Check]] = {
+        "beta_2_decay": number, "epsilon_1": at_least_0, "epsilon_2": at_least_0, "clip_threshold": positive,
+        "relative_step": checked_bool,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -280,10 +281,8 @@ class Adafactor(Optimizer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, *general, **options)
-        self.beta_2_decay = number("beta_2_decay", beta_2_decay)
-        self.epsilon_1, self.epsilon_2 = at_least_0("epsilon_1", epsilon_1), at_least_0("epsilon_2", epsilon_2)
-        self.clip_threshold = positive("clip_threshold", clip_threshold)
-        self.relative_step = checked_bool("relative_step", relative_step)
+        self.beta_2_decay, self.epsilon_1, self.epsilon_2 = beta_2_decay, epsilon_1, epsilon_2
+        self.clip_threshold, self.relative_step = clip_threshold, relative_step
 
     def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
         if len(shape) < 2:  # without rows and columns; Keras has numbers in their places

@@ -5,16 +5,17 @@ Letters are those of `cyrnn.optimizers.adam`.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
 import numpy as np
 
-from cyrnn.configurable import at_least_0, fraction, number, positive
+from cyrnn.configurable import at_least_0, fraction, number
 from cyrnn.layers.base.arguments import Array, checked_bool, checked_int
 from cyrnn.objects import register
 from cyrnn.optimizers.adam import adam_moments, adam_step
 from cyrnn.optimizers.checks import check_simple, patterns
-from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Options, Step
+from cyrnn.optimizers.optimizer import MODULE, CompiledRule, Optimizer, Step
+from cyrnn.optimizers.options import Check, Options, or_none, positive_fraction
 from cyrnn.optimizers.state import Slot
 
 
@@ -36,7 +37,7 @@ class SGD(Optimizer):
         The same by name.
     """
 
-    own = ("momentum", "nesterov")
+    own: ClassVar[Mapping[str, Check]] = {"momentum": fraction, "nesterov": checked_bool}
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class SGD(Optimizer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, *general, **options)
-        self.momentum, self.nesterov = fraction("momentum", momentum), checked_bool("nesterov", nesterov)
+        self.momentum, self.nesterov = momentum, nesterov
 
     def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
         return [Slot("momentum")] if self.momentum else []
@@ -83,7 +84,7 @@ class Lion(Optimizer):
         The same by name.
     """
 
-    own = ("beta_1", "beta_2")
+    own: ClassVar[Mapping[str, Check]] = {"beta_1": positive_fraction, "beta_2": fraction}
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class Lion(Optimizer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(learning_rate, *general, **options)
-        self.beta_1, self.beta_2 = positive("beta_1", fraction("beta_1", beta_1)), fraction("beta_2", beta_2)
+        self.beta_1, self.beta_2 = beta_1, beta_2
 
     def slots(self, shape: tuple[int, ...], path: str) -> Sequence[Slot | None]:
         return [Slot("momentum")]
@@ -171,10 +172,12 @@ class Muon(Optimizer):
         The root mean square of a step, as a share of the learning rate.
     """
 
-    own = (
-        "adam_beta_1", "adam_beta_2", "epsilon", "exclude_layers", "muon_a", "muon_b", "muon_c", "adam_lr_ratio",
-        "momentum", "ns_steps", "nesterov", "exclude_embeddings", "adam_weight_decay", "rms_rate",
-    )  # fmt: skip
+    own: ClassVar[Mapping[str, Check]] = {
+        "adam_beta_1": fraction, "adam_beta_2": fraction, "epsilon": at_least_0, "exclude_layers": patterns,
+        "muon_a": number, "muon_b": number, "muon_c": number, "adam_lr_ratio": number, "momentum": fraction,
+        "ns_steps": checked_int, "nesterov": checked_bool, "exclude_embeddings": checked_bool,
+        "adam_weight_decay": or_none(at_least_0), "rms_rate": number,
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -208,17 +211,11 @@ class Muon(Optimizer):
             learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, use_ema, ema_momentum,
             ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps, name,
         )  # fmt: skip
-        self.adam_beta_1, self.adam_beta_2 = fraction("adam_beta_1", adam_beta_1), fraction("adam_beta_2", adam_beta_2)
-        decay = None if adam_weight_decay is None else at_least_0("adam_weight_decay", adam_weight_decay)
-        self.adam_weight_decay, self.epsilon = decay, at_least_0("epsilon", epsilon)
-        self.exclude_layers = patterns("exclude_layers", exclude_layers)
-        self.exclude_embeddings = checked_bool("exclude_embeddings", exclude_embeddings)
-        self.muon_a, self.muon_b, self.muon_c = (
-            number(f"muon_{letter}", value) for letter, value in zip("abc", (muon_a, muon_b, muon_c), strict=True)
-        )
-        self.adam_lr_ratio, self.rms_rate = number("adam_lr_ratio", adam_lr_ratio), number("rms_rate", rms_rate)
-        self.momentum, self.nesterov = fraction("momentum", momentum), checked_bool("nesterov", nesterov)
-        self.ns_steps = checked_int("ns_steps", ns_steps)
+        self.adam_beta_1, self.adam_beta_2, self.adam_weight_decay = adam_beta_1, adam_beta_2, adam_weight_decay
+        self.exclude_layers, self.exclude_embeddings = patterns("exclude_layers", exclude_layers), exclude_embeddings
+        self.muon_a, self.muon_b, self.muon_c, self.ns_steps = muon_a, muon_b, muon_c, ns_steps
+        self.momentum, self.nesterov, self.epsilon = momentum, nesterov, epsilon
+        self.adam_lr_ratio, self.rms_rate = adam_lr_ratio, rms_rate
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:

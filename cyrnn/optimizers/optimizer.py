@@ -6,21 +6,20 @@ the optimizer moves them, averages follow, constraints are applied. All of it ha
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self, TypedDict
+from typing import Any, ClassVar, NamedTuple, Self
 
 from numpy.typing import ArrayLike
 
 from cyrnn import notices, objects
 from cyrnn.arrays import quietly
-from cyrnn.configurable import at_least_0, fraction, number, positive
-from cyrnn.layers.base.arguments import Array, checked_bool
+from cyrnn.configurable import number
+from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import Weighted, replace_weights
 from cyrnn.objects import register, serialize, snake_case
 from cyrnn.optimizers.checks import (
     Key,
     check_no_others,
-    checked_count,
     checked_gradients,
     checked_learning_rate,
     paths_of,
@@ -30,29 +29,15 @@ from cyrnn.optimizers.checks import (
 )
 from cyrnn.optimizers.clipping import clipped
 from cyrnn.optimizers.learning_rate import LearningRate, of_layers
+from cyrnn.optimizers.options import CHECKS, CLIPS, Check, check_one_clip
 from cyrnn.optimizers.schedules import LearningRateSchedule
-from cyrnn.optimizers.state import HasState, Kept
+from cyrnn.optimizers.state import HasState, Kept, held_as
 
 MODULE = "keras.optimizers"
 
 # Arguments of Keras 1 and 2.
 _RENAMED = {"lr": "learning_rate"}
 _LEFT_OUT = ("decay", "is_legacy_optimizer", "jit_compile")
-
-
-class Options(TypedDict, total=False):
-    """The arguments that all optimizers have; `Optimizer` says what they mean."""
-
-    weight_decay: float | None
-    clipnorm: float | None
-    clipvalue: float | None
-    global_clipnorm: float | None
-    use_ema: bool
-    ema_momentum: float
-    ema_overwrite_frequency: int | None
-    loss_scale_factor: float | None
-    gradient_accumulation_steps: int | None
-    name: str | None
 
 
 class Step(NamedTuple):
@@ -105,7 +90,7 @@ class Optimizer(HasState):
         If an argument is of another type or out of range, or does not exist.
     """
 
-    own: ClassVar[tuple[str, ...]] = ()  # the names of the arguments that others do not have
+    own: ClassVar[Mapping[str, Check]] = {}  # the arguments that others do not have, and what they may be
     _options_at: object = (
         None  # another one whenever an option is set but the learning rate: what compiled steps follow
     )
@@ -129,23 +114,20 @@ class Optimizer(HasState):
         check_no_others(type(self).__name__, unknown)
         self.name = snake_case(type(self).__name__) if name is None else name
         self._learning_rate = checked_learning_rate(learning_rate)
-        self.weight_decay = None if weight_decay is None else at_least_0("weight_decay", weight_decay)
-        self.clipnorm = None if clipnorm is None else positive("clipnorm", clipnorm)
-        self.clipvalue = None if clipvalue is None else positive("clipvalue", clipvalue)
-        self.global_clipnorm = None if global_clipnorm is None else positive("global_clipnorm", global_clipnorm)
-        if [clipnorm, clipvalue, global_clipnorm].count(None) < 2:
-            raise ValueError(
-                "at most one of clipnorm, clipvalue and global_clipnorm can be set, got "
-                f"clipnorm={clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}"
-            )
-        self.use_ema = checked_bool("use_ema", use_ema)
-        self.ema_momentum = fraction("ema_momentum", ema_momentum)
-        self.ema_overwrite_frequency = checked_count("ema_overwrite_frequency", ema_overwrite_frequency, 1)
-        self.loss_scale_factor = None if loss_scale_factor is None else positive("loss_scale_factor", loss_scale_factor)
-        self.gradient_accumulation_steps = checked_count("gradient_accumulation_steps", gradient_accumulation_steps, 2)
+        self.weight_decay = weight_decay
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.use_ema, self.ema_momentum = use_ema, ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+        self.loss_scale_factor = loss_scale_factor
+        self.gradient_accumulation_steps = gradient_accumulation_steps
         self._not_decayed: tuple[list[Any], list[str]] = ([], [])
 
     def __setattr__(self, name: str, value: Any) -> None:
+        check = self.own.get(name) or CHECKS.get(name)
+        if check is not None:
+            value = check(name, value)
+        if name in CLIPS:
+            check_one_clip({clip: value if clip == name else vars(self).get(clip) for clip in CLIPS})
         super().__setattr__(name, value)
         if name[0] != "_" and name != "learning_rate":
             vars(self)["_options_at"] = object()
@@ -227,10 +209,16 @@ class Optimizer(HasState):
             for (layer, name), (w, _) in moved.items():
                 constraint = layer._specs[name].constraint
                 weights.setdefault(layer, {})[name] = w if constraint is None else constraint(w)
-            replace_weights({layer: layer.checked_weights(values) for layer, values in weights.items()})
             changed = {key: after for key, (_, after) in moved.items()}
-            self._kept = {**kept, **sums, **changed}
-            self._iterations += 1
+            state, iterations = {**kept, **sums, **changed}, self._iterations + 1
+            replace_weights(
+                {layer: layer.checked_weights(values) for layer, values in weights.items()},
+                vars(self), {**held_as(state), "_iterations": iterations},
+            )  # fmt: skip
+
+    def scale_loss(self, loss: Any) -> Any:
+        """A loss, or gradients of one, times `loss_scale_factor`, by which `apply` divides."""
+        return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
 
     def apply_gradients(self, grads_and_vars: Any) -> None:
         """Keras' name of `apply`, which raises TypeError here: weights do not say which model they are of."""
@@ -268,10 +256,7 @@ class Optimizer(HasState):
 
     def _kept_for(self, keys: Sequence[Key], model: Layer) -> dict[Key, Kept]:
         """What is remembered of these weights, and of others. Raises ValueError where it began with others alone."""
-        known = self._known_of(keys, model)
-        if self._kept or self._waiting:
-            return known
-        return {key: of_weight.begun(self.slots(of_weight.shape, of_weight.path)) for key, of_weight in known.items()}
+        return {key: self.fitting(of_weight) for key, of_weight in self._known_of(keys, model).items()}
 
     def _known_of(self, keys: Sequence[Key], model: Layer) -> dict[Key, Kept]:
         """The same; before the first step without slots."""
@@ -347,7 +332,7 @@ class Optimizer(HasState):
         return w.copy() if average is None else self.ema_momentum * average + (1 - self.ema_momentum) * w
 
     def _clipped(self, gradients: dict[Any, Array]) -> dict[Any, Array]:
-        if self.loss_scale_factor is not None:
+        if self.loss_scale_factor is not None:  # as `scale_loss` has multiplied
             gradients = {key: g / g.dtype.type(self.loss_scale_factor) for key, g in gradients.items()}
         return clipped(gradients, self.clipvalue, self.clipnorm, self.global_clipnorm)
 

@@ -12,7 +12,7 @@ from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.configurable import Configurable
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.weights import writing
-from cyrnn.optimizers.checks import Key
+from cyrnn.optimizers.checks import Key, checked_learning_rate
 from cyrnn.utils.variables import Variable
 
 _MOST_ITERATIONS = 2**53  # schedules compute in float64, which has each number up to there
@@ -51,9 +51,14 @@ class Kept(NamedTuple):
     average: Array | None = None  # None before the first update
     accumulated: Array | None = None  # None for zeros
 
-    def begun(self, slots: Sequence[Slot | None]) -> "Kept":
-        """The same, with the slots as they are before the first step."""
-        return self._replace(slots=tuple(None if slot is None else self._initial(slot) for slot in slots))
+    def with_slots(self, slots: Sequence[Slot | None]) -> "Kept":
+        """The same with these slots: new ones are as before the first step."""
+        held = [*self.slots, *[None] * (len(slots) - len(self.slots))]
+        pairs = zip(held, slots, strict=False)
+        return self._replace(slots=tuple([None if slot is None else self._known(a, slot) for a, slot in pairs]))
+
+    def _known(self, array: Array | None, slot: Slot) -> Array:
+        return self._initial(slot) if array is None else array
 
     def _initial(self, slot: Slot) -> Array:
         shape, dtype = self.form_of(slot)
@@ -108,7 +113,7 @@ class HasState(Configurable):
 
     @_kept.setter
     def _kept(self, state: dict[Key, Kept]) -> None:
-        self._state, self._borrower, self._waiting = state, None, []
+        vars(self).update(held_as(state))  # no interrupt comes between
 
     @property
     def _updates(self) -> int:
@@ -120,7 +125,11 @@ class HasState(Configurable):
         return bool(self._remembered())
 
     def _remembered(self) -> list[Kept]:
-        return list(self._kept.values()) or self._waiting
+        return [self.fitting(of_weight) for of_weight in list(self._kept.values()) or self._waiting]
+
+    def fitting(self, of_weight: Kept) -> Kept:
+        """What is remembered of a weight, with the slots that the options ask for as they are set now."""
+        return of_weight.with_slots(self.slots(of_weight.shape, of_weight.path))
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy would be of no use with copies of the layers that the state belongs to.
@@ -210,7 +219,7 @@ class HasState(Configurable):
             if place.part == "iteration":
                 iterations = _checked_iterations(array)
             elif place.part == "learning_rate":
-                rate = float(array)
+                rate = checked_learning_rate(float(array))
             elif place.part != "shared":
                 parts[place.weight][place.part] = array.astype(place.dtype)
         updates = iterations // (self.gradient_accumulation_steps or 1)
@@ -224,6 +233,11 @@ class HasState(Configurable):
         ]
         self._learning_rate, self._iterations = rate, iterations
         return restored
+
+
+def held_as(state: dict[Key, Kept]) -> dict[str, Any]:
+    """The attributes of an optimizer that has this state, and nobody who trains with it."""
+    return {"_state": state, "_borrower": None, "_waiting": []}
 
 
 class OptimizerVariable(Variable):

@@ -123,7 +123,8 @@ class Compiled:
             raise ValueError("there is no loss to train with: give compile() a loss")
         found = self.loss.of_batch(batch.y, predicted, batch.sample_weight, with_gradients=True)
         dy = nest.filled(results.outputs, found.gradients), found.of_logits
-        gradients = pullback(dy, inputs=False, losses=True).weights
+        found_gradients = pullback(dy, inputs=False, losses=True).weights
+        gradients = [None if g is None else optimizer.scale_loss(g) for g in found_gradients]
         self._take(batch, predicted, found.total + _sum(penalties), found.each)
         if not model.trainable_weights:
             notices.warn(f"model {model.name!r} has no trainable weights")

@@ -309,11 +309,19 @@ class Weighted(HasSublayers, HasDTypePolicy):
 _NO_HOLDERS = ("_slot", "_specs", "_noted", "_within", "_partitions")
 
 
-def replace_weights(new: "Mapping[Weighted, Mapping[str, Array]]") -> None:
-    """Put checked weights in the place of others: a call of the engine finds all of the old ones, or all of the new."""
+def replace_weights(
+    new: "Mapping[Weighted, Mapping[str, Array]]",
+    attributes: dict[str, Any] | None = None,
+    others: dict[str, Any] | None = None,
+) -> None:
+    """Put checked weights in the place of others: a call of the engine finds all of the old ones, or all of the new.
+
+    With them come `others` into a dict of attributes: no interrupt comes between.
+    """
     with writing:
         old = {layer: layer._values for layer in new}
-        replace([layer._slot for layer in new], [{**old[layer], **values} for layer, values in new.items()])
+        whole = [{**old[layer], **values} for layer, values in new.items()]
+        replace([layer._slot for layer in new], whole, attributes, others)
         for layer, values in new.items():
             if layer._adds_weights:
                 layer._put_in_attributes(old[layer], values)

@@ -13,6 +13,7 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.weights import Weighted, read_only, writing
 from cyrnn.optimizers import Optimizer
+from cyrnn.optimizers.state import held_as
 
 Key = tuple[Weighted, str]  # a layer, and the name of one of its weights
 
@@ -81,6 +82,7 @@ class FlatWeights:
         self._held: list[Any] = []
         self._state: Any = None
         self._newer = False  # whether the flat arrays are newer than that
+        self._attributes = vars(optimizer)  # to assign to them calls nothing: see `publish`
         optimizer.build(model)
 
     def indices(self, layer: Weighted) -> dict[str, Array]:
@@ -109,7 +111,7 @@ class FlatWeights:
                 for (layer, name), place in places.items():
                     array[place.part] = layer._values[name].reshape(-1)
             optimizer = self.optimizer
-            kept = [optimizer._kept[key] for key in self.places]
+            kept = [optimizer.fitting(optimizer._kept[key]) for key in self.places]
             slots = range(len(kept[0].slots))
             self.slots = tuple([self._joined([of_weight.slots[number] for of_weight in kept]) for number in slots])
             averages, sums = ([getattr(of_weight, name) for of_weight in kept] for name in ("average", "accumulated"))
@@ -133,7 +135,7 @@ class FlatWeights:
         """From now on layers and optimizer ask for what they are. The caller is `writing`, and `in_step`."""
         if not self._newer:
             self._newer = True
-            self.optimizer._borrower = self
+            self._attributes["_borrower"] = self
             defer(self._slots, self)
 
     def publish(self) -> None:
@@ -151,7 +153,7 @@ class FlatWeights:
                     None if flat is None else place.of(flat).copy() for flat in (*self.slots, of_weights, self.sums)
                 )
                 state[layer, name] = state[layer, name]._replace(slots=tuple(slots), average=average, accumulated=total)
+            values, attributes = list(held.values()), held_as(state)
             # An interrupt comes before all of this, or after it: nothing is called but what ends it.
-            self._held, self._state, self._newer = list(held.values()), state, False
-            self.optimizer._state, self.optimizer._borrower = state, None
-            replace(self._slots, self._held)
+            self._held, self._state, self._newer = values, state, False
+            replace(self._slots, values, self._attributes, attributes)

@@ -23,6 +23,7 @@ from cyrnn.models.programs.parts import Partition, ProgramPart, Wanted
 from cyrnn.optimizers import Optimizer
 from cyrnn.regularizers import L1, L1L2, L2
 from cyrnn.training.compiled import Compiled
+from cyrnn.training.compiled_loss import is_known
 from cyrnn.training.data import Batch
 
 _MOST_ROOMS = 8
@@ -78,7 +79,7 @@ class ProgramStep:
         """The step of a model whose inputs have masks or not; None where it is more than one program, or computes
         something else."""
         made_at, optimizer, losses = structure_now(), compiled.optimizer, compiled.loss.engine_losses()
-        if optimizer is None or losses is None or model.has_its_own_call or optimizer.compiled_rule() is None:
+        if optimizer is None or losses is None or model.has_its_own_call or not _is_compiled(optimizer):
             return None
         try:
             masks = [True if has_mask else None for has_mask in masked]
@@ -241,13 +242,14 @@ class ProgramStep:
         optimizer, rule = self.optimizer, self.optimizer.compiled_rule()
         assert rule is not None
         flat.take()
+        shared = [float(number) for number in optimizer.shared(optimizer._updates, self._dtype).values()]
         step.set_rule(
             rule.name, flat.slots, rule.beta_1, rule.beta_2, rule.epsilon,
             clip_value=optimizer.clipvalue or 0.0, clip_norm=optimizer.clipnorm or 0.0,
-            clip_global=optimizer.global_clipnorm or 0.0, loss_scale=optimizer.loss_scale_factor or 1.0,
+            clip_global=optimizer.global_clipnorm or 0.0,
             averages=flat.of_weights, averages_begun=flat.of_weights_begun, ema_momentum=optimizer.ema_momentum,
             ema_overwrite=optimizer.ema_overwrite_frequency or 0, sums=flat.sums,
-            accumulated=optimizer.gradient_accumulation_steps or 1,
+            accumulated=optimizer.gradient_accumulation_steps or 1, updates=optimizer._updates, shared=shared,
         )  # fmt: skip
         step.refill()
 
@@ -300,7 +302,7 @@ class ProgramStep:
         """
         assert self._begun is not None
         (step, flat), optimizer = self._begun, self.optimizer
-        call, rate = optimizer._iterations + 1, self._learning_rate()
+        call, rate, attributes = optimizer._iterations + 1, self._learning_rate(), vars(optimizer)
         with writing:
             if not flat.in_step:  # others have set weights since the gradients were found
                 self._take(step, flat)
@@ -308,8 +310,8 @@ class ProgramStep:
             try:
                 penalties = step.move(rate, call)
             finally:
-                if step.finished:
-                    vars(optimizer)["_iterations"] = call  # it is no option: see `Optimizer.__setattr__`
+                if step.finished:  # nothing is called here: an interrupt comes before this, or after it
+                    attributes["_iterations"] = call
                     flat.of_weights_begun = step.averages_begun
         for layer, numbers in self._carried:
             layer.carry_flat([step.outputs[number].copy() for number in numbers])  # type: ignore[attr-defined]
@@ -359,6 +361,11 @@ class ProgramStep:
         """What is at the places of the model's inputs."""
         masks = room.masks or [None] * len(room.x)
         return dict(zip(self._places, zip(room.x, masks, strict=True), strict=True))
+
+
+def _is_compiled(optimizer: Optimizer) -> bool:
+    """Whether the engine has what the optimizer does: a class of a user may do something else."""
+    return is_known(optimizer) and optimizer.compiled_rule() is not None
 
 
 def _weight_of(layer: Weighted, name: str) -> str:

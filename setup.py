@@ -82,7 +82,8 @@ def extension(name: str, *sources: str, flags: list[str] = SMALLER) -> Extension
 
 
 # What takes the time, compiled for each instruction set in a file of its own.
-VECTORISED = ("simd.cpp", "simd_generic.cpp", "simd_avx2.cpp", "simd_avx512.cpp", "simd_amx.cpp", "simd_emulated.cpp",
+VECTORISED = ("simd.cpp", "simd_generic.cpp", "simd_avx2.cpp", "simd_avx512.cpp", "simd_avx512_bf16.cpp",
+              "simd_amx.cpp", "simd_emulated.cpp",
               "rounding.cpp")  # fmt: skip
 
 setup(

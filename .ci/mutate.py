@@ -50,7 +50,7 @@ UNITS = {
     "updates losses packing": ("training", "training", TRAINING),
 }
 OTHERS = {  # objects that the module is linked with too
-    "plan": "plan simd simd_generic simd_avx2 simd_avx512 simd_amx simd_emulated rounding",
+    "plan": "plan simd simd_generic simd_avx2 simd_avx512 simd_avx512_bf16 simd_amx simd_emulated rounding",
     "program": "program pool crew", "runner": "runner capi", "training": "training",
 }  # fmt: skip
 READERS = [

@@ -23,6 +23,7 @@ def runnable_isas(*names):
 
 ISAS = runnable_isas("generic", "avx2", "avx512")
 TILES = runnable_isas("amx", "amx-emulated")  # with matrix tiles
+DOTS = runnable_isas("avx512-bf16")  # with products of pairs of bfloat16; float32 is that of avx512
 TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
 
 

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 import pytest
-from helpers import ISAS, TILES
+from helpers import DOTS, ISAS, TILES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,7 +75,10 @@ def same(found, expected):
 
 def test_an_instruction_set_of_tiles_is_never_chosen_by_itself_where_it_is_emulated(monkeypatch):
     monkeypatch.delenv("CYRNN_ISA", raising=False)
-    assert plan.isa() == ("amx" if "amx" in TILES else ISAS[-1])
+    if "amx" in TILES:
+        assert plan.isa() == "amx"
+    else:
+        assert plan.isa() in [ISAS[-1], *DOTS]
     assert "amx-emulated" in TILES
 
 

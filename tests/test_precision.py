@@ -4,12 +4,12 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import ISAS, TILES
+from helpers import DOTS, ISAS, TILES
 
 import cyrnn
 from cyrnn import layers
 
-ENGINES = [*(("simd", isa) for isa in ISAS), *(("simd", isa) for isa in TILES), ("blas", "")]
+ENGINES = [*(("simd", isa) for isa in ISAS), *(("simd", isa) for isa in [*DOTS, *TILES]), ("blas", "")]
 KINDS = {
     "simple": ("SimpleRNN", {}),
     "softmax": ("SimpleRNN", {"activation": "softmax"}),
@@ -52,7 +52,7 @@ def draw(*shape, seed=1):
     return np.random.default_rng(seed).standard_normal(shape).astype("f4")
 
 
-@pytest.mark.parametrize("shape", [(1, 9, 7), (3, 40, 70), (20, 33, 64)])
+@pytest.mark.parametrize("shape", [(1, 9, 7), (3, 40, 70), (20, 33, 64), (1, 300, 256), (1, 200, 1320)])
 def test_operands_are_rounded_and_sums_are_not(shape, engine):
     """Against float64 with the same operands: the h that a step makes is float32, and rounded when it is multiplied."""
     batch, features, units = shape

@@ -24,6 +24,15 @@ inline bool cpu_has_avx512() {
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 }
 
+#if defined(CYRNN_DOT_PRODUCTS)
+
+// Products of pairs of bfloat16 in vectors. They are twice as fast as multiply-adds of float32 on CPUs of AMD, and half as fast on
+// those of Intel that were measured.
+inline bool cpu_has_dot_products() { return cpu_has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+inline bool cpu_has_fast_dot_products() { return __builtin_cpu_is("amd"); }
+
+#endif
+
 #if defined(CYRNN_NATIVE_TILES)
 
 // Matrix tiles with bfloat16. A process asks Linux for them, once; it says no where a thread's stack for signals is too small for

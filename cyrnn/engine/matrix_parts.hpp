@@ -87,24 +87,24 @@ template <int parts> struct MatrixParts {
                         const std::ptrdiff_t row = (of_x ? k : k - shape.x_blocks) * block + line + (of_x ? 0 : w->features);
                         const std::ptrdiff_t end = of_x ? w->features : w->depth, column = panel * columns + half * side;
                         U low[parts], high[parts];
-                        split(weights_at(*w, width, row, end, column), low, special);
-                        split(weights_at(*w, width, row + side, end, column), high, special);
+                        V first{}, second{};  // of 16 columns; zeros beyond the weights
+                        copy_weights(*w, width, row, end, column, first);
+                        copy_weights(*w, width, row + side, end, column, second);
+                        split(first, low, special);
+                        split(second, high, special);
                         for (int s = 0; s < parts; ++s)
                             *reinterpret_cast<UnalignedU *>(to + (s * 2 + half) * tile_words + line * side) = (low[s] >> 16) | (high[s] & high_half);
                     }
         return !any(special);
     }
 
-    // 16 columns of a row; zeros beyond the weights
-    CYRNN_INLINE V weights_at(const Weights<float> &w, std::ptrdiff_t width, std::ptrdiff_t row, std::ptrdiff_t end, std::ptrdiff_t column) {
-        V found{};
+    CYRNN_INLINE void copy_weights(const Weights<float> &w, std::ptrdiff_t width, std::ptrdiff_t row, std::ptrdiff_t end, std::ptrdiff_t column, V &to) {
         const std::ptrdiff_t all = w.sums();
         for (std::ptrdiff_t i = 0; i < side && column + i < all && row < end; ++i) {
             const std::ptrdiff_t panel = (column + i) / width * width;
             std::ptrdiff_t line = width;  // of the last panel: the least power of two, of 16 bytes or more, that holds the rest
             while (line > 4 && line / 2 >= all - panel) line /= 2;
-            found[i] = w.panels[panel * w.depth + row * line + column + i - panel];
+            to[i] = w.panels[panel * w.depth + row * line + column + i - panel];
         }
-        return found;
     }
 };

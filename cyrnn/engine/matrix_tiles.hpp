@@ -6,8 +6,8 @@
 // depends on neither the other rows nor their number, but differs from the chain of tiles.hpp: so which of the two it is
 // depends on the weights and on the batch of a call alone.
 //
-// What follows a product, a row at a time, is done between the tile products of the next one: those are queued in a unit of
-// their own.
+// What follows a product, a row at a time, is done between the tile products of the next one, where those are queued in a unit of
+// their own; or else at once.
 
 template <class Registers, int parts> struct MatrixTiles : MatrixParts<parts> {
     using Parts = MatrixParts<parts>;
@@ -81,6 +81,7 @@ template <class Registers, int parts> struct MatrixTiles : MatrixParts<parts> {
         // ---- between the products
 
         void slot() {
+            if constexpr (!Registers::queues) return;
             due += pace;
             if (due < slots) return;
             std::ptrdiff_t count = 0;
@@ -184,6 +185,7 @@ template <class Registers, int parts> struct MatrixTiles : MatrixParts<parts> {
             of_last_timestep = false;
             rest = {step, 0, count, wide * side, first_row, panel * columns, w.sums() - panel * columns};
             if (rest.count > rest.width) rest.count = rest.width;
+            if constexpr (!Registers::queues) finish_all();
         }
 
         // All columns of some groups of rows. Panels in pairs, of which both have a part in h, or neither.
@@ -323,6 +325,7 @@ template <class Registers, int parts> struct MatrixTiles : MatrixParts<parts> {
             Walk::copy(last.h + row * last.h_stride, w->units, record->now + row * w->carried);
     }
 
-    static constexpr OnTiles functions{
-        {workspace, step, nullptr, nullptr, nullptr, 0, nullptr, nullptr, run_workspace, run, 2, false}, Parts::packed_words, Parts::pack};
+    static constexpr OnTiles functions(Batches (*faster)(std::ptrdiff_t, std::ptrdiff_t)) {
+        return {{workspace, step, nullptr, nullptr, nullptr, 0, nullptr, nullptr, run_workspace, run, 2, false}, faster, Parts::packed_words, Parts::pack};
+    }
 };

@@ -64,8 +64,8 @@ cdef class Plan(Packed):
     recurrent_kernel : array (units, units) of the same dtype, or None
     bias : array (units,) of the same dtype, or None
     activation : a name in `ACTIVATIONS`
-    isa : "generic", "avx2", "avx512", "amx" or "amx-emulated"; None takes the environment's CYRNN_ISA, else the best
-        that this CPU runs
+    isa : "generic", "avx2", "avx512", "avx512-bf16", "amx" or "amx-emulated"; None takes the environment's CYRNN_ISA,
+        else the fastest that this CPU runs
     engine : "simd", "blas" or "auto"; None takes the environment's CYRNN_ENGINE, else "auto": simd, which is the faster
         on every shape measured, where the instruction set is wider than the generic one, or units are few, or CPUs of
         this kind have no wider vectors, as those with NEON; else blas

@@ -54,17 +54,16 @@ public:
         return std::max(need(product<T>(1)), need(product<T>(PTRDIFF_MAX)));
     }
 
-    // Packs the weights, which are in panels, for matrix tiles too if the engine has some that are faster: from how many rows on
-    // was measured. Raises std::bad_alloc.
+    // Packs the weights, which are in panels, for matrix tiles too if the engine has some that are faster. Raises std::bad_alloc.
     void make_tiles() {
-        const std::ptrdiff_t sums = f32.sums(), least = rounds ? 32 : 48;
-        if (!single || !engine || !engine->tiles || !f32.panels || sums < least) return;
-        const double bytes = double(f32.depth) * double(sums) * (rounds ? 2 : 6);
-        least_batch = rounds ? 4 : bytes > 1.5e6 ? 24 : 16;
-        each_product([this](Weights<float> &weights) {
+        if (!single || !engine || !engine->tiles || !f32.panels) return;
+        const OnTiles &offered = engine->tiles[rounds];
+        tiled_batches = offered.faster ? offered.faster(f32.depth, f32.sums()) : no_batches;
+        if (tiled_batches.most < tiled_batches.least) return;
+        each_product([&](Weights<float> &weights) {
             if (!weights.panels || weights.sums() < 16) return;
-            std::vector<std::uint32_t> packed(std::size_t(engine->tiles[rounds].packed_words(&weights)));
-            const bool fit = engine->tiles[rounds].pack(&weights, panel_columns, packed.data());
+            std::vector<std::uint32_t> packed(std::size_t(offered.packed_words(&weights)));
+            const bool fit = offered.pack(&weights, panel_columns, packed.data());
             tiles.push_back(static_cast<const std::uint32_t *>(keep(packed.data(), packed.size() * sizeof(std::uint32_t))));
             tiled.push_back(&weights);
             weights.tiles = fit ? tiles.back() : nullptr;
@@ -85,7 +84,7 @@ public:
     }
 
 private:
-    std::ptrdiff_t least_batch = 0;  // that is computed on matrix tiles; 0: none is
+    Batches tiled_batches = no_batches;  // the batches that are computed on matrix tiles
     std::vector<const std::uint32_t *> tiles;
     std::vector<Weights<float> *> tiled;  // whose they are
     static constexpr std::align_val_t line{64};
@@ -102,7 +101,7 @@ template <> inline const Product<float> &Prepared::product<float>() const { retu
 template <> inline const Product<double> &Prepared::product<double>() const { return engine->f64; }
 template <> inline const Product<double> &Prepared::product<double>(std::ptrdiff_t) const { return engine->f64; }
 template <> inline const Product<float> &Prepared::product<float>(std::ptrdiff_t nominal_batch) const {
-    if (least_batch > 0 && nominal_batch >= least_batch) return engine->tiles[rounds].product;
+    if (tiled_batches.least <= nominal_batch && nominal_batch <= tiled_batches.most) return engine->tiles[rounds].product;
     return rounds ? rounded : engine->f32;
 }
 

@@ -9,7 +9,7 @@
 namespace cyrnn {
 
 extern const Simd simd_generic, simd_avx2, simd_avx512;  // each in its own file; the wide ones on x86 only
-extern const OnTiles amx_tiles[2], emulated_tiles[2];
+extern const OnTiles amx_tiles[2], emulated_tiles[2], dot_products[2];
 
 namespace {
 
@@ -39,6 +39,7 @@ Simd with_tiles(const Simd &vectors, const char *name, const OnTiles *tiles) {
 }
 
 bool always() { return true; }
+bool never() { return false; }
 
 #if defined(__x86_64__) || defined(__i386__)
 bool emulates() { return cpu_has_avx2(); }
@@ -63,23 +64,33 @@ const Simd *amx() {
 }
 #endif
 
+#if defined(CYRNN_DOT_PRODUCTS)
+const Simd *avx512_bf16() {
+    static const Simd simd = with_tiles(simd_avx512, "avx512-bf16", dot_products);
+    return &simd;
+}
+#endif
+
 struct Choice {
     const char *name;
     bool (*runs_here)();
     const Simd *(*simd)();
-    bool by_name_only = false;
+    bool (*fastest)();  // of those that follow and run here
 };
 
 const Choice choices[] = {  // the best first
 #if defined(CYRNN_NATIVE_TILES)
-    {"amx", cpu_has_tiles, amx},
+    {"amx", cpu_has_tiles, amx, always},
+#endif
+#if defined(CYRNN_DOT_PRODUCTS)
+    {"avx512-bf16", cpu_has_dot_products, avx512_bf16, cpu_has_fast_dot_products},
 #endif
 #if defined(__x86_64__) || defined(__i386__)
-    {"avx512", cpu_has_avx512, [] { return &simd_avx512; }},
-    {"avx2", cpu_has_avx2, [] { return &simd_avx2; }},
+    {"avx512", cpu_has_avx512, [] { return &simd_avx512; }, always},
+    {"avx2", cpu_has_avx2, [] { return &simd_avx2; }, always},
 #endif
-    {"generic", always, [] { return &simd_generic; }},
-    {"amx-emulated", emulates, emulated, true},
+    {"generic", always, [] { return &simd_generic; }, always},
+    {"amx-emulated", emulates, emulated, never},
 };
 
 }  // namespace
@@ -104,7 +115,7 @@ const Simd *simd_by_name(const char *name) {
 
 const Simd *simd_best() {
     for (const Choice &choice : choices)
-        if (!choice.by_name_only && choice.runs_here()) return choice.simd();
+        if (choice.runs_here() && choice.fastest()) return choice.simd();
     return &simd_generic;
 }
 

@@ -59,7 +59,7 @@ int cell_count();
 const char *cell_name(int index);  // null when there is no such index
 
 struct Simd {
-    const char *name;  // "generic", "avx2", "avx512", "amx" or "amx-emulated"
+    const char *name;  // "generic", "avx2", "avx512", "avx512-bf16", "amx" or "amx-emulated"
     bool preferred;                        // to a BLAS, which may have wider vectors
     const Activate<float> *activate_f32;   // (activation_count()), in the order of the list
     const Activate<double> *activate_f64;

@@ -25,7 +25,8 @@ namespace amx {
 }
 
 extern const OnTiles amx_tiles[2];
-const OnTiles amx_tiles[2] = {amx::MatrixTiles<amx::NativeTiles, 3>::functions, amx::MatrixTiles<amx::NativeTiles, 1>::functions};
+const OnTiles amx_tiles[2] = {amx::MatrixTiles<amx::NativeTiles, 3>::functions(faster_in_parts),
+                             amx::MatrixTiles<amx::NativeTiles, 1>::functions(faster_rounded)};
 
 }  // namespace cyrnn
 

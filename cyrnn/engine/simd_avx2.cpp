@@ -2,6 +2,8 @@
 // compiled here could be the copy that the linker keeps for every CPU.
 #if defined(__x86_64__) || defined(__i386__)
 
+#include "matrix.hpp"
+#include "rounding.hpp"
 #include "simd.hpp"
 
 #define CYRNN_VECTOR_BYTES 32
@@ -22,7 +24,12 @@ namespace avx2 {
 #include "tile_sums.hpp"
 #include "lanes.hpp"
 #include "simd_engine.hpp"
+#include "matrix_parts.hpp"
+#include "vector_tiles.hpp"
+#include "matrix_tiles.hpp"
 }
+
+static const OnTiles expanded[2] = {{}, avx2::MatrixTiles<avx2::VectorTiles<avx2::ExpandedPairs>, 1>::functions(faster_expanded)};
 
 extern const Simd simd_avx2;
 const Simd simd_avx2{"avx2",
@@ -33,7 +40,7 @@ const Simd simd_avx2{"avx2",
                     avx2::Table<double>::derivatives,
                     avx2::CellTable<float>::entries,
                     avx2::CellTable<double>::entries,
-                    {avx2::slice_rows, avx2::nothing, avx2::nothing, avx2::product<float>, avx2::product<double>},
+                    {avx2::slice_rows, avx2::nothing, avx2::nothing, avx2::product<float>, avx2::product<double>, false, expanded},
                     avx2::Tiles<float>::columns,
                     avx2::Tiles<double>::columns};
 

@@ -2,6 +2,8 @@
 // compiled here could be the copy that the linker keeps for every CPU.
 #if defined(__x86_64__) || defined(__i386__)
 
+#include "matrix.hpp"
+#include "rounding.hpp"
 #include "simd.hpp"
 
 #define CYRNN_VECTOR_BYTES 64
@@ -22,7 +24,12 @@ namespace avx512 {
 #include "tile_sums.hpp"
 #include "lanes.hpp"
 #include "simd_engine.hpp"
+#include "matrix_parts.hpp"
+#include "vector_tiles.hpp"
+#include "matrix_tiles.hpp"
 }
+
+static const OnTiles expanded[2] = {{}, avx512::MatrixTiles<avx512::VectorTiles<avx512::ExpandedPairs>, 1>::functions(faster_expanded)};
 
 extern const Simd simd_avx512;
 const Simd simd_avx512{"avx512",
@@ -33,7 +40,7 @@ const Simd simd_avx512{"avx512",
                       avx512::Table<double>::derivatives,
                       avx512::CellTable<float>::entries,
                       avx512::CellTable<double>::entries,
-                      {avx512::slice_rows, avx512::nothing, avx512::nothing, avx512::product<float>, avx512::product<double>},
+                      {avx512::slice_rows, avx512::nothing, avx512::nothing, avx512::product<float>, avx512::product<double>, false, expanded},
                       avx512::Tiles<float>::columns,
                       avx512::Tiles<double>::columns};
 

@@ -22,8 +22,8 @@ namespace emulated {
 }
 
 extern const OnTiles emulated_tiles[2];
-const OnTiles emulated_tiles[2] = {emulated::MatrixTiles<emulated::EmulatedTiles, 3>::functions,
-                                   emulated::MatrixTiles<emulated::EmulatedTiles, 1>::functions};
+const OnTiles emulated_tiles[2] = {emulated::MatrixTiles<emulated::EmulatedTiles, 3>::functions(faster_in_parts),
+                                   emulated::MatrixTiles<emulated::EmulatedTiles, 1>::functions(faster_rounded)};
 
 }  // namespace cyrnn
 

@@ -7,6 +7,7 @@
 struct EmulatedTiles {
     typedef std::uint32_t U __attribute__((vector_size(64), may_alias));
 
+    static constexpr bool queues = true;  // as the CPU's do
     int rows[8];
     U at[8][16];
 
@@ -62,6 +63,8 @@ private:
 #if defined(CYRNN_NATIVE_TILES)
 // A "memory" clobber each: the compilers' own functions have none, so stores may move behind them.
 struct NativeTiles {
+    static constexpr bool queues = true;
+
     void configure(const std::uint8_t (&wanted)[8]) {
         struct {
             std::uint8_t palette, first_row, none[14];

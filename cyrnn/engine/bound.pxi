@@ -6,9 +6,11 @@ cdef enum:
     one_of_the_states = 2
     carried_state = 3
     never_there = 4
+    drawn_anew = 5
     most_depth = 8  # of nested lists
 
 INPUT, MASK, STATE, CARRIED, ABSENT = one_of_the_inputs, one_of_the_masks, one_of_the_states, carried_state, never_there
+DRAWN = drawn_anew
 
 cdef atomic[long] structure
 
@@ -24,6 +26,42 @@ def structure_now():
 
 
 @cython.final
+cdef class Drawn:
+    """An input that is drawn for each call, when all others are known to fit.
+
+    Parameters
+    ----------
+    source : object
+        Its `drawn(batch, timesteps)` returns arrays, None for such as are absent.
+    number : int
+        Which of them it is.
+    timed : int
+        The number of an input that has the timesteps; -1 where the arrays have none.
+    """
+
+    cdef object source
+    cdef int number, timed
+
+    def __init__(self, source, int number, int timed):
+        self.source, self.number, self.timed = source, number, timed
+
+
+cdef list all_drawn(tuple inputs, ptrdiff_t batch):
+    """The inputs of a call, with those that are drawn: once from each source."""
+    cdef dict known = {}
+    cdef list found = list(inputs)
+    cdef Drawn one
+    cdef int index
+    for index in range(<int> len(found)):
+        if type(found[index]) is Drawn:
+            one = <Drawn> found[index]
+            if one.source not in known:
+                known[one.source] = one.source.drawn(batch, None if one.timed < 0 else inputs[one.timed].shape[1])
+            found[index] = known[one.source][one.number]
+    return found
+
+
+@cython.final
 cdef class Bound:
     """A program with the slots of its weights, and where in a call it finds its inputs.
 
@@ -34,7 +72,7 @@ cdef class Bound:
     slots : tuple of Slot or Packed
     sources : tuple of (int, int)
         For each input of the program `INPUT`, `MASK` or `STATE` and the number among these in a call; `CARRIED` and the
-        number in `carriers`; or `ABSENT` for an optional one that no call has.
+        number in `carriers`; `DRAWN` and the number in `drawn`; or `ABSENT` for an optional one that no call has.
     carriers : tuple of (object, int)
         Objects with arrays `states` in nested lists, or None for zeros, and the number of a state in them.
     made_at : int
@@ -50,11 +88,12 @@ cdef class Bound:
         the numbers of these outputs.
     results : int, or structure of int, optional
         What a call returns, in lists, tuples and dicts: the numbers of outputs, each once. Default: all, in order.
+    drawn : tuple of Drawn, optional
     """
 
     cdef readonly Program program
     cdef readonly tuple slots
-    cdef tuple carriers, lengths, keys, kept, returned
+    cdef tuple carriers, drawn, lengths, keys, kept, returned
     cdef bint keyed
     cdef object results
     cdef vector[int] kinds, numbers
@@ -62,13 +101,14 @@ cdef class Bound:
     cdef long made_at
 
     def __init__(self, Program program not None, tuple slots not None, tuple sources not None, tuple carriers,
-                 long made_at, tuple lengths=(), tuple keys=(), bint keyed=False, tuple kept=(), results=None):
+                 long made_at, tuple lengths=(), tuple keys=(), bint keyed=False, tuple kept=(), results=None,
+                 tuple drawn=()):
         self.lengths, self.keys, self.keyed, self.kept = lengths, keys, keyed, kept
         cdef tuple outputs = tuple(range(program.program.outputs.size()))
         whole = outputs[0] if len(outputs) == 1 else outputs  # as `Program.run` returns them
         self.results = None if results == whole else results
         self.returned = outputs if results is None else tuple(leaves_of(results))
-        self.program, self.slots, self.carriers, self.made_at = program, slots, carriers, made_at
+        self.program, self.slots, self.carriers, self.drawn, self.made_at = program, slots, carriers, drawn, made_at
         taken(slots)  # it may raise TypeError
         self.count = <int> len(sources)
         if self.count != <int> program.program.inputs.size():
@@ -127,11 +167,15 @@ cdef class Bound:
         cdef tuple held = None if given is None else taken(self.slots)
         if held is None:
             return None
-        cdef object arrays = self.program.run_now(held, given, 0, 0, None)
-        return None if arrays is None else (arrays if type(arrays) is tuple else (arrays,), held, given)
+        cdef list drawn = [] if self.drawn else None
+        cdef object arrays = self.program.run_now(held, given, 0, 0, None, drawn)
+        if arrays is None:
+            return None
+        return arrays if type(arrays) is tuple else (arrays,), held, tuple(drawn) if drawn else given
 
     cdef tuple matched(self, inputs, mask, states):
-        """The inputs of the program in a call; None where they are others, or the program is out of date."""
+        """The inputs of the program in a call, those that are drawn as `Drawn`; None where they are others, or the
+        program is out of date."""
         cdef int index, kind, number
         cdef object item
         cdef tuple given
@@ -171,6 +215,8 @@ cdef class Bound:
                     return None  # one of several cannot stand for zeros
             elif kind == never_there:
                 item = None
+            elif kind == drawn_anew:
+                item = self.drawn[number]
             else:
                 carrier, number = self.carriers[number]
                 item = carrier.states

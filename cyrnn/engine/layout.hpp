@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -51,6 +52,19 @@ private:
     std::size_t used = 0;
     std::vector<std::unique_ptr<char[]>> far;
 };
+
+// glibc gives freed memory back to the system where it is more than twice the largest block that was ever freed; then each call
+// waits for new pages, which are cleared. One block of the most that it learns from is enough, and nothing of it is touched.
+inline void keep_freed_memory() {
+#ifdef __GLIBC__
+    static const bool done = [] {
+        void *volatile block = std::malloc((std::size_t(32) << 20) - (1 << 16));
+        std::free(block);
+        return true;
+    }();
+    static_cast<void>(done);
+#endif
+}
 
 class Layout {
 public:
@@ -199,6 +213,7 @@ private:
     // The offsets of what is shared become addresses.
     void share() {
         const std::size_t space = std::size_t(sum_of(shared_bytes, cache_line));
+        keep_freed_memory();
         shared.reset(new char[space]);
         void *aligned = shared.get();
         std::size_t left = space;

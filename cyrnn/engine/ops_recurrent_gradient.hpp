@@ -173,8 +173,9 @@ private:
         void pass_states(std::ptrdiff_t t) {
             const std::ptrdiff_t parts = w.part_count - (cell && cell->back_between ? 1 : 0);
             if (w.part_count == 0) {
-                if (!cell && alive == rows && !at[recurrent_dropout].data) {
+                if (!cell && alive == rows) {
                     multiply(w, 0, t, d_next);
+                    drop(d_next, 0);
                     std::swap(d_states, d_next);
                     return;
                 }

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "op.hpp"
 #include "ops_pointwise.hpp"
@@ -92,10 +93,10 @@ private:
     }
 
     bool all_finite(const Part &part) const {
-        bool other = false;
+        std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t> other = 0;  // as wide as an element: in vectors
         for (std::ptrdiff_t i = 0; i < part.count; ++i)
             for (std::ptrdiff_t j = i * sums; j < i * sums + part.width; ++j) other |= part.gradient[j] - part.gradient[j] != 0;
-        return !other;
+        return other == 0;
     }
 
     // Of some parts, block by block: d_z of a block is in the cache for all of them. An element is the same sum in any company.

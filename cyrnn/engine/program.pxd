@@ -234,7 +234,8 @@ cdef class WaysBack(Ops):
 
 
 cdef class Program(WaysBack):
-    cdef object run_now(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch, int num_threads, tuple out)
+    cdef object run_now(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch, int num_threads, tuple out,
+                        list drawn=*)
 
 
 cdef Packed of_precision(Packed packed)

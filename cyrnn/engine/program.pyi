@@ -13,6 +13,7 @@ MASK: int
 STATE: int
 CARRIED: int
 ABSENT: int
+DRAWN: int
 
 def structure_changed() -> None: ...
 def rounds() -> bool: ...
@@ -242,6 +243,10 @@ class Program(WaysBack):
     ) -> Any: ...
 
 @final
+class Drawn:
+    def __init__(self, source: Any, number: int, timed: int) -> None: ...
+
+@final
 class Bound:
     program: Program
     slots: tuple[Slot, ...]
@@ -257,6 +262,7 @@ class Bound:
         keyed: bool = False,
         kept: tuple[tuple[Any, tuple[int, ...]], ...] = (),
         results: Any = None,
+        drawn: tuple[Drawn, ...] = (),
     ) -> None: ...
     @property
     def up_to_date(self) -> bool: ...

@@ -151,8 +151,10 @@ cdef class Program(WaysBack):
         """
         return self.run_now(slots, inputs, nominal_batch, num_threads, out)
 
-    cdef object run_now(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch, int num_threads, tuple out):
-        """As `run`, without a call of Python."""
+    cdef object run_now(self, tuple slots, tuple inputs, ptrdiff_t nominal_batch, int num_threads, tuple out,
+                        list drawn=None):
+        """As `run`, without a call of Python. Inputs that are `Drawn` are drawn when all others are known to fit: then
+        `drawn` is filled with all inputs."""
         cdef Tables tables
         cdef CCall call
         cdef int index
@@ -176,8 +178,11 @@ cdef class Program(WaysBack):
         for index in range(<int> self.program.timelines.size()):
             lengths[index] = -1
         call.batch = -1
+        cdef bint draws = False
         for index in range(count):
-            if not take(self, index, inputs[index], &sources[index], lengths, &call.batch):
+            if type(inputs[index]) is Drawn:
+                draws = True
+            elif not take(self, index, inputs[index], &sources[index], lengths, &call.batch):
                 return None
         if call.batch < 0 or not self.program.measure(lengths):  # below 0: there is no array that tells it
             return None
@@ -191,6 +196,13 @@ cdef class Program(WaysBack):
         call.interrupted = NULL
         if not tokens_fit(self, call):
             return None
+        if draws:
+            drawn = [] if drawn is None else drawn
+            drawn[:] = all_drawn(inputs, call.batch)
+            for index in range(count):
+                if type(inputs[index]) is Drawn and not take(self, index, drawn[index], &sources[index], lengths,
+                                                             &call.batch):
+                    raise ValueError(f"what is drawn for input {index} must fit the program, got {drawn[index]!r:.100}")
         results = made(self, targets, lengths, call.batch, out)
         if call.batch == 0:
             clear_sums(self, targets)

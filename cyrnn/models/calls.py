@@ -160,7 +160,7 @@ class ModelOfCalls(ModelOfLayers):
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         from cyrnn.models.programs import gradients
 
-        again = None if training else self.vjp_again(x, initial_state, mask)
+        again = self.vjp_again(x, initial_state, mask, bool(training))
         return gradients.vjp(self, x, initial_state, mask, training) if again is None else again
 
     def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:

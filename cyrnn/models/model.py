@@ -1,6 +1,7 @@
 """What all models have: layers, a summary of them, states, and files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cyrnn.layers.base.carried import states_as_before_on_error
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class ModelOfLayers(InFiles, Predicts, Layer):
     """Base of all models. A subclass has `layers`."""
 
-    _quick_vjp: "QuickVjp | None" = None  # it may be out of date
+    _quick_vjps: "Mapping[bool, QuickVjp | None]" = MappingProxyType({})  # in training or not; they may be out of date
 
     takes_text: ClassVar[bool] = True  # if its inputs are such
     first_call: ClassVar[int] = 0  # the number of its first call, where the config of a model around it counts them
@@ -152,17 +153,17 @@ class ModelOfLayers(InFiles, Predicts, Layer):
 
     # ------------------------------------------------------------ gradients
 
-    def note_quick_vjp(self, vjp: "QuickVjp | None") -> None:
-        """Keep what makes `vjp` of further calls in inference; None where there is nothing."""
-        vars(self)["_quick_vjp"] = vjp
+    def note_quick_vjp(self, vjp: "QuickVjp | None", training: bool) -> None:
+        """Keep what makes `vjp` of further calls, in training or not; None where there is nothing."""
+        vars(self)["_quick_vjps"] = {**self._quick_vjps, training: vjp}
 
-    def vjp_again(self, x: Any, initial_state: Any, mask: Any) -> Any:
-        """What `vjp` returns in inference for an array like that of the last call; None where it is another."""
-        quick = self._quick_vjp
+    def vjp_again(self, x: Any, initial_state: Any, mask: Any, training: bool) -> Any:
+        """What `vjp` returns for an array like that of the last call; None where it is another."""
+        quick = self._quick_vjps.get(training)
         return None if quick is None or initial_state is not None else quick(x, mask)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_quick_vjp": None}  # it is found again
+        return {**super().__getstate__(), "_quick_vjps": {}}  # they are found again
 
     # ------------------------------------------------------------ states
 

@@ -236,11 +236,11 @@ class SubclassedModel(Trained):
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
         from cyrnn.models.programs import gradients
 
-        found = None if self._in_training(training) else self.vjp_again(x, initial_state, mask)
+        found = None if self._in_training(training) else self.vjp_again(x, initial_state, mask, False)
         if found is None:
             call, given, in_training = self._call_with_gradients(x, mask, training)
             found = gradients.vjp(call, given, initial_state, call.masks, in_training)
-            self.note_quick_vjp(call.quick_vjp)
+            self.note_quick_vjp(None if in_training else call.quick_vjp, False)
         return found
 
     def taped(self, x: Any, mask: Any = None) -> tuple[Results, Any]:

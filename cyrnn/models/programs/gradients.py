@@ -52,7 +52,7 @@ class CalledModel(Model, Protocol):
 
     def known_inputs(self) -> tuple[Any, InputForm]: ...
 
-    def note_quick_vjp(self, vjp: QuickVjp | None) -> None: ...
+    def note_quick_vjp(self, vjp: QuickVjp | None, training: bool) -> None: ...
 
 
 def vjp(model: CalledModel, x: Any, initial_state: Any, mask: Any, training: bool) -> tuple[Any, Pullback]:
@@ -63,8 +63,7 @@ def vjp(model: CalledModel, x: Any, initial_state: Any, mask: Any, training: boo
         )
     structure = structure_now()
     made, values, taken = _forward(model, x, mask, training, Wanted.OUTPUTS)
-    if not training:
-        model.note_quick_vjp(_quick(model, made, structure))
+    model.note_quick_vjp(_quick(model, made, structure), bool(training))
     outputs = owned(filled(made.outputs, values), taken.arrays, copied=False)
     return outputs, taken.pullback(outputs, [(place, values[place][0]) for place in places_of(made.outputs)])
 

@@ -89,7 +89,7 @@ class TracedCall:
     def known_inputs(self) -> tuple[Any, InputForm]:
         return None, self._trace.form
 
-    def note_quick_vjp(self, vjp: "QuickVjp | None") -> None:
+    def note_quick_vjp(self, vjp: "QuickVjp | None", training: bool) -> None:
         self.quick_vjp = vjp
 
     def partition_for(

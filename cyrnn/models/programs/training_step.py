@@ -10,7 +10,7 @@ from cyrnn.engine.program import packed_now, right_padded, structure_now
 from cyrnn.engine.training import NOTHING, Refill, TrainingStep, gather, of_loss
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.arguments import Dropout, Mask, Noise, Numbers, State, Tokens, gathered
+from cyrnn.layers.base.programs.arguments import Draw, Mask, Numbers, State, Tokens, gathered
 from cyrnn.layers.base.programs.interface import OfVectors, slot_of
 from cyrnn.layers.base.programs.refusals import UnfitError
 from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram, transposed
@@ -27,7 +27,7 @@ from cyrnn.training.compiled_loss import is_known
 from cyrnn.training.data import Batch
 
 _MOST_ROOMS = 8
-_ARGUMENTS = (Numbers, Tokens, Mask, Dropout, Noise, State)  # what the inputs of a step may be
+_ARGUMENTS = (Numbers, Tokens, Mask, Draw, State)  # what the inputs of a step may be
 _PENALTIES: dict[type, tuple[str, ...]] = {L1: ("l1",), L2: ("l2",), L1L2: ("l1", "l2")}
 
 
@@ -115,7 +115,7 @@ class ProgramStep:
         self._arguments, self._places = part.lowered.arguments, made.inputs
         self._carries = any(isinstance(argument, State) for argument in self._arguments)
         # Whether there are inputs beside those of the model, other ones for each step.
-        self._gathers = self._carries or any(isinstance(part, Dropout | Noise | Mask) for part in self._arguments)
+        self._gathers = self._carries or any(isinstance(part, Draw | Mask) for part in self._arguments)
         self._dtype = np.dtype(part.lowered.dtype)
         compared = {head.compared for head in heads if head.loss is not None}
         self._route = self._taped.route((), tuple([number in compared for number in range(part.lowered.outputs)]))

@@ -125,7 +125,7 @@ class Factors:
     features: int
     widths: tuple[int, int]
 
-    def drawn(self, batch: int) -> tuple[Array | None, Array | None]:
+    def drawn(self, batch: int, timesteps: int | None) -> tuple[Array | None, ...]:
         """New factors; None where nothing is dropped."""
         of_x, of_h = side_by_side(self.cell.draw_dropout_masks(batch, self.features))
         return of_x, of_h
@@ -137,14 +137,6 @@ def side_by_side(factors: Sequence[Any]) -> list[Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Dropout:
-    """One of the two dropout factors."""
-
-    factors: Factors
-    number: int
-
-
-@dataclass(frozen=True, eq=False)
 class Noise:
     """What a layer draws for one call: (batch, [timesteps,] ...).
 
@@ -153,22 +145,34 @@ class Noise:
     layer : DrawsNoise
     axes : tuple of int
         Those after batch and timesteps.
-    timed : place, optional
-        One whose array has the timesteps; None where the noise has none.
     """
 
     layer: DrawsNoise
     axes: tuple[int, ...]
-    timed: Hashable | None
 
-    def drawn(self, batch: int, values: Values) -> Array:
+    def drawn(self, batch: int, timesteps: int | None) -> tuple[Array]:
         """New noise."""
-        timesteps = () if self.timed is None else np.shape(values[self.timed][0])[1:2]
-        return self.layer.noise((batch, *timesteps, *self.axes))
+        return (self.layer.noise((batch, *(() if timesteps is None else (timesteps,)), *self.axes)),)
 
 
-Argument = Numbers | Tokens | Mask | State | Dropout | Noise
-_DRAWN = (Dropout, Noise)
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One of the arrays that are drawn for each call.
+
+    Parameters
+    ----------
+    source : Factors or Noise
+    number : int
+    timed : place, optional
+        One whose array has the timesteps; None where there are none.
+    """
+
+    source: Factors | Noise
+    number: int
+    timed: Hashable | None = None
+
+
+Argument = Numbers | Tokens | Mask | State | Draw
 
 
 @dataclass(frozen=True)
@@ -196,17 +200,15 @@ def _read(argument: Numbers | Tokens | Mask | State, values: Values) -> Array | 
 
 def gathered(arguments: Sequence[Argument], values: Values) -> tuple[Array | None, ...]:
     """The inputs of the program, in order. Raises UnfitError where a call's arrays cannot be its inputs."""
-    drawn: dict[Factors, tuple[Array | None, Array | None]] = {}
-    found = [None if type(argument) in _DRAWN else _read(argument, values) for argument in arguments]  # type: ignore[arg-type]
+    drawn: dict[Factors | Noise, tuple[Array | None, ...]] = {}
+    found = [None if isinstance(argument, Draw) else _read(argument, values) for argument in arguments]
     if any(array is not None and array.ndim == 0 for array in found):
         raise UnfitError("there is an array without a batch axis")
     batch = next((len(array) for array in found if array is not None), 0)
     for index, argument in enumerate(arguments):
-        if isinstance(argument, Dropout):
-            factors = argument.factors
-            if factors not in drawn:
-                drawn[factors] = factors.drawn(batch)
-            found[index] = drawn[factors][argument.number]
-        elif isinstance(argument, Noise):
-            found[index] = argument.drawn(batch, values)
+        if isinstance(argument, Draw):
+            if argument.source not in drawn:
+                timesteps = None if argument.timed is None else np.shape(values[argument.timed][0])[1]
+                drawn[argument.source] = argument.source.drawn(batch, timesteps)
+            found[index] = drawn[argument.source][argument.number]
     return tuple(found)

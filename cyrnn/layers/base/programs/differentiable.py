@@ -1,6 +1,7 @@
 """Layers whose gradients the engine computes."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,8 @@ from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError, why
 from cyrnn.layers.base.signatures import accepted
 
 if TYPE_CHECKING:  # imported where gradients are asked for
-    from cyrnn.layers.base.programs.pullback import Input, Pullback, QuickPullback, QuickVjp
-    from cyrnn.layers.base.programs.tape import QuickCall, TapedProgram
+    from cyrnn.layers.base.programs.pullback import Input, Pullback, QuickVjp
+    from cyrnn.layers.base.programs.tape import TapedProgram
 
 _KEPT = 8  # programs of a layer: for inputs of other shapes, in training or not
 
@@ -31,26 +32,14 @@ class TapedCall(NamedTuple):
     weights: list[tuple[Any, str]]
 
 
-class _Trained(NamedTuple):
-    """The last call in training of one array that needed no conversion, and has one output."""
-
-    quick: "QuickCall"
-    make: "type[QuickPullback]"
-    made_at: int
-    shape: tuple[int, ...]  # without the batch
-    dtype: Any
-    masked: bool
-
-
 class Differentiable(Layer):
     """A layer that the engine has ops for, and the ways back through them."""
 
     # The structure that they were made of, and calls in it, or the reasons why there are none.
     _taped: tuple[int, dict[Any, TapedCall | str]] = (-1, {})
-    # The last call of one input in inference, and what makes others like it of arrays alone; it may be out of date.
-    _recent: "tuple[TapedCall, QuickVjp | None, type[Input]] | None" = None
-
-    _recent_in_training: _Trained | None = None  # it may be out of date
+    # In training or not: the last call of one input, and what makes others like it of arrays alone; they may be out of
+    # date.
+    _recent: "Mapping[bool, tuple[TapedCall, QuickVjp | None, type[Input]]]" = MappingProxyType({})
 
     @property
     def rounds_as_numpy(self) -> bool:
@@ -74,7 +63,6 @@ class Differentiable(Layer):
         again = self.as_the_last(x, initial_state, mask, training)
         if again is not None:
             return again
-        made_at = structure_now()
         checked = self.checked_inputs(x)
         begun, keeps = self.begun_with(checked, initial_state, mask)
         several = isinstance(checked, list)
@@ -114,20 +102,17 @@ class Differentiable(Layer):
             found, tape = call.program.run(values | dict(zip(call.inputs, narrow, strict=True)))
         called = self._called(found, call.results, x, mask, training) if called is None else called
         if called is None and not several:
-            self._note_call(call, x, mask, training, made_at)
+            self._note_call(call, bool(training))
         return self._with_pullback(call, found, tape, like, len(arrays[0]), called)
 
-    def _note_call(self, call: TapedCall, x: Any, mask: Any, training: bool, made_at: int) -> None:
+    def _note_call(self, call: TapedCall, training: bool) -> None:
         """Keep what makes further calls like this one."""
-        from cyrnn.layers.base.programs.pullback import Input, QuickPullback, QuickVjp
+        from cyrnn.layers.base.programs.pullback import Input, QuickVjp
         from cyrnn.layers.base.programs.tape import QuickCall
 
-        fits = QuickCall.fits(call)
-        if not training and call.bound is not None:
-            vars(self)["_recent"] = (call, QuickVjp(call) if fits else None, Input)
-        if training and fits and type(x) is np.ndarray and x.dtype == call.program.lowered.dtype:
-            facts = made_at, x.shape[1:], x.dtype, mask is not None
-            vars(self)["_recent_in_training"] = _Trained(QuickCall(call), QuickPullback, *facts)
+        if call.bound is not None:
+            quick = QuickVjp(call) if QuickCall.fits(call) else None
+            vars(self)["_recent"] = {**self._recent, training: (call, quick, Input)}
 
     def _called(self, found: list[Array], results: Any, x: Any, mask: Any, training: bool) -> Any:
         """What a call returns where that is not what its program does; else None. It changes nothing."""
@@ -138,9 +123,7 @@ class Differentiable(Layer):
 
     def as_the_last(self, x: Any, initial_state: Any, mask: Any, training: bool) -> "tuple[Any, Pullback] | None":
         """What `vjp` returns for arrays like those of the last call; None where they are others."""
-        if training:
-            return None if initial_state is not None else self._as_the_last_in_training(x, mask)
-        recent = self._recent
+        recent = self._recent.get(bool(training))
         if recent is None or type(x) is not np.ndarray:
             return None
         call, quick, kind = recent
@@ -151,22 +134,6 @@ class Differentiable(Layer):
         if result is None:
             return None
         return self._with_pullback(call, *call.program.after(*result), kind.of(call.inputs[0], x), len(x))
-
-    def _as_the_last_in_training(self, x: Any, mask: Any) -> "tuple[Any, Pullback] | None":
-        last = self._recent_in_training
-        if last is None or type(x) is not np.ndarray or not x.size or self.activity_regularizer is not None:
-            return None
-        same = x.shape[1:] == last.shape and x.dtype == last.dtype and last.masked == (mask is not None)
-        if not same or last.made_at != structure_now():
-            return None
-        call = last.quick.call
-        values: dict[Any, Any] = {place: (None, None) for place, _ in call.states}
-        values[call.inputs[0]] = (x, mask)
-        try:
-            (y, *tape), packed, given = call.program.returned(values)
-        except UnfitError:  # before anything was drawn: the mask is none
-            return None
-        return y, last.make(last.quick, y, tuple(tape), packed, given, x)
 
     def _with_pullback(
         self, call: TapedCall, found: list[Array], tape: Any, inputs: Any, batch: int, called: Any = None
@@ -243,7 +210,7 @@ class Differentiable(Layer):
         return TapedCall(TapedProgram(made.lowered), made.bound, made.results, made.inputs, states, weights)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_taped": (-1, {}), "_recent": None, "_recent_in_training": None}
+        return {**super().__getstate__(), "_taped": (-1, {}), "_recent": {}}
 
 
 def _nothing(gradients: Any, losses: bool) -> tuple[dict[Hashable, Array], dict[tuple[Any, str], Array]]:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cyrnn import notices
-from cyrnn.engine.program import CARRIED, INPUT, MASK, STATE, Bound
+from cyrnn.engine.program import CARRIED, DRAWN, INPUT, MASK, STATE, Bound, Drawn
 from cyrnn.engine.program import Program as EngineProgram
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.arguments import Argument, Mask, Numbers, State, Tokens, Values, gathered
+from cyrnn.layers.base.programs.arguments import Argument, Draw, Mask, Numbers, State, Tokens, Values, gathered
 from cyrnn.layers.base.programs.interface import Program, Target
 from cyrnn.layers.base.programs.refusals import UnfitError
 
@@ -127,10 +127,13 @@ class Lowered:
         Returns
         -------
         Bound or None
-            None for a program that takes other things too: dropout factors, or what earlier parts of a model return.
+            None for a program that takes what earlier parts of a model return.
         """
         sources: list[tuple[int, int]] = []
         carriers: list[tuple[Any, int]] = []
+        drawn: list[Drawn] = []
+        arrays = (Numbers, Tokens)
+        numbers = {a.place: number for number, a in enumerate(self.arguments) if isinstance(a, arrays)}
         for argument in self.arguments:
             if isinstance(argument, State):
                 sources.append((CARRIED, len(carriers)))
@@ -141,13 +144,17 @@ class Lowered:
                 sources.append((STATE, states.index(argument.place)))
             elif isinstance(argument, Mask) and argument.place in inputs:
                 sources.append((INPUT if argument.is_array else MASK, inputs.index(argument.place)))
+            elif isinstance(argument, Draw) and (argument.timed is None or argument.timed in numbers):
+                sources.append((DRAWN, len(drawn)))
+                timed = -1 if argument.timed is None else numbers[argument.timed]
+                drawn.append(Drawn(argument.source, argument.number, timed))
             else:
                 return None
         if not isinstance(self.program, EngineProgram):
             return None
         slots = tuple(target.slot(layer) for layer in self.slots)
         kept = tuple((layer, tuple(numbers)) for layer, numbers in self.carried)
-        return Bound(self.program, slots, tuple(sources), tuple(carriers), made_at, *form, kept, results)
+        return Bound(self.program, slots, tuple(sources), tuple(carriers), made_at, *form, kept, results, tuple(drawn))
 
     def run(self, values: Values, target: Target) -> list[Array]:
         """Run the program with what a call has at its places, and let the layers carry their new states.

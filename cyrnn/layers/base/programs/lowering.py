@@ -226,7 +226,7 @@ class Lowering(Forms):
     def dropout(self, factors: arguments.Factors) -> list[int]:
         """Two inputs for the dropout factors of a cell: for its input, and for its state."""
         views = [self.program.input(NUMBER, None, width, optional=True) for width in factors.widths]
-        self._arguments += [arguments.Dropout(factors, number) for number in range(2)]
+        self._arguments += [arguments.Draw(factors, number) for number in range(2)]
         return views
 
     def noise(self, layer: arguments.DrawsNoise, x: Value, repeated: bool = False) -> Value:
@@ -242,7 +242,8 @@ class Lowering(Forms):
             if timed is None:
                 raise NotLoweredError("it draws noise for timesteps whose number is not that of an input")
         view = self.program.input(NUMBER, timeline, x.width, shape=axes)
-        self._arguments.append(arguments.Noise(layer, axes if length is None else (length, *axes), timed))
+        noise = arguments.Noise(layer, axes if length is None else (length, *axes))
+        self._arguments.append(arguments.Draw(noise, 0, timed))
         shape = (*x.shape[:1], *axes) if repeated and x.timeline is not None else x.shape
         return Value(shape, view, timeline)
 

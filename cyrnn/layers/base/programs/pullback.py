@@ -259,7 +259,7 @@ class QuickPullback(Pullback):
 
 
 class QuickVjp:
-    """`vjp` of calls in inference that are as the last one was, and bring arrays: it takes the input and its mask.
+    """`vjp` of calls that are as the last one was, and bring arrays: it takes the input and its mask.
 
     It returns None where a call is another one.
 

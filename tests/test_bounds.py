@@ -271,9 +271,10 @@ def long_text(size):
     return '{"class_name":"\U0001f600'.encode() + b"x" * (size - 30) + b'"}'
 
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="the memory of a process is measured in /proc"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory of a process is measured in /proc"),
+]
 
 
 @pytest.mark.parametrize("case", HDF5)

@@ -188,7 +188,7 @@ def test_ops(tmp_path, case, dtype, rng):
 
 
 @given(st.one_of(chains(), graphs()), st.integers(0, 2**32 - 1))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_models(tmp_path_factory, made, seed):
     """Every model that has a stepper has C functions with its numbers."""
     rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("random")

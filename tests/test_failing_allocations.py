@@ -1,6 +1,6 @@
 """Where there is no memory there is a MemoryError, or the same result; and afterwards all works as before.
 
-    CYRNN_FAILING=0 pytest tests/test_failing_allocations.py      lets each of all allocations fail: an hour
+    CYRNN_FAILING=0 pytest -m slow tests/test_failing_allocations.py      lets each of all allocations fail: an hour
 
 Allocations of OpenBLAS and of Python's lists do not fail here: OpenBLAS ends the process, and where a list cannot
 grow, what Cython 3.3 makes of a list comprehension lets go of an item twice. Where an object of Python has no memory,
@@ -27,6 +27,7 @@ MOST = {  # of the allocations of a call, how many fail in turn
 }
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.unsanitized,
     pytest.mark.skipif(
         platform.libc_ver()[0] != "glibc", reason="the library that lets allocations fail stands before glibc's malloc"

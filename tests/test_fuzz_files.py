@@ -25,7 +25,7 @@ from cyrnn.saving import ModelFileError, from_torch, load_model, load_weights, s
 
 h5py = pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
 
-EXAMPLES = int(os.environ.get("CYRNN_FUZZ_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("CYRNN_FUZZ_EXAMPLES", "60"))
 MOST_MEMORY = 48 << 20  # bytes, for files of some ten thousand
 GOLDEN = Path(__file__).parent / "golden" / "files"
 

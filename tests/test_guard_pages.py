@@ -20,6 +20,7 @@ CASES = int(os.environ.get("CYRNN_GUARD_CASES", "130"))
 ENGINES = [*(("simd", isa, None) for isa in ISAS), ("blas", ISAS[0], "Haswell"), ("blas", ISAS[-1], "SkylakeX")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "isa", "core"), ENGINES)
 def test_nothing_reaches_beyond_an_array(engine, isa, core, tmp_path):
     command = [sys.executable, "-P", str(TESTS / "guarded_run.py"), engine, isa, "0", str(CASES)]

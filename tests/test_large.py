@@ -38,6 +38,7 @@ assert not out[:-1].any() and np.array_equal(out[-1:], model(x[-1:])) and out[-1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit that counts no maps of files is Linux'")
 def test_gigabytes_in_bounded_memory(tmp_path):
     if sys.maxsize < 2**40 or shutil.disk_usage(tmp_path).free < 4 << 30:

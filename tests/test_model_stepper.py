@@ -141,7 +141,7 @@ def test_layers_between_recurrences_are_stepped(rng):
 
 
 @given(st.one_of(chains(), graphs()), st.integers(0, 2**32 - 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_steps_of_random_models_are_their_calls(model, seed):
     rng = np.random.default_rng(seed)
     tokens, x = drawn_tokens(rng, 2, 5) % 6, rng.standard_normal((2, 5, 3)).astype("f")

@@ -19,7 +19,7 @@ from cyrnn.saving import ModelFileError, load_model
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = sorted([*GOLDEN.glob("*.keras"), *(GOLDEN / "files").glob("*.keras")])
-EXAMPLES = 4 * int(os.environ.get("CYRNN_FUZZ_EXAMPLES", "150"))
+EXAMPLES = 4 * int(os.environ.get("CYRNN_FUZZ_EXAMPLES", "60"))
 VALUES = [None, True, 0, -1, 7, 2.5, float("nan"), "", "x", [], [7], ["x"], [[]], {}, {"class_name": 3}, {"x": None}]
 
 

@@ -90,6 +90,7 @@ print(json.dumps(results))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit of the address space is Linux'")
 def test_running_out_of_memory_is_no_fault_of_the_file(tmp_path):
     # Without the threshold, the C library would answer from what it has kept of earlier arrays.

@@ -27,7 +27,7 @@ def test_every_program_needs_cyrnn_alone():
 def test_the_two_commands_that_ci_reads_are_the_first_ones():
     first, second = (block for block in BLOCKS if block.language == "sh")
     assert first.text == "pip install . && cyrnn demo\n"
-    assert second.text == 'pip install ".[h5,test]" && pytest\n'
+    assert second.text == 'pip install ".[h5,test]" && pytest -n 2\n'
 
 
 def test_it_is_short():

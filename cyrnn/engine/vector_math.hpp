@@ -48,8 +48,20 @@ template <class T> struct Math {
 
     CYRNN_INLINE V all(T value) { return V{} + value; }
     CYRNN_INLINE V select(Bits mask, V yes, V no) { return mask ? yes : no; }
+#if CYRNN_VECTOR_BYTES == 64 && !defined(__clang__)  // of a choice GCC makes two instructions; this one takes the second operand for NaN
+    CYRNN_INLINE V at_least(V x, T low) {
+        if constexpr (single) return __builtin_ia32_maxps512_mask(all(low), x, V{}, -1, current_rounding);
+        else return __builtin_ia32_maxpd512_mask(all(low), x, V{}, -1, current_rounding);
+    }
+    CYRNN_INLINE V at_most(V x, T high) {
+        if constexpr (single) return __builtin_ia32_minps512_mask(all(high), x, V{}, -1, current_rounding);
+        else return __builtin_ia32_minpd512_mask(all(high), x, V{}, -1, current_rounding);
+    }
+    static constexpr int current_rounding = 4;
+#else
     CYRNN_INLINE V at_least(V x, T low) { return select(x < low, all(low), x); }
     CYRNN_INLINE V at_most(V x, T high) { return select(x > high, all(high), x); }
+#endif
     CYRNN_INLINE V clip(V x, T low, T high) { return at_most(at_least(x, low), high); }
 
     CYRNN_INLINE Bits sign_bit() { return (Bits)(-V{}); }
@@ -74,30 +86,32 @@ template <class T> struct Math {
     // so that e^x = 2^n q + 2^n, and e^x - 1 = 2^n q + (2^n - 1) loses nothing near 0.
 
     struct Power {
-        V scale, q;  // 2^n, e^r - 1
+        V scale, q;  // 2^n, and e^r - 1 over `times`
     };
 
-    // For x up to 127 ln 2 (1023 ln 2). From -88 (-709) down the scale is 0, and so is e^x: no denormals.
-    CYRNN_INLINE Power power(V x) {
+    // Of `times` x, 1 or 2 of them, which takes no multiplication. For `times` x up to 127 ln 2 (1023 ln 2); from -88 (-709) down the
+    // scale is 0, and so is e^x: no denormals.
+    template <int times = 1> CYRNN_INLINE Power power(V x) {
         // Adding 1.5 * 2^23 (2^52) rounds to an integer and leaves it in the low bits, here with the exponent's
         // offset on top. ln 2 is split so that n times its first part is exact.
         const T shift = single ? T(0x1.8p23 + 127) : T(0x1.8p52 + 1023);
-        const T ln2_high = single ? T(0.693145751953125) : T(0.6931471805592082091607);
-        const T ln2_low = single ? T(1.428606820309417232e-6) : T(7.371002565167798902e-13);
+        const T ln2_high = T((single ? 0.693145751953125 : 0.6931471805592082091607) / times);
+        const T ln2_low = T((single ? 1.428606820309417232e-6 : 7.371002565167798902e-13) / times);
 
-        x = at_least(x, single ? -88 : -709);  // n = -127 (-1023): the exponent's bits are 0
-        const V shifted = x * T(1.44269504088896340736) + shift;
+        x = at_least(x, T(single ? -88 : -709) / times);  // n = -127 (-1023): the exponent's bits are 0
+        const V shifted = x * T(1.44269504088896340736 * times) + shift;
         const V n = shifted - shift;
         const V r = x - n * ln2_high - n * ln2_low;
         const V scale = (V)((Bits)shifted << (single ? 23 : 52));
+        constexpr double a = times, b = a * a, c = b * a, d = b * b, e = d * a;  // powers, which move no bit but the exponents'
         V p;
         if constexpr (single)  // 2e-8
-            p = polynomial(r, 0.4999999901, 0.1666654443, 0.04166688329, 0.008366487386, 0.00139045153);
+            p = polynomial(r, 0.4999999901 * a, 0.1666654443 * b, 0.04166688329 * c, 0.008366487386 * d, 0.00139045153 * e);
         else  // 2e-17
-            p = polynomial(r, 0.500000000000000453, 0.1666666666666662387, 0.04166666666658183095,
-                           0.008333333333364781439, 0.001388888893039968145, 0.0001984126977712492727,
-                           0.00002480150628732914421, 2.755735233529500819e-6, 2.762574559072729485e-7,
-                           2.507213800277482707e-8);
+            p = polynomial(r, 0.500000000000000453 * a, 0.1666666666666662387 * b, 0.04166666666658183095 * c,
+                           0.008333333333364781439 * d, 0.001388888893039968145 * e, 0.0001984126977712492727 * (e * a),
+                           0.00002480150628732914421 * (e * b), 2.755735233529500819e-6 * (e * c), 2.762574559072729485e-7 * (e * d),
+                           2.507213800277482707e-8 * (e * e));
         return {scale, p * (r * r) + r};
     }
 
@@ -120,7 +134,7 @@ template <class T> struct Math {
         return select(x > 0, y + y, y);
     }
 
-    // A function before its division: a product of two needs one division then. `under` is from 1 to 2.
+    // A function before its division: a product of two needs one division then. `under` is from 1/2 to 2.
     struct Quotient {
         V over, under;
 
@@ -128,10 +142,11 @@ template <class T> struct Math {
         V times(const Quotient &other) const { return over * other.over / (under * other.under); }
     };
 
-    //   tanh |x| = -t / (2 + t),   t = e^(-2|x|) - 1
+    //   tanh |x| = -t / (1 + t),   t = (e^(-2|x|) - 1) / 2
     CYRNN_INLINE Quotient tanh_quotient(V x) {
-        const V t = expm1_negative(magnitude(x) * -2);
-        return {with_sign_of(x, t), t + 2};
+        const Power e = power<2>((V)((Bits)x | sign_bit()));
+        const V t = e.scale * e.q + (e.scale * T(0.5) - T(0.5));
+        return {with_sign_of(x, t), t + 1};
     }
     CYRNN_INLINE V tanh(V x) { return tanh_quotient(x).value(); }
 

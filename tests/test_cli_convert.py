@@ -8,7 +8,7 @@ import pytest
 
 import cyrnn
 from cyrnn import cli
-from cyrnn.layers import GRU, LSTM, Bidirectional, Conv1D, Dense, SimpleRNN
+from cyrnn.layers import GRU, LSTM, Bidirectional, Conv1D, Dense, Embedding, LayerNormalization, SimpleRNN
 from cyrnn.saving import load_model
 
 pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
@@ -129,6 +129,26 @@ def test_weights_of_torch_there_and_back(models, capsys, parts):
     code, _, err = convert(capsys, "rnn.keras", "--to", "torch.safetensors")
     assert (code, err) == (0, "") and convert(capsys, "rnn.torch.safetensors", "again.keras")[0] == 0
     np.testing.assert_array_equal(load_model("again.keras")(X), model(X))
+
+
+def test_torchs_names_of_a_whole_model_there_and_back(models, capsys):
+    """With the model whose weights they are, since they do not say what is between them."""
+    model = cyrnn.Sequential([
+        cyrnn.Input((4,)), Embedding(9, 2), LSTM(3, return_sequences=True), LSTM(3, return_sequences=True),
+        LayerNormalization(), Bidirectional(GRU(3)), Dense(2),
+    ])  # fmt: skip
+    other = cyrnn.from_json(model.to_json())
+    model.set_weights([np.random.default_rng(0).standard_normal(weight.shape) for weight in model.get_weights()])
+    model.save("model.keras")
+    other.save("other.keras")
+    assert convert(capsys, "model.keras", "m.torch.safetensors")[::2] == (0, "")
+    assert convert(capsys, "m.torch.safetensors", "again.keras", "--model", "other.keras")[::2] == (0, "")
+    for found, expected in zip(load_model("again.keras").get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    cyrnn.Sequential([cyrnn.Input((4,)), Embedding(9, 2), LSTM(3), Dense(2)]).save("small.keras")
+    code, out, err = convert(capsys, "m.torch.safetensors", "new.keras", "--model", "small.keras")
+    assert (code, out, err.count("\n")) == (2, "", 1) and "have other names or shapes, among them" in err
+    assert not Path("new.keras").exists()
 
 
 def test_what_torch_has_not(models, capsys):

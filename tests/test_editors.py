@@ -214,6 +214,10 @@ MISPLACED = {
     ),
     "a generator in a call": (lambda: sequential()(generator()), "must be an array of real numbers, got generator"),
     "a dict in a call": (lambda: layers.GRU(2)({"x": 1}), "must be an array of real numbers, got dict"),
+    "a model in a call": (lambda: layers.GRU(2)(sequential()), "must be an array of real numbers, got Sequential"),
+    "a dict to be exported": (lambda: cyrnn.saving.export_c({}, "m.c"), "layer or model of cyrnn, got dict"),
+    "a model as one of torch": (lambda: cyrnn.saving.from_torch(sequential()), "got Sequential of cyrnn"),
+    "a dict in a wrapper": (lambda: layers.Bidirectional({}), "must be a layer, got dict"),
     "a generator as weights": (lambda: sequential().set_weights(generator()), "a list of arrays, got generator"),
 }
 

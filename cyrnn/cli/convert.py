@@ -27,7 +27,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         metavar="IN",
         nargs="+",
         type=Path,
-        help=".keras, .h5, .onnx, or torch's RNN in .safetensors; with --model also .weights.h5, .npz, .safetensors",
+        help=".keras, .h5, .onnx, or torch's RNN in .safetensors; with --model also .weights.h5, .npz, .safetensors, "
+        "and the .torch.safetensors that convert writes",
     )
     parser.add_argument(
         "--to",
@@ -127,7 +128,10 @@ def _layer(options: argparse.Namespace, file: OpenFile) -> Layer:
         raise ValueError(f"--model is for files of weights, and {file.path} is none")
     model = interchange.load_model(options.model)
     with refusals_located(file.path):
-        load_weights(model, file.path)
+        if source.fill is not None:
+            source.fill(model, file)
+        else:
+            load_weights(model, file.path)
     return model
 
 

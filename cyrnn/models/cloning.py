@@ -41,7 +41,7 @@ def clone_model(
         If `model` is no model, or of a class for which the other arguments mean nothing.
     """
     if not isinstance(model, ModelOfLayers):
-        raise ValueError(f"model must be a model, got {model!r}")
+        raise ValueError(f"model must be a model, got {type(model).__name__}")
     clone = _uncompiled(model, input_tensors, clone_function)
     if isinstance(model, Trained) and model._compiled is not None:
         clone.compile(**model._compiled.arguments_again())

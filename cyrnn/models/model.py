@@ -8,6 +8,7 @@ from cyrnn.layers.base.carried import states_as_before_on_error
 from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.predict import Predicts
 from cyrnn.models.files import InFiles
+from cyrnn.notices.names import suggestion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,8 +68,9 @@ class ModelOfLayers(InFiles, Predicts, Layer):
             raise ValueError(f"give name or index, one of them; got {name!r} and {index!r}")
         found = [layer for layer in self.layers if layer.name == name] if index is None else self.layers[index:][:1]
         if not found:
-            known = ", ".join(layer.name for layer in self.layers)
-            raise ValueError(f"model {self.name!r} has no layer {name if index is None else index!r}, only {known}")
+            known, wanted = [layer.name for layer in self.layers], name if index is None else index
+            near = suggestion(name, known) if isinstance(name, str) else ""
+            raise ValueError(f"model {self.name!r} has no layer {wanted!r}, only {', '.join(known):.1000}{near}")
         return found[0]
 
     # ------------------------------------------------------------ summary

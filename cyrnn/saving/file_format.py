@@ -97,6 +97,8 @@ class Format:
     load, export : callable, optional
         The layer or model in a file, and one into the file of a path, for formats that are not Keras': what they hold
         is translated, layer by layer. Both may take the keyword arguments in `options`.
+    fill : callable, optional
+        Gives a model the weights in a file that names them in another way than Keras' files.
     options : tuple of str
         The keyword arguments of `load` and `export`.
     """
@@ -112,4 +114,5 @@ class Format:
     list_arrays: Callable[[OpenFile], list[StoredArray]] | None = None
     load: Callable[..., Layer] | None = None
     export: Callable[..., None] | None = None
+    fill: Callable[[Layer, OpenFile], None] | None = None
     options: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install '.[torch]'
 import cyrnn  # noqa: E402
 from cyrnn import cli, layers  # noqa: E402
 from cyrnn.saving import from_torch  # noqa: E402
-from cyrnn.saving.torch.export import export_torch  # noqa: E402
+from cyrnn.saving.torch.models import export_torch  # noqa: E402
 
 
 @pytest.mark.parametrize("bias", [True, False])

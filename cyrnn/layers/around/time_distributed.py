@@ -63,7 +63,7 @@ class TimeDistributed(ProgramLayer):
 
     def __init__(self, layer: Layer, **kwargs: Unpack[LayerOptions]) -> None:
         if not isinstance(layer, Layer):
-            raise ValueError(f"layer must be a layer, got {layer!r}")
+            raise ValueError(f"layer must be a layer, got {type(layer).__name__}")
         others = required_arguments(layer.call)[1:]
         if others:
             raise ValueError(f"layer must take the input alone, got {layer.name!r}, whose call needs {others} too")

@@ -25,7 +25,7 @@ class Wrapper(Layer):
 
     def __init__(self, layer: Layer, **kwargs: Unpack[LayerOptions]) -> None:
         if not isinstance(layer, Layer):
-            raise ValueError(f"layer must be a layer, got {layer!r}")
+            raise ValueError(f"layer must be a layer, got {type(layer).__name__}")
         super().__init__(**kwargs)
         self.layer = layer
 

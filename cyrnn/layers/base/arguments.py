@@ -35,7 +35,7 @@ def as_array(name: str, value: ArrayLike) -> Array:
         raise ValueError(f"{name} must be an array, got {type(value).__name__}")
     array = value if type(value) is np.ndarray else to_numpy(name, value)
     if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float32):  # bfloat16 is of kind "V"
-        if array.ndim == 0 and not hasattr(value, "dtype"):  # what NumPy takes for an object, as a dict
+        if array.ndim == 0 and array.dtype.kind == "O" and type(value) is not np.ndarray:  # a dict, a model, ...
             raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}")
         raise TypeError(f"{name} must be an array of real numbers, got {_what_else(value, array)}")
     return in_native_order(array) if array.dtype.byteorder == _NATIVE_ORDER else array

@@ -80,7 +80,7 @@ class Bidirectional(Predicts, SequenceLayer):
     ) -> None:
         for name, value in {"layer": layer, "backward_layer": backward_layer or layer}.items():
             if not isinstance(value, Layer):
-                raise ValueError(f"{name} must be a layer, got {value!r}")
+                raise ValueError(f"{name} must be a layer, got {type(value).__name__}")
             if not isinstance(value, RNN):
                 raise TypeError(f"{name} must be an RNN, SimpleRNN, LSTM or GRU, got {value!r}")
         if merge_mode not in MERGE_MODES:

@@ -75,7 +75,7 @@ def export_c(layer: Layer, path: str | os.PathLike[str], *, name: str | None = N
         If the file cannot be written.
     """
     if not isinstance(layer, Layer):
-        raise TypeError(f"layer must be a layer or model of cyrnn, got {layer!r:.100}")
+        raise TypeError(f"layer must be a layer or model of cyrnn, got {type(layer).__name__}")
     name = _sanitised(layer.name) if name is None else _checked_name(name)
     _check_dtypes(layer)
     step = _step(layer)

@@ -77,7 +77,7 @@ def export_onnx(
         There is no onnx.
     """
     if not isinstance(model, Layer):
-        raise TypeError(f"model must be a layer or model of cyrnn, got {model!r:.100}")
+        raise TypeError(f"model must be a layer or model of cyrnn, got {type(model).__name__}")
     if masks not in (None, "right-padded"):
         raise ValueError(f"masks must be None or 'right-padded', got {masks!r}")
     onnx = needed_onnx()

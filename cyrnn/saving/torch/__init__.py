@@ -13,7 +13,7 @@ from cyrnn.models.sequential import Sequential
 from cyrnn.saving.errors import ModelFileError, Reason
 from cyrnn.saving.opened import OpenFile, opened
 from cyrnn.saving.safetensors import SAFETENSORS, tensors_in
-from cyrnn.saving.torch.export import export_torch
+from cyrnn.saving.torch.models import export_torch, fill_from_torch
 from cyrnn.saving.torch.modules import from_module, is_module
 from cyrnn.saving.torch.weights import as_array, is_recurrent, layer_of
 
@@ -83,7 +83,7 @@ def from_torch(
         hint = ": pass its state_dict()" if hasattr(source, "state_dict") else ""
         raise TypeError(
             "source must be a state_dict, another mapping of names to arrays, a recurrent module of torch, an "
-            f"nn.Sequential, or the path of a .safetensors file, got {type(source).__name__}{hint}"
+            f"nn.Sequential, or the path of a .safetensors file, got {_type_of(source)}{hint}"
         )
     if isinstance(source, Mapping):
         arrays = {name: as_array(name, value) for name, value in source.items() if _belongs(name, prefix)}
@@ -117,6 +117,12 @@ def _some(source: Any) -> str:
     return f"its names are {', '.join(list(map(str, source))[:8])}" if isinstance(source, Mapping) else str(source)
 
 
+def _type_of(source: Any) -> str:
+    """The name of its type, and whose it is: cyrnn and Keras have a Sequential too."""
+    kind = type(source)
+    return f"{kind.__name__} of {kind.__module__.partition('.')[0]}"
+
+
 # ------------------------------------------------------------ among the file formats
 
 _NAMES = re.compile(r"(.*?)(weight|bias)_(ih|hh)(_l\d+(_reverse)?)?", re.DOTALL)
@@ -142,6 +148,10 @@ def _load(file: OpenFile, nonlinearity: str = "tanh") -> Layer:
     return layer
 
 
+def _fill(layer: Layer, file: OpenFile) -> None:
+    fill_from_torch(layer, _of_tensors(file, ""))
+
+
 TORCH = replace(
     SAFETENSORS,
     name="torch",
@@ -149,6 +159,7 @@ TORCH = replace(
     sniff=_sniff,
     write_weights=None,
     load=_load,
+    fill=_fill,
     export=export_torch,
     options=("nonlinearity",),
 )

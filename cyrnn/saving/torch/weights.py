@@ -237,6 +237,11 @@ def _keras_weights(weights: Mapping[str, Array], end: str, module: _Module) -> l
     return [*kernels, both if module.name == "GRU" else both.sum(axis=0)]
 
 
+def keras_weights(weights: Mapping[str, Array], end: str) -> list[Array]:
+    """The weights of a recurrent layer, of those of one layer and direction of a module, whose names end so."""
+    return _keras_weights(weights, end, _module_of(weights, end))
+
+
 def torch_weights(layer: Layer, end: str) -> dict[str, Array]:
     """The weights of a recurrent layer under torch's names, which end so.
 

@@ -57,7 +57,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=PRECISIONS,
         default="float32",
-        help="of products: bfloat16 is for CPUs with AMX, and off by a hundredth or so (default: %(default)s)",
+        help="of products: bfloat16 is for CPUs that multiply it (AMX, AVX512-BF16), and off by a hundredth or so "
+        "(default: %(default)s)",
     )
     zarr_arrays.add_to(parser)
     parser.epilog = examples(

@@ -5,6 +5,7 @@ each doubling of a size they may double.
 """
 
 import contextlib
+import gc
 import itertools
 import sys
 import tracemalloc
@@ -44,13 +45,17 @@ def work_of(act: Callable[[], Any]) -> int:
 
 
 def memory_of(act: Callable[[], Any]) -> int:
-    """The most bytes that are held at once."""
+    """The most bytes that are held at once, those in cycles too: when these are let go depends on the whole process."""
+    collects = gc.isenabled()
+    gc.disable()
     tracemalloc.start()
     try:
         act()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+        if collects:
+            gc.enable()
 
 
 def check(acts: Sequence[Callable[[], Any]], measure: Callable[[Callable[[], Any]], int], least: int) -> None:

@@ -18,7 +18,7 @@ def test_reading(capsys):
     for words in (
         r"1 thread +[\d,]+ sequences per second",
         r"one sequence +[\d.]+ microseconds",
-        r"engine +(simd|blas \(.*kernels\)), (generic|avx2|avx512), \d+ threads?",
+        r"engine +(simd|blas \(.*kernels\)), (generic|avx2|avx512\S*|amx), \d+ threads?",
     ):
         assert re.search(words, printed), words
 

@@ -23,6 +23,9 @@ NEEDED = {
     "onnx",
     "onnxruntime",
 } | {
+    "pandas",
+    "pyarrow",
+    "pyspark",
     "ray",
     "torch",
     "websockets",

@@ -42,7 +42,9 @@ def rounded(array):
 def made(kind, features, units, seed=0, **options):
     name, own = KINDS[kind]
     rng = np.random.default_rng(seed)
-    layer = getattr(layers, name)(units, **{"return_sequences": True, **own, **options})
+    layer = getattr(layers, name)(
+        units, **{"return_sequences": True, "recurrent_initializer": "zeros", **own, **options}
+    )
     layer.build((None, None, features))
     layer.set_weights([rng.standard_normal(w.shape) / (len(w) ** 0.5 if w.ndim == 2 else 3) for w in layer.weights])
     return layer

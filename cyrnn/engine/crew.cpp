@@ -38,7 +38,7 @@ Crew *Crew::take(int wanted) {
     if (!found || found->taken.exchange(true, std::memory_order_acquire)) return nullptr;
     bool any_sleeps = false;
     for (int i = 0; i < found->helpers; ++i) any_sleeps = any_sleeps || found->state_of(i) == asleep;
-    if (any_sleeps) {
+    if (any_sleeps && found->worth_a_try()) {
         {
             const std::lock_guard<std::mutex> lock(found->mutex);
             found->calls.fetch_add(1, std::memory_order_relaxed);
@@ -66,15 +66,29 @@ char *Crew::room(std::size_t bytes) noexcept {
     return memory.get();
 }
 
+// For some time: whether there was some. A helper that lets others run says so: a caller does not wait for it for long.
+bool Crew::look_for_work(Helper &self) {
+    const auto wanted = [&] { return self.state.load(std::memory_order_acquire) != looking; };
+    if (spin_until(wanted, selfish)) return true;
+    const auto deadline = Clock::now() + looking_time;
+    do {
+        int expected = looking;
+        if (!self.state.compare_exchange_strong(expected, away, std::memory_order_acq_rel)) return true;
+        std::this_thread::yield();
+        self.state.store(looking, std::memory_order_release);
+        if (spin_until(wanted, between_yields)) return true;
+    } while (Clock::now() < deadline);
+    return false;
+}
+
 [[noreturn]] void Crew::work(Helper &self) {
     for (;;) {
         const unsigned seen = calls.load(std::memory_order_relaxed);
         self.state.store(looking, std::memory_order_release);
-        const auto wanted = [&] { return self.state.load(std::memory_order_acquire) != looking; };
         // While a caller has the crew, its next session may begin after as much time as it computes alone.
         const auto patience = Clock::now() + most_looking_time;
-        bool found = spin_politely_until(wanted, looking_time);
-        while (!found && taken.load(std::memory_order_relaxed) && Clock::now() < patience) found = spin_politely_until(wanted, looking_time);
+        bool found = look_for_work(self);
+        while (!found && taken.load(std::memory_order_relaxed) && Clock::now() < patience) found = look_for_work(self);
         if (!found) {
             int expected = looking;
             if (self.state.compare_exchange_strong(expected, asleep, std::memory_order_acq_rel)) {

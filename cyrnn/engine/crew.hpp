@@ -19,11 +19,13 @@
 
 #include "spinning.hpp"
 
-#if defined(CYRNN_DELAYS)  // a test stops threads here at random
+#if defined(CYRNN_DELAYS)  // a test stops threads here at random, and the caller tries them again at once
 extern void cyrnn_delay();
 #define CYRNN_DELAY() cyrnn_delay()
+#define CYRNN_REST 0
 #else
 #define CYRNN_DELAY() static_cast<void>(0)
+#define CYRNN_REST 20
 #endif
 
 namespace cyrnn {
@@ -48,10 +50,12 @@ public:
     // the last session: its memory is theirs too.
     int reserve(int wanted) {
         int found = 0;
+        if (!worth_a_try()) return 0;
         for (int i = 0; i < helpers; ++i)
-            if (!spin_until([&] { return state_of(i) != busy; }, leaving)) return 0;
+            if (!comes_back(i, busy)) return 0;
         for (int i = 0; i < helpers && found < std::min(wanted, asked_for); ++i) {
             int expected = looking;
+            if (!comes_back(i, away)) continue;
             if (!all[i].state.compare_exchange_strong(expected, reserved, std::memory_order_acq_rel)) continue;
             all[i].party = ++found;
         }
@@ -93,9 +97,11 @@ public:
     }
 
     // For the caller: whether it has, before so much time is over.
-    bool wait_for(int party, std::ptrdiff_t timesteps, Clock::duration patience) const {
+    bool wait_for(int party, std::ptrdiff_t timesteps, Clock::duration patience) {
         CYRNN_DELAY();
-        return spin_until([&] { return has_published(party, session, timesteps); }, patience);
+        const bool published = spin_until([&] { return has_published(party, session, timesteps); }, patience);
+        if (!published) waited_in_vain(patience);
+        return published;
     }
 
     // For a helper: whether it has, before the session is closed. It does not wait for ever for a caller that does not run.
@@ -111,14 +117,28 @@ public:
     }
 
 private:
-    enum : int { asleep, looking, reserved, busy };
+    enum : int { asleep, looking, away, reserved, busy };
 
-    // Within this time a helper that has published its last part is looking for work again, unless it does not run.
+    // Within this time a helper that has published its last part, or has let others run, is looking for work again, unless it does
+    // not run.
     static constexpr auto leaving = std::chrono::microseconds(2);
     static constexpr auto loitering = std::chrono::milliseconds(1);
     // A helper looks for work for so long after a call, and so long in one: meanwhile the caller may compute a block of timesteps alone.
     static constexpr auto looking_time = std::chrono::microseconds(200);
     static constexpr auto most_looking_time = std::chrono::milliseconds(100);
+
+    // The caller does not spend more than a twentieth of its time on waiting for threads that do not run, as where other processes
+    // keep the processors busy.
+    bool worth_a_try() const { return not_before == Clock::time_point() || Clock::now() >= not_before; }
+    bool comes_back(int helper, int from) {
+        const bool is_back = spin_until([&] { return state_of(helper) != from; }, leaving);
+        if (!is_back) waited_in_vain(leaving);
+        return is_back;
+    }
+    void waited_in_vain(Clock::duration time) {
+        constexpr Clock::duration most = std::chrono::microseconds(100);
+        not_before = Clock::now() + CYRNN_REST * std::min(time, most);
+    }
 
     // Two lines: the processor fetches them in pairs.
     struct alignas(128) Flag {
@@ -143,11 +163,13 @@ private:
     }
 
     [[noreturn]] void work(Helper &self);
+    bool look_for_work(Helper &self);
 
     std::atomic<bool> taken{false};
     // What follows is the caller's that has the crew.
     int helpers = 0, asked_for = 0;
     std::uint64_t session = 0;  // in the upper half
+    Clock::time_point not_before;
     std::unique_ptr<char[]> memory;
     std::size_t memory_size = 0;
     // And this is everybody's.

@@ -41,18 +41,18 @@ public:
     void begin(std::ptrdiff_t count_, const T *x_, std::ptrdiff_t x_time_, const T *record, T *projected_, std::ptrdiff_t projected_time_,
                T *workspace) {
         end();
-        began = Clock::now();
         count = count_, done = 0, x = x_, x_time = x_time_, projected = projected_, projected_time = projected_time_;
-        parties = 1 + crew.reserve(wanted - 1);
-        if (parties > 1 && !invite(record)) crew.dismiss(), parties = 1;
+        find_helpers(record, nullptr);
         if (projected) project(share_of(product, weights, 0, parties), 0, workspace);
     }
 
     // In the place of `advance`.
     void step(const Step<T> &step, T *workspace) {
-        if (parties == 1 || done == count) return advance(product, weights, step, workspace);
+        if (done == count) return advance(product, weights, step, workspace);
+        if (parties == 1 && done > 0 && done % often == 0) look_again(weights.cell ? step.before : step.h);
         if (done > 0) began = Clock::now();
         ++done;
+        if (parties == 1) return advance(product, weights, step, workspace);
         for (int e = 0; e < exchanges(weights); ++e) {
             if (e > 0) weights.cell->between(&weights, &step);
             if (parties == 1) {
@@ -76,6 +76,8 @@ public:
     }
 
 private:
+    static constexpr std::ptrdiff_t often = 8;  // timesteps after which a caller that is alone looks for helpers again
+
     struct Columns {
         std::ptrdiff_t begin, end;
     };
@@ -91,8 +93,8 @@ private:
         Weights<T> weights;
         std::ptrdiff_t count;
         int parties;
-        bool alone, projects;
-        T *x, *record;      // (count, features), (carried)
+        bool alone, projected, projects;  // whether x . kernel is there before the timesteps, and whether the helpers compute it
+        T *x, *record;      // (count, features), or x . kernel, (count, sums); (carried)
         T *lines[2];        // what is published at a position, and at the next one: a row of sums, or of h
         char *own;          // each helper's
         std::ptrdiff_t own_bytes;
@@ -189,9 +191,23 @@ private:
 
     // ---- the caller
 
-    bool invite(const T *record) {
-        const Own own(product, weights, count, projected);
-        const std::ptrdiff_t of_x = in_lines(count * weights.features * std::ptrdiff_t(sizeof(T)));
+    void find_helpers(const T *record, const T *x_kernel) {
+        began = Clock::now();
+        parties = 1 + crew.reserve(wanted - 1);
+        if (parties > 1 && !invite(record, x_kernel)) crew.dismiss(), parties = 1;
+    }
+
+    // For the timesteps that are left, of which the caller has x . kernel.
+    void look_again(const T *record) {
+        count -= done, x += done * x_time, projected += done * projected_time, done = 0;
+        find_helpers(record, projected);
+    }
+
+    bool invite(const T *record, const T *x_kernel) {
+        const bool projects = projected && !x_kernel;
+        const std::ptrdiff_t width = x_kernel ? weights.sums() : weights.features;  // of what the helpers get for a timestep
+        const Own own(product, weights, count, projects);
+        const std::ptrdiff_t of_x = in_lines(count * width * std::ptrdiff_t(sizeof(T)));
         const std::ptrdiff_t of_record = in_lines(weights.carried * std::ptrdiff_t(sizeof(T)));
         const std::ptrdiff_t of_line = in_lines(line_length(weights) * std::ptrdiff_t(sizeof(T)));
         const std::ptrdiff_t of_job = in_lines(sizeof(Job));
@@ -201,10 +217,12 @@ private:
         at += -std::ptrdiff_t(reinterpret_cast<std::uintptr_t>(at)) & 127;
         const auto next = [&at](std::ptrdiff_t bytes) { return std::exchange(at, at + bytes); };
         const auto array = [&next](std::ptrdiff_t bytes) { return reinterpret_cast<T *>(next(bytes)); };
-        job = new (next(of_job)) Job{product, weights, count, parties, alone, projected != nullptr, nullptr, nullptr, {}, nullptr, own.bytes};
+        job = new (next(of_job)) Job{product, weights, count, parties, alone, projected != nullptr, projects, nullptr, nullptr, {}, nullptr, own.bytes};
         job->x = array(of_x), job->record = array(of_record), job->lines[0] = array(of_line), job->lines[1] = array(of_line);
         job->own = at;
-        for (std::ptrdiff_t n = 0; n < count; ++n) copy(x + n * x_time, weights.features, job->x + n * weights.features);
+        const T *const from = x_kernel ? x_kernel : x;
+        const std::ptrdiff_t time = x_kernel ? projected_time : x_time;
+        for (std::ptrdiff_t n = 0; n < count; ++n) copy(from + n * time, width, job->x + n * width);
         copy(record, weights.carried, job->record);
         session = crew.begin(serve, job, held);
         return true;
@@ -246,20 +264,20 @@ private:
         const Own own(product, weights, job.count, job.projects);
         char *const memory = job.own + (party - 1) * job.own_bytes;
         const auto mine = [memory](std::ptrdiff_t at) { return reinterpret_cast<T *>(memory + at); };
-        T *now = mine(own.records), *then = now + weights.carried, *const projected = mine(own.projected);
+        T *now = mine(own.records), *then = now + weights.carried, *const projected = job.projects ? mine(own.projected) : job.x;
         T *const workspace = mine(own.workspace);
         const Share share = share_of(product, weights, party, job.parties);
         if (job.projects) project(product, weights, share, job.count, job.x, weights.features, projected, weights.sums(), workspace);
         copy(job.record, weights.carried, now);
         Step<T> step;
-        step.rows = 1, step.projected = job.projects, step.alone = job.alone;
+        step.rows = 1, step.projected = job.projected, step.alone = job.alone;
         step.x_stride = weights.features;
         step.h_stride = step.before_stride = step.out_stride = weights.carried;
         step.sums = mine(own.sums), step.sums_stride = weights.sums_row();
         for (std::ptrdiff_t n = 1; n <= job.count; ++n) {
-            step.x = job.x + (n - 1) * weights.features;
+            step.x = job.x;  // which is read where there is one timestep
             step.h = step.before = now, step.out = then, step.turned = (session >> 32) % 2 == std::uint64_t(n % 2);
-            if (job.projects) copy_first(share, projected + (n - 1) * weights.sums(), line_of(weights, step));
+            if (job.projected) copy_first(share, projected + (n - 1) * weights.sums(), line_of(weights, step));
             for (int e = 0; e < exchanges(weights); ++e) {
                 const std::ptrdiff_t position = position_of(weights, n, e);
                 if (e > 0) weights.cell->between(&weights, &step);

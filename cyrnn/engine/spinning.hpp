@@ -34,14 +34,16 @@ template <class Condition> bool spin_until(Condition condition, Clock::duration 
     return false;
 }
 
-// The same for a thread that may have taken the processor of the one that it waits for: after a while it lets others run in between.
+// A thread that may have taken the processor of the one that it waits for lets others run after a while, and then in between.
+constexpr auto selfish = std::chrono::microseconds(20);
+constexpr auto between_yields = std::chrono::microseconds(5);
+
 template <class Condition> bool spin_politely_until(Condition condition, Clock::duration most) {
-    constexpr auto selfish = std::chrono::microseconds(20);
     if (spin_until(condition, selfish)) return true;
     const auto deadline = Clock::now() + most - selfish;
     do {
         std::this_thread::yield();
-        if (spin_until(condition, std::chrono::microseconds(1))) return true;
+        if (spin_until(condition, between_yields)) return true;
     } while (Clock::now() < deadline);
     return false;
 }

@@ -146,8 +146,8 @@ int main() {
     calls(0);
     from_several_threads();
     delays = true;
-    calls(0);
     from_several_threads();
+    for (int round = 0; round < 100 && (late < 20 || by_helpers == 0); ++round) calls(0);  // how many sessions there are is up to the system
     if (late == 0) return std::fprintf(stderr, "wrong: no thread was stopped\n"), 1;
     if (by_helpers == 0) return std::fprintf(stderr, "wrong: no helper had a part\n"), 1;
     std::puts("no race among threads that share a row");

@@ -5,7 +5,8 @@ wrong call, a wrong file, or a machine without the memory, disk or package that 
 130 Ctrl-C, 141 no reader any more, 143 SIGTERM. An error is one line; with CYRNN_DEBUG=1 in the environment it has its
 traceback too.
 
-Only the module of the command that is called is imported: `cyrnn --help` and `cyrnn --version` load no layers.
+Only the module of the command that is run is imported: `cyrnn --version`, `cyrnn --help` and the help of a command
+load neither NumPy nor layers.
 """
 
 import argparse
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     try:
         with _ended_by_sigterm(), _while_somebody_reads():
-            return options.run(options)
+            code: int = importlib.import_module(_COMMANDS[options.command][0]).run(options)
+            return code
     except Exception as error:
         text, code = report(error)
         print(f"cyrnn {options.command}: {text}", file=sys.stderr)
@@ -88,10 +90,10 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cyrnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module, what) in _COMMANDS.items():
+    for name, (_, what) in _COMMANDS.items():
         command = commands.add_parser(
             name, help=what, description=f"{what[0].upper()}{what[1:]}.", formatter_class=plain
         )
         if name == next(iter(given), None):
-            importlib.import_module(module).add_to(command)
+            getattr(importlib.import_module("cyrnn.cli.arguments"), name)(command)
     return parser

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cyrnn.cli.errors import during
-from cyrnn.cli.text import examples, print_table, printable
+from cyrnn.cli.text import print_table, printable
 from cyrnn.engine import threads
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.saving.interchange import load_model
@@ -18,42 +18,7 @@ from cyrnn.timing.profiling import profile
 _OURS, _PEER = "cyrnn", "ONNX Runtime"
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
-    parser.add_argument("model", metavar="MODEL", type=Path, help="a .keras, .h5 or .onnx file")
-    parser.add_argument(
-        "--batch", metavar="N,...", type=_counts, default=[1, 32], help="samples of a call (default: 1,32)"
-    )
-    parser.add_argument(
-        "--threads", metavar="N,...", type=_counts, default=None, help="threads (default: 1, and all processors)"
-    )
-    parser.add_argument(
-        "--timesteps", metavar="N", type=_count, default=100, help="of inputs of any length (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seconds", metavar="S", type=float, default=1.0, help="for each line of the table (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--plot", metavar="FILE", type=Path, help="draw the distribution: .png, .svg, .pdf (default: no plot)"
-    )
-    parser.epilog = examples(
-        "cyrnn bench model.keras", "cyrnn bench model.onnx --batch 1,32 --threads 1,2 --plot latency.png"
-    )
-    parser.set_defaults(run=_bench)
-
-
-def _count(text: str) -> int:
-    try:
-        return threads.checked_count("N", int(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text!r}") from error
-
-
-def _counts(text: str) -> list[int]:
-    return list(dict.fromkeys(map(_count, text.split(","))))
-
-
-def _bench(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     if options.plot is not None:
         check_picture(options.plot)
     with during(f"reading {options.model}"):

@@ -9,7 +9,7 @@ from typing import Any
 
 from cyrnn.cli.errors import during, report
 from cyrnn.cli.outputs import check_target
-from cyrnn.cli.text import examples, printable
+from cyrnn.cli.text import printable
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving import interchange
 from cyrnn.saving.errors import refusals_located
@@ -19,43 +19,7 @@ from cyrnn.saving.registry import ends_of
 from cyrnn.saving.weight_files import load_weights
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
-    parser.usage = "cyrnn convert [options] IN OUT\n       cyrnn convert [options] IN [IN ...] --to KIND [-d FOLDER]"
-    parser.add_argument(
-        "files",
-        metavar="IN",
-        nargs="+",
-        type=Path,
-        help=".keras, .h5, .onnx, or torch's RNN in .safetensors; with --model also .weights.h5, .npz, .safetensors, "
-        "and the .torch.safetensors that convert writes",
-    )
-    parser.add_argument(
-        "--to",
-        metavar="KIND",
-        help="the end of OUT: keras, h5, onnx, c; of the weights alone: weights.h5, npz, safetensors, "
-        "torch.safetensors with torch's names "
-        "(default: that of the name OUT, which is given last)",
-    )
-    parser.add_argument(
-        "-d", "--folder", metavar="FOLDER", type=Path, help="where files of --to are put (default: beside each IN)"
-    )
-    parser.add_argument(
-        "--model", metavar="FILE", type=Path, help="the model whose weights IN has, if it has no model (default: none)"
-    )
-    parser.add_argument(
-        "--masks", choices=("right-padded",), help="what ONNX may take for granted of masked data (default: nothing)"
-    )
-    parser.add_argument(
-        "--nonlinearity",
-        choices=("tanh", "relu"),
-        help="of torch's RNN, whose files do not say it (default: tanh)",
-    )
-    parser.epilog = examples("cyrnn convert model.h5 model.keras", "cyrnn convert *.h5 --to keras -d out/")
-    parser.set_defaults(run=_convert)
-
-
-def _convert(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     if options.to is None:
         if len(options.files) != 2 or options.folder is not None:
             raise ValueError(

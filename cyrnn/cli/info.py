@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from cyrnn.cli.errors import during
-from cyrnn.cli.text import examples, print_table, printable
+from cyrnn.cli.text import print_table, printable
 from cyrnn.layers.base.layer import Layer
 from cyrnn.models.model import ModelOfLayers
 from cyrnn.models.model_files import model_from_file
@@ -21,14 +21,7 @@ _MOST_REASONS = 100
 _MOST_CUTS = 5
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
-    parser.add_argument("file", metavar="FILE", type=Path, help=".keras, .h5, .onnx, .weights.h5, .npz or .safetensors")
-    parser.epilog = examples("cyrnn info model.keras", "cyrnn info model.onnx || echo it does not run here")
-    parser.set_defaults(run=_info)
-
-
-def _info(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     with during(f"reading {options.file}"):
         with opened(options.file) as file:
             form = interchange.recognised(file)

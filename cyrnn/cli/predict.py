@@ -14,8 +14,7 @@ from cyrnn.cli import zarr_arrays
 from cyrnn.cli.errors import during
 from cyrnn.cli.inputs import STANDARD, as_file, kind_of, read_inputs
 from cyrnn.cli.outputs import Writer, check_target, checked_end
-from cyrnn.cli.text import examples, printable
-from cyrnn.engine.precision import PRECISIONS
+from cyrnn.cli.text import printable
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.models.functional import Functional
@@ -26,49 +25,7 @@ _SOON = 1.0  # seconds: shorter work needs no progress bar
 _NUMBERS_AT_A_TIME = 1 << 20  # that are searched for NaN
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
-    parser.add_argument("model", metavar="MODEL", type=Path, help="a .keras, .h5 or .onnx file")
-    parser.add_argument(
-        "input",
-        metavar="INPUT",
-        type=Path,
-        help=".npy, .npz (several inputs, by name), .csv or .zarr: samples along axis 0; - reads the standard input",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUTPUT",
-        type=Path,
-        required=True,
-        help=".npy, .npz, .csv or .zarr; - writes to the standard output, in the format of the input",
-    )
-    parser.add_argument(
-        "--format", choices=("npy", "npz", "csv"), help="of OUTPUT (default: what the end of its name says)"
-    )
-    parser.add_argument(
-        "--series",
-        action="store_true",
-        help="the lines of a .csv are the timesteps of one sequence (default: samples), in the output too",
-    )
-    parser.add_argument("--batch-size", metavar="N", type=int, help="samples at a time (default: as many as fit)")
-    parser.add_argument("--threads", metavar="N", type=int, help="at most so many threads (default: all processors)")
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="of products: bfloat16 is for CPUs that multiply it (AMX, AVX512-BF16), and off by a hundredth or so "
-        "(default: %(default)s)",
-    )
-    zarr_arrays.add_to(parser)
-    parser.epilog = examples(
-        "cyrnn predict model.keras input.npy -o output.npy",
-        "cat series.csv | cyrnn predict model.onnx - --series -o - > output.csv",
-    )
-    parser.set_defaults(run=_predict)
-
-
-def _predict(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     if zarr_arrays.are_asked_for(options):
         return zarr_arrays.predict(options)
     check_target(options.output, {"the model": options.model, "the input": options.input})

@@ -11,18 +11,6 @@ from cyrnn.cli.text import printable
 _END = ".zarr"
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that only these arrays have."""
-    parser.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="for .zarr: the Dask scheduler whose workers compute, as tcp://host:8786 (default: this process computes)",
-    )
-    parser.add_argument(
-        "--no-resume", action="store_true", help="for .zarr: begin anew (default: do what is left of an OUTPUT)"
-    )
-
-
 def are_asked_for(options: argparse.Namespace) -> bool:
     """Whether the command is about arrays of zarr. Raises ValueError where only half of it is."""
     ends = [path.suffix.lower() == _END for path in (options.input, options.output)]

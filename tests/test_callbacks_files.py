@@ -68,6 +68,22 @@ def test_the_best_is_that_of_all_trainings(tmp_path):
     assert len(model.saved) == 3 and callback.best == 0.5
 
 
+def test_a_checkpoint_that_could_not_be_written_is_not_the_best(tmp_path):
+    callback, model = callbacks.ModelCheckpoint(tmp_path / "a.keras", save_best_only=True), FakeModel()
+    save = model.save
+
+    def full(path):
+        raise OSError("no space left")
+
+    model.save = full
+    with pytest.raises(OSError, match="no space left"):
+        run(callback, val_losses(1), model)
+    assert callback.best is None
+    model.save = save
+    run(callback, val_losses(2), model)
+    assert len(model.saved) == 1 and callback.best == 2
+
+
 def test_checkpoints_of_batches(tmp_path):
     name = "{epoch}-{batch}.keras"
     found = checkpoints(tmp_path, name, [{}] * 3, batches=4, save_freq=3)
@@ -177,9 +193,10 @@ def test_of_two_backups_one_may_be_damaged(tmp_path, name, damage):
 
 def test_a_damaged_backup_is_named(tmp_path):
     interrupted(callbacks.BackupAndRestore(tmp_path), at=(1, 0))
-    for content in ('{"epoch": 1, "batch": 0}', '{"epoch": -1, "batch": 0, "backup": 1}', '["epoch"]'):
+    for content in ('{"epoch": 1, "batch": 0}', '{"epoch": -1, "batch": 0, "backup": 1}', '["epoch"]', "{", ""):
         (tmp_path / "training_metadata.json").write_text(content)
-        with pytest.raises(ValueError, match="training_metadata.json must have the numbers epoch, batch, backup, got"):
+        match = f"training_metadata.json must have the numbers epoch, batch, backup, got.*remove the folder {tmp_path}"
+        with pytest.raises(ValueError, match=match):
             run(callbacks.BackupAndRestore(tmp_path), [{}])
     unbuilt = FakeModel()
     unbuilt.built = False

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from refusals import unchanged
 
 import cyrnn
 from cyrnn import callbacks, losses, optimizers
@@ -268,15 +269,6 @@ def test_lists_of_numbers_are_arrays():
 
 
 # ---------------------------------------------------------------- errors, interrupts, infinities
-
-
-def unchanged(model, match, call, error=ValueError):
-    before, iterations = model.get_weights(), getattr(model.optimizer, "iterations", 0)
-    with pytest.raises(error, match=match):
-        call()
-    for a, b in zip(model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert getattr(model.optimizer, "iterations", 0) == iterations
 
 
 def test_errors_come_before_the_first_step():

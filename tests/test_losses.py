@@ -80,8 +80,14 @@ def test_overlaps_have_gradients_along_any_axes(options, axis):
     overlap, missed, more = (np.sum(x, axis) for x in (T * P, T * (1 - P), P * (1 - T)))
     assert value == pytest.approx(np.mean(1 - overlap / (overlap + alpha * missed + beta * more + 1e-7)))
     if axis is None:
-        with pytest.raises(ValueError, match="takes no sample_weight"):
-            loss(T, P, np.ones(4))
+        weights = np.array([0.5, 2.0, 0.0, 3.5])
+        for reduction, factor in (("mean", 1.5), ("sum", 6.0), ("mean_with_sample_weight", 1.0)):
+            loss.reduction = reduction  # each row has the one value
+            weighed, slopes = loss.value_and_gradient(T, P, weights)
+            assert weighed == pytest.approx(factor * value)
+            np.testing.assert_allclose(slopes, factor * gradient)
+        with pytest.raises(ValueError, match="a loss without rows takes no mask"):
+            loss(T, P, mask=np.ones(4, bool))
     with pytest.raises(ValueError, match="axis must be of the 1 of y_pred"):
         losses.Dice(axis=(0, 1))(np.ones(3), np.ones(3))
 

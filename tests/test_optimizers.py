@@ -226,6 +226,19 @@ def test_patterns_see_the_names_of_the_layers_around():
     assert [w.ravel()[0] for w in model.get_weights()] == [1, 1, 1, 0.5, 0.5]
 
 
+def test_names_of_weights_are_without_models_of_graphs():
+    """As in Keras, where layers of a graph are built before their model."""
+    inputs = cyrnn.Input((3, 2))
+    inner = cyrnn.Model(inputs, SimpleRNN(2, name="enc", return_sequences=True)(inputs), name="graph")
+    row = cyrnn.Sequential([cyrnn.Input((3, 2)), SimpleRNN(2, name="dec")], name="row")
+    model = cyrnn.Model(inputs, Dense(1, name="last")(row(inner(inputs))), name="whole")
+    model.set_weights([np.ones_like(w) for w in model.get_weights()])
+    optimizer = optimizers.SGD(0.5, weight_decay=1.0)
+    optimizer.exclude_from_weight_decay(var_names=["^enc/simple_rnn_cell", "^row/dec/simple_rnn_cell/kernel", "whole"])
+    optimizer.apply([np.zeros_like(w) for w in model.get_weights()], model)
+    assert [w.ravel()[0] for w in model.get_weights()] == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5]
+
+
 def test_excluded_arrays_that_are_no_weights_any_more_are_refused():
     layer = Dense(2)
     layer.build((None, 1))

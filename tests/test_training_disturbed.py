@@ -343,6 +343,23 @@ def test_what_weighs_nothing_is_computed_all_the_same():
             road(model).train_on_batch(x, np.where(weights, 1, 2), weights)
 
 
+@pytest.mark.parametrize("loss", ["binary_crossentropy", "sparse_categorical_crossentropy", "categorical_crossentropy"])
+def test_probabilities_that_are_nan_have_the_same_gradients_on_both_roads(loss):
+    """Those of a clipped crossentropy are 0, as in Keras: what is NaN is not within its limits."""
+    x, found = np.ones((3, 2), np.float32), []
+    y = np.array([0, 1, 0]) if "sparse" in loss else np.eye(2)[[0, 1, 0]]
+    for road in (lambda model: model, on_other_road):
+        model = cyrnn.Sequential([cyrnn.Input((2,)), Dense(2, kernel_initializer="ones")])
+        model.layers[0].assign({"bias": [np.nan, 0.5]})
+        model.compile(optimizers.SGD(0.1), loss)
+        road(model).train_on_batch(x, y)
+        found.append(model.get_weights())
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    if loss == "binary_crossentropy":
+        np.testing.assert_array_equal(found[0][0][:, 0], [1, 1])
+
+
 @pytest.mark.parametrize("label", [np.nan, np.inf, 1e30])
 def test_labels_that_are_no_numbers_are_refused(label):
     model = small_model()

@@ -146,12 +146,16 @@ class _Backup(NamedTuple):
 
 def _read(metadata: Path) -> _Backup:
     """Raises OSError or ValueError."""
-    content = json.loads(metadata.read_bytes())
+    written = metadata.read_bytes()
+    try:
+        content = json.loads(written)
+    except ValueError:
+        content = written
     values = [content.get(name) for name in _Backup._fields] if isinstance(content, dict) else [None]
     if not all(type(value) is int and value >= 0 for value in values):
         raise ValueError(
             f"{metadata} must have the numbers {', '.join(_Backup._fields)}, got {shown(content)}: "
-            "remove it to begin anew"
+            f"remove the folder {metadata.parent} to begin anew"
         )
     return _Backup(*values)
 

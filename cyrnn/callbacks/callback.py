@@ -56,6 +56,9 @@ class Callback:
 
     # Batches and epochs count from 0.
 
+    def put_back(self) -> None:
+        """Undo what the callback has changed in the model for an evaluation or a prediction that fails."""
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Before training.
 

@@ -1,6 +1,7 @@
 """Several callbacks as one."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cyrnn.arrays import shown
@@ -65,6 +66,19 @@ class CallbackList(Callback):
     def wants(self, hook: str) -> bool:
         """Whether a callback needs to be called with this method."""
         return overridden(self, hook, CallbackList) or any(callback.wants(hook) for callback in self.callbacks)
+
+    @contextlib.contextmanager
+    def put_back_on_error(self) -> Iterator[None]:
+        """Context manager: if its block fails, callbacks undo what they have changed in the model for it."""
+        try:
+            yield
+        except BaseException:
+            self.put_back()
+            raise
+
+    def put_back(self) -> None:
+        for callback in self.callbacks:
+            callback.put_back()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._call("on_train_begin", logs)

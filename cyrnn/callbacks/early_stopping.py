@@ -9,7 +9,7 @@ from cyrnn import notices
 from cyrnn.callbacks.callback import Callback
 from cyrnn.callbacks.monitor import MonitorCallback
 from cyrnn.callbacks.protocols import Logs
-from cyrnn.configurable import number
+from cyrnn.configurable import at_least_0, number
 from cyrnn.layers.base.arguments import Array
 from cyrnn.utils.console import write
 
@@ -60,7 +60,7 @@ class EarlyStopping(MonitorCallback):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
-        self.patience, self.verbose = number("patience", patience), verbose
+        self.patience, self.verbose = at_least_0("patience", patience), verbose
         self.baseline = None if baseline is None else number("baseline", baseline)
         self.restore_best_weights = restore_best_weights
         self.start_from_epoch = number("start_from_epoch", start_from_epoch)
@@ -73,9 +73,9 @@ class EarlyStopping(MonitorCallback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._reset()
+        _ = self.direction  # raises where it is not known
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        _ = self.direction  # if it is not known, the first epoch says so
         current = self.get_monitor_value(logs)
         if current is None or epoch < self.start_from_epoch:
             return

@@ -59,8 +59,8 @@ class ReduceLROnPlateau(MonitorCallback):
         self.factor = at_least_0("factor", factor)
         if not self.factor < 1:
             raise ValueError(f"ReduceLROnPlateau does not support a factor >= 1.0. Received factor={factor}")
-        self.patience, self.verbose = number("patience", patience), verbose
-        self.cooldown, self.min_lr = number("cooldown", cooldown), number("min_lr", min_lr)
+        self.patience, self.verbose = at_least_0("patience", patience), verbose
+        self.cooldown, self.min_lr = at_least_0("cooldown", cooldown), number("min_lr", min_lr)
         self._reset()
 
     def _reset(self) -> None:
@@ -71,9 +71,9 @@ class ReduceLROnPlateau(MonitorCallback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._reset()
         check_settable(self, self.model.optimizer)
+        _ = self.direction  # raises where it is not known
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        _ = self.direction  # if it is not known, the first epoch says so
         logs = {} if logs is None else logs
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         current = logs.get(self.monitor)

@@ -96,6 +96,8 @@ class ModelCheckpoint(MonitorCallback):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save = self.model.save_weights if self.save_weights_only else self.model.save
         save(path)
+        if self.save_best_only and np.ndim(logs.get(self.monitor, [])) == 0:
+            self.best = logs[self.monitor]
         if self.verbose > 0:
             write(f"\nEpoch {epoch + 1}: finished saving model to {path}\n")
 
@@ -130,6 +132,4 @@ class ModelCheckpoint(MonitorCallback):
             write(f"{about} {self.monitor} improved from {best} to {current:.5f}, saving model to {path}\n")
         elif self.verbose > 0:
             write(f"{about} {self.monitor} did not improve from {best}\n")
-        if improved:
-            self.best = current
         return improved

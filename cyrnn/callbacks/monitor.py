@@ -1,5 +1,7 @@
 """What callbacks that look at one result have in common."""
 
+import numpy as np
+
 from cyrnn import notices
 from cyrnn.callbacks.callback import Callback
 from cyrnn.callbacks.protocols import Direction
@@ -54,6 +56,11 @@ class MonitorCallback(Callback):
 
     def _is_improvement(self, value: float, reference: float | None) -> bool:
         direction = self.direction
+        if np.ndim(value):
+            raise ValueError(
+                f"{type(self).__name__} callback received monitor={self.monitor!r}, which must be a number, got an "
+                f"array of the shape {np.shape(value)}: some metrics have an option average, which makes it one"
+            )
         if reference is None:
             return True
         return value + self.min_delta < reference if direction == "min" else value - self.min_delta > reference

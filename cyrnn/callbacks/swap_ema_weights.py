@@ -51,6 +51,9 @@ class SwapEMAWeights(Callback):
     def on_predict_end(self, logs: Logs | None = None) -> None:
         self._swap_back()
 
+    def put_back(self) -> None:
+        self._swap_back()
+
     def _swap(self) -> None:
         optimizer = self.model.optimizer
         if not optimizer.use_ema:

@@ -34,18 +34,18 @@ struct LossCall {  // floats if single, or else doubles
     const void *weights = nullptr;          // each for `repeats` rows, or null for ones
     std::ptrdiff_t repeats = 1;
     const bool *keep = nullptr;             // (count), which rows count; or null for all
-
-    bool keeps(std::ptrdiff_t row) const { return !keep || keep[row]; }
     double factor;                          // what each value counts
     double share = 1;                       // what the derivative has more of
     void *d;                                // (count, classes), filled
+
+    bool keeps(std::ptrdiff_t row) const { return !keep || keep[row]; }
 };
 
 template <class T> struct Losses {
     static constexpr T epsilon = T(1e-7), least = epsilon, most = T(1 - 1e-7);
 
     static T clipped(T p) { return p < least ? least : p > most ? most : p; }  // NaN passes
-    static bool inside(T p) { return !(p < least) && !(p > most); }
+    static bool inside(T p) { return p >= least && p <= most; }  // NaN is not
     static T sign(T x) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }  // NaN passes
     // log(1 + e^x)
     static T softplus(T x) { return (x > 0 ? x : T(0)) + std::log1p(std::exp(-std::fabs(x))); }

@@ -13,9 +13,8 @@ import numpy as np
 from cyrnn.arrays import quietly
 from cyrnn.layers.base.arguments import Array
 from cyrnn.losses.documentation import of_function
-from cyrnn.losses.shapes import matched
+from cyrnn.losses.shapes import EPSILON, check_labels, matched
 
-EPSILON = 1e-7  # Keras' default backend epsilon
 _PLACED = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
@@ -206,13 +205,13 @@ def _margin(t: Array, p: Array) -> Any:
 
 
 def _of_kl_divergence(t: Array, p: Array) -> Array:
-    return np.where((p >= EPSILON) & (p <= 1), -_clipped(t, 1) / _clipped(p, 1), 0)
+    return np.where((p >= EPSILON) & (p <= 1), -clipped(t, 1) / clipped(p, 1), 0)
 
 
 @with_gradient(_of_kl_divergence)
 def kl_divergence(t: Array, p: Array) -> Array:
     """``Σ t log(t / p)`` of t and p clipped to [1e-7, 1]."""
-    t, p = _clipped(t, 1), _clipped(p, 1)
+    t, p = clipped(t, 1), clipped(p, 1)
     return np.sum(t * np.log(t / p), axis=-1)
 
 
@@ -232,7 +231,7 @@ def _of_binary_crossentropy(
     t = t * (1 - label_smoothing) + label_smoothing / 2
     if from_logits:
         return (np.exp(-np.logaddexp(0, -p)) - t) / p.shape[axis]
-    c = _clipped(p)
+    c = clipped(p)
     return np.where(c == p, (1 - t) / (1 - c) - t / c, 0) / p.shape[axis]
 
 
@@ -247,7 +246,7 @@ def binary_crossentropy(
     t = t * (1 - label_smoothing) + label_smoothing / 2
     if from_logits:
         return np.mean(np.maximum(p, 0) - p * t + np.log1p(np.exp(-np.abs(p))), axis=axis)
-    c = _clipped(p)
+    c = clipped(p)
     return np.mean(-t * np.log(c) - (1 - t) * np.log(1 - c), axis=axis)
 
 
@@ -259,7 +258,7 @@ def _of_categorical_crossentropy(
         return np.exp(_log_softmax(p, axis)) * np.sum(t, axis=axis, keepdims=True) - t
     total = np.sum(p, axis=axis, keepdims=True)
     shares = p / total
-    c = _clipped(shares)
+    c = clipped(shares)
     d_shares = np.where(c == shares, -t / c, 0)
     return (d_shares - np.sum(d_shares * shares, axis=axis, keepdims=True)) / total
 
@@ -275,7 +274,7 @@ def categorical_crossentropy(
     t = t * (1 - label_smoothing) + label_smoothing / p.shape[axis]
     if from_logits:
         return -np.sum(t * _log_softmax(p, axis), axis=axis)
-    return -np.sum(t * np.log(_clipped(p / np.sum(p, axis=axis, keepdims=True))), axis=axis)
+    return -np.sum(t * np.log(clipped(p / np.sum(p, axis=axis, keepdims=True))), axis=axis)
 
 
 def _of_sparse_categorical_crossentropy(
@@ -286,7 +285,7 @@ def _of_sparse_categorical_crossentropy(
     if from_logits:
         found = np.exp(_log_softmax(p, axis)) - hit
     else:
-        c = _clipped(p)
+        c = clipped(p)
         found = np.where(c == p, 1 / np.sum(c, axis=axis, keepdims=True) - hit / c, 0)
     return np.where(np.expand_dims(kept, axis), found, 0).astype(p.dtype, copy=False)
 
@@ -300,7 +299,7 @@ def sparse_categorical_crossentropy(
     It is 0 where t is `ignore_class`.
     """
     labels, kept = _labels(t, p, ignore_class, axis)
-    logits = p if from_logits else np.log(_clipped(p))
+    logits = p if from_logits else np.log(clipped(p))
     picked = np.take_along_axis(_log_softmax(logits, axis), np.expand_dims(labels, axis), axis)
     return np.where(kept, -np.squeeze(picked, axis), 0).astype(p.dtype, copy=False)
 
@@ -308,14 +307,13 @@ def sparse_categorical_crossentropy(
 def _labels(t: Array, p: Array, ignore_class: int | None, axis: int) -> tuple[Array, Array]:
     """Labels that are classes, and where they count. Raises ValueError for one that is no class."""
     kept = np.ones(t.shape, bool) if ignore_class is None else t != ignore_class
-    labels, classes = np.where(kept, t, 0), p.shape[axis]
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if wrong.size:
-        raise ValueError(f"y_true must have labels from 0 to {classes - 1}, as y_pred has classes, got {wrong[0]}")
+    labels = np.where(kept, t, 0)
+    check_labels(labels, p.shape[axis])
     return labels, kept
 
 
-def _clipped(p: Array, most: float = 1 - EPSILON) -> Any:
+def clipped(p: Array, most: float = 1 - EPSILON) -> Any:
+    """Probabilities whose logarithms are finite."""
     return np.clip(p, p.dtype.type(EPSILON), p.dtype.type(most))
 
 

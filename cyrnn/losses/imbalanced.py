@@ -9,12 +9,8 @@ from typing import Any
 import numpy as np
 
 from cyrnn.layers.base.arguments import Array
-from cyrnn.losses.functions import EPSILON, LossFunction, with_gradient
-from cyrnn.losses.shapes import matched
-
-
-def _clipped(p: Array) -> Any:
-    return np.clip(p, p.dtype.type(EPSILON), p.dtype.type(1 - EPSILON))
+from cyrnn.losses.functions import LossFunction, clipped, with_gradient
+from cyrnn.losses.shapes import EPSILON, matched
 
 
 def _power(x: Array, exponent: float) -> tuple[Any, Any]:
@@ -32,7 +28,7 @@ def _focal_binary_terms(
     t = t * (1 - smoothing) + smoothing / 2
     if from_logits:
         p = np.exp(-np.logaddexp(0, -p))
-    c = _clipped(p)
+    c = clipped(p)
     crossentropy, slope = -t * np.log(c) - (1 - t) * np.log(1 - c), np.where(c == p, (1 - t) / (1 - c) - t / c, 0)
     factor, rise = _power(1 - t * p - (1 - t) * (1 - p), gamma)
     term, derivative = factor * crossentropy, rise * (1 - 2 * t) * crossentropy + factor * slope
@@ -88,7 +84,7 @@ def _of_categorical_focal_crossentropy(
     given = _softmax(p, axis) if from_logits else p
     total = np.sum(given, axis=axis, keepdims=True)
     shares = given / total
-    c = _clipped(shares)
+    c = clipped(shares)
     factor, rise = _power(1 - c, gamma)
     slope = np.where(c == shares, (rise * np.log(c) - factor / c) * t * np.asarray(alpha, p.dtype), 0)
     d_given = (slope - np.sum(slope * shares, axis=axis, keepdims=True)) / total
@@ -113,7 +109,7 @@ def categorical_focal_crossentropy(
     """
     t = t * (1 - label_smoothing) + label_smoothing / p.shape[axis]
     given = _softmax(p, axis) if from_logits else p
-    c = _clipped(given / np.sum(given, axis=axis, keepdims=True))
+    c = clipped(given / np.sum(given, axis=axis, keepdims=True))
     terms = -t * (1 - c) ** gamma * np.log(c) * np.asarray(alpha, p.dtype)
     return np.asarray(np.sum(terms, axis=axis))
 

@@ -157,6 +157,9 @@ class Loss(Configurable):
         keep = None if keep is None else _of_values("mask", keep, values.shape)
         own = self.own_mask(t, values)
         keep = keep if own is None else own if keep is None else own & keep
+        of_all = weights is not None and not values.ndim and p.ndim > 1  # each row has the value of all, as in Keras
+        if of_all and weights is not None:
+            values = np.broadcast_to(values, weights.shape)
         if weights is not None:
             weights = _of_values("sample_weight", weights, values.shape)
             weights = weights if keep is None else np.where(keep, weights, dtype.type(0))  # also where they are NaN
@@ -169,6 +172,7 @@ class Loss(Configurable):
         if gradient.size != p.size:
             raise ValueError(f"the gradient of loss {self.name!r} must have the shape {p.shape}, got {gradient.shape}")
         gradient, axes = gradient.reshape(p.shape), self.axes_of_values(p.ndim)
+        factors = np.sum(factors) if of_all else factors
         if keep is not None:
             gradient = np.where(np.expand_dims(keep, axes), gradient, 0)
         gradient = gradient * np.expand_dims(factors, axes) if np.ndim(factors) else gradient * factors

@@ -7,6 +7,8 @@ import numpy as np
 from cyrnn.arrays import array_of_numbers
 from cyrnn.layers.base.arguments import Array
 
+EPSILON = 1e-7  # Keras' default backend epsilon
+
 
 def matched(y_true: Any, y_pred: Any, sparse: bool = False, axis: int = -1) -> tuple[Array, Array]:
     """Both as arrays of one floating dtype and of one shape; labels of a sparse loss without the axis of classes.
@@ -28,9 +30,27 @@ def matched(y_true: Any, y_pred: Any, sparse: bool = False, axis: int = -1) -> t
     t = t[..., 0] if t.ndim == p.ndim and t.shape[-1] == 1 else t
     if t.shape != expected:
         raise ValueError(f"y_true must have labels of the shape {expected}, got the shape {t.shape}")
-    if t.dtype.kind == "f" and not np.all(np.abs(t) < 2**62):
+    return whole_labels(t), p
+
+
+def whole_labels(t: Array) -> Array:
+    """Labels as integers. Raises ValueError for such as are no whole numbers."""
+    if t.dtype.kind != "f":
+        return t.astype(np.int64)
+    if not np.all(np.abs(t) < 2**62):
         raise ValueError("y_true must have labels, which are whole numbers, got one that is not finite or too large")
-    return t.astype(np.int64), p
+    whole = t.astype(np.int64)
+    if np.any(whole != t):
+        raise ValueError(f"y_true must have labels, which are whole numbers, got {t[whole != t][0]}")
+    return whole
+
+
+def check_labels(t: Array, classes: int, ignored: int | None = None) -> None:
+    """Raise ValueError for labels that are neither classes nor ignored."""
+    wrong = t[(t < 0) | (t >= classes)] if t.size and (t.min() < 0 or t.max() >= classes) else t[:0].ravel()
+    wrong = wrong if ignored is None else wrong[wrong != ignored]
+    if wrong.size:
+        raise ValueError(f"y_true must have labels from 0 to {classes - 1}, as y_pred has classes, got {wrong[0]}")
 
 
 def aligned(t: Array, p: Array) -> tuple[Array, Array]:

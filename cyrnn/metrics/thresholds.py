@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike
 from cyrnn.arrays import array_of_numbers, quietly
 from cyrnn.configurable import fraction
 from cyrnn.layers.base.arguments import Array
-from cyrnn.losses.shapes import aligned
+from cyrnn.losses.shapes import EPSILON, aligned
 from cyrnn.metrics.reduction import checked_weights, weights_of
 
-EPSILON = 1e-7  # Keras' default backend epsilon
 LOWEST = -1e10  # what Keras takes for predictions that are not among the largest
 
 

@@ -191,6 +191,11 @@ class ModelOfCalls(ModelOfLayers):
         found: list[tuple[int, ...]] = nest.leaves_of_shapes(outputs)
         return None if any(None in shape for shape in found) else found
 
+    def tables_of_inputs(self) -> list[tuple[int, Any]]:
+        from cyrnn.models.training.tokens import tables_of_inputs
+
+        return tables_of_inputs(self)
+
     def partition_for(
         self, masks: Sequence[Any], training: bool, target: Target, wanted: Wanted = Wanted.OUTPUTS
     ) -> Partition:

@@ -133,6 +133,7 @@ class Functional(ModelOfCalls, Model):
 
     _registered_name = "Functional"
     supports_masking = True
+    is_in_paths = False  # its layers are built before it: Keras has them by their own names
     keeps_training_open = True
     takes_one_input = False  # its own errors say how inputs must come
     first_call = 1  # Keras counts the making of the model too
@@ -197,6 +198,11 @@ class Functional(ModelOfCalls, Model):
     def output_names(self) -> list[str]:
         """For each output the name of the layer that returns it."""
         return [_layer_of(tensor).name for tensor in self.outputs]
+
+    @property
+    def names_of_targets(self) -> list[str]:
+        named = isinstance(self._outputs_struct, dict) and len(self._outputs_struct) == len(self.outputs)
+        return list(map(str, sorted(self._outputs_struct))) if named else self.output_names
 
     @property
     def input_shape(self) -> Any:

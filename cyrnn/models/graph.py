@@ -3,12 +3,13 @@
 import functools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from cyrnn.arrays import shown
 from cyrnn.layers.around.core import InputLayer
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.layer import Layer
+from cyrnn.layers.base.names import errors_name
 from cyrnn.layers.base.symbolic import KerasTensor, Node
 
 
@@ -75,6 +76,37 @@ def begun_with(
         for tensor, in_its_place in zip(node.outputs, again.outputs, strict=True):
             place.setdefault(tensor, in_its_place)
     return place
+
+
+@runtime_checkable
+class TakesSequences(Protocol):
+    """A recurrent layer, as far as it says which shapes it takes."""
+
+    def check_axes(self, shape: Any) -> None: ...
+
+
+def check_ranks(layers: Iterable[Layer]) -> None:
+    """Raise ValueError for a recurrent layer after others that return no sequences, also before shapes are known."""
+    rank: int | None = None  # of what was returned so far
+    before: list[str] = []
+    for layer in layers:
+        if isinstance(layer, TakesSequences):
+            with errors_name(before):
+                layer.check_axes((None,) * (rank or 3))
+            rank = rank or 3
+        rank = _rank_after(layer, rank)
+        before = [layer.name]
+
+
+def _rank_after(layer: Layer, rank: int | None) -> int | None:
+    """Of what the layer returns; None where that needs more than the rank."""
+    if rank is None or layer.is_custom:
+        return None
+    try:
+        returned = layer.compute_output_shape((None,) * rank)
+    except (ValueError, TypeError):
+        return None
+    return len(returned) if nest.is_shape(returned) else None
 
 
 def still_in_a_row(

@@ -147,8 +147,8 @@ def save_model(
 ) -> None:
     """Write a built model to a ``.keras`` or ``.h5`` file that Keras 3 opens, at once and whole. Needs h5py.
 
-    A model that is compiled is so in the file, with the state of its optimizer: Keras continues the training with the
-    same next step.
+    A model that is compiled is so in the file, with the state of its optimizer. Of a ``.keras`` file Keras continues
+    the training with the same next step. Of a ``.h5`` file cyrnn does; Keras does not, as of those that it writes.
 
     Custom functions and classes are in the file by name: a reader needs them as `custom_objects`. So is the
     hard_sigmoid of Keras 2, which no Keras 3 has: as ``hard_sigmoid_keras2``, which `load_model` knows.

@@ -20,7 +20,7 @@ from cyrnn.layers.base.symbolic import KerasTensor, Node
 from cyrnn.models.calls import ModelOfCalls
 from cyrnn.models.executor import Call, Place, place_after
 from cyrnn.models.functional import Model
-from cyrnn.models.graph import calls_in_a_row, still_in_a_row
+from cyrnn.models.graph import calls_in_a_row, check_ranks, still_in_a_row
 from cyrnn.models.inputs import Feed, Leaf, matches
 from cyrnn.models.programs.parts import Results, Wanted
 
@@ -207,6 +207,7 @@ class Sequential(ModelOfCalls, Model):
                 layers.append(InputLayer(layer.first_input_shape))
             layers.append(layer)
             names.add(layer.name)
+        check_ranks(layers)
         return layers
 
     def _build_from_input(self) -> None:

@@ -1,5 +1,7 @@
 """How models are trained: Keras' `compile`, `fit`, `evaluate`, and their calls for one batch."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -7,6 +9,7 @@ import numpy as np
 from cyrnn.engine import precision as products
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
+from cyrnn.layers.base.building import unbuilt_on_error
 from cyrnn.layers.base.samples.sequences import padded
 from cyrnn.models.programs.parts import OfOutputs, Results
 from cyrnn.models.training.compilable import Compilable
@@ -111,8 +114,10 @@ class Trained(Compilable):
             initial_epoch, steps_per_epoch, validation_steps, validation_batch_size, validation_freq,
         )  # fmt: skip
         compiled = self._checked_compiled()
-        x, lengths = self._built_for(x, lengths)
-        return loop.fit(self, compiled, x, y, sample_weight, options, lengths)
+        with compiled.open_again_on_error():
+            with self._built_for(x, lengths) as (x, lengths):
+                training = loop.Fit(self, compiled, x, y, sample_weight, options, lengths)
+            return training.run()
 
     def evaluate(
         self,
@@ -151,8 +156,8 @@ class Trained(Compilable):
         from cyrnn.training import loop
 
         compiled = self._checked_compiled()
-        x, lengths = self._built_for(x, lengths)
-        found = loop.evaluate(self, compiled, x, y, sample_weight, batch_size, verbose, steps, callbacks, lengths)
+        with compiled.open_again_on_error(), self._built_for(x, lengths) as (x, lengths):
+            found = loop.evaluate(self, compiled, x, y, sample_weight, batch_size, verbose, steps, callbacks, lengths)
         return _returned(found, return_dict)
 
     # ------------------------------------------------------------ one batch
@@ -182,8 +187,10 @@ class Trained(Compilable):
         from cyrnn.training import loop
 
         compiled = self._checked_compiled()
-        self._built_for(x)
-        return _returned(loop.train_on_batch(self, compiled, x, y, sample_weight, class_weight), return_dict)
+        with compiled.open_again_on_error():
+            with self._built_for(x):
+                batch = loop.batch_to_train_on(self, compiled, x, y, sample_weight, class_weight)
+            return _returned(loop.train_on_batch(self, compiled, batch), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch, in inference.
@@ -201,10 +208,12 @@ class Trained(Compilable):
             As `evaluate` returns them.
         """
         from cyrnn.training import loop
+        from cyrnn.training.data import checked_batch
 
         compiled = self._checked_compiled()
-        self._built_for(x)
-        return _returned(loop.test_on_batch(self, compiled, x, y, sample_weight), return_dict)
+        with compiled.open_again_on_error(), self._built_for(x):
+            found = loop.test_on_batch(self, compiled, checked_batch(self, x, y, sample_weight))
+        return _returned(found, return_dict)
 
     def predict(
         self,
@@ -272,8 +281,8 @@ class Trained(Compilable):
             raise ValueError(f"lengths need arrays, got {type(x).__name__}: batches are lists of sequences instead")
         from cyrnn.training import loop
 
-        x, lengths = self._built_for(x, lengths)
-        return loop.predict(self, x, batch_size, verbose, steps, callbacks, lengths)
+        with self._built_for(x, lengths) as (x, lengths):
+            return loop.predict(self, x, batch_size, verbose, steps, callbacks, lengths)
 
     def predict_on_batch(self, x: Any) -> Array:
         """The outputs for one batch: what a call in inference returns.
@@ -313,6 +322,15 @@ class Trained(Compilable):
         """For inputs of these shapes, in the structure of `like`; None where that is not known before a call."""
         return None
 
+    def tables_of_inputs(self) -> list[tuple[int, Any]]:
+        """The layers that look up an input as it is, as far as they are known, each with the number of that input."""
+        return []
+
+    @property
+    def names_of_targets(self) -> list[str]:
+        """For each output the name that losses, metrics and targets have it by."""
+        return self.output_names
+
     @property
     def output_rank(self) -> int:
         """The number of axes of the first output."""
@@ -329,21 +347,26 @@ class Trained(Compilable):
                 )
         return self._compiled
 
-    def _built_for(self, x: Any, lengths: Any = None) -> tuple[Any, Any]:
-        """Build the model for inputs like x, if it is not built, and x is no data that has batches itself.
+    @contextlib.contextmanager
+    def _built_for(self, x: Any, lengths: Any = None) -> Iterator[tuple[Any, Any]]:
+        """Context manager: build the model for inputs like x, if it is not built, and x is no data that has batches
+        itself. It is as before if the block fails.
 
-        Returns x and lengths, and arrays of both for a list of sequences.
+        That gets x and lengths, and arrays of both for a list of sequences.
         """
         if x is None:
             raise ValueError("x must be arrays, or data that has batches, got None")
         from cyrnn.training.data import has_batches, parts_of_x, without_lists
 
         x, lengths = padded(self, x, lengths)
-        if not self.built and not has_batches(x):
+        if self.built or has_batches(x):
+            yield x, lengths
+            return
+        with unbuilt_on_error(self):
             given = without_lists(x)
             arrays: list[Array] = parts_of_x(self, given)
             self.build(self.in_structure([(None, *array.shape[1:]) for array in arrays], given))
-        return x, lengths
+            yield x, lengths
 
 
 def _is_lazy(x: Any) -> bool:

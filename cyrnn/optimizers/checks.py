@@ -112,8 +112,8 @@ def check_simple(name: str, given: Sequence[str]) -> None:
 
 
 def paths_of(layer: Weighted, above: str = "") -> dict[Key, str]:
-    """The names of the weights below a layer: "model/encoder/simple_rnn_cell/kernel"."""
-    here = f"{above}{layer.name}/"
+    """The names of the weights below a layer: "model/encoder/simple_rnn_cell/kernel", without models of graphs."""
+    here = f"{above}{layer.name}/" if layer.is_in_paths else above
     found = {(layer, spec.name): f"{here}{spec.name}" for spec in layer.own_specs}
     for _, sublayer in layer.sublayers:
         found = {**paths_of(sublayer, here), **found}

@@ -1,18 +1,74 @@
 """Data that losses and metrics cannot follow is found before the first step, where shapes are known before a call."""
 
 from collections.abc import Sequence
+from mmap import mmap
 from typing import Any
 
 import numpy as np
 
 from cyrnn.engine.program import structure_now
+from cyrnn.layers.around.masking import Masking
 from cyrnn.layers.base.arguments import Array
+from cyrnn.losses.shapes import check_labels, whole_labels
 from cyrnn.training.compiled import Compiled
-from cyrnn.training.compiled_loss import Predicted
-from cyrnn.training.data import Batch
+from cyrnn.training.compiled_loss import Predicted, is_known
+from cyrnn.training.data import ArrayData, Batch, Data
 from cyrnn.training.protocol import Trainable
 
-_MOST_ROWS = 32
+
+def check_data(model: Trainable, compiled: Compiled, data: Data, steps: int | None = None) -> None:
+    """Raise ValueError for arrays that the model, losses or metrics cannot follow, by their shapes or by their values.
+
+    Data that has batches itself, and memory maps, are looked at batch by batch, when a step needs one. So are labels
+    of timesteps that a mask may leave out.
+    """
+    if isinstance(data, ArrayData):
+        check_rows(model, data, steps)
+        check_shapes(model, compiled, data.first())
+        for number, table in model.tables_of_inputs():
+            if _is_in_memory(data.x[number]):
+                table.check_range(data.x[number])
+        _check_labels(model, compiled, data)
+
+
+def check_rows(model: Trainable, data: Data, steps: int | None = None) -> None:
+    """Raise ValueError for a last batch with other rows than a model carries states for."""
+    if not isinstance(data, ArrayData) or not model.stateful:
+        return
+    rows = data.rows if steps is None else min(data.rows, steps * data.batch_size)
+    if rows % data.batch_size:
+        raise ValueError(
+            f"a stateful model must be given a multiple of {data.batch_size} rows, which it carries states for, got "
+            f"{data.rows}"
+        )
+
+
+def _check_labels(model: Trainable, compiled: Compiled, data: ArrayData) -> None:
+    """Raise ValueError for labels that are no classes."""
+    if not any(getattr(loss, "is_sparse", False) for loss in compiled.loss.losses) or not data.rows:
+        return
+    shapes = model.shapes_of_outputs([(1, *part.shape[1:]) for part in data.x], data.like)
+    masked = bool(data.lengths) or any(map(_may_mask, model.layers_within()))
+    for loss, labels, shape in zip(compiled.loss.losses, data.y, shapes or (), strict=False):
+        if not getattr(loss, "is_sparse", False) or labels is None or not _is_in_memory(labels):
+            continue
+        if is_known(getattr(loss, "function", loss)) and not (masked and len(shape) > 2):
+            ignored = getattr(loss, "ignore_class", None)
+            check_labels(whole_labels(labels), shape[loss.axis_of_values], ignored)
+
+
+def _is_in_memory(array: Any) -> bool:
+    """Whether all of it can be looked at: a memory map may be larger than memory."""
+    if not isinstance(array, np.ndarray):
+        return False
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
+        array = array.base
+    return not isinstance(array, np.memmap | mmap)
+
+
+def _may_mask(layer: Any) -> bool:
+    """Whether a mask may begin in a layer."""
+    return isinstance(layer, Masking) or bool(getattr(layer, "mask_zero", False)) or not is_known(layer)
 
 
 def check_shapes(model: Trainable, compiled: Compiled, batch: Batch) -> None:
@@ -24,7 +80,10 @@ def check_shapes(model: Trainable, compiled: Compiled, batch: Batch) -> None:
     key = (structure_now(), *shapes, *(array is None for array in (*batch.targets, *batch.weights)))
     if key == compiled.fits or not batch.rows:
         return
-    rows = min(batch.rows, _MOST_ROWS)
+    if len(batch.parts) == 1 and model.known_input_shape is not None:
+        for wrong in model.misfits((None, *batch.parts[0].shape[1:]), model.known_input_shape):
+            raise ValueError(wrong)
+    rows = batch.rows
     outputs = model.shapes_of_outputs([(rows, *part.shape[1:]) for part in batch.parts], batch.like)
     if outputs is None:
         return

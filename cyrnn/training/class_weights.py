@@ -15,10 +15,12 @@ def checked_class_weight(class_weight: Any) -> dict[int, float]:
         raise TypeError(f"class_weight must be a dict of class to weight, got {shown(class_weight)}")
     found = {}
     for label, weight in class_weight.items():
-        if isinstance(label, bool) or not isinstance(label, int | np.integer):
-            raise TypeError(f"class_weight must have integers, classes, as keys, got {label!r}")
+        if not isinstance(label, int | float | np.number | np.bool_) or label != np.rint(label):
+            raise TypeError(f"class_weight must have whole numbers, classes, as keys, got {label!r}")
         if isinstance(weight, bool) or not isinstance(weight, int | float | np.number):
             raise TypeError(f"class_weight must have numbers as values, got {weight!r} for class {label}")
+        if not np.isfinite(weight):
+            raise ValueError(f"class_weight must have finite values, got {weight} for class {label}")
         found[int(label)] = float(weight)
     return found
 

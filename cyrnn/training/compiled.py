@@ -1,5 +1,7 @@
 """What `compile` makes of its arguments: the optimizer, the losses and the metrics, and what an epoch has come to."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ class Compiled:
         checked_int("steps_per_execution", arguments["steps_per_execution"])
         self.arguments = arguments
         self.optimizer: Optimizer | None = optimizers.get(arguments["optimizer"])
-        names = model.output_names
+        names = model.names_of_targets
         self.loss = CompiledLoss(arguments["loss"], arguments["loss_weights"], names)
         self.metrics = CompiledMetrics(arguments["metrics"], arguments["weighted_metrics"], names)
         self.fits: Any = None  # the shapes that `checks.check_shapes` has found to fit
@@ -62,6 +64,20 @@ class Compiled:
         """By the name of a log "min" or "max", whichever is better."""
         losses = dict.fromkeys(["loss", *self.loss.names_of_losses], "min")
         return {**losses, **self.metrics.directions}
+
+    @contextlib.contextmanager
+    def open_again_on_error(self) -> Iterator[None]:
+        """Context manager: losses and metrics that shapes decide are open as before, if its block fails before a batch
+        is taken."""
+        losses, metrics = list(self.loss.losses), [entry.metric for entry in self.metrics.entries]
+        try:
+            yield
+        except BaseException:
+            if not self._rows:
+                self.loss.losses, self.fits, self._step = losses, None, _NO_STEP
+                for entry, metric in zip(self.metrics.entries, metrics, strict=True):
+                    entry.metric = metric
+            raise
 
     # ------------------------------------------------------------ what an epoch has come to
 
@@ -85,7 +101,7 @@ class Compiled:
         pairs = zip(self.loss.losses, self._each, strict=True)
         each = [value / rows for loss, value in pairs if loss is not None]
         of_outputs = dict(zip(self.loss.names_of_losses, each, strict=False))
-        found = {name: _plain(value) for name, value in self.metrics.results().items()}
+        found = self.metrics.results()
         if len(self.loss.names) > 1:  # with their prefixes they are sorted among each other, as in Keras
             return {"loss": self._total / rows, **of_outputs, **dict(sorted(found.items()))}
         return {"loss": self._total / rows, **found, **of_outputs}
@@ -144,7 +160,8 @@ class Compiled:
         if made_at != now:
             if step is None or not step.up_to_date():
                 step = model.compiled_step(self, self._masked)
-            self._step = (structure_now(), step)
+            if not self.loss.is_open:  # else there may be one as soon as a batch has said which losses these are
+                self._step = (structure_now(), step)
         return step
 
     def _take(self, batch: Batch, predicted: Predicted, total: float, each: list[float | None]) -> None:
@@ -169,11 +186,6 @@ class Compiled:
 
 def _sum(penalties: list[Any]) -> float:
     return float(sum(float(np.asarray(penalty)) for penalty in penalties))
-
-
-def _plain(result: Any) -> Any:
-    """A number as Python has it; arrays, of metrics of several numbers, as they are."""
-    return float(result) if np.ndim(result) == 0 else result
 
 
 def _again(argument: Any) -> Any:

@@ -157,7 +157,7 @@ class CompiledLoss:
         if loss_weights is not None and not isinstance(loss_weights, list | tuple | dict):
             loss_weights = [loss_weights] * len(self.names)
         weights = for_each_output("loss_weights", loss_weights, self.names)
-        self.weights = [1.0 if weight is None else float(number("loss_weights", weight)) for weight in weights]
+        self.weights = [1.0 if weight is None else _checked_factor(weight) for weight in weights]
 
     @property
     def names_of_losses(self) -> list[str]:
@@ -214,6 +214,11 @@ class CompiledLoss:
         if isinstance(loss, str):
             loss = self.losses[index] = _resolved(f"{kind_by_shapes(t, p)}_crossentropy")
         return loss
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the shapes of a batch have to say what a loss is."""
+        return any(isinstance(loss, str) for loss in self.losses)
 
     def engine_losses(self) -> list[EngineLoss | None] | None:
         """The losses as the engine has them, None for outputs without one; None where it does not have them all."""
@@ -281,6 +286,13 @@ def kind_by_shapes(t: Array, p: Array) -> str:
         return "binary"
     sparse = t.ndim < p.ndim or t.shape[-1:] == (1,)
     return "sparse_categorical" if sparse else "categorical"
+
+
+def _checked_factor(weight: Any) -> float:
+    factor = float(number("loss_weights", weight))
+    if not np.isfinite(factor):
+        raise ValueError(f"loss_weights must be finite, got {factor}")
+    return factor
 
 
 def _given_losses(loss: Any, names: Sequence[str]) -> list[Any]:

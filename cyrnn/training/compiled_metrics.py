@@ -81,7 +81,8 @@ class CompiledMetrics:
         kinds = {"up": "max", "down": "min"}
         found = {}
         for name, entry in zip(self.names, self.entries, strict=True):
-            direction = "up" if entry.deferred == "accuracy" else getattr(entry.metric, "direction", None)
+            known = {"accuracy": "up", "crossentropy": "down"}.get(entry.deferred or "")
+            direction = known or getattr(entry.metric, "direction", None)
             if direction in kinds:
                 found[name] = kinds[direction]
         return found
@@ -108,14 +109,22 @@ class CompiledMetrics:
                 raise ValueError(f"metric {name!r}: {error}") from error
 
     def results(self) -> dict[str, Any]:
-        """The metrics by their names in the logs, in order."""
-        pairs = zip(self.names, self.entries, strict=True)
-        return {name: 0.0 if entry.metric is None else entry.metric.result() for name, entry in pairs}
+        """The metrics by their names in the logs, in order. A metric whose result is a dict is there by its keys."""
+        found: dict[str, Any] = {}
+        for name, entry in zip(self.names, self.entries, strict=True):
+            found |= _flat(name, 0.0 if entry.metric is None else entry.metric.result_for_logs())
+        return found
 
     def reset(self) -> None:
         """Begin anew."""
         for metric in self.all:
             metric.reset_state()
+
+
+def _flat(name: str, result: Any) -> dict[str, Any]:
+    if not isinstance(result, Mapping):
+        return {name: result}
+    return {key: value for part, of_part in result.items() for key, value in _flat(str(part), of_part).items()}
 
 
 def _for_outputs(what: str, given: Any, names: Sequence[str]) -> list[Any]:

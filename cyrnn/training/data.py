@@ -99,10 +99,17 @@ class Batch:
 class Data(Protocol):
     """Batches, any number of times."""
 
-    num_batches: int | None  # None where that is not known
+    @property
+    def num_batches(self) -> int | None:
+        """How many a pass has; None where that is not known."""
+        ...
 
     def batches(self) -> Iterator[Batch]:
         """The batches of one pass; of a generator, which has one pass, those that are left."""
+        ...
+
+    def begin_epoch(self) -> None:
+        """What the data does before an epoch."""
         ...
 
     def end_epoch(self) -> None:
@@ -136,28 +143,28 @@ def without_lists(x: Any) -> Any:
     return array_of_numbers("x", x) if listed else x
 
 
-def parts_for_outputs(what: str, given: Any, names: Sequence[str]) -> list[Array | None]:
-    """An array, or None, for each output."""
+def parts_for_outputs(what: str, given: Any, names: Sequence[str], rows: int) -> list[Array | None]:
+    """An array, or None, for each output; a list of as many arrays as there are rows is one of rows."""
     if given is None:
         return [None] * len(names)
-    if isinstance(given, dict) or len(names) > 1 or (_is_list_of_one(given) and len(names) == 1):
+    if isinstance(given, dict) or len(names) > 1 or _is_list_of_arrays(given, rows):
         parts = for_each_output(what, given, names)
     else:
         parts = [given]
     return [None if part is None else _array(what, part) for part in parts]
 
 
-def weights_for_outputs(given: Any, names: Sequence[str]) -> list[Array | None]:
+def weights_for_outputs(given: Any, names: Sequence[str], rows: int) -> list[Array | None]:
     """Weights for each output: one array is for all of them."""
     if given is not None and len(names) > 1 and not isinstance(given, list | tuple | dict):
         return [_array("sample_weight", given)] * len(names)
-    return parts_for_outputs("sample_weight", given, names)
+    return parts_for_outputs("sample_weight", given, names, rows)
 
 
-def _is_list_of_one(given: Any) -> bool:
-    if not isinstance(given, list | tuple) or len(given) != 1:
+def _is_list_of_arrays(given: Any, rows: int) -> bool:
+    if not isinstance(given, list | tuple) or not given or len(given) == rows != 1:
         return False
-    return hasattr(given[0], "__array__") or is_sliced(given[0])
+    return all((hasattr(part, "__array__") and np.ndim(part)) or is_sliced(part) for part in given)
 
 
 def _array(what: str, given: Any) -> Array:
@@ -171,8 +178,9 @@ def checked_batch(model: Trainable, x: Any, y: Any, sample_weight: Any) -> Batch
     """One batch of what a caller has. Raises ValueError where rows do not fit."""
     x, lengths = padded(model, x)
     x = without_lists(x)
-    arrays, names = parts_of_x(model, x), model.output_names
-    targets, weights = parts_for_outputs("y", y, names), weights_for_outputs(sample_weight, names)
+    arrays, names = parts_of_x(model, x), model.names_of_targets
+    given = len(arrays[0]) if arrays else 0
+    targets, weights = parts_for_outputs("y", y, names, given), weights_for_outputs(sample_weight, names, given)
     rows = _checked_rows(arrays, targets, weights)
     return Batch(model, x, arrays, targets, weights, np.arange(rows), None, lengths_for_inputs(model, lengths, arrays))
 
@@ -201,12 +209,17 @@ class ArrayData:
     model : Trainable
     x, y, sample_weight
         Arguments of `fit`.
-    batch_size : int
     shuffle : bool or "batch"
         "batch" keeps the batches, and moves the rows within each.
     lengths : optional
         An argument of `fit`.
+
+    Attributes
+    ----------
+    batch_size : int
     """
+
+    batch_size = BATCH_SIZE
 
     def __init__(
         self,
@@ -214,18 +227,23 @@ class ArrayData:
         x: Any,
         y: Any,
         sample_weight: Any,
-        batch_size: int,
         shuffle: Any,
         lengths: Any = None,
     ) -> None:
         x = without_lists(x)
-        self.model, self.like, self.shuffle, self.batch_size = model, x, shuffle, batch_size
-        names = model.output_names
+        self.model, self.like, self.shuffle = model, x, shuffle
+        names = model.names_of_targets
         self.x = parts_of_x(model, x)
-        self.y, self.sample_weight = parts_for_outputs("y", y, names), weights_for_outputs(sample_weight, names)
+        given = len(self.x[0]) if self.x else 0
+        self.y = parts_for_outputs("y", y, names, given)
+        self.sample_weight = weights_for_outputs(sample_weight, names, given)
         self.rows = _checked_rows(self.x, self.y, self.sample_weight)
         self.lengths = lengths_for_inputs(model, lengths, self.x)
-        self.num_batches: int | None = math.ceil(self.rows / batch_size)
+
+    @property
+    def num_batches(self) -> int:
+        """How many a pass has."""
+        return math.ceil(self.rows / self.batch_size)
 
     def first(self) -> Batch:
         """The first rows, at most those of a batch."""
@@ -267,8 +285,10 @@ class ArrayData:
         part.sample_weight = [None if array is None else array[rows] for array in self.sample_weight]
         part.lengths = [None if array is None else array[rows] for array in self.lengths]
         part.rows = rows.stop - rows.start
-        part.num_batches = math.ceil(part.rows / part.batch_size)
         return part
+
+    def begin_epoch(self) -> None:
+        pass
 
     def end_epoch(self) -> None:
         pass
@@ -290,6 +310,9 @@ class GeneratorData:
     def batches(self) -> Iterator[Batch]:
         for item in self._generator:
             yield self._unpack(item)
+
+    def begin_epoch(self) -> None:
+        pass
 
     def end_epoch(self) -> None:
         pass
@@ -322,11 +345,18 @@ class SequenceData:
         for index in order:
             yield self._unpack(self._dataset[int(index)])
 
-    def end_epoch(self) -> None:
-        on_epoch_end = getattr(self._dataset, "on_epoch_end", None)
-        if on_epoch_end is not None:
-            on_epoch_end()
+    def begin_epoch(self) -> None:
+        self._tell("on_epoch_begin")
         self.num_batches = _length(self._dataset)
+
+    def end_epoch(self) -> None:
+        self._tell("on_epoch_end")
+        self.num_batches = _length(self._dataset)
+
+    def _tell(self, hook: str) -> None:
+        function = getattr(self._dataset, hook, None)
+        if function is not None:
+            function()
 
 
 def _length(dataset: Any) -> int | None:

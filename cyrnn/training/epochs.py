@@ -32,6 +32,7 @@ class Epochs:
 
     def epoch(self) -> Iterator[Batch]:
         """The batches of the next epoch."""
+        self._data.begin_epoch()
         count, begun = 0, False  # whether a pass has begun in this epoch
         while self.wanted is None or count < self.wanted:
             if self._pass is None:

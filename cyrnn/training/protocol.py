@@ -1,6 +1,6 @@
 """What training knows of a model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from cyrnn.layers.base.arguments import Array
@@ -60,7 +60,9 @@ class Trainable(Protocol):
     def trainable_weights(self) -> Sequence[Any]: ...
 
     @property
-    def output_names(self) -> list[str]: ...
+    def names_of_targets(self) -> list[str]:
+        """For each output the name that losses, metrics and targets have it by."""
+        ...
 
     @property
     def output_rank(self) -> int:
@@ -88,6 +90,10 @@ class Trainable(Protocol):
         """For inputs of these shapes, in the structure of `like`; None where that is not known before a call."""
         ...
 
+    def tables_of_inputs(self) -> Sequence[tuple[int, Any]]:
+        """The layers that look up an input as it is, as far as they are known, each with the number of that input."""
+        ...
+
     def stateful_rows(self) -> int | None: ...
 
     @property
@@ -95,6 +101,10 @@ class Trainable(Protocol):
 
     @property
     def known_input_shape(self) -> Any: ...
+
+    def misfits(self, shape: Any, built_for: Any) -> Iterator[str]:
+        """What is wrong with calling the model, built for one shape, with inputs of another: other weight shapes."""
+        ...
 
     def lengths_of_inputs(self, lengths: Any, count: int) -> Sequence[Any]:
         """For each of the inputs its lengths, or None."""

@@ -7,8 +7,8 @@ class PyDataset:
     """Base class of data for `fit`, `evaluate` and `predict` whose batches are made when they are needed.
 
     A subclass has ``__len__()``, the number of batches, and ``__getitem__(index)``, which returns the batch of this
-    number: a tuple ``(x, y)`` or ``(x, y, sample_weight)``. It may have ``on_epoch_end()``. Batches are made in the
-    thread of the training, one after the other.
+    number: a tuple ``(x, y)`` or ``(x, y, sample_weight)``. It may have ``on_epoch_begin()`` and ``on_epoch_end()``.
+    Batches are made in the thread of the training, one after the other.
 
     Parameters
     ----------
@@ -24,6 +24,9 @@ class PyDataset:
 
     def __getitem__(self, index: int) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must have a method __getitem__(index), which returns a batch")
+
+    def on_epoch_begin(self) -> None:
+        """What is done before each epoch."""
 
     def on_epoch_end(self) -> None:
         """Called after each epoch."""

@@ -111,14 +111,14 @@ class Embedding(ProgramLayer):
         indices = as_array("inputs", inputs)
         if indices.dtype.kind in "iu":
             return indices
-        self._check_range(indices)  # of NaN each kind of processor makes another integer
+        self.check_range(indices)  # of NaN each kind of processor makes another integer
         return converted(indices, np.int64)
 
     def call(self, inputs: Array, mask: Any = None, training: bool = False) -> Array:
-        self._check_range(inputs)
+        self.check_range(inputs)
         return self.returned(self.embeddings[inputs])
 
-    def _check_range(self, indices: Array) -> None:
+    def check_range(self, indices: Array) -> None:
         """Raises ValueError for an index outside of the table, without its fraction if it has one; and for NaN."""
         if indices.size and not (indices.min() > -1 and indices.max() < self.input_dim):
             raise ValueError(

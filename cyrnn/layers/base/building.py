@@ -165,6 +165,13 @@ def _built_once(build: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
+def unbuilt_on_error(layer: Buildable) -> Iterator[None]:
+    """Context manager: a layer that is not built, but in the block, is not built if that fails."""
+    with layer._build_lock, _as_before_on_error(layer):
+        yield
+
+
+@contextlib.contextmanager
 def _as_before_on_error(layer: Buildable) -> Iterator[None]:
     """If the block fails, the layer and those in it are as they were: nothing is half built.
 

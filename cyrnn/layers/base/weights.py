@@ -7,7 +7,7 @@ call that is still working with the old one may continue.
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -54,6 +54,7 @@ class Weight:
 class Weighted(HasSublayers, HasDTypePolicy):
     """A layer as the holder of weights: its own, and those of the layers inside it."""
 
+    is_in_paths: ClassVar[bool] = True  # whether its name is in those of the weights below it
     name: Any = SetByInit()  # a str
     built: Any  # a property of what is built
     dtype_policy: Any = SetByInit()  # a DTypePolicy

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from cyrnn.layers.base.arguments import Array
 from cyrnn.training.data import Batch
 
@@ -46,12 +48,20 @@ class Room:
                 return False
         return True
 
-    def sources(self, batch: Batch) -> list[tuple[Array, Array]]:
-        """The arrays that rows are gathered of, each with the memory for them."""
+    def sources(self, batch: Batch) -> list[tuple[Array, Array]] | None:
+        """The arrays that rows are gathered of, each with the memory for them; None for labels that are not whole."""
         pairs: list[tuple[Any, Any]] = list(zip(batch.parts, self.x, strict=True))
         for output, target, weights in zip(self.outputs, self.targets, self.weights, strict=True):
-            pairs += [(batch.targets[output], target), (batch.weights[output], weights)]
+            given: Any = batch.targets[output]
+            if target.dtype == np.int64 and given.dtype.kind == "f" and not _are_whole(given):
+                return None
+            pairs += [(given, target), (batch.weights[output], weights)]
         return [(source, to) for source, to in pairs if source is not None]
+
+
+def _are_whole(labels: Any) -> bool:
+    """Whether labels of floats are whole numbers; those that are not in memory are not looked at."""
+    return isinstance(labels, np.ndarray) and bool(np.all(np.trunc(labels) == labels))
 
 
 def _is_like(given: Array | None, room: Array | None) -> bool:

@@ -79,7 +79,9 @@ class ProgramStep:
         """The step of a model whose inputs have masks or not; None where it is more than one program, or computes
         something else."""
         made_at, optimizer, losses = structure_now(), compiled.optimizer, compiled.loss.engine_losses()
-        if optimizer is None or losses is None or model.has_its_own_call or not _is_compiled(optimizer):
+        if optimizer is None or losses is None or model.has_its_own_call:
+            return None
+        if not is_known(optimizer) or optimizer.compiled_rule() is None:  # a class of a user may do something else
             return None
         try:
             masks = [True if has_mask else None for has_mask in masked]
@@ -272,7 +274,10 @@ class ProgramStep:
                 room = self._made_room(batch)
                 if room is None:
                     return None
-            sources = batch.known[room] = room.sources(batch)
+            sources = room.sources(batch)
+            if sources is None:
+                return None
+            batch.known[room] = sources
         for source, to in sources:
             of_memory = isinstance(source, np.ndarray)
             if not gather(source if of_memory else source[rows], rows if of_memory else np.arange(len(rows)), to):
@@ -361,11 +366,6 @@ class ProgramStep:
         """What is at the places of the model's inputs."""
         masks = room.masks or [None] * len(room.x)
         return dict(zip(self._places, zip(room.x, masks, strict=True), strict=True))
-
-
-def _is_compiled(optimizer: Optimizer) -> bool:
-    """Whether the engine has what the optimizer does: a class of a user may do something else."""
-    return is_known(optimizer) and optimizer.compiled_rule() is not None
 
 
 def _weight_of(layer: Weighted, name: str) -> str:

@@ -321,6 +321,23 @@ def test_later_calls_return_what_the_first_did(name):
                 np.testing.assert_array_equal(a, b)
 
 
+def dropping():
+    lstm = layers.LSTM(4, dropout=0.2, recurrent_dropout=0.3, seed=2, return_sequences=True)
+    return cyrnn.Sequential([layers.Embedding(9, 3, mask_zero=True), lstm, layers.Dropout(0.3, seed=4), layers.GRU(3)])
+
+
+def test_later_calls_in_training_draw_what_calls_do_and_errors_draw_nothing():
+    cell = {"dropout": 0.3, "recurrent_dropout": 0.2, "seed": 3}
+    for make, x in ((lambda: layers.SimpleRNN(5, **cell), numbers((3, 5, 2))), (dropping, RNG.integers(0, 9, (3, 5)))):
+        one, other = make(), make()
+        one(x), other(x)
+        other.set_weights(one.get_weights())
+        for _ in range(4):
+            np.testing.assert_array_equal(one.vjp(x, training=True)[0], other(x, training=True))
+            with pytest.raises(ValueError):
+                one.vjp(x, initial_state=[np.ones((7, 5))], training=True)
+
+
 def test_later_calls_see_what_has_changed():
     model, x = Traced(), numbers((3, 5, 2))
     model(x)

@@ -20,7 +20,7 @@ _NO_HOLDERS = (
     "_specs",
     "_taped",
     "_recent",
-    "_recent_in_training",
+    "_quick_vjps",
     "_partitions",
 )  # attributes whose layers are not inside
 _noting = locks.ForkSafeLock()

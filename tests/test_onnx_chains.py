@@ -139,7 +139,7 @@ def test_chains_that_torch_wrote():
     assert len(names) >= 60 and outcomes.count("equal") >= 0.6 * len(names)
 
 
-@pytest.mark.parametrize("group", range(GROUPS))
+@pytest.mark.parametrize("group", range(3))
 def test_chains_that_torch_writes(group):
     pytest.importorskip(
         "torch", reason="makes files with torch, which is large; golden/torch_chains.npz has such files"
@@ -147,5 +147,5 @@ def test_chains_that_torch_writes(group):
     from torch_chains import exported
 
     count = EXAMPLES // 10
-    outcomes = [outcome_of_torch(*exported(seed), f"seed {seed}") for seed in range(group, count, GROUPS)]
-    assert outcomes.count("equal") >= len(outcomes) // 3
+    outcomes = [outcome_of_torch(*exported(seed), f"seed {seed}") for seed in range(group, count, 3)]
+    assert outcomes.count("equal") > len(outcomes) // 2

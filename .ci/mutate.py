@@ -45,6 +45,7 @@ UNITS = {
         PROGRAMS,
     ),
     "matrix_tiles matrix_parts tile_registers": ("simd_emulated", "plan", "matrix_tiles precision"),
+    "vector_tiles": ("simd_avx2", "plan", "precision"),
     "shared_row": ("program", "program", "shared_rows"),
     "steps runner frame arguments": ("capi", "runner", STEPS),
     "updates losses packing": ("training", "training", TRAINING),

@@ -241,7 +241,8 @@ template <class Registers, int parts> struct MatrixTiles : MatrixParts<parts> {
                 Step<float> one = *step;
                 one.rows = 1, one.places = nullptr, one.beside = nullptr;
                 one.x = step->x_row(row), one.h = step->h + row * step->h_stride;
-                one.sums = step->sums + row * step->sums_stride, one.out = step->out + row * step->out_stride;
+                one.out = step->out + row * step->out_stride;
+                if (w.cell) one.sums = step->sums + row * step->sums_stride;
                 if (step->outputs) one.outputs = step->outputs_row(row);
                 otherwise(&w, &one, space_of_one);
                 if (next.a) take_h(next, row, one.out);

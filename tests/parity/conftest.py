@@ -1,8 +1,9 @@
 """For every test against Keras.
 
 With KERAS_BACKEND=tensorflow the layers at random are compared with that backend, and gradients, which NumPy's has none
-of: these tests ask for nothing of NumPy's, such as its random numbers. With a Keras before 3.15 only those run that are
-marked `configs`: configs must go both ways with each Keras 3 from 3.6 on, the numbers are those of the newest.
+of: these tests ask for nothing of NumPy's, such as its random numbers. With KERAS_BACKEND=jax gradients and trainings
+are. With a Keras before 3.15 only those run that are marked `configs`: configs must go both ways with each Keras 3 from
+3.6 on, the numbers are those of the newest.
 """
 
 import os
@@ -10,7 +11,10 @@ import os
 import pytest
 from golden.make_keras_objects import float64_kept
 
-collect_ignore_glob = ["test_[!rg]*.py", "test_rules_*.py"] if os.environ.get("KERAS_BACKEND") == "tensorflow" else []
+collect_ignore_glob = {
+    "tensorflow": ["test_[!rg]*.py", "test_rules_*.py"],
+    "jax": ["test_[!fg]*.py", "test_functional.py"],
+}.get(os.environ.get("KERAS_BACKEND"), [])
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,7 +1,7 @@
 """The same layer in Keras and in cyrnn: made by one function, with one set of weights, called with the same arguments.
 
-Keras runs on NumPy here, unless KERAS_BACKEND says tensorflow. Where these two disagree, cyrnn follows TensorFlow;
-`follow_tensorflow` chooses the one of the NumPy backend's two loops that does so as well.
+Keras runs on NumPy here, unless KERAS_BACKEND says tensorflow, or jax for gradients. Where these disagree, cyrnn
+follows TensorFlow; `follow_tensorflow` chooses the one of the NumPy backend's two loops that does so as well.
 """
 
 import json
@@ -14,8 +14,8 @@ from helpers import TOLERANCE
 os.environ.setdefault("KERAS_BACKEND", "numpy")
 keras = pytest.importorskip("keras", reason="needs Keras: pip install '.[parity]'")
 ON_NUMPY = keras.backend.backend() == "numpy"
-if keras.backend.backend() not in ("numpy", "tensorflow"):
-    pytest.skip("needs KERAS_BACKEND=numpy or tensorflow", allow_module_level=True)
+if keras.backend.backend() not in ("numpy", "tensorflow", "jax"):
+    pytest.skip("needs KERAS_BACKEND=numpy, tensorflow or jax", allow_module_level=True)
 VERSION = tuple(map(int, keras.__version__.split(".")[:2]))
 hypothesis = pytest.importorskip("hypothesis", reason="needs hypothesis: pip install '.[test]'")
 

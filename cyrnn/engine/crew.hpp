@@ -25,7 +25,7 @@ extern void cyrnn_delay();
 #define CYRNN_REST 0
 #else
 #define CYRNN_DELAY() static_cast<void>(0)
-#define CYRNN_REST 20
+#define CYRNN_REST 40
 #endif
 
 namespace cyrnn {
@@ -101,6 +101,7 @@ public:
         CYRNN_DELAY();
         const bool published = spin_until([&] { return has_published(party, session, timesteps); }, patience);
         if (!published) waited_in_vain(patience);
+        in_vain = in_vain && !published;
         return published;
     }
 
@@ -127,8 +128,7 @@ private:
     static constexpr auto looking_time = std::chrono::microseconds(200);
     static constexpr auto most_looking_time = std::chrono::milliseconds(100);
 
-    // The caller does not spend more than a twentieth of its time on waiting for threads that do not run, as where other processes
-    // keep the processors busy.
+    // Threads that do not run are not tried at each step, as where other processes keep the processors busy.
     bool worth_a_try() const { return not_before == Clock::time_point() || Clock::now() >= not_before; }
     bool comes_back(int helper, int from) {
         const bool is_back = spin_until([&] { return state_of(helper) != from; }, leaving);
@@ -136,8 +136,10 @@ private:
         return is_back;
     }
     void waited_in_vain(Clock::duration time) {
-        constexpr Clock::duration most = std::chrono::microseconds(100);
-        not_before = Clock::now() + CYRNN_REST * std::min(time, most);
+        constexpr Clock::duration most = looking_time / 2;  // the helper does not fall asleep meanwhile
+        // The first time it may have been late because it read the weights for the first time.
+        if (in_vain) not_before = Clock::now() + std::min<Clock::duration>(CYRNN_REST * time, most);
+        in_vain = true;
     }
 
     // Two lines: the processor fetches them in pairs.
@@ -170,6 +172,7 @@ private:
     int helpers = 0, asked_for = 0;
     std::uint64_t session = 0;  // in the upper half
     Clock::time_point not_before;
+    bool in_vain = false;  // the last wait was so
     std::unique_ptr<char[]> memory;
     std::size_t memory_size = 0;
     // And this is everybody's.

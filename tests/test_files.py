@@ -268,6 +268,28 @@ def test_npz_files_as_numpy_writes_them(tmp_path):
         load_weights(other, tmp_path / "m.npz")
 
 
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_npz_files_with_headers_of_each_version(version, tmp_path):
+    source, other = small_model(), small_model()
+    with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
+        for number, weight in enumerate(source.get_weights()):
+            with archive.open(f"arr_{number}.npy", "w") as member:
+                np.lib.format.write_array(member, weight, version)
+    load_weights(other, tmp_path / "m.npz")
+    assert_same_weights(other, source)
+
+
+def test_npz_files_hold_bfloat16_as_float32(tmp_path):
+    pytest.importorskip("ml_dtypes", reason="bfloat16 needs the package ml_dtypes")
+    layer = cyrnn.layers.Dense(3, dtype="bfloat16")
+    layer.build((None, 2))
+    save_weights(layer, tmp_path / "layer.npz")
+    with np.load(tmp_path / "layer.npz") as arrays:
+        for array, weight in zip(arrays.values(), layer.get_weights(), strict=True):
+            assert array.dtype == np.float32
+            np.testing.assert_array_equal(array, weight.astype("f4"))
+
+
 def test_safetensors_files_are_those_of_its_library(tmp_path):
     library = pytest.importorskip("safetensors.numpy", reason="needs safetensors: pip install '.[test]'")
     source, other = small_model(), small_model()

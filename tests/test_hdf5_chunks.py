@@ -203,6 +203,30 @@ def test_other_filters_are_named_with_the_cure(tmp_path, options):
     assert error.reason is Reason.UNSUPPORTED
 
 
+SHUFFLE = struct.pack("<HH", 2, 8)  # its number, and the length of its name in the list of filters
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        *((3, "fletcher32"), (4, "szip"), (5, "nbit"), (6, "scaleoffset")),
+        *((307, "number 307"), (32000, "lzf"), (32001, "blosc"), (32015, "zstd")),
+    ],
+)
+def test_filters_have_the_names_that_are_registered_for_their_numbers(tmp_path, number, name):
+    content = written(tmp_path / "x.h5", data=np.ones((40, 4), "f4"), chunks=(10, 4), shuffle=True)
+    assert content.count(SHUFFLE) == 1
+    error = refused(content.replace(SHUFFLE, struct.pack("<HH", number, 8)), f"HDF5 filter {name}: ")
+    assert error.reason is Reason.UNSUPPORTED
+
+
+def test_bytes_that_are_shuffled_for_elements_of_another_size(tmp_path):
+    content = written(tmp_path / "x.h5", data=np.ones((40, 4), "f4"), chunks=(10, 4), shuffle=True)
+    of_size = b"shuffle\0" + struct.pack("<I", 4)
+    assert content.count(of_size) == 1
+    refused(content.replace(of_size, b"shuffle\0" + struct.pack("<I", 8)), "shuffled for elements of another size")
+
+
 def test_info_shows_compressed_weights(tmp_path, capsys):
     model().save_weights(tmp_path / "m.weights.h5")
     repacked(tmp_path / "m.weights.h5", tmp_path / "small.weights.h5")

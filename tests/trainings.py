@@ -180,7 +180,7 @@ class Draw:
             options[self.one_of(["clipnorm", "clipvalue", "global_clipnorm"])] = 0.3
         if self.maybe(0.2):
             options["weight_decay"] = 0.02
-        if self.maybe(0.15):
+        if self.maybe(0.15) and "embedding" not in self.notes:  # whose gradients TensorFlow cannot divide
             options["loss_scale_factor"] = 16.0
         if self.maybe(0.1):
             options |= {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}

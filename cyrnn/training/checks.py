@@ -8,6 +8,7 @@ import numpy as np
 
 from cyrnn.engine.program import structure_now
 from cyrnn.layers.around.masking import Masking
+from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.losses.shapes import check_labels, whole_labels
 from cyrnn.training.compiled import Compiled
@@ -80,8 +81,9 @@ def check_shapes(model: Trainable, compiled: Compiled, batch: Batch) -> None:
     key = (structure_now(), *shapes, *(array is None for array in (*batch.targets, *batch.weights)))
     if key == compiled.fits or not batch.rows:
         return
-    if len(batch.parts) == 1 and model.known_input_shape is not None:
-        for wrong in model.misfits((None, *batch.parts[0].shape[1:]), model.known_input_shape):
+    known = model.known_input_shape
+    if len(batch.parts) == 1 and nest.is_shape(known) and len(known) > 2:
+        for wrong in model.misfits((None, None, *batch.parts[0].shape[2:]), known):
             raise ValueError(wrong)
     rows = batch.rows
     outputs = model.shapes_of_outputs([(rows, *part.shape[1:]) for part in batch.parts], batch.like)

@@ -83,6 +83,8 @@ class ModelOfCalls(ModelOfLayers):
         for masked in (True, False):
             if places is not None and found is None:
                 found = self.partition(places, None, masked=masked).whole(now, form)
+        if found is not None and found.draws:  # a layer was called in training, and `predict` asks for none
+            found = None
         vars(self).update(_bound=found and found.bound, _parts_at=now if found is None else -1)
 
     def known_inputs(self) -> tuple[Any, InputForm]:

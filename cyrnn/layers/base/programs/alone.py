@@ -8,7 +8,7 @@ import numpy as np
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape
 from cyrnn.layers.base.layer import Layer
-from cyrnn.layers.base.programs.arguments import Passed
+from cyrnn.layers.base.programs.arguments import Draw, Passed
 from cyrnn.layers.base.programs.interface import Target
 from cyrnn.layers.base.programs.lowered import ANY_FORM, InputForm, Lowered
 from cyrnn.layers.base.programs.lowering import Lowering
@@ -58,6 +58,11 @@ class CallProgram:
         if not lowered.warnings:
             self.bound = lowered.bound(target, inputs, states, made_at, form, results)
         self.made_for: Any = None
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws something for each call, as layers do in training."""
+        return any(isinstance(argument, Draw) for argument in self.lowered.arguments)
 
     def is_for(self, wanted: Any, structure: int) -> bool:
         """Whether it is the program for this, and the structure is still what it was made of."""

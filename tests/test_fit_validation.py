@@ -1,4 +1,4 @@
-"""The validation of a training, and evaluation: which rows in which batches, and what is told of data that ends."""
+"""The validation of a training, and evaluation: which rows in which batches, and what is said of data that ends."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_empty_arrays_validate_nothing():
         assert list(model.fit(x, y, validation_data=(x[:0], y[:0]), verbose=0).history) == ["loss"]
 
 
-def test_fewer_batches_than_validation_steps_are_told():
+def test_fewer_batches_than_validation_steps_are_warned_of():
     model = model_of()
     with pytest.warns(UserWarning, match="ended after fewer batches than validation_steps"):
         model.fit(*data(), validation_data=data(), validation_batch_size=4, validation_steps=5, verbose=0)
@@ -115,30 +115,30 @@ def test_results_of_a_metric_that_are_a_dict_are_logs_by_its_keys():
     assert model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)["double"] == 4.0
 
 
-class Told(cyrnn.utils.PyDataset):
+class Noted(cyrnn.utils.PyDataset):
     def __init__(self):
         super().__init__()
-        self.told = []
+        self.calls = []
 
     def __len__(self):
         return 2
 
     def __getitem__(self, index):
-        self.told.append(index)
+        self.calls.append(index)
         x, y = data(4)
         return x, y
 
     def on_epoch_begin(self):
-        self.told.append("begin")
+        self.calls.append("begin")
 
     def on_epoch_end(self):
-        self.told.append("end")
+        self.calls.append("end")
 
 
-def test_data_is_told_when_an_epoch_begins_and_ends():
-    dataset = Told()
+def test_data_learns_when_an_epoch_begins_and_ends():
+    dataset = Noted()
     model_of().fit(dataset, epochs=2, shuffle=False, verbose=0)
-    assert dataset.told == ["begin", 0, 1, "end"] * 2
+    assert dataset.calls == ["begin", 0, 1, "end"] * 2
 
 
 # ---------------------------------------------------------------- averages of weights

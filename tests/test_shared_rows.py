@@ -1,6 +1,6 @@
 """One row on several threads: they divide the units of each timestep, and the results are the same.
 
-`CYRNN_SHARED_CALLS=1000000 pytest tests/test_shared_rows.py -k many_calls` makes so many calls, in half an hour.
+`CYRNN_SHARED_CALLS=1000000 pytest tests/test_shared_rows.py -k many_calls` makes so many calls.
 """
 
 import copy

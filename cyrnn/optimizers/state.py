@@ -236,7 +236,7 @@ class HasState(Configurable):
 
 
 def held_as(state: dict[Key, Kept]) -> dict[str, Any]:
-    """The attributes of an optimizer that has this state, and nobody who trains with it."""
+    """The attributes of an optimizer that has this state, and that no training has borrowed."""
     return {"_state": state, "_borrower": None, "_waiting": []}
 
 

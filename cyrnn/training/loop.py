@@ -1,4 +1,4 @@
-"""The loops of `fit` and `evaluate`: epochs of steps, with what callbacks are told between them."""
+"""The loops of `fit` and `evaluate`: epochs of steps, with what callbacks learn between them."""
 
 from typing import Any
 
@@ -149,9 +149,9 @@ def evaluate(
     data = sources.of_evaluate(model, x, y, sample_weight, batch_size, steps, lengths)
     check_data(model, compiled, data, steps)
     epochs = Epochs(data, steps)
-    told = _callback_list(callbacks, model, add_history=False, verbose=verbose, epochs=1, steps=epochs.steps)
+    listeners = _callback_list(callbacks, model, add_history=False, verbose=verbose, epochs=1, steps=epochs.steps)
     compiled.reset()
-    _test(model, compiled, epochs, told)
+    _test(model, compiled, epochs, listeners)
     if epochs.exhausted:
         raise ValueError("x must have a batch to evaluate, got none")
     if epochs.ended_early:
@@ -174,17 +174,17 @@ def predict(
     check_rows(model, data, steps)
     epochs = Epochs(data, steps)
     shown = 0 if verbose is None else verbose
-    told = _callback_list(callbacks, model, add_history=False, verbose=shown, epochs=1, steps=epochs.steps)
+    listeners = _callback_list(callbacks, model, add_history=False, verbose=shown, epochs=1, steps=epochs.steps)
     found: list[list[Any]] = []
     outputs: Any = None
-    with told.put_back_on_error():
-        told.on_predict_begin()
+    with listeners.put_back_on_error():
+        listeners.on_predict_begin()
         for number, batch in enumerate(epochs.epoch()):
-            told.on_predict_batch_begin(number)
+            listeners.on_predict_batch_begin(number)
             outputs = model.called(batch.x, batch.mask).outputs
             found.append(nest.leaves(outputs))
-            told.on_predict_batch_end(number, {"outputs": outputs})
-        told.on_predict_end()
+            listeners.on_predict_batch_end(number, {"outputs": outputs})
+        listeners.on_predict_end()
     if not found:
         raise ValueError("x must have a batch to predict, got none")
     if epochs.ended_early:

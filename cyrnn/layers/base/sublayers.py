@@ -48,7 +48,7 @@ def looked_at(layer: "HasSublayers") -> "Iterator[None]":
 
 
 class SetByInit:
-    """An attribute that constructors set: who asks before is told what a constructor of a user has left out."""
+    """An attribute that constructors set: before, its error says what a constructor of a user has left out."""
 
     def __get__(self, layer: "HasSublayers | None", owner: type | None = None) -> Any:
         if layer is None:

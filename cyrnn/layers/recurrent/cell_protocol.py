@@ -63,8 +63,8 @@ def entry(cell: Any) -> Callable[..., Any]:
 
 def step(cell: Any, inputs: Array, states: Sequence[Any], training: bool) -> tuple[Array, Any]:
     """One call of the cell. Raises ValueError if it does not return an output and as many states as it was given."""
-    told = accepted(getattr(cell.call, "__func__", cell.call), training=training)
-    result = entry(cell)(inputs, states, **told)
+    options = accepted(getattr(cell.call, "__func__", cell.call), training=training)
+    result = entry(cell)(inputs, states, **options)
     if not nest.is_nested(result) or len(result) != 2:
         raise ValueError(f"the cell {cell!r} must return (output, new_states), got {type(result).__name__}")
     output, new_states = result

@@ -192,7 +192,11 @@ class Module:
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [(Module(), "got Module: pass its state_dict\\(\\)$"), (None, "got NoneType$"), (3, "got int$")],
+    [
+        (Module(), f"got Module of {Module.__module__.partition('.')[0]}: pass its state_dict\\(\\)$"),
+        (None, "got NoneType$"),
+        (3, "got int$"),
+    ],
 )
 def test_from_torch_of_what_is_neither_weights_nor_a_path(source, words):
     with pytest.raises(TypeError, match="source must be a state_dict, .* or the path of a .safetensors file, " + words):

@@ -82,8 +82,8 @@ def check_shapes(model: Trainable, compiled: Compiled, batch: Batch) -> None:
     if key == compiled.fits or not batch.rows:
         return
     known = model.known_input_shape
-    if len(batch.parts) == 1 and nest.is_shape(known) and len(known) > 2:
-        for wrong in model.misfits((None, None, *batch.parts[0].shape[2:]), known):
+    if len(batch.parts) == 1 and nest.is_shape(known) and len(known) > 2 and all(map(is_known, model.layers_within())):
+        for wrong in model.misfits((None, *batch.parts[0].shape[1:]), known):
             raise ValueError(wrong)
     rows = batch.rows
     outputs = model.shapes_of_outputs([(rows, *part.shape[1:]) for part in batch.parts], batch.like)

@@ -119,8 +119,8 @@ def _some(source: Any) -> str:
 
 def _type_of(source: Any) -> str:
     """The name of its type, and whose it is: cyrnn and Keras have a Sequential too."""
-    kind = type(source)
-    return f"{kind.__name__} of {kind.__module__.partition('.')[0]}"
+    kind, package = type(source), type(source).__module__.partition(".")[0]
+    return kind.__name__ if package == "builtins" else f"{kind.__name__} of {package}"
 
 
 # ------------------------------------------------------------ among the file formats

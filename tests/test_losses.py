@@ -241,3 +241,16 @@ def test_a_tagger_learns_from_padded_sequences():
         value, dy = loss.value_and_gradient(labels, y, mask=mask)
         optimizer.apply(pullback(dy, inputs=False).weights, model)
     assert value < 0.3
+
+
+def test_weights_of_rows_are_summed_up_once_for_all_timesteps_of_a_row():
+    """Unless there is a mask, as in Keras."""
+    t, p, weights = np.zeros((2, 3, 1)), np.arange(6.0).reshape(2, 3, 1), np.array([1.0, 3.0])
+    loss = cyrnn.losses.MeanSquaredError(reduction="mean_with_sample_weight", dtype="float64")
+    weighted = (weights[:, None] * p[..., 0] ** 2).sum()
+    assert loss(t, p, sample_weight=weights) == pytest.approx(weighted / 4)
+    value, gradient = loss.value_and_gradient(t, p, sample_weight=weights)
+    assert value == pytest.approx(weighted / 4)
+    np.testing.assert_allclose(gradient, 2 * p * weights[:, None, None] / 4)
+    value, _ = loss.value_and_gradient(t, p, sample_weight=weights, mask=np.ones((2, 3), bool))
+    assert value == pytest.approx(weighted / 12)

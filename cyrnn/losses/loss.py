@@ -160,10 +160,12 @@ class Loss(Configurable):
         of_all = weights is not None and not values.ndim and p.ndim > 1  # each row has the value of all, as in Keras
         if of_all and weights is not None:
             values = np.broadcast_to(values, weights.shape)
+        of_rows = weights
         if weights is not None:
             weights = _of_values("sample_weight", weights, values.shape)
             weights = weights if keep is None else np.where(keep, weights, dtype.type(0))  # also where they are NaN
-        factors = self._factors(values, weights, keep)
+            of_rows = of_rows if keep is None else weights
+        factors = self._factors(values, weights, of_rows, keep)
         value = (values if keep is None else np.where(keep, values, values.dtype.type(0))) * factors
         value = value.astype(dtype) if self.reduction in ("none", None) else np.sum(value, dtype=dtype)
         if not with_gradient:
@@ -178,13 +180,17 @@ class Loss(Configurable):
         gradient = gradient * np.expand_dims(factors, axes) if np.ndim(factors) else gradient * factors
         return value, gradient.reshape(shape).astype(dtype, copy=False)
 
-    def _factors(self, values: Array, weights: Array | None, keep: Array | None) -> Any:
-        """What each value is multiplied by; a number if that is the same for all. Weights are 0 where none counts."""
+    def _factors(self, values: Array, weights: Array | None, of_rows: Array | None, keep: Array | None) -> Any:
+        """What each value is multiplied by; a number if that is the same for all. Weights are 0 where none counts.
+
+        Keras sums up the weights as they were given: those of rows count once, also where a row has many values, unless
+        there is a mask.
+        """
         dtype = values.dtype
         factors = np.ones((), dtype) if weights is None else weights.astype(dtype)
         counted = values.size if keep is None else np.count_nonzero(keep)
         if self.reduction == "mean_with_sample_weight":
-            total = dtype.type(counted) if weights is None else np.sum(factors)
+            total = dtype.type(counted) if of_rows is None else np.sum(of_rows.astype(dtype))
             return factors / total if total else factors * 0
         if self.reduction in ("sum_over_batch_size", "mean"):
             return factors / dtype.type(counted) if counted else factors * 0

@@ -5,6 +5,11 @@ from parity.twins import keras
 
 from cyrnn.layers.base import nest
 
+if keras.backend.backend() == "jax":
+    import jax
+
+    jax.config.update("jax_enable_x64", True)  # before the first array; what is float32 stays float32
+
 
 def on_tensorflow(theirs, x, dy, begin, options):
     import tensorflow as tf
@@ -21,9 +26,6 @@ def on_tensorflow(theirs, x, dy, begin, options):
 
 
 def on_jax(theirs, x, dy, begin, options):
-    import jax
-
-    jax.config.update("jax_enable_x64", True)  # what is float32 stays float32
     variables = theirs.trainable_variables
 
     def loss(x, begin, weights):

@@ -174,8 +174,14 @@ except SystemExit:
 print(*sys.modules, file=sys.stderr)
 """
     of_commands = {f"cyrnn.cli.{name}" for name in ("demo", "info", "predict", "convert", "bench", "config", "inputs")}
-    for arguments in ([], ["--version"], ["unknown"], ["predict", "--help"], ["bench", "m.keras", "--batch", "0"]):
-        assert not (of_commands | {"numpy"}) & set(run_python(code, *arguments).stderr.split())
+    for arguments in (
+        [], ["--version"], ["unknown"], ["predict", "--help"], ["bench", "m.keras", "--batch", "0"],
+        ["info", "no.keras"], ["bench", "no.keras"], ["convert", "no.keras", "m.h5"], ["convert", MODEL],
+        ["predict", "no.keras", "x.npy", "-o", "y.npy"], ["predict", MODEL, "no.npy", "-o", "y.npy"],
+        ["predict", MODEL, MODEL, "-o", "y.txt"], ["predict", MODEL, MODEL, "-o", MODEL],
+        ["predict", MODEL, "x.zarr", "-o", "y.npy"], ["predict", MODEL, "x.npy", "-o", "y.npy", "--no-resume"],
+    ):  # fmt: skip
+        assert not (of_commands | {"numpy", "shutil"}) & set(run_python(code, *arguments).stderr.split()), arguments
     imported = set(run_python(code, "info", MODEL).stderr.split())
     assert "cyrnn.cli.info" in imported
     others = {"cyrnn.saving.onnx.export", "cyrnn.saving.onnx.importer", "cyrnn.saving.c.export", "scipy", "matplotlib"}

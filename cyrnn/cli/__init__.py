@@ -5,8 +5,8 @@ wrong call, a wrong file, or a machine without the memory, disk or package that 
 130 Ctrl-C, 141 no reader any more, 143 SIGTERM. An error is one line; with CYRNN_DEBUG=1 in the environment it has its
 traceback too.
 
-Only the module of the command that is run is imported: `cyrnn --version`, `cyrnn --help` and the help of a command
-load neither NumPy nor layers.
+Only the module of the command that is run is imported: `cyrnn --version`, `cyrnn --help`, the help of a command, and
+the errors that its arguments and the names of its files show, load neither NumPy nor layers.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 
 from cyrnn._version import __version__
 from cyrnn.cli.errors import INTERRUPTED, report
-from cyrnn.cli.text import examples
+from cyrnn.cli.text import columns, examples
 
 _COMMANDS = {  # the module of each, and what it does
     "demo": ("cyrnn.cli.demo", "classify handwritten digits with a bundled model, and time it"),
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     try:
         with _ended_by_sigterm(), _while_somebody_reads():
+            checks = importlib.import_module("cyrnn.cli.checks")
+            getattr(checks, options.command, _nothing)(options)
             code: int = importlib.import_module(_COMMANDS[options.command][0]).run(options)
             return code
     except Exception as error:
@@ -78,9 +80,17 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _nothing(options: argparse.Namespace) -> None:
+    """The checks of a command that reads no file."""
+
+
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of all commands, with the arguments of the one that is given."""
-    plain = argparse.RawDescriptionHelpFormatter
+    width = columns() - 2  # else argparse imports shutil, with all kinds of archives
+
+    def plain(prog: str) -> argparse.HelpFormatter:
+        return argparse.RawDescriptionHelpFormatter(prog, width=width)
+
     parser = argparse.ArgumentParser(
         prog="cyrnn",
         description="Keras' recurrent networks on the CPU.",

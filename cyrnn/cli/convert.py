@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cyrnn.cli.checks import check_overwrites
 from cyrnn.cli.errors import during, report
-from cyrnn.cli.outputs import check_target
 from cyrnn.cli.text import printable
 from cyrnn.layers.base.layer import Layer
 from cyrnn.saving import interchange
+from cyrnn.saving.atomic import checked_target
 from cyrnn.saving.errors import refusals_located
 from cyrnn.saving.file_format import Format
 from cyrnn.saving.opened import OpenFile, opened
@@ -21,10 +22,6 @@ from cyrnn.saving.weight_files import load_weights
 
 def run(options: argparse.Namespace) -> int:
     if options.to is None:
-        if len(options.files) != 2 or options.folder is not None:
-            raise ValueError(
-                "convert takes a file and the name of the new one: IN OUT; or IN ... --to KIND [-d FOLDER]"
-            )
         source, output = options.files
         _convert_one(options, source, output)
         return 0
@@ -74,7 +71,8 @@ def _convert_one(options: argparse.Namespace, path: Path, output: Path) -> None:
     target = _format_for(output.name, str(output))
     for_writing = _given(options, ["masks"], target, output)
     read = {"the file to convert": path} | ({} if options.model is None else {"the model": options.model})
-    check_target(output, read)
+    check_overwrites(output, read)
+    checked_target(output)
     with during(f"reading {path}"), opened(path) as file:
         layer = _layer(options, file)
     with during(f"writing {output}"), _naming_options():

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from cyrnn.cli.checks import STANDARD
 from cyrnn.cli.csv_files import read_csv
 from cyrnn.layers.base.arguments import Array, Shape
 from cyrnn.saving.keras import hdf5
@@ -22,9 +23,6 @@ from cyrnn.saving.npz import npy_header
 from cyrnn.saving.opened import opened
 
 _NPY = b"\x93NUMPY"
-
-
-STANDARD = Path("-")  # stands for the standard input, and for the standard output
 
 
 @contextlib.contextmanager

@@ -8,46 +8,20 @@ import re
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
+from cyrnn.cli.checks import STANDARD
 from cyrnn.cli.csv_files import write_csv
-from cyrnn.cli.inputs import STANDARD
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.names import distinct
-from cyrnn.saving.atomic import checked_target, written_at_once
+from cyrnn.saving.atomic import written_at_once
 from cyrnn.saving.npz import write_npz
-
-_ENDS = (".npy", ".npz", ".csv")
-
-
-def check_target(path: Path, read: Mapping[str, Path]) -> None:
-    """Raises ValueError if `path` is one of the files to be read, directly or by a link; OSError if it is not writable.
-
-    `read` says what each of these files is, for the message. "-" is the standard input, or output.
-    """
-    if path == STANDARD:
-        return
-    for what, file in read.items():
-        if path.exists() and file.exists() and path.samefile(file):
-            link = "" if path.absolute() == file.absolute() else f", {file}, by a link"
-            raise ValueError(f"{path} is {what}{link}: give another name")
-    checked_target(path)
-
-
-def checked_end(path: Path) -> str:
-    """The format of a file: ".npy", ".npz" or ".csv", by the end of its name. Raises ValueError for other ends."""
-    end = path.suffix.lower() or ".npy"
-    if end in _ENDS:
-        return end
-    if path.exists() and not path.is_file():  # a pipe or device has any name
-        return ".npy"
-    raise ValueError(f"{path} must end in one of {', '.join(_ENDS)}")
 
 
 def member_names(names: Iterable[str]) -> list[str]:

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from cyrnn.cli import zarr_arrays
+from cyrnn.cli.checks import STANDARD, are_of_zarr, checked_end
 from cyrnn.cli.errors import during
-from cyrnn.cli.inputs import STANDARD, as_file, kind_of, read_inputs
-from cyrnn.cli.outputs import Writer, check_target, checked_end
+from cyrnn.cli.inputs import as_file, kind_of, read_inputs
+from cyrnn.cli.outputs import Writer
 from cyrnn.cli.text import printable
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
 from cyrnn.models.functional import Functional
 from cyrnn.models.model import ModelOfLayers
+from cyrnn.saving.atomic import checked_target
 from cyrnn.saving.interchange import load_model
 
 _SOON = 1.0  # seconds: shorter work needs no progress bar
@@ -26,9 +28,10 @@ _NUMBERS_AT_A_TIME = 1 << 20  # that are searched for NaN
 
 
 def run(options: argparse.Namespace) -> int:
-    if zarr_arrays.are_asked_for(options):
+    if are_of_zarr(options):
         return zarr_arrays.predict(options)
-    check_target(options.output, {"the model": options.model, "the input": options.input})
+    if options.output != STANDARD:
+        checked_target(options.output)
     end = (
         f".{options.format}" if options.format else None if options.output == STANDARD else checked_end(options.output)
     )

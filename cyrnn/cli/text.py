@@ -1,10 +1,12 @@
 """Text for a terminal: no control characters of files, and no lines that are wider than it."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
 _MOST_ROWS = 1000
 _WIDEST = 100  # characters of a cell
+_COLUMNS = 80  # where there is no terminal
 _NARROWEST = 4  # that a column is made so that a table fits
 
 
@@ -44,9 +46,18 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], numbers: 
 
 def _room() -> int | None:
     """The characters of a line; None where lines may have any length, as in pipes and files."""
-    import shutil
+    return columns() if sys.stdout.isatty() else None
 
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+def columns() -> int:
+    """The characters of a line of the terminal: what `shutil.get_terminal_size` says, whose module takes longer."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or _COLUMNS  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):  # there is none, or it is closed, detached or no terminal
+        return _COLUMNS
 
 
 def _fitting(widths: Mapping[int, int], room: int | None) -> dict[int, int]:

@@ -8,20 +8,6 @@ from typing import Any
 from cyrnn.cli.errors import during
 from cyrnn.cli.text import printable
 
-_END = ".zarr"
-
-
-def are_asked_for(options: argparse.Namespace) -> bool:
-    """Whether the command is about arrays of zarr. Raises ValueError where only half of it is."""
-    ends = [path.suffix.lower() == _END for path in (options.input, options.output)]
-    if any(ends) and not all(ends):
-        other = options.output if ends[0] else options.input
-        raise ValueError(f"INPUT and OUTPUT must both be {_END}, or none of them; {other} is not")
-    if not any(ends) and (options.scheduler is not None or options.no_resume):
-        given = "--scheduler" if options.scheduler is not None else "--no-resume"
-        raise ValueError(f"{given} needs {_END} arrays as INPUT and OUTPUT, got {options.input} and {options.output}")
-    return all(ends)
-
 
 def predict(options: argparse.Namespace) -> int:
     """Run the command."""

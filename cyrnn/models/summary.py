@@ -1,7 +1,6 @@
 """A model as a table of its layers, as Keras prints it: names and classes, output shapes, parameters."""
 
 import re
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -98,6 +97,8 @@ def summary(
     length = 108 if connected else 88
     if show_trainable:
         columns, places, length = [*columns, _TRAINABLE], [*(place * 0.9 for place in places), 1.0], length + 12
+    import shutil  # late, for it imports all kinds of archives
+
     length = line_length or max(_LEAST_LENGTH, min(length, shutil.get_terminal_size().columns - 4))
     if len(places) != len(columns):
         raise ValueError(f"positions must hold the ends of {len(columns) - show_trainable} columns, got {positions!r}")

@@ -2,10 +2,8 @@
 
 import contextlib
 import errno
-import hashlib
 import io
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,13 +53,15 @@ def written_at_once(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 def _beginning(path: Path) -> str:
     """How the names of the unfinished files of `path` begin: of a fixed length, because `path` may have a long name."""
+    import hashlib  # with OpenSSL, which takes long to load
+
     return f"{UNFINISHED}{hashlib.blake2s(os.fsencode(path.name), digest_size=6).hexdigest()}-"
 
 
 def _unfinished(path: Path, mode: int) -> tuple[Path, int]:
     """A new file beside `path`, and its handle, which holds the file's lock until its writer closes it or is dead."""
     while True:
-        new = path.with_name(f"{_beginning(path)}{secrets.token_hex(8)}")
+        new = path.with_name(f"{_beginning(path)}{os.urandom(8).hex()}")
         # The system applies the umask to a new file: Python could read it only by changing it, for all threads. Memory
         # maps ask for a file that can be read as well.
         handle = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)

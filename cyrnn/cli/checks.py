@@ -14,11 +14,12 @@ def info(options: argparse.Namespace) -> None:
 
 
 def predict(options: argparse.Namespace) -> None:
-    if not are_of_zarr(options):
+    of_zarr = are_of_zarr(options)  # which says itself where there is no array
+    if not of_zarr:
         check_overwrites(options.output, {"the model": options.model, "the input": options.input})
         if options.format is None and options.output != STANDARD:
             checked_end(options.output)
-    _check_there(options.model, options.input)
+    _check_there(options.model, *([] if of_zarr else [options.input]))
 
 
 def convert(options: argparse.Namespace) -> None:

@@ -237,7 +237,7 @@ cdef class TrainingStep:
             numpy.add(total, more, out=total)
         return losses
 
-    def move(self, double learning_rate, long call):
+    def move(self, double learning_rate, long call, list carried not None):
         """Move the weights, and make them ready for the next step. The penalties on them, before it.
 
         Nothing has changed after an error of a constraint. An interrupt may come as soon as this returns, before what
@@ -248,6 +248,8 @@ cdef class TrainingStep:
         learning_rate : float
         call : int
             The number of the gradients, 1 first: that of the update, if not several are accumulated.
+        carried : list of (dict, dict)
+            Attributes of layers, and what they become at the same moment.
         """
         self.finished = False
         cdef numpy.ndarray w = self.w
@@ -268,6 +270,8 @@ cdef class TrainingStep:
         if self.averages:
             self.move_averages()
         self.refill()
+        for attributes, new in carried:
+            (<dict?> attributes).update(<dict?> new)
         self.finished = True
         return penalties
 

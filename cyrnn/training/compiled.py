@@ -129,8 +129,12 @@ class Compiled:
                 self.metrics.update(*taken.copies())
             self.note(taken.total + step.move(), taken.each, batch.rows)
             return
-        with looked_at(model), as_before_on_error(model):  # type: ignore[arg-type]  # it is a layer
-            self._train_by_parts(model, batch, self._checked_optimizer())
+        optimizer = self._checked_optimizer()
+        before = optimizer._iterations
+        # An interrupt after the weights have moved finds a step that is whole.
+        unless = lambda: optimizer._iterations != before  # noqa: E731
+        with looked_at(model), as_before_on_error(model, unless):  # type: ignore[arg-type]  # it is a layer
+            self._train_by_parts(model, batch, optimizer)
 
     def _train_by_parts(self, model: Trainable, batch: Batch, optimizer: Optimizer) -> None:
         results, pullback = model.taped(batch.x, batch.mask)

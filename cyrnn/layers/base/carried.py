@@ -1,7 +1,7 @@
 """What calls carry from one to the next: states, and moving averages, which a call that fails leaves as they were."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from cyrnn.layers.base.weights import replace_weights
@@ -25,13 +25,18 @@ def states_as_before_on_error(layer: Carries) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def as_before_on_error(layer: Carries) -> Iterator[None]:
-    """Context manager: as `states_as_before_on_error`, also for weights that are moving averages."""
-    weights = [(part, part._values) for part in layer.layers_within()]
+def as_before_on_error(layer: Carries, unless: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Context manager: as `states_as_before_on_error`, also for weights that are moving averages.
+
+    Nothing is put back where `unless` says that the block has done its work before the error.
+    """
+    states, weights = carried_states(layer), [(part, part._values) for part in layer.layers_within()]
     try:
-        with states_as_before_on_error(layer):
-            yield
+        yield
     except BaseException:
+        if unless():
+            raise
+        put_back(states)
         changed = {part: values for part, values in weights if part._values is not values}
         averages = {
             part: {name: value for name, value in values.items() if not part._specs[name].trainable}

@@ -89,12 +89,22 @@ class Carried(Layer):
     @quietly
     def carry(self, states: list[Any]) -> None:
         """Keep copies of these states for the next call, in the dtype of the weights."""
-        dtype = self.dtype_policy.variable_dtype
-        self.states = nest.pack(states, [state.astype(dtype) for state in nest.flatten(states)])
+        self.states = self._copied(states)
 
     def carry_flat(self, states: Sequence[Array]) -> None:
         """As `carry`, with one array for each state, in order."""
-        self.carry(nest.pack(self.get_initial_state(1), [self.returned(state) for state in states]))
+        vars(self).update(self.carrying(states))
+
+    @quietly
+    def carrying(self, states: Sequence[Array]) -> dict[str, Any]:
+        """The attributes of a layer that carries copies of these states: one array for each, in order."""
+        return {
+            "states": self._copied(nest.pack(self.get_initial_state(1), [self.returned(state) for state in states]))
+        }
+
+    def _copied(self, states: list[Any]) -> list[Any]:
+        dtype = self.dtype_policy.variable_dtype
+        return nest.pack(states, [state.astype(dtype) for state in nest.flatten(states)])
 
     def reset_state(self, states: Any = None, batch_index: int | ArrayLike | None = None) -> None:
         """Set the states that a stateful layer carries, all of them or those of some rows.

@@ -122,7 +122,9 @@ class ProgramStep:
         compared = {head.compared for head in heads if head.loss is not None}
         self._route = self._taped.route((), tuple([number in compared for number in range(part.lowered.outputs)]))
         self._keys: list[Key] = model._weight_slots(trainable=True)
-        self._carried = [(layer, numbers) for layer, numbers in part.lowered.carried if layer.carries_states]
+        self._carried: list[tuple[Any, list[int]]] = [
+            (layer, numbers) for layer, numbers in part.lowered.carried if layer.carries_states
+        ]
         self._averaged: list[tuple[Any, list[int]]] = [
             (layer, numbers) for layer, numbers in part.lowered.carried if not layer.carries_states
         ]
@@ -308,18 +310,20 @@ class ProgramStep:
         assert self._begun is not None
         (step, flat), optimizer = self._begun, self.optimizer
         call, rate, attributes = optimizer._iterations + 1, self._learning_rate(), vars(optimizer)
+        carried = [
+            (vars(layer), layer.carrying([step.outputs[number] for number in numbers]))
+            for layer, numbers in self._carried
+        ]
         with writing:
             if not flat.in_step:  # others have set weights since the gradients were found
                 self._take(step, flat)
             flat.borrow()
             try:
-                penalties = step.move(rate, call)
+                penalties = step.move(rate, call, carried)
             finally:
                 if step.finished:  # nothing is called here: an interrupt comes before this, or after it
                     attributes["_iterations"] = call
                     flat.of_weights_begun = step.averages_begun
-        for layer, numbers in self._carried:
-            layer.carry_flat([step.outputs[number].copy() for number in numbers])  # type: ignore[attr-defined]
         return penalties
 
     def _learning_rate(self) -> float:

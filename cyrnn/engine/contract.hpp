@@ -183,8 +183,8 @@ template <class T> struct Product {
     // Elements of workspace that it needs.
     std::ptrdiff_t (*accumulate_workspace)(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width);
     std::ptrdiff_t accumulate_height;  // for which it is fast
-    // out := rows of a, side by side: (rows, width), from such as are a_stride apart
-    void (*gather)(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, T *out);
+    // out := a, (rows, width)
+    void (*copy)(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, T *out, std::ptrdiff_t out_stride);
     // out := a + b, (rows, width)
     void (*add)(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride,
                 T *out, std::ptrdiff_t out_stride);

@@ -75,7 +75,8 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
                            ptrdiff_t b_stride, T *c, ptrdiff_t c_stride, T *workspace) noexcept nogil
         ptrdiff_t (*accumulate_workspace)(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width) noexcept nogil
         ptrdiff_t accumulate_height
-        void (*gather)(ptrdiff_t rows, ptrdiff_t width, const T *a, ptrdiff_t a_stride, T *out) noexcept nogil
+        void (*copy)(ptrdiff_t rows, ptrdiff_t width, const T *a, ptrdiff_t a_stride, T *out,
+                     ptrdiff_t out_stride) noexcept nogil
         void (*add)(ptrdiff_t rows, ptrdiff_t width, const T *a, ptrdiff_t a_stride, const T *b, ptrdiff_t b_stride,
                     T *out, ptrdiff_t out_stride) noexcept nogil
 

@@ -116,10 +116,11 @@ cdef void accumulate(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width, const r
     accumulate_t(<int> height, <int> width, <int> count, a, <int> height, workspace, <int> width, c, <int> c_stride)
 
 
-cdef void gather(ptrdiff_t rows, ptrdiff_t width, const real *a, ptrdiff_t a_stride, real *out) noexcept nogil:
+cdef void copy(ptrdiff_t rows, ptrdiff_t width, const real *a, ptrdiff_t a_stride, real *out,
+               ptrdiff_t out_stride) noexcept nogil:
     cdef ptrdiff_t row
     for row in range(rows):
-        memcpy(out + row * width, a + row * a_stride, width * sizeof(real))
+        memcpy(out + row * out_stride, a + row * a_stride, width * sizeof(real))
 
 
 cdef void add(ptrdiff_t rows, ptrdiff_t width, const real *a, ptrdiff_t a_stride, const real *b, ptrdiff_t b_stride,
@@ -229,8 +230,8 @@ blas_engine.f32.accumulate = accumulate[float]
 blas_engine.f64.accumulate = accumulate[double]
 blas_engine.f32.accumulate_workspace = blas_engine.f64.accumulate_workspace = accumulate_workspace
 blas_engine.f32.accumulate_height = blas_engine.f64.accumulate_height = 128
-blas_engine.f32.gather = gather[float]
-blas_engine.f64.gather = gather[double]
+blas_engine.f32.copy = copy[float]
+blas_engine.f64.copy = copy[double]
 blas_engine.f32.add = add[float]
 blas_engine.f64.add = add[double]
 blas_engine.transposed = core not in ("SkylakeX", "Cooperlake", "SapphireRapids")

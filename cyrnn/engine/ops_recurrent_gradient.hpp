@@ -78,6 +78,7 @@ private:
             for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
                 if (work.stop.asked(work.stop.self)) return false;
                 alive = 0;
+                if (!at[mask].data) take(0, t, rows);
                 for (std::ptrdiff_t row = 0; row < rows; ++row)
                     if (comes_back(row, t)) live[alive++] = row;
                 if (alive == 0) continue;
@@ -109,26 +110,38 @@ private:
                     copy(home + row * of_states + s * units, units, address<T>(at[states + op.count + s], row, 0));
         }
 
-        // What comes back to a row's timestep, into its gradients of the states, or for no cell into d_z. Whether that is anything.
+        // The gradients of the outputs that are given for a row's timestep; null where there are none.
+        const T *given(std::ptrdiff_t row, std::ptrdiff_t t) const { return at[d_outputs].data ? address<T>(at[d_outputs], row, t) : nullptr; }
+        const T *last_given(std::ptrdiff_t row, std::ptrdiff_t t) const {
+            return work.first && t == 0 && at[d_last_output].data ? address<T>(at[d_last_output], row, 0) : nullptr;
+        }
+
+        // What comes back to a timestep of rows that are not masked there, into their gradients of the states, or for no cell into d_z.
+        void take(std::ptrdiff_t row, std::ptrdiff_t t, std::ptrdiff_t count) const {
+            T *const d = d_states + row * of_states, *const total = cell ? d : address<T>(at[d_z], row, t);
+            const std::ptrdiff_t stride = cell ? of_states : at[d_z].row;
+            if (const T *const d_y = given(row, t))
+                product.add(count, units, d, of_states, d_y, at[d_outputs].row, total, stride);
+            else if (!cell)
+                product.copy(count, units, d, of_states, total, stride);
+            if (last_given(row, t))
+                for (std::ptrdiff_t i = 0; i < count; ++i) add(last_given(row + i, t), nullptr, units, total + i * stride);
+        }
+
+        // Whether anything comes back to a row's timestep. Where there is a mask, what does is taken here.
         bool comes_back(std::ptrdiff_t row, std::ptrdiff_t t) const {
-            const T *const given = at[d_outputs].data ? address<T>(at[d_outputs], row, t) : nullptr;
-            const T *const last_given = work.first && t == 0 && at[d_last_output].data ? address<T>(at[d_last_output], row, 0) : nullptr;
-            T *const z = address<T>(at[d_z], row, t), *const o = d_o + row * units, *const d = d_states + row * of_states;
-            if (at[mask].data && !*address<std::uint8_t>(at[mask], row, t)) {  // a masked step repeats the output before
-                if (op.zero_output_for_mask)
-                    clear(o, units);
-                else
-                    add(given, last_given, units, o);
-                clear(z, op.sums);
-                return false;
-            }
-            T *const total = cell ? d : z;
-            if (given)
-                product.add(1, units, d, 0, given, 0, total, 0);
-            else if (total != d)
-                copy(d, units, total);
-            add(nullptr, last_given, units, total);
+            T *const z = address<T>(at[d_z], row, t), *const d = d_states + row * of_states, *const total = cell ? d : z;
             if (at[mask].data) {
+                T *const o = d_o + row * units;
+                if (!*address<std::uint8_t>(at[mask], row, t)) {  // it repeats the output before
+                    if (op.zero_output_for_mask)
+                        clear(o, units);
+                    else
+                        add(given(row, t), last_given(row, t), units, o);
+                    clear(z, op.sums);
+                    return false;
+                }
+                take(row, t, 1);
                 add(o, nullptr, units, total);
                 clear(o, units);
             }

@@ -142,7 +142,7 @@ private:
             const Place z = work.places[d_z];
             const T *const from = address<T>(z, segment.row, segment.t) + v * op.sums;
             if (filled == 0) begin = from;
-            if (!evenly) product.gather(segment.count, op.sums, from, op.vectors > 1 ? op.sums : z.time, b + filled * op.sums);
+            if (!evenly) product.copy(segment.count, op.sums, from, op.vectors > 1 ? op.sums : z.time, b + filled * op.sums, op.sums);
             segments[known++] = segment, filled += segment.count;
             return filled < block || flush();
         }
@@ -182,28 +182,28 @@ private:
             }
             if (op.vectors > 1) {
                 const T *const from = address<T>(work.places[x], s.row, s.t) + s.before * op.features + part.first;
-                product.gather(s.count, part.count, from, op.features, to);
+                product.copy(s.count, part.count, from, op.features, to, part.count);
                 return;
             }
             const bool states = part.factor == Factor::h;
             const Groups &groups = states ? op.of_h : op.of_x;
             const Place made = work.places[between];
             if (states && made.data && part.group == groups.count - 1) {
-                product.gather(s.count, part.count, address<T>(made, s.row, s.t) + part.first, made.time, to);
+                product.copy(s.count, part.count, address<T>(made, s.row, s.t) + part.first, made.time, to, part.count);
                 return;
             }
             if (states) {  // the first of them follows what is known before; each other one its own output before
                 const Place begun = work.places[initial], known_h = work.places[outputs];
                 if (s.before >= 0)
-                    product.gather(1, part.count, address<T>(known_h, s.row, s.before) + part.first, 0, to);
+                    product.copy(1, part.count, address<T>(known_h, s.row, s.before) + part.first, 0, to, 0);
                 else if (begun.data)
-                    product.gather(1, part.count, address<T>(begun, s.row, 0) + part.first, 0, to);
+                    product.copy(1, part.count, address<T>(begun, s.row, 0) + part.first, 0, to, 0);
                 else
                     std::memset(to, 0, std::size_t(part.count) * sizeof(T));
-                product.gather(s.count - 1, part.count, address<T>(known_h, s.row, s.t) + part.first, known_h.time, to + part.count);
+                product.copy(s.count - 1, part.count, address<T>(known_h, s.row, s.t) + part.first, known_h.time, to + part.count, part.count);
             } else {
                 const Place inputs = work.places[x];
-                product.gather(s.count, part.count, address<T>(inputs, s.row, s.t) + part.first, inputs.time, to);
+                product.copy(s.count, part.count, address<T>(inputs, s.row, s.t) + part.first, inputs.time, to, part.count);
             }
             const Place factors = work.places[states ? recurrent_dropout : input_dropout];
             if (!factors.data) return;

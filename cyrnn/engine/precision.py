@@ -1,7 +1,6 @@
 """What products of float32 are computed in."""
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 PRECISIONS = ("float32", "bfloat16")
@@ -52,16 +51,11 @@ def get_precision() -> str:
     return "bfloat16" if program.rounds() else "float32"
 
 
-@contextlib.contextmanager
-def using(precision: str) -> Iterator[None]:
-    """Within the block, calls from this thread compute products in this precision."""
+def using(precision: str) -> AbstractContextManager[None]:
+    """Context manager: within its block, calls from this thread compute products in this precision."""
     from cyrnn.engine import program
 
-    before = program.let_round_here(checked_precision(precision) == "bfloat16")
-    try:
-        yield
-    finally:
-        program.let_round_here(before)
+    return program.Rounding(checked_precision(precision) == "bfloat16")
 
 
 def checked_precision(precision: Any) -> str:

@@ -257,13 +257,25 @@ def rounds():
 
 
 def let_round(bint yes):
-    """Whether calls of threads do so that do not say otherwise with `let_round_here`."""
+    """Whether calls of threads do so that do not say otherwise by `Rounding`."""
     round_everywhere(yes)
 
 
-def let_round_here(int yes):
-    """Whether calls from this thread do so: 0 or 1, or -1 as the others. What it was before."""
-    return round_here(yes)
+@cython.final
+cdef class Rounding:
+    """Context manager: whether calls from this thread do so. Each step of a training enters one."""
+
+    cdef bint rounds
+    cdef int before
+
+    def __init__(self, bint rounds):
+        self.rounds = rounds
+
+    def __enter__(self):
+        self.before = round_here(self.rounds)
+
+    def __exit__(self, kind, error, traceback):
+        round_here(self.before)
 
 
 cdef inline int or_absent(view) except? -2:

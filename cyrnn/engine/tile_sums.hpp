@@ -6,6 +6,8 @@ template <class T> struct TileSums {
     static constexpr std::ptrdiff_t lanes = Tiles<T>::lanes, columns = Tiles<T>::columns, narrowest = Tiles<T>::narrowest;
     static constexpr int few = 4;  // rows of a tile of one vector
     using Whole = typename Tiles<T>::template Vector<lanes>;
+    static constexpr std::ptrdiff_t half = lanes / 2 > narrowest ? lanes / 2 : narrowest;
+    using Half = typename Tiles<T>::template Vector<half>;
     using Narrow = typename Tiles<T>::template Vector<narrowest>;
 
     // c := c + a' . b for `rows` columns of a and a panel of b. An element is one chain of multiply-adds, added to c.
@@ -38,12 +40,14 @@ template <class T> struct TileSums {
         std::ptrdiff_t c_stride;
     };
 
-    // All rows of c, in tiles of `rows`, and what is left in tiles of half as many: few sizes, since each takes code.
+    // All rows of c, in tiles of `rows`, and what is left in tiles of the powers of two below: few sizes, since each takes code.
+    static constexpr int power_below(int rows) { return rows > 2 ? 2 * power_below((rows + 1) / 2) : 1; }
+
     template <int rows, int vectors, std::ptrdiff_t width> static void panel(const Sum &s, std::ptrdiff_t first = 0) {
         for (; first + rows <= s.height; first += rows)
             Outer<rows, vectors, width>::run(s.count, s.a + first, s.height, s.b, s.b_stride, s.c + first * s.c_stride, s.c_stride);
         if constexpr (rows > 1)
-            if (first < s.height) panel<rows / 2, vectors, width>(s, first);
+            if (first < s.height) panel<power_below(rows), vectors, width>(s, first);
     }
 
     // The columns that fill no vector, side by side with zeros after them.
@@ -62,10 +66,11 @@ template <class T> struct TileSums {
             for (std::ptrdiff_t j = 0; j < rest; ++j) s.c[i * s.c_stride + j] = c[i * width + j];
     }
 
-    static void gather(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, T *out) {
-        for (std::ptrdiff_t row = 0; row < rows; ++row, a += a_stride, out += width) {
+    static void copy(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, T *out, std::ptrdiff_t out_stride) {
+        for (std::ptrdiff_t row = 0; row < rows; ++row, a += a_stride, out += out_stride) {
             std::ptrdiff_t i = 0;
             for (; i + lanes <= width; i += lanes) Whole::store(out + i, Whole::load(a + i));
+            for (; i + half <= width; i += half) Half::store(out + i, Half::load(a + i));
             for (; i + narrowest <= width; i += narrowest) Narrow::store(out + i, Narrow::load(a + i));
             for (; i < width; ++i) out[i] = a[i];
         }

@@ -289,6 +289,8 @@ class Optimizer(HasState):
     def finalize_variable_values(self, model: Layer) -> None:
         """Replace weights by their averages, where `use_ema` is True: Keras does so at the end of `fit`."""
         keys = trained_weights(model)
+        if not self.use_ema:
+            return
         with self._lock:
             weights: dict[Weighted, dict[str, Any]] = {}
             for layer, name in keys:

@@ -68,7 +68,7 @@ class Batch:
     @property
     def masked(self) -> tuple[bool, ...]:
         """For each input whether it has a mask; empty where none has."""
-        return tuple([part is not None for part in self.lengths])
+        return tuple([part is not None for part in self.lengths]) if self.lengths else ()
 
     @property
     def mask(self) -> Any:

@@ -88,7 +88,7 @@ class Fit:
             callbacks.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
-        if compiled.optimizer is not None and end > 0:
+        if compiled.optimizer is not None and compiled.optimizer.use_ema and end > 0:
             compiled.optimizer.finalize_variable_values(model)  # type: ignore[arg-type]  # it is a layer
         callbacks.on_train_end(logs)
         history: History = model.history
@@ -98,10 +98,11 @@ class Fit:
 def _train(model: Trainable, compiled: Compiled, epochs: Epochs, callbacks: CallbackList) -> None:
     """The steps of one epoch."""
     begins, ends = callbacks.wants("on_train_batch_begin"), callbacks.wants("on_train_batch_end")
+    in_float32 = precision.using("float32")
     for number, batch in enumerate(epochs.epoch()):
         if begins:
             callbacks.on_train_batch_begin(number)
-        with precision.using("float32"):
+        with in_float32:
             compiled.train(model, batch)
         if ends:
             callbacks.on_train_batch_end(number, compiled.logs())

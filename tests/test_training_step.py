@@ -392,6 +392,23 @@ def test_options_that_are_set_meanwhile_count_from_the_next_step(optimizer, chan
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
 
 
+def test_gradients_are_summed_anew_where_that_is_set_off_and_on_again(steps):
+    (x, y), first, found = small_data(), small_model(), []
+    for compiled in (True, False):
+        model = cyrnn.models.clone_model(first)
+        model.set_weights(first.get_weights())
+        model.compile(OPTIMIZERS["accumulated"](), "mse")
+        if not compiled:
+            model._compiled._step_of = lambda _: None
+        for number in range(8):
+            model.optimizer.gradient_accumulation_steps = None if number in (2, 3) else 4
+            model.train_on_batch(x * (1 + number), y)
+        found.append(model.get_weights())
+    assert steps == [True] * 8
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
 def test_a_rule_has_the_slots_that_it_needs():
     step, _ = after_one_step()
     for name, slots in (("momentum", ()), ("adam", (np.zeros(3),)), ("nadam", (None, None)), ("sgd", (None,) * 4)):

@@ -128,8 +128,10 @@ class HasState(Configurable):
         return [self.fitting(of_weight) for of_weight in list(self._kept.values()) or self._waiting]
 
     def fitting(self, of_weight: Kept) -> Kept:
-        """What is remembered of a weight, with the slots that the options ask for as they are set now."""
-        return of_weight.with_slots(self.slots(of_weight.shape, of_weight.path))
+        """What is remembered of a weight, with the slots and sums that the options ask for as they are set now."""
+        fitted = of_weight.with_slots(self.slots(of_weight.shape, of_weight.path))
+        summed = fitted.accumulated is not None and not self.gradient_accumulation_steps
+        return fitted._replace(accumulated=None) if summed else fitted
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy would be of no use with copies of the layers that the state belongs to.

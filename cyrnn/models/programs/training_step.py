@@ -122,12 +122,9 @@ class ProgramStep:
         compared = {head.compared for head in heads if head.loss is not None}
         self._route = self._taped.route((), tuple([number in compared for number in range(part.lowered.outputs)]))
         self._keys: list[Key] = model._weight_slots(trainable=True)
-        self._carried: list[tuple[Any, list[int]]] = [
-            (layer, numbers) for layer, numbers in part.lowered.carried if layer.carries_states
-        ]
-        self._averaged: list[tuple[Any, list[int]]] = [
-            (layer, numbers) for layer, numbers in part.lowered.carried if not layer.carries_states
-        ]
+        carried: list[tuple[Any, list[int]]] = part.lowered.carried
+        self._carried = [(layer, numbers) for layer, numbers in carried if layer.carries_states]
+        self._averaged = [(layer, numbers) for layer, numbers in carried if not layer.carries_states]
         self._rooms: dict[int, Room] = {}  # by rows
         self._begun: tuple[TrainingStep, FlatWeights] | None = None
         self._fixed: list[Any] = []  # the slots of layers that are not trained, and what they held when the step began
@@ -310,10 +307,8 @@ class ProgramStep:
         assert self._begun is not None
         (step, flat), optimizer = self._begun, self.optimizer
         call, rate, attributes = optimizer._iterations + 1, self._learning_rate(), vars(optimizer)
-        carried = [
-            (vars(layer), layer.carrying([step.outputs[number] for number in numbers]))
-            for layer, numbers in self._carried
-        ]
+        of_states = [(layer, [step.outputs[number] for number in numbers]) for layer, numbers in self._carried]
+        carried = [(vars(layer), layer.carrying(states)) for layer, states in of_states]
         with writing:
             if not flat.in_step:  # others have set weights since the gradients were found
                 self._take(step, flat)

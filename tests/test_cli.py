@@ -287,6 +287,14 @@ def test_info_says_what_a_model_runs_as(capsys, tmp_path):
     )
 
 
+def test_info_of_a_model_whose_vocabulary_is_in_the_file(capsys, tmp_path):
+    text = cyrnn.layers.TextVectorization()
+    text.adapt(["the cat", "the dog"])
+    cyrnn.Sequential([Input((1,), dtype="string"), text, cyrnn.layers.Embedding(5, 2)]).save(tmp_path / "m.keras")
+    code, printed = info(capsys, tmp_path / "m.keras")
+    assert code == 0 and "Python calls text_vectorization" in printed
+
+
 def test_info_of_a_graph_says_what_is_connected(capsys):
     code, printed = info(capsys, GOLDEN / "translator.keras")
     assert code == 0

@@ -175,3 +175,15 @@ def test_bench_draws(saved, capsys):
     code, out, _ = bench(capsys, "m.keras", "--batch", "2", "--threads", "1", "--plot", "latency.png")
     assert code == 0 and "latency.png: the distribution of" in out
     assert Path("latency.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_model_of_text_is_measured_with_texts(capsys, tmp_path):
+    text = cyrnn.layers.TextVectorization(vocabulary=["word1", "word2"])
+    made = cyrnn.Sequential([cyrnn.Input((1,), dtype="string"), text, Embedding(4, 3, mask_zero=True), GRU(2)])
+    x = random_inputs(made, 2, 5)
+    assert x.shape == (2, 1) and text(x).shape == (2, 10)
+    words = cyrnn.Input((1,), dtype="string")
+    assert random_inputs(cyrnn.Model(words, text(words)), 3, 5).dtype.kind == "U"
+    made.save(tmp_path / "m.keras")
+    assert cli.main(["bench", str(tmp_path / "m.keras"), "--batch", "2", "--threads", "1", "--seconds", "0.01"]) == 0
+    assert "text_vectorization" in capsys.readouterr().out

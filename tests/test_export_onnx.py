@@ -358,6 +358,8 @@ REFUSED = {
         "lstm.*stateful",
     ),
     "axes": (lambda: model(L.Softmax((1, 2))), "softmax.*axis must be one"),
+    "text": (lambda: cyrnn.Sequential([L.Input((1,), dtype="string"), L.Hashing(3)]), "sequential.*is text"),
+    "text in a graph": (lambda: cyrnn.Model(x := L.Input((1,), dtype="string"), L.Hashing(3)(x)), "is text"),
     "inside": (lambda: model(L.TimeDistributed(L.UpSampling1D(2)), shape=(None, 4, 3)), "up_sampling1d"),
 }
 

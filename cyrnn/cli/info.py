@@ -22,10 +22,9 @@ _MOST_CUTS = 5
 
 
 def run(options: argparse.Namespace) -> int:
-    with during(f"reading {options.file}"):
-        with opened(options.file) as file:
-            form = interchange.recognised(file)
-            held = _held(file, form)
+    with during(f"reading {options.file}"), opened(options.file) as file:
+        form = interchange.recognised(file)
+        held = _held(file, form)
         if isinstance(held, ModelFile):
             return _print_stored(options.file, held)
         if isinstance(held, Layer):

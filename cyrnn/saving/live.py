@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cyrnn.arrays import to_numpy
+from cyrnn.layers import Discretization
 from cyrnn.layers.base.layer import Layer
 from cyrnn.models.serialization import from_envelope
 from cyrnn.saving.keras.assets import HasAssets
@@ -51,19 +52,34 @@ def from_keras(model: Any, custom_objects: Mapping[str, Any] | None = None) -> A
         raise ValueError(f"model {model.name!r} is not built yet: call it, or build() it first")
     version = getattr(sys.modules.get(package), "__version__", None)
     found: Layer = from_envelope(_envelope(model), custom_objects, version)
-    weights = [to_numpy(f"weight {number} of {model.name!r}", w) for number, w in enumerate(model.get_weights())]
+    weights = [to_numpy(f"weight {number} of {model.name!r}", w) for number, w in enumerate(_weights(model))]
     if not found.built:
         found.build(_input_shape(model))
     _check(found, weights, model.name)
     found.set_weights(weights)
     _take_vocabularies(found, model)
+    _take_bins(found, model)
     return found
+
+
+def _weights(model: Any) -> list[Any]:
+    """The arrays of the weights. Keras 2 has what layers have learnt of data among them: vocabularies and bins."""
+    arrays: list[Any] = model.get_weights()
+    adapted = [part for part in _within(model) if hasattr(part, "get_vocabulary") or hasattr(part, "bin_boundaries")]
+    learnt = {id(weight) for layer in adapted for weight in layer.weights}
+    if not learnt:
+        return arrays
+    return [array for weight, array in zip(model.weights, arrays, strict=True) if id(weight) not in learnt]
+
+
+def _within(model: Any) -> list[Any]:
+    """The layers of Keras in a model or layer, and itself."""
+    return list(model._flatten_layers()) if hasattr(model, "_flatten_layers") else [model]
 
 
 def _take_vocabularies(found: Layer, model: Any) -> None:
     """Give layers the vocabularies that those of Keras have, where the configs do not hold them."""
-    within = model._flatten_layers() if hasattr(model, "_flatten_layers") else [model]
-    theirs = {layer.name: layer for layer in within if hasattr(layer, "get_vocabulary")}
+    theirs = {layer.name: layer for layer in _within(model) if hasattr(layer, "get_vocabulary")}
     for layer in found.layers_within():
         other = theirs.get(layer.name)
         if other is None or not isinstance(layer, HasAssets):
@@ -73,6 +89,14 @@ def _take_vocabularies(found: Layer, model: Any) -> None:
         arrays = {} if weights is None else {"idf_weights": to_numpy("idf_weights", weights)}
         tokens = [str(token) for token in other.get_vocabulary()]
         layer.load_assets({"vocabulary.txt": "\n".join(tokens).encode()}, arrays, len(tokens))
+
+
+def _take_bins(found: Layer, model: Any) -> None:
+    """Give layers the bins that those of Keras 2 have found, which are not in its configs."""
+    theirs = {layer.name: layer for layer in _within(model) if getattr(layer, "bin_boundaries", None) is not None}
+    for layer in found.layers_within():
+        if layer.name in theirs and isinstance(layer, Discretization) and layer.bin_boundaries is None:
+            layer.bin_boundaries = [float(boundary) for boundary in theirs[layer.name].bin_boundaries]
 
 
 def _package_of(model: Any) -> str | None:

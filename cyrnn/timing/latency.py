@@ -1,6 +1,7 @@
 """What calls take, one after the other: the distribution of their times, beside that of ONNX Runtime."""
 
 import contextlib
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn.dtypes import TEXT
 from cyrnn.layers import Embedding, Layer
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array
@@ -19,6 +21,7 @@ from cyrnn.saving.onnx.export import export_onnx
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 _TURN = 0.02  # seconds that one contender is called before it is the turn of the next
+_WORDS, _WORDS_OF_A_TEXT = 1000, 10  # of texts: how many different ones, and how many there are
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def in_turn(calls: Mapping[str, Callable[[], object]], seconds: float) -> dict[s
 
 
 def random_inputs(model: ModelOfLayers, batch: int, timesteps: int, seed: int = 0) -> Any:
-    """Inputs for a model, in its structure: numbers, or indices that all its embeddings have.
+    """Inputs for a model, in its structure: numbers, indices that all its embeddings have, or texts of ten words.
 
     Parameters
     ----------
@@ -90,7 +93,10 @@ def random_inputs(model: ModelOfLayers, batch: int, timesteps: int, seed: int = 
     arrays = []
     for shape, dtype in zip(nest.leaves_of_shapes(model.input_shape), _dtypes(model), strict=True):
         lengths = [batch, *(timesteps if n is None else n for n in shape[1:])]
-        if np.dtype(dtype).kind in "iub":
+        if dtype == TEXT:
+            words = rng.integers(0, _WORDS, (math.prod(lengths), _WORDS_OF_A_TEXT)).tolist()
+            arrays.append(np.array([" ".join(f"word{n}" for n in text) for text in words]).reshape(lengths))
+        elif np.dtype(dtype).kind in "iub":
             arrays.append(rng.integers(0, most, lengths).astype(dtype))
         else:
             arrays.append(rng.standard_normal(lengths).astype(dtype))
@@ -100,8 +106,10 @@ def random_inputs(model: ModelOfLayers, batch: int, timesteps: int, seed: int = 
 def _dtypes(model: ModelOfLayers) -> list[str]:
     if isinstance(model, Functional):
         return [tensor.dtype for tensor in model.inputs]
-    takes_indices = isinstance(next(iter(model.layers), None), Embedding)
-    return ["int32" if takes_indices else model.dtype_policy.engine_dtype.name]
+    first: Any = next(iter(model.layers), None)
+    if getattr(first, "takes_text", False):
+        return [TEXT]
+    return ["int32" if isinstance(first, Embedding) else model.dtype_policy.engine_dtype.name]
 
 
 # ---------------------------------------------------------------- ONNX Runtime

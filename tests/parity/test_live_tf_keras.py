@@ -5,6 +5,8 @@ import pytest
 
 tf_keras = pytest.importorskip("tf_keras", reason="needs tf_keras, which .ci/run parity installs beside TensorFlow")
 
+import tensorflow as tf  # noqa: E402
+
 import cyrnn  # noqa: E402
 
 layers = tf_keras.layers
@@ -78,3 +80,55 @@ def test_what_cannot_be_taken_says_why():
         cyrnn.from_keras(tf_keras.Sequential([layers.Dense(2)]))
     with pytest.raises(ValueError, match="Conv2D"):
         cyrnn.from_keras(tf_keras.Sequential([tf_keras.Input((5, 5, 1)), layers.Conv2D(2, 3)]))
+
+
+WORDS = np.array([["the cat"], ["D c, b"]], dtype=object)
+
+
+def adapted(layer, data):
+    layer.adapt(data)
+    return layer
+
+
+def text_vectorization(**options):
+    return adapted(layers.TextVectorization(**options), ["a b c d", "the cat sat on the mat"])
+
+
+def attention():
+    x = tf_keras.Input((5, 3))
+    return tf_keras.Model(x, layers.GRU(2)(layers.MultiHeadAttention(2, 4, value_dim=3)(x, x)))
+
+
+OF_PRODUCTS_AND_TEXT = {
+    "attention": (attention, X),
+    "convolution": (lambda: tf_keras.Sequential([tf_keras.Input((5, 3)), layers.Conv1D(4, 2), layers.LSTM(2)]), X),
+    "text": (lambda: tf_keras.Sequential([
+        tf_keras.Input((1,), dtype="string"), text_vectorization(), layers.Embedding(20, 4, mask_zero=True),
+        layers.GRU(3),
+    ]), WORDS),
+    "weights of tokens": (lambda: tf_keras.Sequential([
+        tf_keras.Input((1,), dtype="string"), text_vectorization(output_mode="tf_idf"), layers.Dense(2)
+    ]), WORDS),
+    "integers": (lambda: tf_keras.Sequential([
+        tf_keras.Input((1,), dtype="int64"), adapted(layers.IntegerLookup(), [3, 3, 5])
+    ]), np.array([[3], [9]])),
+    "bins": (lambda: tf_keras.Sequential([
+        tf_keras.Input((3,)), layers.Discretization([0.0, 0.5]), layers.Embedding(3, 2), layers.LSTM(2)
+    ]), X[:, 0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_PRODUCTS_AND_TEXT)
+def test_a_live_model_with_text_or_attention_computes_the_same(name, tmp_path):
+    make, x = OF_PRODUCTS_AND_TEXT[name]
+    model = make()
+    model.save(tmp_path / "model.keras")
+    expected = model(tf.constant(x)).numpy()
+    for ours in (cyrnn.from_keras(model), cyrnn.saving.load_model(tmp_path / "model.keras")):
+        np.testing.assert_allclose(ours.predict(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_bins_that_a_live_layer_has_found():
+    layer = adapted(layers.Discretization(num_bins=3, epsilon=0.1), np.arange(30.0))
+    model = tf_keras.Sequential([tf_keras.Input((3,)), layer])
+    np.testing.assert_array_equal(cyrnn.from_keras(model).predict(10 * X[:, 0]), model(10 * X[:, 0]).numpy())

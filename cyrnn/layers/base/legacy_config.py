@@ -14,6 +14,12 @@ _OPTIONS = (
     *("num_constants", "reverse_state_order", "time_major"),
 )
 
+# What layers of Keras 2 say besides: shapes that they were built for, and what is not an option any more.
+_OPTIONS_OF = {
+    "MultiHeadAttention": ("query_shape", "key_shape", "value_shape", "softmax_robust_masking"),
+    "Discretization": ("trainable",),
+}
+
 # What Keras 1 called the options; the later name is taken that the class knows.
 _NAMES_OF_KERAS_1 = {
     "output_dim": ("units",),
@@ -51,6 +57,12 @@ def modern(class_name: str, config: Any, known: Container[str] = ()) -> tuple[di
                 new[key] = new.pop(old_key)
     if "reset_after" in known and "reset_after" not in new and any(key in new for key in _BEFORE_RESET_AFTER):
         new["reset_after"] = False
+    if new.get("softmax_robust_masking") and class_name in _OPTIONS_OF:
+        raise ValueError("softmax_robust_masking is true, which is not supported")
+    for key in _OPTIONS_OF.get(class_name, ()):
+        new.pop(key, None)
+    if class_name == "Discretization" and isinstance(new.get("dtype"), str) and "int" in new["dtype"]:
+        del new["dtype"]  # of the bins; since Keras 3 they have a dtype of their own
     new = _renamed(new, known)
     old = {key: new.pop(key) for key in _OPTIONS if key in new and key not in known}
     if old.get("num_constants"):

@@ -60,7 +60,12 @@ def _own_weights(root: Node, place: Place, path: str, orders: _Orders) -> dict[s
     if not place.specs:
         return {}
     name = f"{path}/vars".removeprefix("/")
-    group = _group(root, name, orders) or root.get(path.replace("/", "\\") + "/vars")  # of Keras 3.0 on Windows
+    inside, _, attribute = path.rpartition("/")
+    group = (
+        _group(root, name, orders)
+        or root.get(path.replace("/", "\\") + "/vars")  # of Keras 3.0 on Windows
+        or root.get(f"{inside}/_{attribute}/vars")  # the projections of attention in Keras 2
+    )
     if group is None or not group.is_group:
         raise ModelFileError(f"the weights file holds no {name!r}", Reason.MISMATCH)
     if len(group.names) != len(place.specs):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from cyrnn.dtypes import TEXT
 from cyrnn.layers import Embedding
 from cyrnn.layers.base import nest
 from cyrnn.models.functional import Functional
@@ -26,6 +27,9 @@ def inputs_of(graph: Graph, model: Any) -> list[Tensor]:
         if not shape or not nest.is_shape(shape):
             raise refused(model, "alone it must have one input; make it a part of a Model")
         found = [(name, shape, dtype)]
+    of_text = [name for name, _, dtype in found if dtype == TEXT]
+    if of_text:
+        raise refused(model, f"its input {of_text[0]!r} is text; export the layers that follow those of text")
     return [Tensor(graph.new_name(name), tuple(shape), np.dtype(dtype)) for name, shape, dtype in found]
 
 

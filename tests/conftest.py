@@ -1,11 +1,17 @@
-"""For every test: its draws are the same in each run, whichever tests run before it."""
+"""For every test: its draws are the same in each run, whichever tests run before it. Garbage is collected quickly."""
 
+import gc
 import random
 
 import numpy as np
 import pytest
 
 import cyrnn
+
+
+def pytest_collection_finish():
+    """Tests that collect garbage do not look through the thousands of tests each time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

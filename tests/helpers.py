@@ -1,5 +1,7 @@
 """What several test files use."""
 
+import itertools
+import math
 import os
 import subprocess
 import sys
@@ -25,6 +27,18 @@ ISAS = runnable_isas("generic", "avx2", "avx512")
 TILES = runnable_isas("amx", "amx-emulated")  # with matrix tiles
 DOTS = runnable_isas("avx512-bf16")  # with products of pairs of bfloat16; float32 is that of avx512
 TOLERANCE = {"float32": 2e-6, "float64": 1e-12}
+
+
+def pairs(*axes):
+    """Cases of a test over several axes: each value stands beside each value of every other axis at least once."""
+    places, met, found = list(itertools.product(*(range(len(axis)) for axis in axes))), set(), []
+    for wanted in range(math.comb(len(axes), 2), 0, -1):  # first the cases in which most is new
+        for place in places:
+            new = set(itertools.combinations(enumerate(place), 2)) - met
+            if len(new) >= wanted:
+                met |= new
+                found.append(tuple(axis[number] for axis, number in zip(axes, place, strict=True)))
+    return found
 
 
 def weights(rng, features, units, dtype="float32", bias=True):

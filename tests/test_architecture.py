@@ -5,6 +5,7 @@ Everything counts as an import: at the top of a module, inside a function, under
 """
 
 import ast
+import functools
 import re
 import tomllib
 from graphlib import CycleError, TopologicalSorter
@@ -70,16 +71,15 @@ def module_named(dotted):
     return next((found for found in (name, f"{name}.__init__") if first == "cyrnn" and found in MODULES), None)
 
 
-def docstrings(tree):
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            yield node.value
+def nodes_of(path):
+    """All nodes of a module's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text())))
 
 
 def imported_by_python(path):
-    tree = ast.parse(path.read_text())
-    prose = set(docstrings(tree))
-    for node in ast.walk(tree):
+    nodes = nodes_of(path)
+    prose = {node.value for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -105,8 +105,7 @@ def included(path):
     return re.findall(pattern, path.read_text(), re.MULTILINE)
 
 
-def arrows():
-    """(from, to): names of modules, or of C and C++ files."""
+def found_arrows():
     for path in files():
         if path.name in GENERATED:
             continue
@@ -122,7 +121,10 @@ def arrows():
                 yield ours, name
 
 
-ARROWS = sorted(set(arrows()))
+@functools.cache
+def arrows():
+    """All (from, to): names of modules, or of C and C++ files."""
+    return sorted(set(found_arrows()))
 
 
 def room_of(name):
@@ -144,7 +146,7 @@ def test_every_module_has_its_room():
 
 def test_the_arrows_are_seen():
     """A guard of this file: each way of importing that there is in the house is among the arrows."""
-    assert len(ARROWS) > 300
+    assert len(arrows()) > 300
     python = [
         ("layers.base.layer", "layers.base.calling"),
         ("saving.__init__", "saving.c.export"),  # named by a string
@@ -156,25 +158,25 @@ def test_the_arrows_are_seen():
         ("engine.contract", "contract.hpp"),
     ]
     for arrow in python + (compiled if "engine.plan" in MODULES else []):
-        assert arrow in ARROWS
+        assert arrow in arrows()
 
 
 def test_imports_go_down_only():
     up = [
         f"{ours} imports {theirs}"
-        for ours, theirs in ARROWS
+        for ours, theirs in arrows()
         if room_of(ours) != room_of(theirs) and FLOOR[room_of(ours)] <= FLOOR[room_of(theirs)]
     ]
     assert up == []
 
 
 def test_no_module_imports_the_bridges():
-    assert [ours for ours, theirs in ARROWS if theirs in ("torch", "jax")] == []
+    assert [ours for ours, theirs in arrows() if theirs in ("torch", "jax")] == []
 
 
 def test_no_circles():
     graph = {}
-    for ours, theirs in ARROWS:
+    for ours, theirs in arrows():
         graph.setdefault(ours, set()).add(theirs)
     try:
         TopologicalSorter(graph).prepare()
@@ -187,8 +189,7 @@ def test_no_class_is_changed_from_another_module():
     for path in MODULES.values():
         if path.suffix != ".py":
             continue
-        tree = ast.parse(path.read_text())
-        nodes = list(ast.walk(tree))
+        nodes = nodes_of(path)
         foreign = {
             alias.asname or alias.name
             for node in nodes
@@ -212,7 +213,7 @@ def test_what_a_function_needs_of_a_layer_is_typed():
     untyped = []
     for name, path in MODULES.items():
         if path.suffix == ".py" and name.startswith(("layers", "models")):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in nodes_of(path):
                 if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                     untyped += [
                         f"{name}.{node.name}({argument.arg}: Any)"
@@ -283,6 +284,6 @@ def test_the_configuration_is_shown_without_layers():
 def test_all_locks_are_such_as_a_forked_child_finds_free():
     for name, path in MODULES.items():
         if path.suffix == ".py" and name != "locks":
-            calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            calls = [node.func for node in nodes_of(path) if isinstance(node, ast.Call)]
             made = {call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in calls}
             assert not made & {"Lock", "RLock", "Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier"}, path

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from helpers import ISAS
+from helpers import ISAS, pairs
 from reference_cell_gradients import cell_gradients
 from reference_cells import STATES, STEPS, cell_recurrence, cell_weights
 
@@ -87,11 +87,9 @@ def check(cell, shape, functions=("tanh", "sigmoid"), dropout="none", masked=Fal
         np.testing.assert_allclose(actual / size, wanted / size, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("dropout", DROPOUT)
-@pytest.mark.parametrize(("engine", "isa"), ENGINES)
-@pytest.mark.parametrize("cell", STEPS)
-def test_gradients_are_those_of_the_equations(cell, engine, isa, dropout, masked, monkeypatch):
+@pytest.mark.parametrize(("cell", "backend", "dropout", "masked"), pairs([*STEPS], ENGINES, [*DROPOUT], [False, True]))
+def test_gradients_are_those_of_the_equations(cell, backend, dropout, masked, monkeypatch):
+    engine, isa = backend
     monkeypatch.setenv("CYRNN_ENGINE", engine)
     monkeypatch.setenv("CYRNN_ISA", isa)
     for shape in SHAPES:
@@ -105,15 +103,13 @@ def test_each_activation_has_its_way_back(cell, engine, isa, monkeypatch):
     monkeypatch.setenv("CYRNN_ENGINE", engine)
     monkeypatch.setenv("CYRNN_ISA", isa)
     for name in sorted(ACTIVATIONS.keys() - {"exponential"}):  # which explodes
-        for functions in (name, "sigmoid"), ("tanh", name), (name, name):
+        for functions in (name, "sigmoid"), ("tanh", name):
             check(cell, (5, 3, 4, 19), functions, tolerance=1e-11, scale=0.3)
     for functions in ("silu", "gelu"), ("sparsemax", "hard_silu"):
         check(cell, (5, 4, 3, 7), functions, "both", masked=True, tolerance=1e-11, scale=0.3)
 
 
-@pytest.mark.parametrize("engine", ["simd", "blas"])
-@pytest.mark.parametrize("dropout", DROPOUT)
-@pytest.mark.parametrize("cell", STEPS)
+@pytest.mark.parametrize(("cell", "dropout", "engine"), pairs([*STEPS], [*DROPOUT], ["simd", "blas"]))
 def test_any_number_of_threads_gives_the_same_bits(cell, dropout, engine, rng, monkeypatch):
     monkeypatch.setenv("CYRNN_ENGINE", engine)
     weights = [weight.astype("f") for weight in cell_weights(rng, cell, 20, 40)]

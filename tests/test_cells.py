@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import ISAS, assert_close
+from helpers import ISAS, assert_close, pairs
 from reference_cells import STATES, STEPS, cell_recurrence, cell_weights
 
 from cyrnn.engine.plan import ACTIVATIONS, CELLS, Plan, Slot
@@ -14,6 +14,7 @@ from cyrnn.engine.runner import Runner
 
 DTYPES = ["float32", "float64"]
 ENGINES = [*(("simd", isa) for isa in ISAS), ("blas", None)]
+COMPILED = [(*engine, dtype) for engine in ENGINES for dtype in DTYPES]
 # batch, timesteps, features, units: one row, few, many; a last panel of each width; projecting ahead over 48 timesteps
 SHAPES = [(1, 1, 3, 5), (1, 100, 6, 32), (2, 60, 4, 3), (3, 7, 0, 9), (7, 20, 5, 17), (40, 9, 16, 33), (130, 3, 2, 8)]
 MASKS = ["none", "ones", "zeros", "prefix", "suffix", "holes", "rows"]
@@ -107,11 +108,9 @@ def plain_cases(cell, shape, dtype):
     return cases
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("engine", "isa"), ENGINES)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("cell", STEPS)
-def test_a_cell_is_its_equations(cell, shape, engine, isa, dtype):
+@pytest.mark.parametrize(("cell", "shape", "compiled"), pairs([*STEPS], SHAPES, COMPILED))
+def test_a_cell_is_its_equations(cell, shape, compiled):
+    engine, isa, dtype = compiled
     _, _, features, units = shape
     for arrays, x, states, expected in plain_cases(cell, shape, dtype):
         plan = plan_of(cell, arrays, isa, engine)
@@ -139,11 +138,10 @@ def activation_cases(cell, dtype):
     return cases
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("engine", "isa"), ENGINES)
-@pytest.mark.parametrize("cell", STEPS)
-def test_each_activation_is_applied_to_the_candidate_and_the_gates(cell, engine, isa, dtype):
+@pytest.mark.parametrize(("cell", "compiled"), pairs([*STEPS], COMPILED))
+def test_each_activation_is_applied_to_the_candidate_and_the_gates(cell, compiled):
     """`softmax` and its like get the units of one gate at a time."""
+    engine, isa, dtype = compiled
     for units, functions, x, arrays, outputs in activation_cases(cell, dtype):
         (got, *_) = run(program_of(cell, 5, units, dtype), [plan_of(cell, arrays, isa, engine, functions)], x)
         scale = max(1, np.abs(outputs).max())
@@ -175,12 +173,9 @@ def masked_cases(cell, kind, dropout, dtype):
     return cases
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("engine", "isa"), ENGINES)
-@pytest.mark.parametrize("dropout", [False, True])
-@pytest.mark.parametrize("kind", MASKS)
-@pytest.mark.parametrize("cell", STEPS)
-def test_masks_and_dropout_keep_and_drop_all_states(cell, kind, dropout, engine, isa, dtype):
+@pytest.mark.parametrize(("cell", "kind", "dropout", "compiled"), pairs([*STEPS], MASKS, [False, True], COMPILED))
+def test_masks_and_dropout_keep_and_drop_all_states(cell, kind, dropout, compiled):
+    engine, isa, dtype = compiled
     for (_, _, features, units), case in zip(SHAPES, masked_cases(cell, kind, dropout, dtype), strict=True):
         arrays, given, expected = case
         plan = plan_of(cell, arrays, isa, engine)
@@ -204,12 +199,12 @@ def chain(features, units, dtype, layers):
     return program
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("engine", "isa"), ENGINES)
-@pytest.mark.parametrize("batch", [1, 3, 40])
-@pytest.mark.parametrize("cell", STEPS)
-@pytest.mark.parametrize("functions", [("tanh", "sigmoid"), ("relu", "hard_sigmoid_keras2")])
-def test_steps_have_the_bits_of_the_sequence(functions, cell, batch, engine, isa, dtype, rng):
+@pytest.mark.parametrize(
+    ("functions", "cell", "batch", "compiled"),
+    pairs([("tanh", "sigmoid"), ("relu", "hard_sigmoid_keras2")], [*STEPS], [1, 3, 40], COMPILED),
+)
+def test_steps_have_the_bits_of_the_sequence(functions, cell, batch, compiled, rng):
+    engine, isa, dtype = compiled
     features, units, timesteps = 6, 19, 60
     first, second = (cell_weights(rng, cell, width, units, dtype) for width in (features, units))
     plans = [plan_of(cell, arrays, isa, engine, functions) for arrays in (first, second)]
@@ -238,11 +233,9 @@ def test_the_place_of_a_step_may_be_that_of_its_input(cell, rng):
         np.testing.assert_array_equal(x, expected)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("engine", ["simd", "blas"])
-@pytest.mark.parametrize("kind", MASKS)
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("cell", STEPS)
+@pytest.mark.parametrize(
+    ("cell", "batch", "kind", "engine", "dtype"), pairs([*STEPS], [1, 3], MASKS, ["simd", "blas"], DTYPES)
+)
 def test_a_wave_of_layers_has_the_bits_of_one_after_another(cell, batch, kind, engine, dtype, rng):
     features, units, timesteps = 100, 100, 120
     plans = [plan_of(cell, cell_weights(rng, cell, features, units, dtype), engine=engine) for _ in range(3)]

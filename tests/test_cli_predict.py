@@ -220,11 +220,12 @@ def is_at_work(folder):
 
 
 @posix
-@pytest.mark.parametrize("output", ["y.npy", "new.npy", "y.npz", "y.csv"])
 @pytest.mark.parametrize(
-    ("number", "code", "words"), [(signal.SIGINT, 130, b"cyrnn predict: interrupted\n"), (signal.SIGTERM, 143, b"")]
+    ("output", "number"),
+    [("y.npy", signal.SIGINT), ("new.npy", signal.SIGTERM), ("y.npz", signal.SIGTERM), ("y.csv", signal.SIGINT)],
 )
-def test_stopped(endless, output, number, code, words):
+def test_stopped(endless, output, number):
+    code, words = {signal.SIGINT: (130, b"cyrnn predict: interrupted\n"), signal.SIGTERM: (143, b"")}[number]
     before = left_in(endless)
     run = start("-o", output, "--threads", "1", "--batch-size", "400")
     while not (is_at_work(endless) if output.endswith(".npy") else any(endless.glob(".cyrnn-*"))):

@@ -1,5 +1,6 @@
 """``cyrnn demo``: what it reads and learns, and what it prints of that."""
 
+import functools
 import re
 import sys
 
@@ -9,7 +10,8 @@ from cyrnn import cli
 from cyrnn.demo import digits, reading, training
 
 
-def test_reading(capsys):
+def test_reading(capsys, monkeypatch):
+    monkeypatch.setattr(reading, "_median_time", functools.partial(reading._median_time, seconds=0.01))
     assert cli.main(["demo"]) == 0
     printed = capsys.readouterr().out
     accuracy = float(re.search(r"accuracy +([\d.]+)%", printed)[1])

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import TOLERANCE, run_python
+from helpers import TOLERANCE, pairs, run_python
 
 from cyrnn.engine.plan import Plan, Slot, Vectors
 from cyrnn.engine.program import Program
@@ -413,9 +413,7 @@ def expected_of(case, given):
         return case.expected(given)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("name", "sizes", "dtype"), pairs([*CASES], SIZES, DTYPES))
 def test_an_op_is_what_numpy_computes(name, sizes, dtype):
     case, given = CASES[name], arrays(*sizes, dtype)
     got, expected = run(case, given, dtype), expected_of(case, given)

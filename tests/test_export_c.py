@@ -81,7 +81,7 @@ def test_activations_are_as_exact_as_the_engine_s(tmp_path, dtype):
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("row", [[0.5, np.nan, -1], [np.inf, 1, 2], [-np.inf, 1, 0.5], [np.inf, -np.inf], [-np.inf]])
 def test_nan_and_infinity(tmp_path, row, dtype):
     cases = [(name, np.array(row, dtype)) for name in sorted(ACTIVATIONS)]

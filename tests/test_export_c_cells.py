@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from exported import TOLERANCE, Network, ends, needs_compiler, sequence, with_weights
+from helpers import pairs
 
 import cyrnn
 from cyrnn import layers
@@ -18,11 +19,9 @@ def part(kind, suffix, units, **options):
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("functions", FUNCTIONS)
-@pytest.mark.parametrize(("features", "units"), [(1, 1), (5, 7)])
-@pytest.mark.parametrize("kind", KINDS)
-def test_layers(tmp_path, kind, features, units, functions, dtype):
+@pytest.mark.parametrize(("kind", "shape", "functions", "dtype"), pairs([*KINDS], [(1, 1), (5, 7)], FUNCTIONS, DTYPES))
+def test_layers(tmp_path, kind, shape, functions, dtype):
+    features, units = shape
     activation, gates = (cyrnn.activations.get(name) for name in functions)
     layer = part(
         kind,

@@ -176,7 +176,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", CASES)
 def test_ops(tmp_path, case, dtype, rng):
     made = cyrnn.from_json(CASES[case]().to_json().replace("float32", dtype))

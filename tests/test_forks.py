@@ -27,7 +27,7 @@ expected = layer(x)
 stop = threading.Event()
 busy = threading.Thread(target=lambda: [layer(x) for _ in iter(stop.is_set, True)])  # forks meet a busy pool
 busy.start()
-for _ in range(20):
+for _ in range(10):
     child = os.fork()
     if child == 0:
         ok = all(np.array_equal(layer(x), expected) for _ in range(3))

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, pairs
 from reference_cells import cell_recurrence
 
 import cyrnn
@@ -45,12 +45,17 @@ def states_of(kind, rng, dtype, batch=BATCH):
     return [rng.standard_normal((batch, UNITS)).astype(dtype) for _ in range(count)]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("mask", [None, MASK])
-@pytest.mark.parametrize("go_backwards", [False, True])
-@pytest.mark.parametrize("zero_output_for_mask", [False, True])
-@pytest.mark.parametrize("functions", [("tanh", "sigmoid"), ("relu", "hard_sigmoid"), (None, "softmax")])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "functions", "zero_output_for_mask", "go_backwards", "mask", "dtype"),
+    pairs(
+        [*KINDS],
+        [("tanh", "sigmoid"), ("relu", "hard_sigmoid"), (None, "softmax")],
+        [False, True],
+        [False, True],
+        [None, MASK],
+        DTYPES,
+    ),
+)
 def test_a_layer_is_its_equations(kind, functions, zero_output_for_mask, go_backwards, mask, dtype, rng):
     activation, recurrent_activation = functions
     options = {"go_backwards": go_backwards, "zero_output_for_mask": zero_output_for_mask}

@@ -337,20 +337,21 @@ def test_models_in_models_without_end():
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_models_of_many_layers(deep):
-    entries = [{"class_name": "ReLU", "config": {"name": f"r{n}"}} for n in range(3000)]
+    entries = [{"class_name": "ReLU", "config": {"name": f"r{n}"}} for n in range(1200)]
     first = {"class_name": "InputLayer", "config": {"batch_shape": [None, 3], "name": "i"}}
     if deep:
-        entries = [layer("ReLU", f"r{n}", [f"r{n - 1}" if n else "i"]) for n in range(3000)]
-        config = functional([layer("InputLayer", "i", batch_shape=[None, 3]), *entries], "r2999")
+        entries = [layer("ReLU", f"r{n}", [f"r{n - 1}" if n else "i"]) for n in range(1200)]
+        config = functional([layer("InputLayer", "i", batch_shape=[None, 3]), *entries], "r1199")
     else:
         config = {"class_name": "Sequential", "config": {"layers": [first, *entries]}}
     model = cyrnn.from_json(json.dumps(config))
     np.testing.assert_array_equal(model(-np.ones((2, 3), "f4")), np.zeros((2, 3)))
 
 
-def test_models_of_too_many_layers():
-    entries = [{"class_name": "ReLU", "config": {"name": f"r{n}"}} for n in range(25_000)]
-    with pytest.raises(ValueError, match="asks for too much: more than 20000 layers"):
+def test_models_of_too_many_layers(monkeypatch):
+    monkeypatch.setattr(budget, "MOST_STEPS", 1000)
+    entries = [{"class_name": "ReLU", "config": {"name": f"r{n}"}} for n in range(250)]
+    with pytest.raises(ValueError, match="asks for too much: more than 200 layers"):
         cyrnn.from_json(json.dumps({"class_name": "Sequential", "config": {"layers": entries}}))
 
 
@@ -574,9 +575,10 @@ def test_text_is_text():
         assert cyrnn.from_json(given).name == "d"
 
 
-def test_reasons(tmp_path):
+def test_reasons(tmp_path, monkeypatch):
     """What is too large says so, in files."""
-    entries = [{"class_name": "ReLU", "config": {"name": f"r{n}"}} for n in range(25_000)]
+    monkeypatch.setattr(budget, "MOST_STEPS", 1000)
+    entries = [{"class_name": "ReLU", "config": {"name": f"r{n}"}} for n in range(250)]
     config = json.dumps({"class_name": "Sequential", "config": {"layers": entries}})
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file.attrs["model_config"] = config

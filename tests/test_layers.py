@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, pairs
 from reference import recurrence
 
 import cyrnn
@@ -54,11 +54,10 @@ MASKS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("zero_output_for_mask", [False, True])
-@pytest.mark.parametrize("go_backwards", [False, True])
-@pytest.mark.parametrize("with_initial_state", [False, True])
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(
+    ("mask", "with_initial_state", "go_backwards", "zero_output_for_mask", "dtype"),
+    pairs([*MASKS], [False, True], [False, True], [False, True], ["float32", "float64"]),
+)
 def test_masks_and_directions(mask, with_initial_state, go_backwards, zero_output_for_mask, dtype):
     x, mask = inputs(dtype=dtype), MASKS[mask]
     state = inputs(4, 1, 5, dtype)[:, 0] if with_initial_state else None

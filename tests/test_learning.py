@@ -51,14 +51,9 @@ def test_it_continues_sines(seed):
     assert error < 0.2 * np.std(new)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("layer", "units", "seed"),
-    [
-        ("SimpleRNN", 64, 0),
-        pytest.param("SimpleRNN", 64, 1, marks=pytest.mark.slow),
-        pytest.param("SimpleRNN", 64, 2, marks=pytest.mark.slow),
-        ("GRU", 32, 0),
-    ],
+    ("layer", "units", "seed"), [("SimpleRNN", 64, 0), ("SimpleRNN", 64, 1), ("SimpleRNN", 64, 2), ("GRU", 32, 0)]
 )
 def test_it_reads_digits_of_other_hands(layer, units, seed):
     cyrnn.utils.set_random_seed(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import ISAS, assert_close, weights
+from helpers import ISAS, assert_close, pairs, weights
 from recurrent_program import program_of, run
 from reference import recurrence
 
@@ -47,10 +47,7 @@ def mask_of(kind, rng, batch, timesteps):
     }[kind]()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("activation", ["tanh", "softmax"])
-@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize(("kind", "activation", "isa", "dtype"), pairs(MASKS, ["tanh", "softmax"], ISAS, DTYPES))
 def test_each_row_has_the_bits_of_its_live_timesteps_alone(kind, activation, isa, dtype, rng):
     for batch, timesteps, features, units in SHAPES:
         plan = Plan(*weights(rng, features, units, dtype), activation, isa, "simd")
@@ -77,11 +74,9 @@ def test_each_row_has_the_bits_of_its_live_timesteps_alone(kind, activation, isa
             np.testing.assert_array_equal(last, outputs[:, -1])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("engine", "isa"), ENGINES)
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("kind", MASKS)
-def test_masks_and_dropout_agree_with_the_oracle(kind, reverse, engine, isa, dtype, rng):
+@pytest.mark.parametrize(("kind", "reverse", "backend", "dtype"), pairs(MASKS, [False, True], ENGINES, DTYPES))
+def test_masks_and_dropout_agree_with_the_oracle(kind, reverse, backend, dtype, rng):
+    engine, isa = backend
     for batch, timesteps, features, units in ((1, 20, 5, 8), (3, 60, 6, 40), (33, 9, 4, 19)):
         kernel, recurrent_kernel, bias = weights(rng, features, units, dtype)
         recurrent_kernel *= 0.5

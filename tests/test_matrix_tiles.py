@@ -93,7 +93,9 @@ ERRORS = {  # batch, timesteps, features, units; the scale of the weights; that 
 }
 
 
-@pytest.mark.parametrize("kind", ["simple", "lstm", "gru", "gru_reset_before"])
+@pytest.mark.parametrize(
+    "kind", ["simple", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("lstm", "gru", "gru_reset_before"))]
+)
 @pytest.mark.parametrize("name", ERRORS)
 def test_the_errors_are_those_of_float32(name, kind, isa, monkeypatch):
     (batch, timesteps, features, units), scale, of_x = ERRORS[name]

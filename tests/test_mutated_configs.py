@@ -112,6 +112,7 @@ def test_files_are_described_or_refused_in_one_line(tmp_path, capsys):
     assert codes == {0, 1, 2}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_sizes_of_any_magnitude_are_compared_with_the_weights(tmp_path):
     """No size that a config names is taken for true before the file's weights have it too."""

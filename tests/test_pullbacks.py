@@ -88,13 +88,11 @@ MODELS = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def new_objects():
-    """The collector of garbage looks at objects that the test makes, and not at those of the whole process."""
+    """The collector of garbage looks at objects that these tests make, and not at those of the whole process."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", MODELS)

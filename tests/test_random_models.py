@@ -187,7 +187,7 @@ def same(got, expected, bits):
 @pytest.mark.parametrize("target", [reference_program.TARGET, ENGINE], ids=["reference", "engine"])
 @pytest.mark.parametrize("models", [chains(), graphs()], ids=["chains", "graphs"])
 def test_random_models(models, target):
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=40, deadline=None)
     @given(models, st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
     def check(model, seed, masked, training):
         rng = np.random.default_rng(seed)

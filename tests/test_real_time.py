@@ -83,7 +83,7 @@ def watched(watch, cases, **environment):
 
 
 @pytest.mark.unsanitized(reason="preloads an allocator")
-@pytest.mark.parametrize("isa", ["generic", None], ids=["generic", "widest"])
+@pytest.mark.parametrize("isa", [pytest.param("generic", marks=pytest.mark.slow), None], ids=["generic", "widest"])
 def test_step_and_forward_neither_allocate_nor_lock_nor_call_the_system(watch, isa):
     kinds = [
         (1, "tanh", "float32"),

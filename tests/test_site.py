@@ -38,10 +38,15 @@ PROGRAMS = [
     if (blocks := pages.blocks_of((ROOT / page).read_text()))
     and (not WANTED or any(WANTED & set(block.needs) for block in blocks))
 ]
+COMPILING = ("cython",)  # pages whose programs are compiled for many seconds
 RUN = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import pages; pages.run(pathlib.Path(sys.argv[2]))"
 
 
-@pytest.mark.parametrize("page", PROGRAMS, ids=str)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow if page.stem in COMPILING else ()) for page in PROGRAMS],
+    ids=str,
+)
 def test_the_programs_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = run_python(RUN, ROOT / "tests", ROOT / page, check=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import pairs
 
 import cyrnn
 from cyrnn.layers import RNN, Bidirectional, Dense, Layer, SimpleRNN, SimpleRNNCell, StackedRNNCells, TimeDistributed
@@ -72,9 +73,10 @@ def test_layers_have_the_same_bits_for_any_number_of_threads(make):
     assert_identical(results[1:], results[:1] * 2)
 
 
-@pytest.mark.parametrize("engine", ["simd", "blas"])
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("options", [{"return_sequences": True}, {"go_backwards": True}, {"stateful": True}, {}])
+@pytest.mark.parametrize(
+    ("options", "batch", "engine"),
+    pairs([{"return_sequences": True}, {"go_backwards": True}, {"stateful": True}, {}], [1, 3], ["simd", "blas"]),
+)
 def test_a_stack_of_few_rows_has_the_bits_of_its_cells_one_by_one(options, batch, engine, monkeypatch):
     """On several threads it goes through time in parts, as a wave."""
     monkeypatch.setenv("CYRNN_ENGINE", engine)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers import run_python
+from helpers import pairs, run_python
 
 import cyrnn
 from cyrnn.engine import threads
@@ -53,9 +53,10 @@ def test_the_number_of_threads_does_not_change_a_bit(shape, dtype, engine):
         np.testing.assert_array_equal(result, results[0])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("batch", [1, 2, 15, 16, 37, 64, 130])
-@pytest.mark.parametrize("widths", [(8, 32), (1, 1), (33, 65), (400, 24), (64, 128)])
+@pytest.mark.parametrize(
+    ("widths", "batch", "dtype"),
+    pairs([(8, 32), (1, 1), (33, 65), (400, 24), (64, 128)], [1, 2, 15, 16, 37, 64, 130], ["float32", "float64"]),
+)
 def test_stepping_gives_the_bits_of_the_whole_sequence(widths, batch, dtype, engine):
     features, units = widths
     layer, x = layer_and_input(batch, 5, features, units, dtype)

@@ -665,6 +665,7 @@ def train(folder, epochs=8, backup=True):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.thread_unsafe(reason="it forks")
 def test_a_killed_training_ends_as_one_that_was_not(tmp_path):

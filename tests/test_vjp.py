@@ -33,7 +33,7 @@ def assert_near(got, expected, dtype="float64"):
     assert_close(np.asarray(got) / scale, expected / scale, dtype)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_gradients_of_a_simple_rnn_are_those_of_the_oracle(data):
     draw = data.draw

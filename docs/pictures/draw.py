@@ -32,31 +32,44 @@ def microseconds(value: float) -> str:
 
 
 def look(name: str) -> dict[str, Any]:
-    """A marker in black: hollow, or a cross."""
+    """A marker in black: hollow, so that one upon another is seen, or a cross."""
     marker = MARKERS[name]
-    colours = {"color": "black"} if marker == "x" else {"facecolors": "white", "edgecolors": "black"}
+    colours = {"color": "black"} if marker == "x" else {"facecolors": "none", "edgecolors": "black"}
     return {"marker": marker, "s": 38, "zorder": 2, **colours}
 
 
 def peers() -> None:
-    """The time of each peer over cyrnn's: a row for each question, with cyrnn's own time."""
-    rows = [row for run in reversed(read("peers")) for row in run["rows"]]
-    figure = Figure(figsize=(9, 1.4 + 0.3 * len(rows)), layout="constrained")
+    """The time of each peer over cyrnn's, run by run: a row for each question, with cyrnn's own time."""
+    runs = read("peers")[::-1]
+    lines = [line for run in runs for line in (run, *run["rows"])]
+    figure = Figure(figsize=(9, 1.6 + 0.3 * len(lines)), layout="constrained")
     panel = figure.subplots()
-    for place, row in enumerate(rows):
+    labels = []
+    for place, line in enumerate(lines):
+        if "rows" in line:  # a run
+            speed = line["machine"]["processor"].rpartition(", ")[2].removesuffix(" of one core")
+            labels.append("")
+            panel.text(1.1, place + 0.15, f"{line['command']}, {line['date']}, {speed}", fontsize=8, color="0.3")
+            continue
+        labels.append(f"{line['what']}   [{microseconds(line['cyrnn'])}]")
         panel.axhline(place, color="0.85", linewidth=0.7, zorder=0)
-        for name, value in row["peers"].items():
-            panel.scatter(value / row["cyrnn"], place, **look(name))
+        for name, value in line["peers"].items():
+            panel.scatter(value / line["cyrnn"], place, **look(name))
     for name in MARKERS:
         if name != "Keras on JAX":
             panel.scatter([], [], label="JAX; in training Keras on JAX" if name == "JAX" else name, **look(name))
     panel.axvline(1, color="black", linewidth=1)
     panel.set_xscale("log")
+    panel.set_xlim(0.8, 100)
     panel.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
-    panel.set_yticks(range(len(rows)), [f"{row['what']}   [{microseconds(row['cyrnn'])}]" for row in rows], fontsize=8)
-    panel.invert_yaxis()
-    panel.set_xlabel("time of the peer / time of cyrnn, which is in brackets")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    panel.set_yticks(range(len(lines)), labels, fontsize=8)
+    panel.tick_params(axis="y", length=0)
+    panel.set_ylim(len(lines) - 0.4, -0.8)
+    panel.set_xlabel("times as long as cyrnn, whose time is in brackets")
+    figure.legend(loc="outside upper center", ncols=6, fontsize=8, frameon=False, handletextpad=0.1, columnspacing=1)
+    machine = runs[0]["machine"]["processor"].partition(",")[0]
+    text = "Numbers of a row: batch or rows, timesteps, features, units. GFLOP/s: of one core. float32, one thread"
+    figure.supxlabel(f"{text}, {machine}.", fontsize=8, color="0.3")
     save(figure, "peers")
 
 
@@ -71,8 +84,8 @@ def floors() -> None:
         panel.text(0.2, place, rooms, va="center", fontsize=9)
     panel.annotate("", (1.03, len(stored) - 0.6), (1.03, -0.4), arrowprops={"arrowstyle": "->"}, annotation_clip=False)
     panel.text(1.045, len(stored) / 2 - 0.5, "imports", rotation=270, va="center", fontsize=9)
-    panel.set_xlim(0, 1.08)
-    panel.invert_yaxis()
+    panel.set_xlim(-0.005, 1.08)
+    panel.set_ylim(len(stored) - 0.5, -0.5)
     panel.axis("off")
     save(figure, "floors")
 

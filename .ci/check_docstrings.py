@@ -33,6 +33,7 @@ METHODS = {  # that users call, in the class that has their docstring
     "cyrnn.initializers.Initializer": ["from_config", "get_config"],
     "cyrnn.layers.IntegerLookup": ["adapt", "get_vocabulary", "set_vocabulary", "vocabulary_size"],
     "cyrnn.layers.Normalization": ["adapt"],
+    "cyrnn.layers.LSTMCell": ["get_initial_state", "reset_dropout_mask", "reset_recurrent_dropout_mask", "vjp"],
     "cyrnn.layers.RNN": ["get_initial_state", "predict", "reset_state", "stepper"],
     "cyrnn.layers.StackedRNNCells": ["get_initial_state", "vjp"],
     "cyrnn.layers.TextVectorization": ["adapt", "get_vocabulary", "set_vocabulary", "vocabulary_size"],

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cyrnn.arrays import shown, to_numpy
+from cyrnn.arrays import converted, shown, to_numpy
 from cyrnn.dtypes import TEXT
 
 _NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
@@ -269,6 +269,27 @@ def checked_rows(name: str, rows: int | ArrayLike | None, count: int) -> Array:
     if given.ndim != 1 or given.dtype.kind not in "iu" or not np.all((given >= -count) & (given < count)):
         raise ValueError(f"{name} must be rows from 0 to {count - 1}, got {rows!r:.100}")
     return given
+
+
+def checked_states(states: Any, count: int, shape: tuple[int, int], dtype: np.dtype) -> list[Array]:
+    """The states of a cell, contiguous and of this shape (batch, units); (1, units) and (units,) are repeated."""
+    if not isinstance(states, (list, tuple)):
+        if count > 1 and np.ndim(states) != 3:
+            raise ValueError(f"states must hold {count} arrays (batch, units), got the shape {np.shape(states)}")
+        states = [states] if count == 1 else [*states]
+    if len(states) < count:
+        some = "an array" if count == 1 else f"{count} arrays"
+        got = f"{len(states)} arrays" if states else "an empty list"
+        raise LengthError(f"states must hold {some} (batch, units), got {got}")
+    checked = []
+    for state in states[:count]:
+        array = as_array("states", state)
+        if array.shape != shape:
+            if array.shape not in ((1, shape[1]), shape[1:]):
+                raise ValueError(f"states must have shape {shape}, got {array.shape}")
+            array = np.broadcast_to(array, shape)
+        checked.append(np.require(converted(array, dtype), None, ["C", "A"]))
+    return checked
 
 
 def check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype, any_order: bool = False) -> None:

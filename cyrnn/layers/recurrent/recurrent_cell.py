@@ -11,7 +11,7 @@ from cyrnn.arrays import converted
 from cyrnn.engine.plan import CELLS
 from cyrnn.engine.program import ABSENT, INPUT, STATE, Bound, Program, structure_now
 from cyrnn.layers.base import nest
-from cyrnn.layers.base.arguments import Array, LengthError, Shape, as_array, checked_int, checked_rate, is_true
+from cyrnn.layers.base.arguments import Array, Shape, checked_int, checked_rate, checked_states, is_true
 from cyrnn.layers.base.engine_layer import EngineLayer, cell_program
 from cyrnn.layers.base.programs.arguments import Factors, side_by_side
 from cyrnn.layers.base.programs.lowering import Lowering
@@ -205,7 +205,22 @@ class RecurrentCell(EngineLayer):
         return tuple(new) if len(new) > 1 else new[0]
 
     def vjp(self, x: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> tuple[Any, Any]:
-        """One step and its pullback: as `Layer.vjp`, where y is (output, new_states); `mask` is not used."""
+        """One step and its pullback, as `Layer.vjp`; y is (output, new_states).
+
+        Parameters
+        ----------
+        x : array (batch, features)
+        initial_state : array or list of arrays (batch, units), optional
+            The states before the step; None is zeros.
+        mask : None
+            Is not used.
+        training : bool
+            Whether dropout is on.
+
+        Returns
+        -------
+        y, pullback
+        """
         self._check_no_override()
         from cyrnn.layers.recurrent.python_gradients import of_cell
 
@@ -213,24 +228,7 @@ class RecurrentCell(EngineLayer):
 
     def checked_states(self, states: Any, batch: int) -> list[Array]:
         """The states in the engine's dtype, contiguous (batch, units); (1, units) and (units,) are repeated."""
-        count = self.state_count
-        if not isinstance(states, (list, tuple)):
-            if count > 1 and np.ndim(states) != 3:
-                raise ValueError(f"states must hold {count} arrays (batch, units), got the shape {np.shape(states)}")
-            states = [states] if count == 1 else [*states]
-        if len(states) < count:
-            some = "an array" if count == 1 else f"{count} arrays"
-            got = f"{len(states)} arrays" if states else "an empty list"
-            raise LengthError(f"states must hold {some} (batch, units), got {got}")
-        return [self._checked_state(state, batch) for state in states[:count]]
-
-    def _checked_state(self, state: ArrayLike, batch: int) -> Array:
-        array = as_array("states", state)
-        if array.shape != (batch, self.units):
-            if array.shape not in ((1, self.units), (self.units,)):
-                raise ValueError(f"states must have shape {(batch, self.units)}, got {array.shape}")
-            array = np.broadcast_to(array, (batch, self.units))
-        return np.require(converted(array, self.dtype_policy.engine_dtype), None, ["C", "A"])
+        return checked_states(states, self.state_count, (batch, self.units), self.dtype_policy.engine_dtype)
 
     def _are_states(self, states: Any) -> bool:
         """Whether a call needs no look at its states: an array, or arrays in a list."""
@@ -246,7 +244,17 @@ class RecurrentCell(EngineLayer):
         return new, [new.copy()] if isinstance(states, (list, tuple)) else new.copy()
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Array]:
-        """A list of ``zeros (batch_size, units)`` for each state. Raises TypeError without a batch size."""
+        """The states that a sequence begins with: zeros.
+
+        Parameters
+        ----------
+        batch_size : int
+            The number of sequences. Without it a TypeError is raised.
+
+        Returns
+        -------
+        list of arrays (batch_size, units)
+        """
         if batch_size is None:
             raise TypeError("get_initial_state() needs a batch_size, got None")
         return [np.zeros((batch_size, self.units), self.dtype_policy.compute_dtype) for _ in range(self.state_count)]
@@ -376,22 +384,13 @@ class RecurrentCell(EngineLayer):
 
     def own_config(self) -> dict[str, Any]:
         """The constructor's arguments that the layer of the cell has too, in its order."""
-        return {
-            "units": self.units,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-            "recurrent_regularizer": regularizers.serialize(self.recurrent_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-            "kernel_constraint": constraints.serialize(self.kernel_constraint),
-            "recurrent_constraint": constraints.serialize(self.recurrent_constraint),
-            "bias_constraint": constraints.serialize(self.bias_constraint),
-            "dropout": self.dropout,
-            "recurrent_dropout": self.recurrent_dropout,
-        }
+        config = {"units": self.units, "activation": activations.serialize(self.activation), "use_bias": self.use_bias}
+        kinds = {"initializer": initializers, "regularizer": regularizers, "constraint": constraints}
+        for kind, module in kinds.items():
+            for weight in ("kernel", "recurrent", "bias"):
+                name = f"{weight}_{kind}"
+                config[name] = module.serialize(getattr(self, name))
+        return {**config, "dropout": self.dropout, "recurrent_dropout": self.recurrent_dropout}
 
 
 def _fits(mask: Any, array: Array) -> bool:

@@ -27,11 +27,25 @@ def to_numpy(name: str, value: Any) -> NDArray[Any]:
     if _is_only_indexed(value):
         raise TypeError(f"{name} must be an array, got {type(value).__name__}, which NumPy cannot view")
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
+        return _of_table(value, array) if array.dtype.kind == "O" and hasattr(value, "iloc") else array
     except ValueError as error:
         raise ValueError(f"{name} must be an array, got {type(value).__name__}: {error}") from error
     except (TypeError, RuntimeError) as error:
         raise TypeError(f"{name} must be an array that NumPy can read, got {type(value).__name__}: {error}") from error
+
+
+def _of_table(table: Any, array: NDArray[Any]) -> NDArray[Any]:
+    """The numbers of a table or column of pandas, whose dtypes may allow that some are missing (Int64): these are NaN.
+
+    `array` is returned where there is anything else.
+    """
+    kinds = {getattr(dtype, "kind", "O") for dtype in (table.dtypes if table.ndim == 2 else [table.dtype])}
+    if not kinds <= set("fiub"):
+        return array
+    whole = kinds <= set("iub") and not np.any(table.isna())
+    found: NDArray[Any] = table.to_numpy("int64") if whole else table.to_numpy("float64", na_value=np.nan)
+    return found
 
 
 def _is_only_indexed(value: Any) -> bool:

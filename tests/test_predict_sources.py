@@ -1,5 +1,7 @@
 """What `predict` reads batch by batch: datasets of h5py, arrays of zarr, all that has a shape, a dtype and slices."""
 
+from collections import UserDict
+
 import numpy as np
 import pytest
 from helpers import Rows
@@ -98,6 +100,24 @@ def test_pandas():
         model.predict(frame.assign(b="text"))
 
 
+def test_pandas_with_numbers_that_may_be_missing():
+    pandas = pytest.importorskip("pandas", reason="needs pandas, which .ci/run interop installs")
+    model = cyrnn.Sequential([cyrnn.Input((2,)), layers.Dense(2)])
+    frame = pandas.DataFrame({"a": [1.5, -2.0, 0.25], "b": [1, 0, 2]})
+    expected = model.predict(frame.to_numpy())
+    np.testing.assert_array_equal(model.predict(frame.convert_dtypes()), expected)
+    np.testing.assert_array_equal(model.predict(frame.astype({"b": "Int32"})), expected)
+    missing = frame.convert_dtypes()
+    missing.iloc[1, 1] = pandas.NA
+    np.testing.assert_array_equal(model.predict(missing), np.where([[False], [True], [False]], np.nan, expected))
+    tokens = cyrnn.Sequential([cyrnn.Input((1,), dtype="int32"), layers.Embedding(3, 2)])
+    np.testing.assert_array_equal(tokens.predict(frame[["b"]].astype("Int64")), tokens.predict(frame[["b"]].to_numpy()))
+    model.compile("sgd", "mse")
+    assert np.isfinite(model.evaluate(frame.convert_dtypes(), frame.convert_dtypes(), verbose=0))
+    with pytest.raises(TypeError, match="got text or objects in column 'c'"):
+        model.predict(missing.assign(c="1"))
+
+
 def test_generators_and_iterables_of_batches():
     model, parts = sequential(), [X[:40], X[40:50], X[50:]]
     expected = model.predict(X)
@@ -119,6 +139,12 @@ def test_generators_and_iterables_of_batches():
         (Rows(X[:, :4]), ValueError, r"must have shape \(None, 5, 3\), got \(100, 4, 3\)"),
         ((part for part in ["text"]), ValueError, "batches must be arrays, or tuples .*got str"),
         ((part for part in []), ValueError, "x must have a batch to predict, got none"),
+        (
+            UserDict(x=X),
+            TypeError,
+            r"x must be an array, got UserDict, which has arrays by name: choose one, x\[name\]",
+        ),
+        (lambda: iter([X]), TypeError, "must be an array of real numbers, got function, which must be called first"),
     ],
 )
 def test_what_cannot_be_read_says_why(x, error, words):

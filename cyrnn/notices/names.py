@@ -26,7 +26,11 @@ _INSTEAD: dict[str, dict[str, str]] = {
         "tree": "nested structures are lists, tuples and dicts",
         "wrappers": "use cyrnn's models as they are: they have fit and predict",
         "Variable": "a layer makes weights by add_weight(), and other numbers are arrays of NumPy",
-        "load_model": "it is cyrnn.saving.load_model",
+        **{
+            name: f"it is cyrnn.saving.{name}"
+            for name in ("load_model", "save_model", "from_torch", "from_onnx", "export_onnx", "export_c")
+        },
+        **{name: f"it is a module of its own: import cyrnn.{name}" for name in ("dask", "torch", "jax")},
     },
     "layers": {
         **dict.fromkeys(_OF_IMAGES, _IMAGES),

@@ -47,7 +47,8 @@ def from_keras(model: Any, custom_objects: Mapping[str, Any] | None = None) -> A
     package = _package_of(model)
     if package is None:
         hint = "; cyrnn.saving.load_model opens files" if isinstance(model, (str, Path)) else ""
-        raise TypeError(f"model must be a model or layer of Keras, got {type(model).__name__}{hint}")
+        whose = " of cyrnn, which needs nothing done" if isinstance(model, Layer) else ""
+        raise TypeError(f"model must be a model or layer of Keras, got {type(model).__name__}{whose}{hint}")
     if not model.built:
         raise ValueError(f"model {model.name!r} is not built yet: call it, or build() it first")
     version = getattr(sys.modules.get(package), "__version__", None)

@@ -6,6 +6,7 @@ as many axes as an array can have, and messages show the beginning of what came.
 
 import sys
 from collections.abc import Iterable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -36,15 +37,16 @@ def as_array(name: str, value: ArrayLike) -> Array:
     array = value if type(value) is np.ndarray else to_numpy(name, value)
     if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float32):  # bfloat16 is of kind "V"
         if array.ndim == 0 and array.dtype.kind == "O" and type(value) is not np.ndarray:  # a dict, a model, ...
-            raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}")
-        raise TypeError(f"{name} must be an array of real numbers, got {_what_else(value, array)}")
+            hint = ", which must be called first" if type(value) is FunctionType else ""
+            raise TypeError(f"{name} must be an array of real numbers, got {type(value).__name__}{hint}")
+        raise TypeError(f"{name} must be an array of real numbers, got {_what_else(name, value, array)}")
     return in_native_order(array) if array.dtype.byteorder == _NATIVE_ORDER else array
 
 
-def _what_else(value: Any, array: Array) -> str:
+def _what_else(name: str, value: Any, array: Array) -> str:
     """What an array holds instead of numbers; of a table the column."""
     columns = getattr(value, "columns", ())
-    wrong = [str(name) for name in columns if np.asarray(value[name]).dtype.kind not in "fiub"]
+    wrong = [str(column) for column in columns if to_numpy(name, value[column]).dtype.kind not in "fiub"]
     return f"text or objects in column {wrong[0]!r}" if wrong else f"dtype {array.dtype}"
 
 

@@ -219,6 +219,27 @@ def test_usage(arguments):
     assert run.returncode == 2 and "usage: cyrnn" in run.stderr and "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["predict", MODEL, "x.npy", "-o", "y.npy", "--bacth-size", "3"],
+            "--bacth-size 3; did you mean '--batch-size'?",
+        ),
+        (["config", "--jsn=1"], "--jsn=1; did you mean '--json'?"),
+        (["info", MODEL, "more"], "unrecognized arguments: more\n"),
+        (["bench", MODEL, "--seconds", "0"], "must be a number above 0, got '0'"),
+        (["bench", MODEL, "--seconds", "nan"], "must be a number above 0, got 'nan'"),
+        (["bench", MODEL, "--seconds", "some"], "must be a number above 0, got 'some'"),
+    ],
+)
+def test_options_that_there_are_not_have_a_hint(capsys, arguments, words):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    printed = capsys.readouterr().err
+    assert caught.value.code == 2 and words in printed and f"usage: cyrnn {arguments[0]} " in printed
+
+
 def test_info_of_a_file_of_keras_2(capsys):
     assert cli.main(["info", str(Path(__file__).parent / "golden" / "files" / "keras2.h5")]) == 0
     printed = capsys.readouterr().out

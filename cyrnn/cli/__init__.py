@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given:
         parser.print_help()
         return 0
-    options = parser.parse_args(given)
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{_meant(options.parser, unknown)}")
     try:
         with _ended_by_sigterm(), _while_somebody_reads():
             checks = importlib.import_module("cyrnn.cli.checks")
@@ -80,6 +82,14 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _meant(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> str:
+    """The end of a message on arguments that a command does not know: which option is meant."""
+    from cyrnn.notices.names import suggestion
+
+    option = next((part.partition("=")[0] for part in unknown if part.startswith("-")), None)
+    return "" if option is None else suggestion(option, parser._option_string_actions)
+
+
 def _nothing(options: argparse.Namespace) -> None:
     """The checks of a command that reads no file."""
 
@@ -104,6 +114,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, help=what, description=f"{what[0].upper()}{what[1:]}.", formatter_class=plain
         )
+        command.set_defaults(parser=command)
         if name == next(iter(given), None):
             getattr(importlib.import_module("cyrnn.cli.arguments"), name)(command)
     return parser

@@ -1,6 +1,7 @@
 """The arguments of all commands. Nothing that takes long is imported, so help and wrong calls are answered at once."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from cyrnn.cli.text import examples
@@ -115,7 +116,7 @@ def bench(parser: argparse.ArgumentParser) -> None:
         "--timesteps", metavar="N", type=_count, default=100, help="of inputs of any length (default: %(default)s)"
     )
     parser.add_argument(
-        "--seconds", metavar="S", type=float, default=1.0, help="for each line of the table (default: %(default)s)"
+        "--seconds", metavar="S", type=_seconds, default=1.0, help="for each line of the table (default: %(default)s)"
     )
     parser.add_argument(
         "--plot", metavar="FILE", type=Path, help="draw the distribution: .png, .svg, .pdf (default: no plot)"
@@ -134,6 +135,13 @@ def _count(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
 
 
 def _counts(text: str) -> list[int]:

@@ -8,6 +8,9 @@
 #include <random>
 #include <vector>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "simd.hpp"
 #include "recurrence.hpp"
 
@@ -161,6 +164,38 @@ Results<T> computed(const Simd &simd, const Layer<T> &layer, const Sequence<T> &
     return r;
 }
 
+// Memory whose end lies at a page that faults.
+class Fenced {
+public:
+    explicit Fenced(std::size_t bytes) : page(std::size_t(sysconf(_SC_PAGESIZE))), size((bytes + page - 1) / page * page + page) {
+        memory = static_cast<char *>(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        if (memory == MAP_FAILED || mprotect(memory + size - page, page, PROT_NONE)) std::abort();
+        begin = memory + size - page - bytes;
+    }
+    ~Fenced() { munmap(memory, size); }
+    Fenced(const Fenced &) = delete;
+    Fenced &operator=(const Fenced &) = delete;
+
+    template <class T> T *of() const { return reinterpret_cast<T *>(begin); }
+
+private:
+    const std::size_t page, size;
+    char *memory, *begin;
+};
+
+// A product writes into no more of a workspace than it has asked for.
+template <class T> void multiply_fenced(const Simd &simd, const Layer<T> &layer, ptrdiff_t rows) {
+    const cyrnn::Product<T> &product = Tables<T>::product(simd);
+    const Array<T> x = drawn<T>(rows * layer.features, 1), h = drawn<T>(rows * layer.units, 1);
+    Array<T> sums(std::size_t(rows * layer.sums)), states(std::size_t(rows * layer.weights.carried));
+    cyrnn::Step<T> step;
+    step.rows = rows, step.x = x.data(), step.x_stride = layer.features, step.h = h.data(), step.h_stride = layer.units;
+    step.out = states.data(), step.out_stride = layer.weights.carried;
+    if (layer.weights.cell) step.sums = sums.data(), step.sums_stride = layer.sums;
+    const Fenced workspace(std::size_t(product.workspace(&layer.weights, rows)) * sizeof(T));
+    product.step(&layer.weights, &step, workspace.of<T>());
+}
+
 template <class T> bool same(const Results<T> &a, const Results<T> &b) {
     return !std::memcmp(a.outputs.data(), b.outputs.data(), a.outputs.size() * sizeof(T)) &&
            !std::memcmp(a.states.data(), b.states.data(), a.states.size() * sizeof(T));
@@ -182,6 +217,7 @@ template <class T> void test(const Simd &simd, int number) {
     const ptrdiff_t rows = number % 5 ? between(2, 40) : 1, timesteps = between(1, 12);
     Sequence<T> s{rows, timesteps, drawn<T>(rows * timesteps * layer.features, 1), drawn<T>(rows * layer.weights.carried, 1), {}};
     for (ptrdiff_t i = 0; number % 4 == 3 && i < rows * timesteps; ++i) s.mask.push_back(between(0, 9) < 7);
+    multiply_fenced(simd, layer, rows);
     const Results<double> expected = plain(layer, s);
     const Results<T> found = computed(simd, layer, s, rows, timesteps);
     const double apart = std::max(distance(found.outputs, expected.outputs), distance(found.states, expected.states));

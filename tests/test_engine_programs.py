@@ -286,6 +286,23 @@ def stack(layers, features, units, sequences, dtype="float32"):
     return program
 
 
+@pytest.mark.parametrize(
+    ("other", "made"),
+    [("", True), ("features", False), ("units", False), ("dtype", False)],
+)
+def test_weights_of_another_size_or_dtype_are_left_to_the_caller(other, made, rng):
+    sizes = {"features": FEATURES, "units": UNITS, "dtype": np.float32}
+    changed = sizes if not other else {**sizes, other: np.float64 if other == "dtype" else sizes[other] + 1}
+    dense = Program("float32")
+    out = dense.buffer(None, UNITS)
+    dense.dense(dense.slot(), dense.input("number", None, FEATURES), out)
+    dense.output(out)
+    dense.finish()
+    x = np.zeros((2, 3, FEATURES), np.float32)
+    assert (dense.run((slot_of(weights(rng, recurrent=False, **changed)),), (x[0],)) is not None) == made
+    assert (recurrent().run((slot_of(weights(rng, **changed)),), (x, None, None)) is not None) == made
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("batch", [1, 3, 9])
 def test_a_wave_has_the_bits_of_one_thread(engine, batch, rng):

@@ -23,6 +23,7 @@ from cyrnn.saving import (
     save_weights,
 )
 from cyrnn.saving.keras import hdf5
+from cyrnn.saving.safetensors import SafeTensors
 
 FILES = Path(__file__).parent / "golden" / "files"
 MODELS = ["keras1.h5", "keras2.h5", "keras2.keras", "keras213.keras", "keras3.h5", "keras3.keras"]
@@ -290,6 +291,28 @@ def test_npz_files_hold_bfloat16_as_float32(tmp_path):
             np.testing.assert_array_equal(array, weight.astype("f4"))
 
 
+@pytest.mark.parametrize("marked", [True, False])
+def test_hdf5_files_hold_bfloat16_as_two_opaque_bytes_that_are_marked(marked, tmp_path):
+    h5py = pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
+    layer = cyrnn.layers.Dense(2, use_bias=False)
+    layer.build((None, 3))
+    values = np.float32([[1, -2], [0.5, 1.0078125], [3e38, -0.0]])  # the last bit of 1.0078125 is the last of bfloat16
+    upper = (values.view(np.uint32) >> 16).astype("<u2")
+    with h5py.File(tmp_path / "layer.weights.h5", "w") as file:
+        dataset = file.create_dataset("vars/0", data=upper.view("V2"))
+        if marked:
+            dataset.attrs["dtype"] = "bfloat16"
+    dataset = hdf5.File((tmp_path / "layer.weights.h5").read_bytes()).root.get("vars/0")
+    if not marked:
+        for read in (lambda: dataset.dtype_name, lambda: load_weights(layer, tmp_path / "layer.weights.h5")):
+            with pytest.raises(ModelFileError, match="it must be of a float type"):
+                read()
+        return
+    assert dataset.dtype_name == "bfloat16"
+    load_weights(layer, tmp_path / "layer.weights.h5")
+    np.testing.assert_array_equal(layer.kernel, (upper.astype(np.uint32) << 16).view(np.float32))
+
+
 def test_safetensors_files_are_those_of_its_library(tmp_path):
     library = pytest.importorskip("safetensors.numpy", reason="needs safetensors: pip install '.[test]'")
     source, other = small_model(), small_model()
@@ -303,6 +326,17 @@ def test_safetensors_files_are_those_of_its_library(tmp_path):
     )
     load_weights(other, tmp_path / "theirs.safetensors")
     assert_same_weights(other, source)
+
+
+def test_safetensors_files_of_its_library_have_numbers_of_each_dtype():
+    library = pytest.importorskip("safetensors.numpy", reason="needs safetensors: pip install '.[test]'")
+    kinds = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
+    written = {kind: np.array([[0, 1, 100], [2, 3, 5]], kind) for kind in kinds}
+    arrays = SafeTensors(library.save(written))
+    assert sorted(arrays.names) == sorted(kinds)
+    for kind in kinds:
+        assert (arrays.dtype_name(kind), arrays.read(kind).dtype) == (np.dtype(kind).name, np.dtype(kind))
+        np.testing.assert_array_equal(arrays.read(kind), written[kind])
 
 
 def test_what_is_there_stays_if_writing_fails(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import sysconfig
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,13 @@ from cyrnn.saving.atomic import written_at_once
 def default_threads():
     yield
     cyrnn.set_num_threads(None)
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL always")
+def test_no_module_brings_the_gil_back():
+    modules = "cyrnn.engine.training, cyrnn.engine.runner, cyrnn.engine.engine_blas"  # which import all the others
+    code = f"import sys, {modules}; print(sys._is_gil_enabled())"
+    assert run_python(code).stdout == "False\n"
 
 
 @pytest.fixture(params=["simd", "blas"])

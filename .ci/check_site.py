@@ -10,15 +10,20 @@ from urllib.parse import unquote, urlsplit
 from sphinx.search.en import SearchEnglish
 
 TASKS = {  # what a reader may search for, and the page that helps
+    "arduino": "how-to/export",
     "class weights": "how-to/train",
+    "classify text": "how-to/text",
     "convert pytorch lstm": "how-to/models",
     "csv command line predict": "how-to/shell",
     "custom cell gradients": "how-to/own",
     "dask cluster": "how-to/scale-out",
+    "deterministic threads": "explain/threads",
+    "early stopping": "how-to/train",
     "embedded device": "how-to/c",
     "export onnx": "how-to/export",
     "keras model without tensorflow": "how-to/models",
     "larger than RAM": "how-to/large",
+    "memory usage": "explain/memory",
     "microcontroller": "how-to/export",
     "numba": "how-to/cython",
     "real-time audio": "how-to/c",

@@ -208,12 +208,12 @@ def main() -> int:
     planted, unnoticed, last = 0, list[Bug](), None
     with tempfile.TemporaryDirectory() as folder:
         copy = copied(folder)
-        clean = {unit: unit[2] for unit in units.values()}
-        for unit, module, tests in clean:
+        sample = sorted(draw.sample(choice, min(len(choice), options.count)), key=lambda bug: units[bug.path])
+        for unit, module, tests in sorted({units[bug.path] for bug in sample}):
             if (unit and not built(copy, prefix, unit, module)) or noticed(copy, prefix, tests):
                 print(f"without a bug these fail: {unit} {tests}")
                 return 2
-        for bug in sorted(draw.sample(choice, min(len(choice), options.count)), key=lambda bug: units[bug.path]):
+        for bug in sample:
             unit, module, tests = units[bug.path]
             if last and last != (unit, module):
                 built(copy, prefix, *last)  # a sound one

@@ -56,6 +56,24 @@ def test_gradients_are_central_differences(kind, functions, options, mask, rng):
         np.testing.assert_allclose(got, differences(flat, arrays, number, sums), rtol=0, atol=2e-7)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_sums_of_what_comes_back_through_each_unit_alone(kind, rng):
+    """Where the gradients of the first units are zeros, those of others still count."""
+    layer = layer_of(kind, 4, cell_weights(rng, kind, 3, 4), return_sequences=True, return_state=True, dtype="float64")
+    y, pullback = layer.vjp(rng.standard_normal((5, 6, 3)))
+    dy = [rng.standard_normal(part.shape) for part in y]
+    wanted, sums = pullback(tuple(dy)), None
+    for number, part in enumerate(dy):
+        for unit in range(4):
+            alone = [np.zeros_like(other) for other in dy]
+            alone[number][..., unit] = part[..., unit]
+            found = pullback(tuple(alone))
+            gradients = [found.inputs, *found.weights]
+            sums = gradients if sums is None else [a + b for a, b in zip(sums, gradients, strict=True)]
+    for actual, expected in zip(sums, [wanted.inputs, *wanted.weights], strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
+
+
 def walked(layer):
     """The same layer with activations that Python computes."""
     own = type(layer).from_config(layer.get_config())

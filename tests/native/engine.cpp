@@ -136,34 +136,6 @@ template <class T> Results<double> plain(const Layer<T> &layer, const Sequence<T
     return r;
 }
 
-// Some of the rows, so many timesteps in a block.
-template <class T>
-Results<T> computed(const Simd &simd, const Layer<T> &layer, const Sequence<T> &s, ptrdiff_t rows, ptrdiff_t timesteps) {
-    const cyrnn::Product<T> &product = Tables<T>::product(simd);
-    const cyrnn::Weights<T> &w = layer.weights;
-    Results<T> r{s.template outputs_of<T>(layer), s.states};
-    const std::size_t bytes = std::size_t(cyrnn::Recurrence<T>::scratch_bytes(product, w, rows, timesteps, !s.mask.empty()));
-    char *const scratch = static_cast<char *>(std::aligned_alloc(64, (bytes + 64) / 64 * 64));
-    for (ptrdiff_t first = 0; first < s.rows; first += rows) {
-        const ptrdiff_t count = std::min(rows, s.rows - first);
-        Array<T> now(r.states.begin() + first * w.carried, r.states.begin() + (first + count) * w.carried), then(now.size());
-        Array<std::uint8_t> seen(static_cast<std::size_t>(count));
-        Record<T> record{now.data(), then.data(), seen.data()};
-        for (ptrdiff_t t = 0; t < s.timesteps; t += timesteps) {
-            Block<T> block{};
-            block.rows = count, block.timesteps = std::min(timesteps, s.timesteps - t);
-            block.x = s.x.data() + (first * s.timesteps + t) * layer.features, block.x_row = s.timesteps * layer.features, block.x_time = layer.features;
-            if (!s.mask.empty()) block.mask = s.mask.data() + first * s.timesteps + t, block.mask_row = s.timesteps, block.mask_time = 1;
-            block.outputs = r.outputs.data() + (first * s.timesteps + t) * layer.units, block.outputs_row = s.timesteps * layer.units;
-            block.outputs_time = layer.units, block.alone = s.rows == 1;
-            cyrnn::Recurrence<T>::run(product, w, block, record, scratch, {[](void *) { return false; }, nullptr});
-        }
-        std::copy(record.now, record.now + count * w.carried, r.states.begin() + first * w.carried);
-    }
-    std::free(scratch);
-    return r;
-}
-
 // Memory whose end lies at a page that faults.
 class Fenced {
 public:
@@ -182,6 +154,33 @@ private:
     const std::size_t page, size;
     char *memory, *begin;
 };
+
+// Some of the rows, so many timesteps in a block.
+template <class T>
+Results<T> computed(const Simd &simd, const Layer<T> &layer, const Sequence<T> &s, ptrdiff_t rows, ptrdiff_t timesteps) {
+    const cyrnn::Product<T> &product = Tables<T>::product(simd);
+    const cyrnn::Weights<T> &w = layer.weights;
+    Results<T> r{s.template outputs_of<T>(layer), s.states};
+    const std::size_t bytes = std::size_t(cyrnn::Recurrence<T>::scratch_bytes(product, w, rows, timesteps, !s.mask.empty()));
+    const Fenced scratch((bytes + 63) / 64 * 64);
+    for (ptrdiff_t first = 0; first < s.rows; first += rows) {
+        const ptrdiff_t count = std::min(rows, s.rows - first);
+        Array<T> now(r.states.begin() + first * w.carried, r.states.begin() + (first + count) * w.carried), then(now.size());
+        Array<std::uint8_t> seen(static_cast<std::size_t>(count));
+        Record<T> record{now.data(), then.data(), seen.data()};
+        for (ptrdiff_t t = 0; t < s.timesteps; t += timesteps) {
+            Block<T> block{};
+            block.rows = count, block.timesteps = std::min(timesteps, s.timesteps - t);
+            block.x = s.x.data() + (first * s.timesteps + t) * layer.features, block.x_row = s.timesteps * layer.features, block.x_time = layer.features;
+            if (!s.mask.empty()) block.mask = s.mask.data() + first * s.timesteps + t, block.mask_row = s.timesteps, block.mask_time = 1;
+            block.outputs = r.outputs.data() + (first * s.timesteps + t) * layer.units, block.outputs_row = s.timesteps * layer.units;
+            block.outputs_time = layer.units, block.alone = s.rows == 1;
+            cyrnn::Recurrence<T>::run(product, w, block, record, scratch.of<char>(), {[](void *) { return false; }, nullptr});
+        }
+        std::copy(record.now, record.now + count * w.carried, r.states.begin() + first * w.carried);
+    }
+    return r;
+}
 
 // A product writes into no more of a workspace than it has asked for.
 template <class T> void multiply_fenced(const Simd &simd, const Layer<T> &layer, ptrdiff_t rows) {

@@ -399,6 +399,10 @@ REFUSED = {
         lambda: graph([("If", ["x"], ["Y"], {"then_branch": SUBGRAPH, "else_branch": SUBGRAPH})], ["Y"], {}),
         r"'my If' \(If\) is not an operator",
     ),
+    "sorted by length": (
+        lambda: graph([("TopK", ["x", "k"], ["v", "Y"], {})], ["Y"], {"k": np.array([2])}),
+        "my TopK.*enforce_sorted=True",
+    ),
     "a loop": (lambda: graph([("Loop", ["", "", "x"], ["Y"], {"body": SUBGRAPH})], ["Y"], {}), "my Loop"),
     "no output": (lambda: graph([("Constant", [], ["Y"], {"value_float": 1.0})], ["Y"], {}), "'Y' does not depend"),
     "the batch": (lambda: graph([("Gather", ["x", "i"], ["Y"], {})], ["Y"], {"i": np.array(0)}), "part of the batch"),

@@ -32,6 +32,10 @@ from cyrnn.saving.opened import OpenFile, opened
 
 _OWN_DOMAINS = ("", "ai.onnx")
 _OLDEST_OPSET = 7
+_CURES = {  # what to do about an operator that is not known
+    "TopK": "; if pack_padded_sequence of torch wrote it, which sorts by length: export with enforce_sorted=True. The "
+    "lengths of the example must fall then; those for the model that is read may be in any order"
+}
 
 
 def from_onnx(source: Any) -> Functional:
@@ -151,7 +155,8 @@ def _read(reader: Reader) -> Functional:
     for node in reader.nodes:
         reader.node = node
         if node.domain not in _OWN_DOMAINS or node.op_type not in OPERATORS:
-            raise ModelFileError(f"{reader.label} is not an operator that is known here")
+            cure = _CURES.get(node.op_type, "")
+            raise ModelFileError(f"{reader.label} is not an operator that is known here{cure}")
         with _located(reader):
             constant = folded(reader, node)
             results = OPERATORS[node.op_type](reader, node) if constant is None else constant

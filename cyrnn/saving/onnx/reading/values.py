@@ -168,7 +168,10 @@ def array_of(proto: Any) -> Array:
     """The array of a TensorProto. Raises ModelFileError unless it holds as many bytes as its shape needs."""
     name = f"tensor {proto.name!r:.100}"
     if proto.data_location or proto.external_data:
-        raise ModelFileError(f"{name} is in another file, and no path in a file is opened")
+        raise ModelFileError(
+            f"{name} is in another file, and no path in a file is opened: pass onnx.load(path), or write all into one "
+            "file (torch: external_data=False)"
+        )
     if len(proto.dims) > MOST_AXES:
         raise ModelFileError(f"{name} has {len(proto.dims)} axes")
     dtype, shape = np.dtype(dtype_named(proto.data_type)), tuple(proto.dims)

@@ -26,16 +26,18 @@ from cyrnn.models.programs import flat_weights, training_step
 C = cyrnn.capi.functions()
 TRAINING_EVERY = 9  # cases: it takes long too
 FEW_UNITS_EVERY = 4
+SHARED_ROW_EVERY = 26
 Weights = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
 class Case:
     """Sizes and options that follow from a number: in 2210 of them, all pairs of units and batch in both dtypes.
 
-    With `few_units` there are more rows than that, which the engine computes side by side.
+    With `few_units` there are more rows than that, which the engine computes side by side. With `shared_row` there is
+    one of many units, which threads share.
     """
 
-    def __init__(self, number: int, place: str, few_units: bool = False) -> None:
+    def __init__(self, number: int, place: str, few_units: bool = False, shared_row: bool = False) -> None:
         self.number, self.place = number, place
         self.units, self.batch = 1 + number % 65, 1 + number % 17
         self.features = 1 + (37 * number + number // 65) % 65
@@ -45,6 +47,8 @@ class Case:
             self.features, self.timesteps = 1 + 5 * number % 23, 2 + number % 37
         self.dtype = ("float32", "float64")[number % 2]
         self.activation = list(ACTIVATIONS)[number % len(ACTIVATIONS)]
+        if shared_row:
+            self.units, self.batch, self.timesteps, self.activation = 256 + self.units, 1, 40, "tanh"
         self.rng = np.random.default_rng(number)
 
     def __str__(self) -> str:
@@ -145,11 +149,12 @@ class Checks:
         self.case, self.engine, self.isa = case, engine_name, isa
 
     def plans(self, weights: Weights) -> tuple[Plan, Plan]:
-        """The same plan in ordinary memory and between pages that fault."""
+        """The same plan in ordinary memory and between pages that fault; some round what they multiply."""
         options = self.case.activation, self.isa, self.engine
-        plain = Plan(*weights, *options)
+        precision = "bfloat16" if self.case.number % 5 == 4 else "float32"
+        plain = Plan(*weights, *options, precision=precision)
         with weights_guarded(self.case.place):
-            return plain, Plan(*map(self.case.fenced, weights), *options)
+            return plain, Plan(*map(self.case.fenced, weights), *options, precision=precision)
 
     def call(self) -> None:
         """Recurrent and dense plans: inputs of all layouts, masks, states, dropout, outputs."""
@@ -181,6 +186,7 @@ class Checks:
                 mask=case.fenced(mask, any_strides=True),
                 **flags,
                 **{name: case.fenced(values) for name, values in read.items()},
+                num_threads=3,
                 out=tuple(room.array for room in filled),
             )
         for room, values in zip(filled, expected, strict=True):
@@ -376,6 +382,8 @@ def main(engine_name: str, isa: str, first: str, cases: str) -> None:
             if number % FEW_UNITS_EVERY == 0:
                 few = Checks(Case(number, place, few_units=True), engine_name, isa)
                 every = [few.call, few.cell, *every]
+            if number % SHARED_ROW_EVERY == 0:
+                every = [Checks(Case(number, place, shared_row=True), engine_name, isa).call, *every]
             for check in every:
                 print(check.__name__, check.__self__.case, sep=", ", flush=True)
                 check()

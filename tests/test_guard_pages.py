@@ -10,14 +10,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ISAS, run_python
+from helpers import DOTS, ISAS, TILES, run_python
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="this system has no mprotect")
 
 TESTS = Path(__file__).parent
 CASES = int(os.environ.get("CYRNN_GUARD_CASES", "130"))
 # The last two are SciPy's BLAS with each of the products that the blas engine asks it for.
-ENGINES = [*(("simd", isa, None) for isa in ISAS), ("blas", ISAS[0], "Haswell"), ("blas", ISAS[-1], "SkylakeX")]
+ENGINES = [
+    *(("simd", isa, None) for isa in [*ISAS, *TILES, *DOTS]),
+    ("blas", ISAS[0], "Haswell"),
+    ("blas", ISAS[-1], "SkylakeX"),
+]
 
 
 @pytest.mark.slow

@@ -22,11 +22,13 @@ _MOST_CUTS = 5
 
 
 def run(options: argparse.Namespace) -> int:
-    with during(f"reading {options.file}"), opened(options.file) as file:
-        form = interchange.recognised(file)
-        held = _held(file, form)
+    with during(f"reading {options.file}"):
+        with opened(options.file) as file:
+            form = interchange.recognised(file)
+            held = _held(file, form)
+            made = _made(options.file, held) if isinstance(held, ModelFile) else None
         if isinstance(held, ModelFile):
-            return _print_stored(options.file, held)
+            return _print_stored(options.file, held, made)
         if isinstance(held, Layer):
             return _print_translated(options.file, form, held)
         if isinstance(held, ModelFileError):
@@ -58,14 +60,18 @@ def _print_arrays(path: Path, arrays: list[StoredArray]) -> int:
     return _print_reasons([f"{printable(a.name)}: {a.refusal}" for a in arrays if a.refusal is not None])
 
 
-def _print_stored(path: Path, stored: ModelFile) -> int:
-    """A model with its config, which is shown also where the model cannot be made."""
-    model, problem = None, None
+def _made(path: Path, stored: ModelFile) -> ModelOfLayers | ModelFileError:
+    """The model of an open file of Keras, or why it cannot be made."""
     try:
         with refusals_located(path):
-            model = model_from_file(stored)
+            return model_from_file(stored)
     except ModelFileError as error:
-        problem = error
+        return error
+
+
+def _print_stored(path: Path, stored: ModelFile, made: ModelOfLayers | ModelFileError | None) -> int:
+    """A model with its config, which is shown also where the model cannot be made."""
+    model, problem = (None, made) if isinstance(made, ModelFileError) else (made, None)
     lines = outline(stored.config, model)
     if not lines and problem is not None:
         raise problem

@@ -30,7 +30,7 @@ def rows_for(model, milliseconds: float) -> int:
     """How many samples take so long on one thread."""
     x = np.ones((512, TIMESTEPS, FEATURES), np.float32)
     model.predict(x, num_threads=1)
-    each = min(seconds(lambda: model.predict(x, num_threads=1)) for _ in range(5)) / len(x)
+    each = min(seconds(lambda: model.predict(x, num_threads=1)) for _ in range(25)) / len(x)
     return max(1, round(milliseconds / 1000 / each))
 
 
@@ -47,12 +47,12 @@ def main() -> None:
         print(f"{'ms a chunk':>10} {'samples':>8} {'predict s':>10} {'Dask s':>8} {'ratio':>6}")
         for milliseconds in arguments.milliseconds:
             rows = rows_for(model, milliseconds)
-            chunk = np.ones((rows, TIMESTEPS, FEATURES), np.float32)
+            chunks = [np.ones((rows, TIMESTEPS, FEATURES), np.float32) for _ in range(CHUNKS)]  # in no cache yet
             x = da.ones((rows * CHUNKS, TIMESTEPS, FEATURES), dtype="f4", chunks=(rows, TIMESTEPS, FEATURES)).persist()
             distributed.wait(x)
 
-            def local(chunk=chunk) -> None:
-                for _ in range(CHUNKS):
+            def local(chunks=chunks) -> None:
+                for chunk in chunks:
                     model.predict(chunk, num_threads=1)
 
             def on_dask(x=x) -> None:

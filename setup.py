@@ -35,7 +35,8 @@ if os.environ.get("CYRNN_SANITIZE"):  # for example address,undefined; a finding
     # -fexpensive-optimizations fuses products and sums: without it rounding errors are larger than in a release.
     COMPILE_FLAGS = [*LINK_FLAGS, "-O1", "-fexpensive-optimizations", "-g", "-fno-omit-frame-pointer"]
 elif os.environ.get("CYRNN_COVERAGE"):  # which lines are run is counted beside the object files
-    COMPILE_FLAGS, LINK_FLAGS = ["--coverage", "-O1", "-g"], ["--coverage"]
+    COUNTED = ["--coverage", "-fprofile-update=atomic"]  # threads count the same lines
+    COMPILE_FLAGS, LINK_FLAGS = [*COUNTED, "-O1", "-fexpensive-optimizations", "-g"], ["--coverage"]
 else:  # stripped; on Windows the C++ runtime is linked in, because Windows does not have it
     STRIPPED = {"darwin": ["-Wl,-x"], "win32": ["-s", "-static"]}
     COMPILE_FLAGS, LINK_FLAGS = ["-g0"], STRIPPED.get(sys.platform, ["-Wl,--strip-all"])

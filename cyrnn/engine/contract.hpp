@@ -140,6 +140,11 @@ template <class T> struct Record {
 
 // Pointers are to the slice's first row and the block's first timestep. In a block of one timestep, x and the outputs may
 // share memory.
+// out := a function of a and b, element by element, (rows, width)
+template <class T>
+using ByElement = void (*)(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride,
+                           T *out, std::ptrdiff_t out_stride);
+
 template <class T> struct Block {
     std::ptrdiff_t rows, timesteps;
     const T *x;                             // (rows, timesteps, features), contiguous along the features
@@ -152,6 +157,7 @@ template <class T> struct Block {
     const T *recurrent_dropout;             // (rows, units) factors, or null
     std::ptrdiff_t recurrent_dropout_row;
     bool inputs_by_gate, states_by_gate;    // whether there are such factors for each gate, one after another
+    ByElement<T> multiply;                  // of x and h with their factors; null where there are none
     T *outputs;                             // (rows, timesteps, units), or null
     std::ptrdiff_t outputs_row, outputs_time;
     T *sums;                                // (rows, timesteps, lines * units): what a cell saves for the way back; or null
@@ -177,17 +183,16 @@ template <class T> struct Product {
     // has within. Null where a product of another shape has others.
     void (*project)(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
                     std::ptrdiff_t out_stride, T *workspace);
-    // c := c + a' . b, with a (count, height), b (count, width) and c (height, width); the rows of a lie side by side.
-    void (*accumulate)(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width, const T *a, const T *b,
+    // c := c + a' . b, with a (count, height), b (count, width) and c (height, width)
+    void (*accumulate)(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b,
                        std::ptrdiff_t b_stride, T *c, std::ptrdiff_t c_stride, T *workspace);
     // Elements of workspace that it needs.
     std::ptrdiff_t (*accumulate_workspace)(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width);
     std::ptrdiff_t accumulate_height;  // for which it is fast
     // out := a, (rows, width)
     void (*copy)(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, T *out, std::ptrdiff_t out_stride);
-    // out := a + b, (rows, width)
-    void (*add)(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride,
-                T *out, std::ptrdiff_t out_stride);
+    // out := a + b, and out := a o b
+    ByElement<T> add, multiply;
     // Elements of workspace that `run` needs for so many rows; 0 where it is not for these weights, and null where there is no `run`.
     std::ptrdiff_t (*run_workspace)(const Weights<T> *weights, std::ptrdiff_t rows);
     // Some timesteps of a block without dropout, `alone` or sums that are kept: its record is brought from the first to the last in

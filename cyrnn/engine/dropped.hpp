@@ -42,21 +42,30 @@ template <class T> struct Dropped {
 
 private:
     const T *inputs(std::ptrdiff_t t, std::ptrdiff_t gate) const {
-        for (std::ptrdiff_t i = 0; i < count; ++i)
-            scale(block.x + rows[i] * block.x_row + t * block.x_time,
-                  block.input_dropout + rows[i] * block.input_dropout_row + gate * weights.features, weights.features, x + i * weights.features);
+        const std::ptrdiff_t width = weights.features;
+        each_run([&](std::ptrdiff_t i, std::ptrdiff_t length) {
+            block.multiply(length, width, block.x + rows[i] * block.x_row + t * block.x_time, block.x_row,
+                           block.input_dropout + rows[i] * block.input_dropout_row + gate * width, block.input_dropout_row, x + i * width, width);
+        });
         return x;
     }
 
     const T *states(const Step<T> &step, std::ptrdiff_t gate) const {
-        for (std::ptrdiff_t i = 0; i < count; ++i)
-            scale(step.before + i * step.before_stride, block.recurrent_dropout + rows[i] * block.recurrent_dropout_row + gate * weights.units,
-                  weights.units, h + i * weights.units);
+        const std::ptrdiff_t width = weights.units;
+        each_run([&](std::ptrdiff_t i, std::ptrdiff_t length) {
+            block.multiply(length, width, step.before + i * step.before_stride, step.before_stride,
+                           block.recurrent_dropout + rows[i] * block.recurrent_dropout_row + gate * width, block.recurrent_dropout_row,
+                           h + i * width, width);
+        });
         return h;
     }
 
-    static void scale(const T *a, const T *b, std::ptrdiff_t length, T *to) {
-        for (std::ptrdiff_t i = 0; i < length; ++i) to[i] = a[i] * b[i];
+    // The rows at once where they follow each other, or one by one: f(first, count).
+    template <class F> void each_run(F f) const {
+        std::ptrdiff_t following = 0;
+        while (following < count && rows[following] == rows[0] + following) ++following;
+        if (following == count) return f(0, count);
+        for (std::ptrdiff_t i = 0; i < count; ++i) f(i, 1);
     }
 };
 

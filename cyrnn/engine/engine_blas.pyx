@@ -107,13 +107,14 @@ cdef ptrdiff_t workspace(const Weights[real] *weights, ptrdiff_t rows) noexcept 
     return rows * (weights.depth + weights.sums())
 
 
-cdef void accumulate(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width, const real *a, const real *b,
-                     ptrdiff_t b_stride, real *c, ptrdiff_t c_stride, real *workspace) noexcept nogil:
-    """c := c + a' . b, with the rows of b side by side: a leading dimension is an int, and a stride need not be one."""
-    cdef ptrdiff_t k
-    for k in range(count):
-        memcpy(workspace + k * width, b + k * b_stride, width * sizeof(real))
-    accumulate_t(<int> height, <int> width, <int> count, a, <int> height, workspace, <int> width, c, <int> c_stride)
+cdef void accumulate(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width, const real *a, ptrdiff_t a_stride,
+                     const real *b, ptrdiff_t b_stride, real *c, ptrdiff_t c_stride, real *workspace) noexcept nogil:
+    """c := c + a' . b, with the rows of both side by side: a leading dimension is an int, a stride need not be one."""
+    cdef real *b_side = workspace + count * height
+    copy(count, height, a, a_stride, workspace, height)
+    copy(count, width, b, b_stride, b_side, width)
+    accumulate_t(
+        <int> height, <int> width, <int> count, workspace, <int> height, b_side, <int> width, c, <int> c_stride)
 
 
 cdef void copy(ptrdiff_t rows, ptrdiff_t width, const real *a, ptrdiff_t a_stride, real *out,
@@ -131,8 +132,16 @@ cdef void add(ptrdiff_t rows, ptrdiff_t width, const real *a, ptrdiff_t a_stride
             out[row * out_stride + i] = a[row * a_stride + i] + b[row * b_stride + i]
 
 
+cdef void multiply_elements(ptrdiff_t rows, ptrdiff_t width, const real *a, ptrdiff_t a_stride, const real *b,
+                            ptrdiff_t b_stride, real *out, ptrdiff_t out_stride) noexcept nogil:
+    cdef ptrdiff_t row, i
+    for row in range(rows):
+        for i in range(width):
+            out[row * out_stride + i] = a[row * a_stride + i] * b[row * b_stride + i]
+
+
 cdef ptrdiff_t accumulate_workspace(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width) noexcept nogil:
-    return count * width
+    return count * (height + width)
 
 
 cdef ptrdiff_t slice_rows(const Load *load) noexcept nogil:
@@ -234,6 +243,8 @@ blas_engine.f32.copy = copy[float]
 blas_engine.f64.copy = copy[double]
 blas_engine.f32.add = add[float]
 blas_engine.f64.add = add[double]
+blas_engine.f32.multiply = multiply_elements[float]
+blas_engine.f64.multiply = multiply_elements[double]
 blas_engine.transposed = core not in ("SkylakeX", "Cooperlake", "SapphireRapids")
 blas_engine.slice_rows = slice_rows_transposed if blas_engine.transposed else slice_rows
 blas_engine.f32.step = step_transposed[float] if blas_engine.transposed else step[float]

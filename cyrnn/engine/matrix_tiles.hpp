@@ -327,6 +327,6 @@ template <class Registers, int parts> struct MatrixTiles : MatrixParts<parts> {
     }
 
     static constexpr OnTiles functions(Batches (*faster)(std::ptrdiff_t, std::ptrdiff_t)) {
-        return {{workspace, step, nullptr, nullptr, nullptr, 0, nullptr, nullptr, run_workspace, run, 2, false}, faster, Parts::packed_words, Parts::pack};
+        return {{workspace, step, nullptr, nullptr, nullptr, 0, nullptr, nullptr, nullptr, run_workspace, run, 2, false}, faster, Parts::packed_words, Parts::pack};
     }
 };

@@ -223,10 +223,12 @@ private:
         void drop(T *d, std::ptrdiff_t part) const {
             if (!at[recurrent_dropout].data) return;
             const std::ptrdiff_t gate = op.factors > units ? part : 0;
-            for (std::ptrdiff_t i = 0; i < alive; ++i) {
-                const T *const factors = address<T>(at[recurrent_dropout], live[i], 0) + gate * units;
-                for (std::ptrdiff_t j = 0; j < units; ++j) d[i * units + j] *= factors[j];
-            }
+            const auto drop_run = [&](std::ptrdiff_t i, std::ptrdiff_t length) {
+                const T *const factors_of = address<T>(at[recurrent_dropout], live[i], 0) + gate * units;
+                product.multiply(length, units, d + i * units, units, factors_of, at[recurrent_dropout].row, d + i * units, units);
+            };
+            if (alive == rows) return drop_run(0, rows);
+            for (std::ptrdiff_t i = 0; i < alive; ++i) drop_run(i, 1);
         }
 
         void add_to_states() const {

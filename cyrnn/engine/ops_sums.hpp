@@ -114,6 +114,10 @@ private:
             for (std::ptrdiff_t i = 0; i < op.sums; ++i) totals[i] = 0;
             evenly = !keep.data && op.vectors == 1 && (rows == 1 || timesteps == 1 || z.row == timesteps * z.time);
             apart = timesteps > 1 ? z.time : z.row;
+            const Place inputs = work.places[x];
+            const bool x_evenly = !keep.data && op.vectors == 1 && (rows == 1 || timesteps == 1 || inputs.row == timesteps * inputs.time);
+            x_as_it_lies = x_evenly && !work.places[input_dropout].data && !careful;
+            x_apart = timesteps > 1 ? inputs.time : inputs.row;
             for (std::ptrdiff_t row = 0; row < rows; ++row) {
                 const auto kept = [&](std::ptrdiff_t at) { return !keep.data || *address<std::uint8_t>(keep, row, at); };
                 for (std::ptrdiff_t t = 0, end = 0, before = -1; t < timesteps; t = end) {
@@ -141,7 +145,7 @@ private:
         bool take(const Segment &segment, std::ptrdiff_t v) {
             const Place z = work.places[d_z];
             const T *const from = address<T>(z, segment.row, segment.t) + v * op.sums;
-            if (filled == 0) begin = from;
+            if (filled == 0) begin = from, begin_x = address<T>(work.places[x], segment.row, segment.t);
             if (!evenly) product.copy(segment.count, op.sums, from, op.vectors > 1 ? op.sums : z.time, b + filled * op.sums, op.sums);
             segments[known++] = segment, filled += segment.count;
             return filled < block || flush();
@@ -156,20 +160,22 @@ private:
 
         // gradient := gradient + a' . d_z of the block
         void add(const Part &part) const {
-            T *to = a;
-            for (std::ptrdiff_t i = 0; i < known; to += segments[i++].count * part.count) gather(part, segments[i], to);
             const T *const z = (evenly ? begin : b) + part.column;
             const std::ptrdiff_t z_stride = evenly ? apart : op.sums;
+            if (part.factor == Factor::x && x_as_it_lies)
+                return product.accumulate(filled, part.count, part.width, begin_x + part.first, x_apart, z, z_stride, part.gradient, op.sums, workspace);
+            T *to = a;
+            for (std::ptrdiff_t i = 0; i < known; to += segments[i++].count * part.count) gather(part, segments[i], to);
             for (std::ptrdiff_t i = 0; careful && i < filled; ++i)  // x is left out where d_z is zero: it may be NaN, which times 0 is NaN
                 if (all_zeros(z + i * z_stride, part.width)) std::memset(a + i * part.count, 0, std::size_t(part.count) * sizeof(T));
             if (part.factor == Factor::one) return add_to_totals(part, z, z_stride);
-            product.accumulate(filled, part.count, part.width, a, z, z_stride, part.gradient, op.sums, workspace);
+            product.accumulate(filled, part.count, part.width, a, part.count, z, z_stride, part.gradient, op.sums, workspace);
         }
 
         void add_to_totals(const Part &part, const T *z, std::ptrdiff_t z_stride) const {
             for (std::ptrdiff_t first = 0; first < filled; first += terms) {
                 std::fill_n(sum, op.sums, T(0));
-                product.accumulate(std::min(terms, filled - first), 1, op.sums, a + first, z + first * z_stride, z_stride, sum, op.sums, workspace);
+                product.accumulate(std::min(terms, filled - first), 1, op.sums, a + first, 1, z + first * z_stride, z_stride, sum, op.sums, workspace);
                 for (std::ptrdiff_t i = 0; i < op.sums; ++i) totals[i] += double(sum[i]);
             }
             for (std::ptrdiff_t i = 0; i < op.sums; ++i) part.gradient[i] = T(totals[i]);
@@ -192,24 +198,24 @@ private:
                 product.copy(s.count, part.count, address<T>(made, s.row, s.t) + part.first, made.time, to, part.count);
                 return;
             }
-            if (states) {  // the first of them follows what is known before; each other one its own output before
-                const Place begun = work.places[initial], known_h = work.places[outputs];
-                if (s.before >= 0)
-                    product.copy(1, part.count, address<T>(known_h, s.row, s.before) + part.first, 0, to, 0);
-                else if (begun.data)
-                    product.copy(1, part.count, address<T>(begun, s.row, 0) + part.first, 0, to, 0);
-                else
-                    std::memset(to, 0, std::size_t(part.count) * sizeof(T));
-                product.copy(s.count - 1, part.count, address<T>(known_h, s.row, s.t) + part.first, known_h.time, to + part.count, part.count);
-            } else {
-                const Place inputs = work.places[x];
-                product.copy(s.count, part.count, address<T>(inputs, s.row, s.t) + part.first, inputs.time, to, part.count);
-            }
             const Place factors = work.places[states ? recurrent_dropout : input_dropout];
-            if (!factors.data) return;
-            const T *const factor = address<T>(factors, s.row, 0) + part.first + (groups.by_gate ? part.group * (states ? op.units : op.features) : 0);
-            for (std::ptrdiff_t k = 0; k < s.count; ++k, to += part.count)
-                for (std::ptrdiff_t i = 0; i < part.count; ++i) to[i] *= factor[i];
+            const std::ptrdiff_t of_gate = groups.by_gate ? part.group * (states ? op.units : op.features) : 0;
+            const T *const factor = factors.data ? address<T>(factors, s.row, 0) + part.first + of_gate : nullptr;
+            const auto put = [&](std::ptrdiff_t count, const T *from, std::ptrdiff_t apart_, T *at) {
+                if (factor)
+                    product.multiply(count, part.count, from + part.first, apart_, factor, 0, at, part.count);
+                else
+                    product.copy(count, part.count, from + part.first, apart_, at, part.count);
+            };
+            const Place inputs = work.places[x], begun = work.places[initial], known_h = work.places[outputs];
+            if (!states) return put(s.count, address<T>(inputs, s.row, s.t), inputs.time, to);
+            if (s.before >= 0)  // the first h is what is known before; each other one is the output before it
+                put(1, address<T>(known_h, s.row, s.before), 0, to);
+            else if (begun.data)
+                put(1, address<T>(begun, s.row, 0), 0, to);
+            else
+                std::memset(to, 0, std::size_t(part.count) * sizeof(T));
+            put(s.count - 1, address<T>(known_h, s.row, s.t), known_h.time, to + part.count);
         }
 
         const KernelGradientOp &op;
@@ -226,6 +232,9 @@ private:
         bool evenly = false;         // whether d_z is: all of its rows in a block are this far apart
         std::ptrdiff_t apart = 0;
         const T *begin = nullptr;    // of d_z in a block
+        bool x_as_it_lies = false;   // whether x is multiplied where it is: its rows are as evenly apart, and no dropout changes them
+        std::ptrdiff_t x_apart = 0;
+        const T *begin_x = nullptr;
         std::ptrdiff_t filled = 0;   // of a block
         std::ptrdiff_t known = 0;    // segments
     };

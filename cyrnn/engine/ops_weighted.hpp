@@ -89,6 +89,7 @@ public:
         block.recurrent_dropout = address<T>(at[recurrent_dropout]), block.recurrent_dropout_row = at[recurrent_dropout].row;
         block.inputs_by_gate = block.input_dropout && of_inputs != weights.features;
         block.states_by_gate = block.recurrent_dropout && of_states != weights.units;
+        block.multiply = work.weights->product<T>().multiply;
         block.outputs = address<T>(at[outputs]), block.outputs_row = at[outputs].row, block.outputs_time = at[outputs].time;
         block.sums = address<T>(at[sums]), block.sums_row = at[sums].row, block.sums_time = at[sums].time;
         if (work.last) block.last_output = address<T>(at[last_output]), block.last_output_row = at[last_output].row;

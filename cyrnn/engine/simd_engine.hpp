@@ -24,6 +24,6 @@ static void nothing() {}
 
 template <class T>
 constexpr Product<T> product{Tiles<T>::workspace, Tiles<T>::step, Tiles<T>::project, TileSums<T>::accumulate, TileSums<T>::accumulate_workspace,
-                             2 * CYRNN_TILE_ROWS, TileSums<T>::copy, TileSums<T>::add,
+                             2 * CYRNN_TILE_ROWS, TileSums<T>::copy, TileSums<T>::add, TileSums<T>::multiply,
                              Lanes<T>::workspace, Lanes<T>::run, Lanes<T>::lanes / 2, true,
                              Tiles<T>::step_part, Tiles<T>::project_part, Tiles<T>::largest_group};

@@ -34,7 +34,9 @@ template <class T> struct TileSums {
 
     struct Sum {
         std::ptrdiff_t count, height;
-        const T *a, *b;
+        const T *a;
+        std::ptrdiff_t a_stride;
+        const T *b;
         std::ptrdiff_t b_stride;
         T *c;
         std::ptrdiff_t c_stride;
@@ -45,7 +47,7 @@ template <class T> struct TileSums {
 
     template <int rows, int vectors, std::ptrdiff_t width> static void panel(const Sum &s, std::ptrdiff_t first = 0) {
         for (; first + rows <= s.height; first += rows)
-            Outer<rows, vectors, width>::run(s.count, s.a + first, s.height, s.b, s.b_stride, s.c + first * s.c_stride, s.c_stride);
+            Outer<rows, vectors, width>::run(s.count, s.a + first, s.a_stride, s.b, s.b_stride, s.c + first * s.c_stride, s.c_stride);
         if constexpr (rows > 1)
             if (first < s.height) panel<power_below(rows), vectors, width>(s, first);
     }
@@ -61,38 +63,46 @@ template <class T> struct TileSums {
         };
         spread(s.count, s.b, s.b_stride, b);
         spread(s.height, s.c, s.c_stride, c);
-        panel<few, 1, width>({s.count, s.height, s.a, b, width, c, width});
+        panel<few, 1, width>({s.count, s.height, s.a, s.a_stride, b, width, c, width});
         for (std::ptrdiff_t i = 0; i < s.height; ++i)
             for (std::ptrdiff_t j = 0; j < rest; ++j) s.c[i * s.c_stride + j] = c[i * width + j];
     }
 
-    static void copy(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, T *out, std::ptrdiff_t out_stride) {
-        for (std::ptrdiff_t row = 0; row < rows; ++row, a += a_stride, out += out_stride) {
+    // out := f(a, b), element by element
+    template <class F>
+    CYRNN_INLINE void each(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride,
+                           T *out, std::ptrdiff_t out_stride, F f) {
+        if (a_stride == width && b_stride == width && out_stride == width) width *= rows, rows = 1;
+        for (std::ptrdiff_t row = 0; row < rows; ++row, a += a_stride, b += b_stride, out += out_stride) {
             std::ptrdiff_t i = 0;
-            for (; i + lanes <= width; i += lanes) Whole::store(out + i, Whole::load(a + i));
-            for (; i + half <= width; i += half) Half::store(out + i, Half::load(a + i));
-            for (; i + narrowest <= width; i += narrowest) Narrow::store(out + i, Narrow::load(a + i));
-            for (; i < width; ++i) out[i] = a[i];
+            for (; i + lanes <= width; i += lanes) Whole::store(out + i, f(Whole::load(a + i), Whole::load(b + i)));
+            for (; i + half <= width; i += half) Half::store(out + i, f(Half::load(a + i), Half::load(b + i)));
+            for (; i + narrowest <= width; i += narrowest) Narrow::store(out + i, f(Narrow::load(a + i), Narrow::load(b + i)));
+            for (; i < width; ++i) out[i] = f(a[i], b[i]);
         }
+    }
+
+    static void copy(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, T *out, std::ptrdiff_t out_stride) {
+        each(rows, width, a, a_stride, a, a_stride, out, out_stride, [](auto x, auto) { return x; });
     }
 
     static void add(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride,
                     T *out, std::ptrdiff_t out_stride) {
-        for (std::ptrdiff_t row = 0; row < rows; ++row, a += a_stride, b += b_stride, out += out_stride) {
-            std::ptrdiff_t i = 0;
-            for (; i + lanes <= width; i += lanes) Whole::store(out + i, Whole::load(a + i) + Whole::load(b + i));
-            for (; i + narrowest <= width; i += narrowest) Narrow::store(out + i, Narrow::load(a + i) + Narrow::load(b + i));
-            for (; i < width; ++i) out[i] = a[i] + b[i];
-        }
+        each(rows, width, a, a_stride, b, b_stride, out, out_stride, [](auto x, auto y) { return x + y; });
+    }
+
+    static void multiply(std::ptrdiff_t rows, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride,
+                         T *out, std::ptrdiff_t out_stride) {
+        each(rows, width, a, a_stride, b, b_stride, out, out_stride, [](auto x, auto y) { return x * y; });
     }
 
     static std::ptrdiff_t accumulate_workspace(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t) {
         return (count + height) * lanes;
     }
 
-    static void accumulate(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width, const T *a, const T *b,
+    static void accumulate(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b,
                            std::ptrdiff_t b_stride, T *c, std::ptrdiff_t c_stride, T *workspace) {
-        Sum s{count, height, a, b, b_stride, c, c_stride};
+        Sum s{count, height, a, a_stride, b, b_stride, c, c_stride};
         for (; width >= columns; width -= columns, s.b += columns, s.c += columns) panel<CYRNN_TILE_ROWS, 2, lanes>(s);
         if (width >= lanes) panel<few, 1, lanes>(s), width -= lanes, s.b += lanes, s.c += lanes;
         if (width > 0) narrow_panel<lanes>(s, width, workspace);

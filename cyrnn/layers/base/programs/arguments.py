@@ -127,7 +127,9 @@ class Factors:
 
     def drawn(self, batch: int, timesteps: int | None) -> tuple[Array | None, ...]:
         """New factors; None where nothing is dropped."""
-        of_x, of_h = side_by_side(self.cell.draw_dropout_masks(batch, self.features))
+        of_x, of_h = self.cell.draw_dropout_masks(batch, self.features)
+        if isinstance(of_x, list) or isinstance(of_h, list):
+            of_x, of_h = side_by_side((of_x, of_h))
         return of_x, of_h
 
 

@@ -37,7 +37,7 @@ FILES = "corpus hostile_files hdf5_chunks formats files training_files gated_fil
 # For bugs that those do not notice, in the engine and in what reads files.
 MORE = {
     "engine": "layers stacks shared_rows predict_programs random_models vjp vjp_cells vjp_layers vjp_models threads "
-    "training_step precision guard_pages",
+    f"training_step precision guard_pages {STEPS}",
     "readers": "legacy_configs functional_golden byte_orders callbacks_files cli_errors cli_convert reasons names "
     "bounds",
 }

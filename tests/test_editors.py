@@ -133,6 +133,33 @@ def test_what_is_not_here_has_a_hint(find, message):
 
 
 @pytest.mark.parametrize(
+    ("method", "keyword", "meant"),
+    [
+        ("compile", "optimiser", "optimizer"),
+        ("fit", "batchsize", "batch_size"),
+        ("evaluate", "sample_weigth", "sample_weight"),
+        ("predict", "num_thread", "num_threads"),
+        ("train_on_batch", "classweight", "class_weight"),
+    ],
+)
+def test_a_keyword_that_a_method_does_not_have_has_a_hint(method, keyword, meant):
+    model = cyrnn.Sequential([cyrnn.Input((3,)), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    arguments = () if method == "compile" else (np.ones((2, 3)),)
+    with pytest.raises(TypeError, match=rf"{method}\(\) got an unexpected keyword argument '{keyword}'.*'{meant}'\?"):
+        getattr(model, method)(*arguments, **{keyword: 1})
+
+
+def test_errors_within_a_method_are_its_own():
+    def broken(_):
+        return broken(unknown=1)
+
+    model = cyrnn.Sequential([cyrnn.Input((3,)), layers.Dense(2, broken)])
+    with pytest.raises(TypeError, match="unexpected keyword argument 'unknown'$"):
+        model.predict(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: layers.Dense(3, "tahn"), "unknown activation 'tahn': .*; did you mean 'tanh'"),

@@ -58,6 +58,11 @@ def test_layers_and_memory_maps(tmp_path):
     np.testing.assert_array_equal(layer.predict(np.load(tmp_path / "x.npy", mmap_mode="r")), layer.predict(X))
 
 
+def test_a_memoryview_is_an_array():
+    for model in (sequential(), layers.GRU(3)):
+        np.testing.assert_array_equal(model.predict(memoryview(X)), model.predict(X))
+
+
 def test_a_last_axis_of_one_may_be_missing():
     model = cyrnn.Sequential([cyrnn.Input((5, 1)), layers.SimpleRNN(4)])
     np.testing.assert_array_equal(model.predict(Rows(X[..., 0]), batch_size=40), model.predict(X[..., :1]))

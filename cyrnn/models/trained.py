@@ -13,6 +13,7 @@ from cyrnn.layers.base.building import unbuilt_on_error
 from cyrnn.layers.base.samples.sequences import padded
 from cyrnn.models.programs.parts import OfOutputs, Results
 from cyrnn.models.training.compilable import Compilable
+from cyrnn.notices.keywords import suggesting_keywords
 
 if TYPE_CHECKING:  # imported when a model is trained
     from cyrnn.callbacks import History
@@ -32,6 +33,7 @@ class Trained(Compilable):
 
     # ------------------------------------------------------------ many batches
 
+    @suggesting_keywords
     def fit(
         self,
         x: Any = None,
@@ -119,6 +121,7 @@ class Trained(Compilable):
                 training = loop.Fit(self, compiled, x, y, sample_weight, options, lengths)
             return training.run()
 
+    @suggesting_keywords
     def evaluate(
         self,
         x: Any = None,
@@ -162,6 +165,7 @@ class Trained(Compilable):
 
     # ------------------------------------------------------------ one batch
 
+    @suggesting_keywords
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
     ) -> Any:
@@ -192,6 +196,7 @@ class Trained(Compilable):
                 batch = loop.batch_to_train_on(self, compiled, x, y, sample_weight, class_weight)
             return _returned(loop.train_on_batch(self, compiled, batch), return_dict)
 
+    @suggesting_keywords
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch, in inference.
 
@@ -215,6 +220,7 @@ class Trained(Compilable):
             found = loop.test_on_batch(self, compiled, checked_batch(self, x, y, sample_weight))
         return _returned(found, return_dict)
 
+    @suggesting_keywords
     def predict(
         self,
         x: Any,
@@ -284,6 +290,7 @@ class Trained(Compilable):
         with self._built_for(x, lengths) as (x, lengths):
             return loop.predict(self, x, batch_size, verbose, steps, callbacks, lengths)
 
+    @suggesting_keywords
     def predict_on_batch(self, x: Any) -> Array:
         """The outputs for one batch: what a call in inference returns.
 

@@ -374,7 +374,7 @@ def has_batches(x: Any) -> bool:
     """Whether x is no array, nor several, but something that has batches itself."""
     if inspect.isgenerator(x):
         return True
-    if isinstance(x, list | tuple | dict | str | bytes) or hasattr(x, "__array__") or is_sliced(x):
+    if isinstance(x, list | tuple | dict | str | bytes | memoryview) or hasattr(x, "__array__") or is_sliced(x):
         return False
     if hasattr(x, "keys"):  # a file or group of h5py or zarr, a .npz file
         raise TypeError(f"x must be an array, got {type(x).__name__}, which has arrays by name: choose one, x[name]")

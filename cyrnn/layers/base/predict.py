@@ -19,6 +19,7 @@ from cyrnn.layers.base.programs.bindable import Bindable
 from cyrnn.layers.base.programs.lowered import of_a_batch
 from cyrnn.layers.base.samples.batched_output import BatchedOutput
 from cyrnn.layers.base.samples.samples import Samples
+from cyrnn.notices.keywords import suggesting_keywords
 
 # Without a batch_size: as many samples at a time as make about this many elements, of the input or of a layer's output,
 # whichever has more. Enough work for all cores, and a few tens of megabytes for what is between the layers.
@@ -31,6 +32,7 @@ Progress = bool | Callable[[Iterable[int]], Iterable[int]]
 class Predicts(Bindable):
     """What `predict` needs from a layer: that it can be called, and the shape and dtype of its output."""
 
+    @suggesting_keywords
     def predict(
         self,
         x: Any,

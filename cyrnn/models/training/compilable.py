@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyrnn.layers.base.arguments import Array
 from cyrnn.models.model import ModelOfLayers
+from cyrnn.notices.keywords import suggesting_keywords
 
 if TYPE_CHECKING:  # imported when a model is trained
     from cyrnn.losses import Loss
@@ -17,6 +18,7 @@ class Compilable(ModelOfLayers):
 
     _compiled: "Compiled | None" = None
 
+    @suggesting_keywords
     def compile(
         self,
         optimizer: Any = "rmsprop",

@@ -245,7 +245,7 @@ def test_files_that_are_no_archives(tmp_path):
     path = tmp_path / "m.keras"
     with pytest.raises(FileNotFoundError):
         load_model(path)
-    for content in (b"", b"PK\x03\x04 cut off", os.urandom(1000)):
+    for content in (b"", b"PK\x03\x04 cut off", b"no archive" * 100):
         path.write_bytes(content)
         with pytest.raises(ModelFileError, match="neither a sound .keras file|not a sound .keras file"):
             load_model(path)

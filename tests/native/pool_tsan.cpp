@@ -113,7 +113,7 @@ cyrnn::Engine engine_of(void (*step)(const cyrnn::Weights<float> *, const cyrnn:
     cyrnn::Engine engine{};
     engine.slice_rows = eight_rows;
     engine.begin = engine.end = nothing;
-    engine.f32 = {no_workspace, step, nullptr, nullptr, nullptr, 0, nullptr, nullptr, nullptr, nullptr, 0, false};
+    engine.f32 = {no_workspace, step, nullptr, nullptr, nullptr, 0, nullptr, nullptr, nullptr, nullptr, nullptr, 0, false};
     return engine;
 }
 

@@ -1,7 +1,11 @@
-"""The time of one step, from Python and from C, in nanoseconds: `python benchmarks/stepping.py`."""
+"""The time of one step, from Python and from C, in nanoseconds: `python benchmarks/stepping.py`.
+
+`--cell lstm` steps an LSTM. `--threads 2` steps with so many threads; a row of wide layers alone uses more than one.
+"""
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
 import statistics
@@ -22,6 +26,7 @@ void steps(const cyrnn_api *cyrnn, cyrnn_runner *runner, const float *x, float *
 }
 """
 SHAPES = [(1, 8, 4), (1, 8, 32), (1, 32, 64), (1, 64, 128), (1, 128, 256), (8, 8, 32)]  # batch, features, units
+LAYERS = {"simplernn": cyrnn.layers.SimpleRNN, "lstm": cyrnn.layers.LSTM, "gru": cyrnn.layers.GRU}
 ROUNDS, CALLS = 31, 2000
 
 
@@ -51,11 +56,11 @@ def nanoseconds(run: object) -> float:
 class Streams:
     """What is stepped: its stepper, and one call that does the same."""
 
-    def __init__(self, batch: int, features: int, units: int, dense: bool) -> None:
-        rnn = cyrnn.layers.SimpleRNN(units)
+    def __init__(self, kind: str, threads: int, batch: int, features: int, units: int, dense: bool) -> None:
+        rnn = LAYERS[kind](units)
         layer = cyrnn.Sequential([rnn, cyrnn.layers.Dense(units)]) if dense else rnn
         layer.build((batch, None, features))
-        self.stepper = layer.stepper(batch)
+        self.stepper = layer.stepper(batch, threads=threads)
         self.x, self.out = np.ones((batch, features), np.float32), np.empty((batch, units), np.float32)
         self.cell, self.state = None if dense else rnn.cell, rnn.cell.get_initial_state(batch)
 
@@ -74,20 +79,36 @@ class Streams:
         library.steps(*map(ctypes.c_void_p, pointers), ctypes.c_long(CALLS))
 
 
+def _print_steps(kind: str, threads: int, library: ctypes.CDLL | None) -> None:
+    print(f"\n{kind}, {threads} thread{'s' if threads > 1 else ''}")
+    print(f"{'batch, features, units':<32} {'step(x, out=out)':>18} {'cell(x, states)':>16} {'from C':>10}   ns")
+    for *shape, dense in [*((*shape, False) for shape in SHAPES), (*SHAPES[1], True)]:
+        streams = Streams(kind, threads, *shape, dense)
+        python = nanoseconds(streams.from_python)
+        cell = float("nan") if dense else nanoseconds(streams.of_cell)
+        compiled = nanoseconds(lambda s=streams: s.from_c(library)) if library else float("nan")
+        name = ", ".join(map(str, shape)) + (", with a Dense" if dense else "")
+        print(f"{name:<32} {python:>18.0f} {cell:>16.0f} {compiled:>10.0f}")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
+    return int(text)
+
+
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks/stepping.py", description=__doc__)
+    parser.add_argument("--cell", type=str.lower, choices=LAYERS, default="simplernn", help="default: simplernn")
+    parser.add_argument("--threads", type=_positive, nargs="+", default=[1], metavar="N", help="default: 1")
+    arguments = parser.parse_args()
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):  # before SciPy's BLAS is loaded
         os.environ.pop(name, None)
     library = c_loop()
     facts = cyrnn.show_config("dicts")
     print(f"cyrnn {facts['cyrnn']}, {facts['engine']} engine, {facts['instruction_set']}")
-    print(f"{'batch, features, units':<32} {'step(x, out=out)':>18} {'cell(x, h)':>12} {'from C':>10}   ns")
-    for *shape, dense in [*((*shape, False) for shape in SHAPES), (*SHAPES[1], True)]:
-        streams = Streams(*shape, dense)
-        python = nanoseconds(streams.from_python)
-        cell = float("nan") if dense else nanoseconds(streams.of_cell)
-        compiled = nanoseconds(lambda s=streams: s.from_c(library)) if library else float("nan")
-        name = ", ".join(map(str, shape)) + (", with a Dense" if dense else "")
-        print(f"{name:<32} {python:>18.0f} {cell:>12.0f} {compiled:>10.0f}")
+    for threads in arguments.threads:
+        _print_steps(arguments.cell, threads, library)
     return 0
 
 

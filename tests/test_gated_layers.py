@@ -390,6 +390,26 @@ def test_16_bit_policies_round_what_they_return(kind, policy, rng):
         np.testing.assert_allclose(actual.astype("f8"), wanted, atol=0.02)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cell_takes_its_arguments_by_the_names_of_keras(kind, rng):
+    cell, x, states = cell_of(kind), rng.standard_normal((BATCH, FEATURES)).astype("f"), states_of(kind, rng, "f")
+    for _ in range(2):  # the second call is the short one
+        expected, _ = cell(x, states)
+        np.testing.assert_array_equal(cell(inputs=x, states=states, training=False)[0], expected)
+    assert layers.RNN(cell).engine_cells == [cell]
+    with pytest.raises(ValueError, match=r"inputs must have shape \(batch, features\), got \(4, 1, 3\)"):
+        cell(inputs=x[:, None], states=states)
+    with pytest.raises(ValueError, match="inputs must have 3 features, as the kernel has, got 2"):
+        cell(x[:, :2], states)
+
+
+@pytest.mark.parametrize("use_cudnn", [True, False, "auto"])
+def test_both_directions_have_the_use_cudnn_of_the_layer(use_cudnn):
+    both = layers.Bidirectional(layers.LSTM(3, use_cudnn=use_cudnn), backward_layer=layers.GRU(3, go_backwards=True))
+    assert both.forward_layer.use_cudnn is both.backward_layer.use_cudnn is use_cudnn
+    assert layers.Bidirectional(both.forward_layer).backward_layer.use_cudnn is use_cudnn
+
+
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "LSTMCell", "GRUCell"])
 def test_wrong_arguments(name):
     make = getattr(layers, name)

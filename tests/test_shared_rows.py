@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers import run_python
 
 import cyrnn
 from cyrnn.layers import GRU, LSTM, RNN, Dense, Embedding, GRUCell, SimpleRNN
@@ -300,3 +301,58 @@ def test_a_child_has_helpers_of_its_own():
     assert os.waitpid(child, 0)[1] == 0
     np.testing.assert_array_equal(layer(x), expected)
     np.testing.assert_array_equal(outputs_of(stepper, x[:, 9:])[:, -1], expected)
+
+
+# A call that takes long enough that it looks for signals.
+IN_THE_MIDDLE = """
+import os, signal
+import numpy as np
+import cyrnn
+from cyrnn.layers import GRU, SimpleRNN
+layer = {layer}
+rng = np.random.default_rng(0)
+x = rng.standard_normal((1, 18_000_000 // layer.units, 5), np.float32)
+cyrnn.set_num_threads(1)
+expected, first = layer(x), layer(x[:, :50])
+cyrnn.set_num_threads(3)
+layer(x[:, :50])
+came = []
+def handler(*_):
+    if not came:
+        came.append(None)
+        {action}
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.001)
+"""
+FORKED = """
+found = layer(x)
+while not came:
+    found = layer(x)
+same = np.array_equal(found, expected) and np.array_equal(layer(x[:, :50]), first)
+if child == 0:
+    os._exit(0 if same else 1)
+print(same, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+INTERRUPTED = """
+try:
+    while True:
+        layer(x)
+except KeyboardInterrupt:
+    print(np.array_equal(layer(x[:, :50]), first))
+"""
+needs_alarms = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no signals of timers")
+
+
+@needs_alarms
+@pytest.mark.parametrize("layer", ["SimpleRNN(300)", "GRU(160, reset_after=False)"])
+def test_a_fork_in_the_middle_of_a_call(layer):
+    """The child has no helpers, and its call waits for none."""
+    code = IN_THE_MIDDLE.format(layer=layer, action="global child; child = os.fork()") + FORKED
+    assert run_python(code, CYRNN_ENGINE="simd").stdout == "True 0\n"
+
+
+@needs_alarms
+@pytest.mark.parametrize("layer", ["SimpleRNN(300)", "GRU(160, reset_after=False)"])
+def test_an_interrupt_in_the_middle_of_a_call(layer):
+    code = IN_THE_MIDDLE.format(layer=layer, action="raise KeyboardInterrupt") + INTERRUPTED
+    assert run_python(code, CYRNN_ENGINE="simd").stdout == "True\n"

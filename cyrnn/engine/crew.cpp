@@ -75,6 +75,7 @@ bool Crew::look_for_work(Helper &self) {
         int expected = looking;
         if (!self.state.compare_exchange_strong(expected, away, std::memory_order_acq_rel)) return true;
         std::this_thread::yield();
+        CYRNN_DELAY();
         self.state.store(looking, std::memory_order_release);
         if (spin_until(wanted, between_yields)) return true;
     } while (Clock::now() < deadline);
@@ -92,11 +93,13 @@ bool Crew::look_for_work(Helper &self) {
         if (!found) {
             int expected = looking;
             if (self.state.compare_exchange_strong(expected, asleep, std::memory_order_acq_rel)) {
+                CYRNN_DELAY();
                 std::unique_lock<std::mutex> lock(mutex);
                 wake.wait(lock, [&] { return calls.load(std::memory_order_relaxed) != seen; });
                 continue;
             }
         }
+        CYRNN_DELAY();
         const auto called = [&] { return self.state.load(std::memory_order_acquire) != reserved; };
         while (!spin_politely_until(called, looking_time)) {}
         if (self.state.load(std::memory_order_acquire) != busy) continue;  // it was dismissed

@@ -76,6 +76,7 @@ public:
 
     // After this no helper reads what the caller publishes, and none is waited for.
     void close() {
+        CYRNN_DELAY();
         session += std::uint64_t{1} << 32;
         flags[0].value.store(session, std::memory_order_release);
     }
@@ -131,6 +132,7 @@ private:
     // Threads that do not run are not tried at each step, as where other processes keep the processors busy.
     bool worth_a_try() const { return not_before == Clock::time_point() || Clock::now() >= not_before; }
     bool comes_back(int helper, int from) {
+        CYRNN_DELAY();
         const bool is_back = spin_until([&] { return state_of(helper) != from; }, leaving);
         if (!is_back) waited_in_vain(leaving);
         return is_back;
@@ -160,6 +162,7 @@ private:
     int state_of(int helper) const { return all[helper].state.load(std::memory_order_acquire); }
 
     void hand_over(int next) {
+        CYRNN_DELAY();
         for (int i = 0; i < helpers; ++i)
             if (state_of(i) == reserved) all[i].state.store(next, std::memory_order_release);
     }

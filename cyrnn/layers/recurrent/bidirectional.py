@@ -94,6 +94,8 @@ class Bidirectional(Predicts, SequenceLayer):
             raise ValueError(f"merge_mode {merge_mode!r} needs two layers of one width, got {sizes[0]} and {sizes[1]}")
         for direction in (self.forward_layer, self.backward_layer):
             direction.zero_output_for_mask = direction.return_sequences
+            if hasattr(layer, "use_cudnn"):  # which is in no config
+                direction.use_cudnn = layer.use_cudnn
         self.merge_mode = merge_mode
         self.stateful = layer.stateful
         self.return_sequences = layer.return_sequences

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cyrnn import activations
 from cyrnn.engine.plan import Plan
@@ -23,10 +24,15 @@ class GatedCell(RecurrentCell):
 
     _made_from: ClassVar = {**RecurrentCell._made_from, "recurrent_activation": activations.get}
 
+    _inputs_name: ClassVar[str] = "inputs"  # in Keras SimpleRNNCell alone has another name
+
     def __init__(self, units: int, *, recurrent_activation: Any, implementation: Any = 2, **options: Any) -> None:
         super().__init__(units, **options)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.implementation = 1 if self.recurrent_dropout > 0 else implementation
+
+    def __call__(self, inputs: ArrayLike, states: Any, training: bool = False) -> tuple[Array, Any]:
+        return RecurrentCell.__call__(self, inputs, states, training)  # super() takes a twentieth of a step
 
     @property
     def functions(self) -> tuple[Any, ...]:

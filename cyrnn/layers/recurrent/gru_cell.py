@@ -22,9 +22,9 @@ from cyrnn.layers.recurrent.gated_cell import GatedCell
 
 @objects.register("keras.layers")
 class GRUCell(GatedCell):
-    """One step: ``cell(sequence, states, training=False) -> (output, new_states)``.
+    """One step: ``cell(inputs, states, training=False) -> (output, new_states)``.
 
-    A call takes sequence (batch, features), one step of the input, and states (batch, units), or a list or tuple that
+    A call takes inputs (batch, features), one step of the input, and states (batch, units), or a list or tuple that
     holds it. It returns the output (batch, units) and the new state in the form it came: the array, or a list with it.
 
     Parameters

@@ -21,9 +21,9 @@ from cyrnn.layers.recurrent.gated_cell import GatedCell
 
 @objects.register("keras.layers")
 class LSTMCell(GatedCell):
-    """One step: ``cell(sequence, states, training=False) -> (h, [h, c])``.
+    """One step: ``cell(inputs, states, training=False) -> (h, [h, c])``.
 
-    A call takes sequence (batch, features), one step of the input, and states, a list or tuple of h and c (batch,
+    A call takes inputs (batch, features), one step of the input, and states, a list or tuple of h and c (batch,
     units) each, or both in one array (2, batch, units). It returns the output and a list of the new h and c.
 
     Parameters

@@ -36,6 +36,7 @@ class RecurrentCell(EngineLayer):
     gates: ClassVar[int]  # columns of the kernels for each unit
     state_count: ClassVar[int] = 1
     _seeded_first: ClassVar[bool] = False
+    _inputs_name: ClassVar[str] = "sequence"  # of the argument of a call
     _dropout_mask: Any = None
     _recurrent_dropout_mask: Any = None
     _step: Bound | None = None  # the program of a call in inference, if it has been called; it may be out of date
@@ -126,7 +127,7 @@ class RecurrentCell(EngineLayer):
     def engine_cells(self) -> "list[RecurrentCell] | None":
         """This cell, if its plan alone computes what `call` does, for whole sequences; else None."""
         cls = type(self)
-        as_it_is = cls.call is RecurrentCell.call and cls.__call__ is RecurrentCell.__call__
+        as_it_is = cls.call is RecurrentCell.call and cls.__call__.__module__.startswith("cyrnn.")
         return [self] if as_it_is and self.is_known and self.activity_regularizer is None else None
 
     @property
@@ -182,13 +183,13 @@ class RecurrentCell(EngineLayer):
     def checked_inputs(self, inputs: ArrayLike) -> Array:
         x = super().checked_inputs(inputs)
         if x.ndim != 2:
-            raise ValueError(f"sequence must have shape (batch, features), got {x.shape}")
+            raise ValueError(f"{self._inputs_name} must have shape (batch, features), got {x.shape}")
         return x
 
     def call(self, sequence: Array, states: Any, training: bool = False) -> tuple[Array, Any]:
-        given, features = self.checked_states(states, len(sequence)), self.kernel.shape[0]
-        if sequence.shape[1] != features:
-            raise ValueError(f"sequence must have {features} features, as the kernel has, got {sequence.shape[1]}")
+        given, features, got = self.checked_states(states, len(sequence)), self.kernel.shape[0], sequence.shape[1]
+        if got != features:
+            raise ValueError(f"{self._inputs_name} must have {features} features, as the kernel has, got {got}")
         factors: tuple[Any, Any] = (None, None)
         if training:
             factors = self.get_dropout_mask(sequence), self.get_recurrent_dropout_mask(given[0])
@@ -232,9 +233,12 @@ class RecurrentCell(EngineLayer):
 
     def _are_states(self, states: Any) -> bool:
         """Whether a call needs no look at its states: an array, or arrays in a list."""
-        if type(states) in (list, tuple):
-            return len(states) == self.state_count and all(type(state) is np.ndarray for state in states)
-        return self.state_count == 1 and type(states) is np.ndarray
+        if type(states) not in (list, tuple):
+            return self.state_count == 1 and type(states) is np.ndarray
+        for state in states:  # a generator would take a tenth of a step
+            if type(state) is not np.ndarray:
+                return False
+        return len(states) == self.state_count
 
     def _returned_of(self, new: Any, states: Any) -> tuple[Array, Any]:
         """The output, and the new states in the form of the old ones; h is a copy, so that no array is there twice."""
@@ -340,18 +344,15 @@ class RecurrentCell(EngineLayer):
         return self._dropout_mask
 
     def get_recurrent_dropout_mask(self, state: Array) -> Any:
-        """Factors (batch, units) for the state, or a list with some for each gate: the same until reset, or another
-        shape comes."""
+        """Factors (batch, units) for the state, as `get_dropout_mask` has them for the inputs."""
         if not _fits(self._recurrent_dropout_mask, state):
             self._recurrent_dropout_mask = self._draw(self.recurrent_dropout, state.shape, self.recurrent_masks)
         return self._recurrent_dropout_mask
 
     def draw_dropout_masks(self, batch: int, features: int) -> tuple[Any, Any]:
         """New factors for one run over a sequence, drawn in Keras' order: inputs, then state."""
-        return (
-            self._draw(self.dropout, (batch, features), self.input_masks),
-            self._draw(self.recurrent_dropout, (batch, self.units), self.recurrent_masks),
-        )
+        of_inputs = self._draw(self.dropout, (batch, features), self.input_masks)
+        return of_inputs, self._draw(self.recurrent_dropout, (batch, self.units), self.recurrent_masks)
 
     def _draw(self, rate: float, shape: tuple[int, ...], count: int) -> Any:
         if rate == 0.0:

@@ -172,6 +172,12 @@ struct Stop {  // asked between stretches of work: has the call been interrupted
     void *self;
 };
 
+// Terms of a sum of outer products: rows of a and b, each of them as far apart as all others.
+template <class T> struct Terms {
+    const T *a, *b;
+    std::ptrdiff_t count;
+};
+
 // An engine, for one dtype. Its functions cannot fail, allocate or raise. The bits of a row may depend on `alone`, but
 // on nothing else that is not in the row: not on its place among the others, nor on their number. (A BLAS cannot keep
 // this; see `slice_rows`.)
@@ -183,10 +189,10 @@ template <class T> struct Product {
     // has within. Null where a product of another shape has others.
     void (*project)(const Weights<T> *weights, std::ptrdiff_t rows, const T *x, std::ptrdiff_t x_stride, T *out,
                     std::ptrdiff_t out_stride, T *workspace);
-    // c := c + a' . b, with a (count, height), b (count, width) and c (height, width)
-    void (*accumulate)(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b,
+    // c := c + a' . b, with c (height, width), and the rows of a and b where they lie: an element is one chain of all terms, added to c.
+    void (*accumulate)(const Terms<T> *terms, std::ptrdiff_t some, std::ptrdiff_t height, std::ptrdiff_t width, std::ptrdiff_t a_stride,
                        std::ptrdiff_t b_stride, T *c, std::ptrdiff_t c_stride, T *workspace);
-    // Elements of workspace that it needs.
+    // Elements of workspace that it needs for so many rows.
     std::ptrdiff_t (*accumulate_workspace)(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width);
     std::ptrdiff_t accumulate_height;  // for which it is fast
     // out := a, (rows, width)

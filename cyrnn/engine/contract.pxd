@@ -68,11 +68,16 @@ cdef extern from "contract.hpp" namespace "cyrnn" nogil:
         const T *x_row(ptrdiff_t row)
         T *outputs_row(ptrdiff_t row)
 
+    cdef cppclass Terms[T]:
+        const T *a
+        const T *b
+        ptrdiff_t count
+
     cdef cppclass Product[T]:
         ptrdiff_t (*workspace)(const Weights[T] *weights, ptrdiff_t rows) noexcept nogil
         void (*step)(const Weights[T] *weights, const Step[T] *step, T *workspace) noexcept nogil
-        void (*accumulate)(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width, const T *a, ptrdiff_t a_stride,
-                           const T *b, ptrdiff_t b_stride, T *c, ptrdiff_t c_stride, T *workspace) noexcept nogil
+        void (*accumulate)(const Terms[T] *terms, ptrdiff_t some, ptrdiff_t height, ptrdiff_t width, ptrdiff_t a_stride,
+                           ptrdiff_t b_stride, T *c, ptrdiff_t c_stride, T *workspace) noexcept nogil
         ptrdiff_t (*accumulate_workspace)(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width) noexcept nogil
         ptrdiff_t accumulate_height
         void (*copy)(ptrdiff_t rows, ptrdiff_t width, const T *a, ptrdiff_t a_stride, T *out,

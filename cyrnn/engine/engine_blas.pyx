@@ -12,7 +12,7 @@ from libc.string cimport memcpy, memset
 from scipy.linalg import cython_blas
 
 from cyrnn.engine.blas cimport accumulate_t, multiply, multiply_row, multiply_t
-from cyrnn.engine.contract cimport Engine, Load, Step, Weights, real
+from cyrnn.engine.contract cimport Engine, Load, Step, Terms, Weights, real
 
 cdef extern from "blas_threads.hpp" namespace "cyrnn" nogil:
     void control_blas_threads(void *get, void *set, int (*has_gil)() noexcept nogil)
@@ -107,14 +107,22 @@ cdef ptrdiff_t workspace(const Weights[real] *weights, ptrdiff_t rows) noexcept 
     return rows * (weights.depth + weights.sums())
 
 
-cdef void accumulate(ptrdiff_t count, ptrdiff_t height, ptrdiff_t width, const real *a, ptrdiff_t a_stride,
-                     const real *b, ptrdiff_t b_stride, real *c, ptrdiff_t c_stride, real *workspace) noexcept nogil:
+cdef void accumulate(const Terms[real] *terms, ptrdiff_t some, ptrdiff_t height, ptrdiff_t width, ptrdiff_t a_stride,
+                     ptrdiff_t b_stride, real *c, ptrdiff_t c_stride, real *workspace) noexcept nogil:
     """c := c + a' . b, with the rows of both side by side: a leading dimension is an int, a stride need not be one."""
-    cdef real *b_side = workspace + count * height
-    copy(count, height, a, a_stride, workspace, height)
-    copy(count, width, b, b_stride, b_side, width)
-    accumulate_t(
-        <int> height, <int> width, <int> count, workspace, <int> height, b_side, <int> width, c, <int> c_stride)
+    cdef ptrdiff_t i, count = 0
+    cdef real *a = workspace
+    cdef real *b
+    for i in range(some):
+        copy(terms[i].count, height, terms[i].a, a_stride, a + count * height, height)
+        count += terms[i].count
+    b = a + count * height
+    count = 0
+    for i in range(some):
+        copy(terms[i].count, width, terms[i].b, b_stride, b + count * width, width)
+        count += terms[i].count
+    if count > 0:
+        accumulate_t(<int> height, <int> width, <int> count, a, <int> height, b, <int> width, c, <int> c_stride)
 
 
 cdef void copy(ptrdiff_t rows, ptrdiff_t width, const real *a, ptrdiff_t a_stride, real *out,

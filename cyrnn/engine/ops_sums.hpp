@@ -42,8 +42,8 @@ public:
     bool fits(const Prepared *p) const override { return p->single == (sizeof(T) == sizeof(float)) && p->engine; }
     std::ptrdiff_t scratch_bytes(const Prepared *p, std::ptrdiff_t, std::ptrdiff_t) const override {
         const std::ptrdiff_t space = p->product<T>().accumulate_workspace(block, height(p), sums);
-        return block * std::ptrdiff_t(sizeof(Segment)) + sums * std::ptrdiff_t(sizeof(double)) +
-               (sums + block * (height(p) + sums) + space) * std::ptrdiff_t(sizeof(T));
+        return block * std::ptrdiff_t(sizeof(Segment) + sizeof(Terms<T>)) + sums * std::ptrdiff_t(sizeof(double)) +
+               (sums + block * height(p) + space) * std::ptrdiff_t(sizeof(T));
     }
 
     bool run(const Work &work) const noexcept override {
@@ -57,7 +57,7 @@ public:
 
 private:
     static constexpr std::ptrdiff_t block = 256;  // rows and timesteps of a chain of multiply-adds
-    static constexpr std::ptrdiff_t terms = 64;   // of a sum of the bias, so few that little is rounded away: the totals are in double precision
+    static constexpr std::ptrdiff_t terms_of_bias = 64;  // of a sum, so few that little is rounded away: the totals are in double precision
 
     enum class Factor { x, h, one };  // what d_z is multiplied by
 
@@ -106,18 +106,12 @@ private:
             : op(op_), work(work_), product(work_.weights->product<T>()), begin_part(first_), end_part(first_ + count), careful(careful_) {}
 
         bool run() {
-            const Place z = work.places[d_z], keep = work.places[mask];
+            const Place keep = work.places[mask];
             const std::ptrdiff_t rows = work.rows, timesteps = work.timesteps;
             for (std::ptrdiff_t i = begin_part; i < end_part; ++i)
                 if (const Part part = op.part_of(work, i); part.gradient)
                     for (std::ptrdiff_t k = 0; k < part.count; ++k) std::memset(part.gradient + k * op.sums, 0, std::size_t(part.width) * sizeof(T));
             for (std::ptrdiff_t i = 0; i < op.sums; ++i) totals[i] = 0;
-            evenly = !keep.data && op.vectors == 1 && (rows == 1 || timesteps == 1 || z.row == timesteps * z.time);
-            apart = timesteps > 1 ? z.time : z.row;
-            const Place inputs = work.places[x];
-            const bool x_evenly = !keep.data && op.vectors == 1 && (rows == 1 || timesteps == 1 || inputs.row == timesteps * inputs.time);
-            x_as_it_lies = x_evenly && !work.places[input_dropout].data && !careful;
-            x_apart = timesteps > 1 ? inputs.time : inputs.row;
             for (std::ptrdiff_t row = 0; row < rows; ++row) {
                 const auto kept = [&](std::ptrdiff_t at) { return !keep.data || *address<std::uint8_t>(keep, row, at); };
                 for (std::ptrdiff_t t = 0, end = 0, before = -1; t < timesteps; t = end) {
@@ -125,7 +119,7 @@ private:
                     if (!kept(t)) continue;
                     const std::ptrdiff_t most = op.vectors > 1 ? 1 : block - filled;
                     while (end < timesteps && end - t < most && kept(end)) ++end;
-                    if (!(op.vectors > 1 ? take_vectors(row, t) : take({row, t, end - t, before}, 0))) return false;
+                    if (!(op.vectors > 1 ? take_vectors(row, t) : take({row, t, end - t, before}))) return false;
                     before = end - 1;
                 }
             }
@@ -136,17 +130,13 @@ private:
         bool take_vectors(std::ptrdiff_t row, std::ptrdiff_t t) {
             for (std::ptrdiff_t v = 0, run = 0; v < op.vectors; v += run) {
                 run = std::min(op.vectors - v, block - filled);
-                if (!take({row, t, run, v}, v)) return false;
+                if (!take({row, t, run, v})) return false;
             }
             return true;
         }
 
         // A segment that fits into the block.
-        bool take(const Segment &segment, std::ptrdiff_t v) {
-            const Place z = work.places[d_z];
-            const T *const from = address<T>(z, segment.row, segment.t) + v * op.sums;
-            if (filled == 0) begin = from, begin_x = address<T>(work.places[x], segment.row, segment.t);
-            if (!evenly) product.copy(segment.count, op.sums, from, op.vectors > 1 ? op.sums : z.time, b + filled * op.sums, op.sums);
+        bool take(const Segment &segment) {
             segments[known++] = segment, filled += segment.count;
             return filled < block || flush();
         }
@@ -159,63 +149,99 @@ private:
         }
 
         // gradient := gradient + a' . d_z of the block
-        void add(const Part &part) const {
-            const T *const z = (evenly ? begin : b) + part.column;
-            const std::ptrdiff_t z_stride = evenly ? apart : op.sums;
-            if (part.factor == Factor::x && x_as_it_lies)
-                return product.accumulate(filled, part.count, part.width, begin_x + part.first, x_apart, z, z_stride, part.gradient, op.sums, workspace);
-            T *to = a;
-            for (std::ptrdiff_t i = 0; i < known; to += segments[i++].count * part.count) gather(part, segments[i], to);
-            for (std::ptrdiff_t i = 0; careful && i < filled; ++i)  // x is left out where d_z is zero: it may be NaN, which times 0 is NaN
-                if (all_zeros(z + i * z_stride, part.width)) std::memset(a + i * part.count, 0, std::size_t(part.count) * sizeof(T));
-            if (part.factor == Factor::one) return add_to_totals(part, z, z_stride);
-            product.accumulate(filled, part.count, part.width, a, part.count, z, z_stride, part.gradient, op.sums, workspace);
+        void add(const Part &part) {
+            if (part.factor == Factor::one) return add_to_totals(part);
+            begin_terms(part);
+            for (std::ptrdiff_t i = 0; i < known; ++i)
+                if (part.factor == Factor::x)
+                    add_inputs(part, segments[i]);
+                else
+                    add_states(part, segments[i]);
+            product.accumulate(terms, some, part.count, part.width, a_stride, z_stride, part.gradient, op.sums, workspace);
         }
 
-        void add_to_totals(const Part &part, const T *z, std::ptrdiff_t z_stride) const {
-            for (std::ptrdiff_t first = 0; first < filled; first += terms) {
+        void add_to_totals(const Part &part) {
+            static constexpr T one = 1;
+            std::ptrdiff_t summed = 0;
+            const auto flush_sum = [&] {
                 std::fill_n(sum, op.sums, T(0));
-                product.accumulate(std::min(terms, filled - first), 1, op.sums, a + first, 1, z + first * z_stride, z_stride, sum, op.sums, workspace);
+                product.accumulate(terms, some, 1, op.sums, 0, z_stride, sum, op.sums, workspace);
                 for (std::ptrdiff_t i = 0; i < op.sums; ++i) totals[i] += double(sum[i]);
-            }
+                summed = some = 0;
+            };
+            begin_terms(part);
+            a_stride = 0;
+            for (std::ptrdiff_t i = 0; i < known; ++i)
+                for (std::ptrdiff_t first = 0, taken = 0; first < segments[i].count; first += taken) {
+                    taken = std::min(segments[i].count - first, terms_of_bias - summed);
+                    add_terms(part, segments[i], first, taken, &one);
+                    if ((summed += taken) == terms_of_bias) flush_sum();
+                }
+            if (summed > 0) flush_sum();
             for (std::ptrdiff_t i = 0; i < op.sums; ++i) part.gradient[i] = T(totals[i]);
         }
 
-        void gather(const Part &part, const Segment &s, T *to) const {
-            if (part.factor == Factor::one) {
-                std::fill_n(to, s.count, T(1));
-                return;
+        void add_inputs(const Part &part, const Segment &s) {
+            const Place inputs = work.places[x];
+            const T *const from = address<T>(inputs, s.row, s.t) + part.first;
+            if (op.vectors > 1) return add_terms(part, s, 0, s.count, from + s.before * op.features);
+            add_terms(part, s, 0, s.count, dropped(part, s, s.count, from, inputs.time));
+        }
+
+        // The first h is what is known before, if anything is; each other one is the output before it.
+        void add_states(const Part &part, const Segment &s) {
+            const Place begun = work.places[initial], known_h = work.places[outputs], made = work.places[between];
+            if (made.data && part.group == op.of_h.count - 1)
+                return add_terms(part, s, 0, s.count, address<T>(made, s.row, s.t) + part.first);
+            if (s.before >= 0 || begun.data) {
+                const T *const first = s.before >= 0 ? address<T>(known_h, s.row, s.before) : address<T>(begun, s.row, 0);
+                add_terms(part, s, 0, 1, dropped(part, s, 1, first + part.first, 0));
             }
-            if (op.vectors > 1) {
-                const T *const from = address<T>(work.places[x], s.row, s.t) + s.before * op.features + part.first;
-                product.copy(s.count, part.count, from, op.features, to, part.count);
-                return;
-            }
-            const bool states = part.factor == Factor::h;
-            const Groups &groups = states ? op.of_h : op.of_x;
-            const Place made = work.places[between];
-            if (states && made.data && part.group == groups.count - 1) {
-                product.copy(s.count, part.count, address<T>(made, s.row, s.t) + part.first, made.time, to, part.count);
-                return;
-            }
-            const Place factors = work.places[states ? recurrent_dropout : input_dropout];
-            const std::ptrdiff_t of_gate = groups.by_gate ? part.group * (states ? op.units : op.features) : 0;
-            const T *const factor = factors.data ? address<T>(factors, s.row, 0) + part.first + of_gate : nullptr;
-            const auto put = [&](std::ptrdiff_t count, const T *from, std::ptrdiff_t apart_, T *at) {
-                if (factor)
-                    product.multiply(count, part.count, from + part.first, apart_, factor, 0, at, part.count);
-                else
-                    product.copy(count, part.count, from + part.first, apart_, at, part.count);
-            };
-            const Place inputs = work.places[x], begun = work.places[initial], known_h = work.places[outputs];
-            if (!states) return put(s.count, address<T>(inputs, s.row, s.t), inputs.time, to);
-            if (s.before >= 0)  // the first h is what is known before; each other one is the output before it
-                put(1, address<T>(known_h, s.row, s.before), 0, to);
-            else if (begun.data)
-                put(1, address<T>(begun, s.row, 0), 0, to);
+            if (s.count > 1)
+                add_terms(part, s, 1, s.count - 1, dropped(part, s, s.count - 1, address<T>(known_h, s.row, s.t) + part.first, known_h.time));
+        }
+
+        // The rows where they lie, or with their dropout factors.
+        const T *dropped(const Part &part, const Segment &s, std::ptrdiff_t count, const T *from, std::ptrdiff_t apart) {
+            const Place factors = factors_of(part);
+            if (!factors.data) return from;
+            const std::ptrdiff_t of_gate = groups_of(part).by_gate ? part.group * (part.factor == Factor::h ? op.units : op.features) : 0;
+            T *const to = a + made_rows * part.count;
+            product.multiply(count, part.count, from, apart, address<T>(factors, s.row, 0) + part.first + of_gate, 0, to, part.count);
+            made_rows += count;
+            return to;
+        }
+
+        const Groups &groups_of(const Part &part) const { return part.factor == Factor::h ? op.of_h : op.of_x; }
+
+        Place factors_of(const Part &part) const {
+            const bool of_made = part.factor == Factor::h && work.places[between].data && part.group == op.of_h.count - 1;
+            return of_made ? Place{} : work.places[part.factor == Factor::h ? recurrent_dropout : input_dropout];
+        }
+
+        void begin_terms(const Part &part) {
+            const Place z = work.places[d_z], rows = part.factor == Factor::h ? work.places[outputs] : work.places[x];
+            some = made_rows = 0;
+            a_stride = op.vectors > 1 ? op.features : work.timesteps > 1 ? rows.time : rows.row;
+            if (part.factor == Factor::h && work.places[between].data && part.group == op.of_h.count - 1) a_stride = work.places[between].time;
+            if (factors_of(part).data) a_stride = part.count;
+            z_stride = op.vectors > 1 ? op.sums : work.timesteps > 1 ? z.time : z.row;
+        }
+
+        // Rows of a for the d_z of a segment from `first` on: with the terms before, where they follow them.
+        void add_terms(const Part &part, const Segment &s, std::ptrdiff_t first, std::ptrdiff_t count, const T *rows) {
+            const T *z = address<T>(work.places[d_z], s.row, s.t) + (op.vectors > 1 ? s.before : 0) * op.sums + first * z_stride + part.column;
+            if (!careful) return follow(rows, z, count);
+            for (std::ptrdiff_t i = 0; i < count; ++i, rows += a_stride, z += z_stride)  // where d_z is zero, x may be NaN, which times 0 is NaN
+                if (!all_zeros(z, part.width)) follow(rows, z, 1);
+        }
+
+        void follow(const T *rows, const T *z, std::ptrdiff_t count) {
+            Terms<T> *const last = terms + some - 1;
+            if (some > 0 && last->a + last->count * a_stride == rows && last->b + last->count * z_stride == z)
+                last->count += count;
             else
-                std::memset(to, 0, std::size_t(part.count) * sizeof(T));
-            put(s.count - 1, address<T>(known_h, s.row, s.t), known_h.time, to + part.count);
+                terms[some++] = {rows, z, count};
         }
 
         const KernelGradientOp &op;
@@ -224,19 +250,14 @@ private:
         const std::ptrdiff_t begin_part, end_part;
         const bool careful;
         Segment *const segments = static_cast<Segment *>(work.scratch);
-        double *const totals = reinterpret_cast<double *>(segments + block);  // (sums): of the bias
-        T *const sum = reinterpret_cast<T *>(totals + op.sums);               // (sums)
-        T *const a = sum + op.sums;                                           // (block, count)
-        T *const b = a + block * height(work.weights);         // (block, sums), where d_z is not evenly apart
-        T *const workspace = b + block * op.sums;
-        bool evenly = false;         // whether d_z is: all of its rows in a block are this far apart
-        std::ptrdiff_t apart = 0;
-        const T *begin = nullptr;    // of d_z in a block
-        bool x_as_it_lies = false;   // whether x is multiplied where it is: its rows are as evenly apart, and no dropout changes them
-        std::ptrdiff_t x_apart = 0;
-        const T *begin_x = nullptr;
-        std::ptrdiff_t filled = 0;   // of a block
-        std::ptrdiff_t known = 0;    // segments
+        Terms<T> *const terms = reinterpret_cast<Terms<T> *>(segments + block);  // of a part
+        double *const totals = reinterpret_cast<double *>(terms + block);        // (sums): of the bias
+        T *const sum = reinterpret_cast<T *>(totals + op.sums);                  // (sums)
+        T *const a = sum + op.sums;                                              // (block, count), where x or h have dropout factors
+        T *const workspace = a + block * height(work.weights);
+        std::ptrdiff_t filled = 0;  // of a block
+        std::ptrdiff_t known = 0;   // segments
+        std::ptrdiff_t some = 0, made_rows = 0, a_stride = 0, z_stride = 0;
     };
 
     const std::ptrdiff_t features, units, sums;  // units: 0 without a recurrent kernel

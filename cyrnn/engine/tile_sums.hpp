@@ -10,44 +10,47 @@ template <class T> struct TileSums {
     using Half = typename Tiles<T>::template Vector<half>;
     using Narrow = typename Tiles<T>::template Vector<narrowest>;
 
+    struct Sum {
+        const Terms<T> *terms;
+        std::ptrdiff_t some, height;
+        std::ptrdiff_t a_stride, b_stride;
+        T *c;
+        std::ptrdiff_t c_stride;
+        std::ptrdiff_t column;    // the first of b
+        const T *gathered = nullptr;  // the rows of b, one after the other; null: they are where the terms say
+    };
+
     // c := c + a' . b for `rows` columns of a and a panel of b. An element is one chain of multiply-adds, added to c.
     template <int rows, int vectors, std::ptrdiff_t width> struct Outer {
         using W = typename Tiles<T>::template Vector<width>;
         using V = typename W::V;
 
-        CYRNN_INLINE void run(std::ptrdiff_t count, const T *a, std::ptrdiff_t a_stride, const T *b, std::ptrdiff_t b_stride, T *c,
-                              std::ptrdiff_t c_stride) {
+        CYRNN_INLINE void run(const Sum &s, std::ptrdiff_t first) {
             V sums[rows][vectors] = {};
-            for (std::ptrdiff_t k = 0; k < count; ++k, a += a_stride, b += b_stride) {
-                V line[vectors];
-                for (int j = 0; j < vectors; ++j) line[j] = W::load(b + j * width);
-                for (int i = 0; i < rows; ++i)
-                    for (int j = 0; j < vectors; ++j) sums[i][j] += line[j] * a[i];
+            const T *b = s.gathered;
+            for (std::ptrdiff_t i = 0; i < s.some; ++i) {
+                const T *a = s.terms[i].a + first;
+                if (!s.gathered) b = s.terms[i].b + s.column;
+                for (std::ptrdiff_t k = s.terms[i].count; k > 0; --k, a += s.a_stride, b += s.b_stride) {
+                    V line[vectors];
+                    for (int j = 0; j < vectors; ++j) line[j] = W::load(b + j * width);
+                    for (int r = 0; r < rows; ++r)
+                        for (int j = 0; j < vectors; ++j) sums[r][j] += line[j] * a[r];
+                }
             }
-            for (int i = 0; i < rows; ++i)
+            for (int r = 0; r < rows; ++r)
                 for (int j = 0; j < vectors; ++j) {
-                    T *const at = c + i * c_stride + j * width;
-                    W::store(at, W::load(at) + sums[i][j]);
+                    T *const at = s.c + (first + r) * s.c_stride + j * width;
+                    W::store(at, W::load(at) + sums[r][j]);
                 }
         }
-    };
-
-    struct Sum {
-        std::ptrdiff_t count, height;
-        const T *a;
-        std::ptrdiff_t a_stride;
-        const T *b;
-        std::ptrdiff_t b_stride;
-        T *c;
-        std::ptrdiff_t c_stride;
     };
 
     // All rows of c, in tiles of `rows`, and what is left in tiles of the powers of two below: few sizes, since each takes code.
     static constexpr int power_below(int rows) { return rows > 2 ? 2 * power_below((rows + 1) / 2) : 1; }
 
     template <int rows, int vectors, std::ptrdiff_t width> static void panel(const Sum &s, std::ptrdiff_t first = 0) {
-        for (; first + rows <= s.height; first += rows)
-            Outer<rows, vectors, width>::run(s.count, s.a + first, s.a_stride, s.b, s.b_stride, s.c + first * s.c_stride, s.c_stride);
+        for (; first + rows <= s.height; first += rows) Outer<rows, vectors, width>::run(s, first);
         if constexpr (rows > 1)
             if (first < s.height) panel<power_below(rows), vectors, width>(s, first);
     }
@@ -56,14 +59,15 @@ template <class T> struct TileSums {
     template <std::ptrdiff_t width> static void narrow_panel(const Sum &s, std::ptrdiff_t rest, T *workspace) {
         if constexpr (width > narrowest)
             if (rest <= width / 2) return narrow_panel<width / 2>(s, rest, workspace);
-        T *const b = workspace, *const c = workspace + s.count * width;
-        const auto spread = [&](std::ptrdiff_t rows, const T *from, std::ptrdiff_t stride, T *to) {
-            for (std::ptrdiff_t i = 0; i < rows; ++i)
-                for (std::ptrdiff_t j = 0; j < width; ++j) to[i * width + j] = j < rest ? from[i * stride + j] : 0;
+        T *to = workspace;
+        const auto spread = [&](std::ptrdiff_t rows, const T *from, std::ptrdiff_t stride) {
+            for (std::ptrdiff_t i = 0; i < rows; ++i, to += width)
+                for (std::ptrdiff_t j = 0; j < width; ++j) to[j] = j < rest ? from[i * stride + j] : 0;
         };
-        spread(s.count, s.b, s.b_stride, b);
-        spread(s.height, s.c, s.c_stride, c);
-        panel<few, 1, width>({s.count, s.height, s.a, s.a_stride, b, width, c, width});
+        for (std::ptrdiff_t i = 0; i < s.some; ++i) spread(s.terms[i].count, s.terms[i].b + s.column, s.b_stride);
+        T *const c = to;
+        spread(s.height, s.c, s.c_stride);
+        panel<few, 1, width>({s.terms, s.some, s.height, s.a_stride, width, c, width, 0, workspace});
         for (std::ptrdiff_t i = 0; i < s.height; ++i)
             for (std::ptrdiff_t j = 0; j < rest; ++j) s.c[i * s.c_stride + j] = c[i * width + j];
     }
@@ -100,11 +104,11 @@ template <class T> struct TileSums {
         return (count + height) * lanes;
     }
 
-    static void accumulate(std::ptrdiff_t count, std::ptrdiff_t height, std::ptrdiff_t width, const T *a, std::ptrdiff_t a_stride, const T *b,
+    static void accumulate(const Terms<T> *terms, std::ptrdiff_t some, std::ptrdiff_t height, std::ptrdiff_t width, std::ptrdiff_t a_stride,
                            std::ptrdiff_t b_stride, T *c, std::ptrdiff_t c_stride, T *workspace) {
-        Sum s{count, height, a, a_stride, b, b_stride, c, c_stride};
-        for (; width >= columns; width -= columns, s.b += columns, s.c += columns) panel<CYRNN_TILE_ROWS, 2, lanes>(s);
-        if (width >= lanes) panel<few, 1, lanes>(s), width -= lanes, s.b += lanes, s.c += lanes;
+        Sum s{terms, some, height, a_stride, b_stride, c, c_stride, 0};
+        for (; width >= columns; width -= columns, s.column += columns, s.c += columns) panel<CYRNN_TILE_ROWS, 2, lanes>(s);
+        if (width >= lanes) panel<few, 1, lanes>(s), width -= lanes, s.column += lanes, s.c += lanes;
         if (width > 0) narrow_panel<lanes>(s, width, workspace);
     }
 };

@@ -55,6 +55,10 @@ private:
     static std::ptrdiff_t states_of(const Weights<T> &w) { return (w.back.cell ? w.back.cell->states : 1) * w.units; }
     static std::ptrdiff_t first_of_h(const Weights<T> &w) { return w.back.cell ? w.back.cell->d_recurrent * w.units : 0; }
 
+    static constexpr std::ptrdiff_t cache_line = 64 / std::ptrdiff_t(sizeof(T));
+    static constexpr std::ptrdiff_t foreseen = 1024 / std::ptrdiff_t(sizeof(T));  // elements from which on the CPU knows where a row goes
+    static constexpr std::ptrdiff_t cached = 1 << 19;  // bytes of a sequence of all rows, which a second-level cache holds
+
     struct Walk {
         const RecurrentGradientOp &op;
         const Work &work;
@@ -75,6 +79,7 @@ private:
 
         bool run() {
             if (work.first) begin();
+            const bool far = rows * work.timesteps * (units + op.saved_width + op.sums) * std::ptrdiff_t(sizeof(T)) > cached;
             for (std::ptrdiff_t t = 0; t < work.timesteps; ++t) {
                 if (work.stop.asked(work.stop.self)) return false;
                 alive = 0;
@@ -85,10 +90,26 @@ private:
                 each_run(&Walk::differentiate, t);
                 if (cell && cell->back_between) pass_between(t);
                 if (work.last && t == work.timesteps - 1 && !wants_initial()) break;  // no gradient is wanted before
+                if (far && t + 1 < work.timesteps) fetch(t + 1);
                 pass_states(t);
             }
             end();
             return true;
+        }
+
+        // The rows of a timestep lie far from each other, where no CPU expects them: they are fetched while the products before are
+        // computed. Inlined, because a compiler may leave out the calls of a function that only fetches.
+        [[gnu::always_inline]] void fetch(std::ptrdiff_t t) const {
+            for (std::ptrdiff_t row = 0; row < rows; ++row) {
+                if (at[d_outputs].data) fetch_line<0>(given(row, t), units);
+                fetch_line<0>(address<T>(at[saved], row, t), op.saved_width);
+                fetch_line<1>(address<T>(at[d_z], row, t), op.sums);
+            }
+        }
+
+        template <int written> [[gnu::always_inline]] static void fetch_line(const T *from, std::ptrdiff_t count) {
+            constexpr int second_level = 2;
+            for (std::ptrdiff_t i = 0; i < count && i < foreseen; i += cache_line) __builtin_prefetch(from + i, written, second_level);
         }
 
         void begin() const {

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,10 +21,41 @@ def vectorization(**options):
     return layer
 
 
+def found_by(layer):
+    """What `adapt` has found."""
+    return layer.bin_boundaries if isinstance(layer, layers.Discretization) else layer.get_vocabulary()
+
+
 def model_of_text(**options):
     text = cyrnn.Input((1,), dtype="string", name="text")
     h = layers.Embedding(20, 4, mask_zero=True)(vectorization(name="words", **options)(text))
     return cyrnn.Model(text, layers.Dense(1, activation="sigmoid")(layers.LSTM(5)(h)))
+
+
+# ------------------------------------------------------------ what Keras returns
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "text.json").read_text("utf-8"))["cases"]
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"{case['layer']} {case['options']}")
+def test_outputs_and_vocabularies_are_those_of_keras(case):
+    layer = getattr(layers, case["layer"])(**case["options"])
+    if case["adapted_to"] is not None:
+        layer.adapt(np.array(case["adapted_to"]))
+        assert found_by(layer) == case["found"]
+    inputs = np.array(case["inputs"])
+    got = layer(inputs)
+    shape = layer.compute_output_shape(inputs.shape)
+    assert got.dtype == case["dtype"] and len(shape) == got.ndim
+    assert all(known in (None, length) for known, length in zip(shape, got.shape, strict=True))
+    if got.dtype.kind == "f":
+        np.testing.assert_allclose(got, case["outputs"], rtol=1e-6)
+    else:
+        assert got.tolist() == case["outputs"]
+    if case["adapted_to"] is None or case["layer"] == "Discretization":  # the config says all
+        again = cyrnn.from_json(layer.to_json())
+        assert again.get_config() == layer.get_config()
+        np.testing.assert_array_equal(again(inputs), got)
 
 
 # ------------------------------------------------------------ models
@@ -83,6 +115,29 @@ def test_batches_that_text_is_padded_in_are_those_of_keras():
     np.testing.assert_allclose(model.predict(texts)[:32], short, atol=1e-6)
 
 
+def test_a_sequential_may_begin_with_categories():
+    for first, dtype, x in (
+        (layers.CategoryEncoding(4, output_mode="one_hot"), "float32", [1, 3, 0]),
+        (layers.Discretization([0.0, 1.0], output_mode="one_hot"), "float32", [-2.0, 0.5, 9.0]),
+        (layers.IntegerLookup(vocabulary=[3, 9], output_mode="one_hot"), "int64", [9, 3, 5]),
+        (layers.Hashing(5, output_mode="one_hot"), "string", ["a", "b", ""]),
+    ):
+        model, x = cyrnn.Sequential([first, layers.Dense(2)]), np.array(x)
+        y = model(x)
+        assert model.inputs[0].dtype == dtype and model.outputs[0].shape == (None, 2)
+        np.testing.assert_allclose(model.predict(x), y, atol=1e-6)
+        np.testing.assert_allclose(y, first(x) @ model.layers[1].kernel, atol=1e-6)
+        assert repr(first).startswith(f"<{type(first).__name__} name={first.name!r}")
+        y, pullback = first.vjp(x)
+        assert pullback(np.ones_like(y)).weights == []
+
+
+def test_weights_count_each_category():
+    layer = layers.CategoryEncoding(3, output_mode="count")
+    found = layer(np.array([[1, 1], [2, 0]]), count_weights=np.array([[0.5, 2.0], [1.0, 4.0]]))
+    assert found.tolist() == [[0, 2.5, 0], [4, 0, 1]]
+
+
 def test_all_bits_of_text_are_kept_through_hashes():
     hashes = layers.Hashing(num_bins=3)
     assert hashes([["A"], ["B"], ["C"], ["D"], ["E"]]).tolist() == [[1], [0], [1], [1], [2]]
@@ -121,6 +176,23 @@ def test_a_vocabulary_may_come_from_a_text_file(tmp_path):
     layers.TextVectorization().set_vocabulary(str(path))
 
 
+def test_a_vocabulary_that_was_given_may_be_replaced():
+    layer = layers.StringLookup(vocabulary=["a"])
+    layer.set_vocabulary(["b", "c"])
+    assert layer(["a", "c"]).tolist() == [0, 2] and layer.get_config()["vocabulary"] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    "make", [layers.StringLookup, layers.TextVectorization, lambda: layers.Discretization(num_bins=3)]
+)
+def test_steps_are_the_batches_that_a_layer_adapts_to(make):
+    batches = TEXTS[:4].reshape(2, 2) if make().takes_text else np.arange(8.0).reshape(2, 4)
+    some, first = make(), make()
+    some.adapt(iter_of(batches), steps=1)
+    first.adapt(batches[0])
+    assert found_by(some) == found_by(first)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -130,6 +202,13 @@ def test_a_vocabulary_may_come_from_a_text_file(tmp_path):
         (lambda: layers.StringLookup(vocabulary=["a", ""], mask_token=""), "the reserved token '' at place 1"),
         (lambda: layers.StringLookup(vocabulary=["a", "b"], max_tokens=2), "at most max_tokens 2, got 3"),
         (lambda: layers.StringLookup(max_tokens=1), "max_tokens must be None or an integer above 1"),
+        (lambda: layers.StringLookup(num_oov_indices=-1), "num_oov_indices must be an integer of at least 0, got -1"),
+        (lambda: layers.StringLookup(pad_to_max_tokens=True), "pad_to_max_tokens=True needs max_tokens"),
+        (lambda: layers.StringLookup(invert=True, output_mode="count"), "must be 'int' with invert=True, got 'count'"),
+        (lambda: layers.IntegerLookup(oov_method="md5"), "oov_method must be 'floormod' or 'farmhash', got 'md5'"),
+        (lambda: layers.IntegerLookup(salt=3), "salt needs oov_method='farmhash'"),
+        (lambda: layers.StringLookup(vocabulary=["a"], idf_weights=[1.0]), "only be given with output_mode 'tf_idf'"),
+        (lambda: layers.StringLookup(output_mode="count").compute_output_shape((3, 2)), "has no vocabulary yet"),
         (lambda: layers.StringLookup(output_mode="words"), "output_mode must be one of 'int'"),
         (lambda: layers.StringLookup(sparse=True), "sparse=True is not supported"),
         (lambda: layers.TextVectorization(ragged=True), "ragged=True is not supported"),
@@ -139,6 +218,20 @@ def test_a_vocabulary_may_come_from_a_text_file(tmp_path):
         (lambda: layers.StringLookup(encoding="latin-1"), "encoding must be 'utf-8'"),
         (lambda: layers.StringLookup(["a"], output_mode="tf_idf"), "max_tokens"),
         (lambda: layers.StringLookup(vocabulary=["a"], output_mode="tf_idf"), "idf_weights must be given"),
+        (
+            lambda: layers.StringLookup(vocabulary=["a", "b"], output_mode="tf_idf", idf_weights=[1.0]),
+            r"idf_weights of '.*' must be 2 numbers, one for each token, got \(1,\)",
+        ),
+        (
+            lambda: layers.StringLookup(vocabulary=["a"], output_mode="count").set_vocabulary(["b", "c"]),
+            "must keep its size with output_mode 'count': it had 2 indices, and would have 3",
+        ),
+        (lambda: layers.TextVectorization(output_sequence_length=-1), "output_sequence_length must be None or an int"),
+        (
+            lambda: layers.TextVectorization(output_sequence_length=3, output_mode="count"),
+            "must only be given with output_mode 'int', not 'count'",
+        ),
+        (lambda: vectorization()([TEXTS[None, :2], TEXTS[None, :1]]), "array of text, or lists of the same lengths"),
         (lambda: layers.IntegerLookup(vocabulary=["a"]), "must hold integers, got 'a'"),
         (lambda: layers.IntegerLookup(vocabulary_dtype="string"), "vocabulary_dtype must be 'int64'"),
         (lambda: layers.StringLookup()(["a"]), "has no vocabulary yet"),
@@ -149,9 +242,30 @@ def test_a_vocabulary_may_come_from_a_text_file(tmp_path):
         (lambda: layers.CategoryEncoding(3)([3]), "integers from 0 to num_tokens - 1, 2, got 3 to 3"),
         (lambda: layers.CategoryEncoding(), "num_tokens must be given"),
         (lambda: layers.CategoryEncoding(3)([[[1]]]), "one or two axes"),
-        (lambda: layers.CategoryEncoding(3)([1.5]), "must be integers"),
+        (lambda: layers.CategoryEncoding(3)([1.5]), "must be integers, got numbers with fractions"),
+        (lambda: layers.CategoryEncoding(3)([np.nan]), "inputs must be integers of int64, got nan to nan"),
+        (lambda: layers.CategoryEncoding(3)([[1], [2, 0]]), "inputs must be an array, got list"),
+        (lambda: layers.CategoryEncoding(3)([1], count_weights=[1.0]), "count_weights .* with output_mode 'multi_hot'"),
+        (
+            lambda: layers.CategoryEncoding(3, output_mode="count")([1, 2], count_weights=[1.0]),
+            r"count_weights must have the shape \(2,\) of inputs, got \(1,\)",
+        ),
+        (
+            lambda: layers.CategoryEncoding(3, output_mode="count")([1, 2], count_weights=[[1.0], [2.0, 3.0]]),
+            "count_weights must be an array, got list",
+        ),
         (lambda: layers.Hashing(0), "num_bins must be a positive integer"),
         (lambda: layers.Hashing(3, salt="x"), "salt must be an integer"),
+        (
+            lambda: layers.Hashing(3, dtype="float32"),
+            "dtype must be 'int32' or 'int64' with output_mode 'int', got 'flo",
+        ),
+        (lambda: layers.Hashing(3, mask_value=1.5), "mask_value must be a text or an integer, got 1.5"),
+        (lambda: layers.Hashing(3)([np.nan]), "inputs must be integers of int64, got nan to nan"),
+        (lambda: layers.Hashing(3)([["a"], ["b", "c"]]), "inputs must be an array, got list"),
+        (lambda: layers.Discretization([0.0])([[1], [2, 3]]), "inputs must be an array, got list"),
+        (lambda: layers.Discretization(num_bins=3, epsilon=1.0), "epsilon must lie between 0 and 1, got 1.0"),
+        (lambda: layers.Discretization(num_bins=3).adapt(np.zeros(0)), "data .* must hold at least one number"),
         (lambda: layers.Discretization(), "bin_boundaries or num_bins, one of them"),
         (lambda: layers.Discretization([2.0, 1.0]), "numbers in order"),
         (lambda: layers.Discretization(num_bins=3)([1.0]), "has no boundaries yet"),
@@ -262,12 +376,32 @@ def test_a_path_in_a_file_is_never_read(tmp_path):
         layers.deserialize(large)
 
 
-def test_tokens_that_are_no_lines_are_not_written(tmp_path):
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [(["two\nlines", "one"], "a token that is not one line: 'two"), (["b", ""], "an empty token")],
+)
+def test_tokens_that_are_no_lines_are_not_written(tokens, message, tmp_path):
     lookup = layers.StringLookup(name="lookup")
-    lookup.adapt(["two\nlines", "one"])
+    lookup.adapt(tokens)
     model = cyrnn.Sequential([cyrnn.Input((3,), dtype="string"), lookup, layers.Embedding(9, 2)])
-    with pytest.raises(ValueError, match="a token that is not one line: 'two"):
+    with pytest.raises(ValueError, match=message):
         saved(model, tmp_path / "model.keras")
+
+
+def test_weights_of_tokens_go_through_files(tmp_path):
+    model = cyrnn.Sequential([cyrnn.Input((1,), dtype="string"), vectorization(output_mode="tf_idf")])
+    path, lines = saved(model, tmp_path / "model.keras"), model.layers[0].get_vocabulary()
+    np.testing.assert_array_equal(load_model(path)(TEXTS), model(TEXTS))
+    ends_with_empty_lines = "\n".join([*lines, "", ""]).encode()  # which are no tokens
+    np.testing.assert_array_equal(load_model(changed(path, PLACE, ends_with_empty_lines))(TEXTS), model(TEXTS))
+    with pytest.raises(ModelFileError, match=f"needs idf_weights for its {len(lines) + 1} tokens"):
+        load_model(changed(path, PLACE, "\n".join([*lines, "new"]).encode()))
+
+
+def test_a_vocabulary_of_the_config_goes_before_one_beside_it(tmp_path):
+    model = cyrnn.Sequential([cyrnn.Input((1,), dtype="string"), layers.TextVectorization(vocabulary=["cat", "dog"])])
+    path = changed(saved(model, tmp_path / "model.keras"), PLACE, b"\n[UNK]\nmouse")
+    assert load_model(path).layers[0].get_vocabulary() == ["", "[UNK]", "cat", "dog"]
 
 
 def test_a_copy_knows_the_vocabulary():

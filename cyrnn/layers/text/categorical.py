@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
+from cyrnn.arrays import to_numpy
 from cyrnn.dtypes import TEXT, numpy_dtype
 from cyrnn.layers.base import symbolic
 from cyrnn.layers.base.arguments import Array, as_array
@@ -27,7 +28,9 @@ class Categorical(Layer):
     def checked_inputs(self, inputs: Any) -> Array:
         if self.takes_text:
             return text_array("inputs", inputs)
-        return as_array("inputs", np.asarray(inputs) if isinstance(inputs, (list, tuple, int, float)) else inputs)
+        return as_array(
+            "inputs", to_numpy("inputs", inputs) if isinstance(inputs, (list, tuple, int, float)) else inputs
+        )
 
     @property
     def input_dtype(self) -> str:
@@ -41,7 +44,7 @@ class Categorical(Layer):
     @property
     def result_dtype(self) -> str:
         """The name of the dtype of outputs."""
-        return "int64"
+        return self.dtype_policy.compute_dtype.name
 
     @property
     def output_dtype(self) -> np.dtype[Any]:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-import numpy as np
-
 from cyrnn import objects
+from cyrnn.arrays import to_numpy
 from cyrnn.layers.around.core import checked_size
 from cyrnn.layers.base.arguments import Array, Shape, as_array
 from cyrnn.layers.base.config import LayerOptions
@@ -58,10 +57,6 @@ class CategoryEncoding(Categorical):
             raise ValueError("num_tokens must be given; an IntegerLookup needs no such number")
         self.num_tokens = checked_size("num_tokens", num_tokens)
 
-    @property
-    def result_dtype(self) -> str:
-        return self.dtype_policy.compute_dtype.name
-
     def checked_inputs(self, inputs: Any) -> Array:
         return integers("inputs", inputs)
 
@@ -75,7 +70,7 @@ class CategoryEncoding(Categorical):
         if count_weights is not None:
             if self.output_mode != "count":
                 raise ValueError(f"count_weights must not be given with output_mode {self.output_mode!r}, but 'count'")
-            weights = as_array("count_weights", np.asarray(count_weights))
+            weights = as_array("count_weights", to_numpy("count_weights", count_weights))
             if weights.shape != inputs.shape:
                 raise ValueError(f"count_weights must have the shape {inputs.shape} of inputs, got {weights.shape}")
         return self.returned(encoded(self.name, inputs, self.output_mode, self.num_tokens, weights))

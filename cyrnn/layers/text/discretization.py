@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import objects
-from cyrnn.arrays import array_of_numbers, quietly
+from cyrnn.arrays import array_of_numbers, quietly, to_numpy
 from cyrnn.layers.around.core import checked_size
 from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_number
 from cyrnn.layers.text.categorical import Categorical
@@ -69,7 +69,7 @@ class Discretization(Categorical):
 
     @property
     def result_dtype(self) -> str:
-        return "int32" if self.output_mode == "int" else self.dtype_policy.compute_dtype.name
+        return "int32" if self.output_mode == "int" else super().result_dtype
 
     def checked_inputs(self, inputs: Any) -> Array:
         found: Array = super().checked_inputs(inputs).astype(np.float32)
@@ -110,7 +110,7 @@ class Discretization(Categorical):
         for number, part in enumerate([data] if hasattr(data, "dtype") else data):
             if steps is not None and number >= steps:
                 break
-            numbers = np.sort(as_array("data", np.asarray(part)).astype(np.float32).ravel())
+            numbers = np.sort(as_array("data", to_numpy("data", part)).astype(np.float32).ravel())
             summary = _merged(_summary(numbers, self.epsilon), summary, self.epsilon)
         if not summary.shape[1]:
             raise ValueError(f"data for {self.name!r} must hold at least one number")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cyrnn import dtypes, objects
-from cyrnn.arrays import shown
+from cyrnn.arrays import shown, to_integers, to_numpy
 from cyrnn.layers.around.core import checked_size
 from cyrnn.layers.base.arguments import Array, Shape, as_array
 from cyrnn.layers.base.config import LayerOptions
@@ -77,10 +77,10 @@ class Hashing(Categorical):
         return self._result
 
     def checked_inputs(self, inputs: Any) -> Array:
-        array = np.asarray(inputs) if isinstance(inputs, (list, tuple, int)) else inputs
+        array = to_numpy("inputs", inputs) if isinstance(inputs, (list, tuple, int)) else inputs
         kind = getattr(getattr(array, "dtype", None), "kind", "O")
         if kind in "iufb":
-            return as_array("inputs", array).astype(np.int64)
+            return to_integers("inputs", as_array("inputs", array), np.int64)
         return text_array("inputs", inputs)
 
     def call(self, inputs: Array) -> Array:
@@ -137,9 +137,9 @@ def _policy_entry(name: str) -> dict[str, Any]:
 
 
 def integers(name: str, inputs: ArrayLike) -> Array:
-    """Numbers as int64. Raises ValueError for fractions, and TypeError for what are no numbers."""
-    array = as_array(name, np.asarray(inputs) if isinstance(inputs, (list, tuple, int)) else inputs)
-    whole = array.astype(np.int64)
+    """Numbers as int64. Raises ValueError for others, and TypeError for what are no numbers."""
+    array = as_array(name, to_numpy(name, inputs) if isinstance(inputs, (list, tuple, int)) else inputs)
+    whole = to_integers(name, array, np.int64)
     if array.dtype.kind == "f" and not np.array_equal(whole, array):
-        raise ValueError(f"{name} must be integers, got numbers with fractions, or such as no integer can hold")
+        raise ValueError(f"{name} must be integers, got numbers with fractions")
     return whole

@@ -253,7 +253,9 @@ class TextVectorization(Categorical):
         shape = tuple(input_shape)
         if self.output_mode == "int":
             if self.split is None:
-                length = self.output_sequence_length
+                length, tokens = self.output_sequence_length, shape[-1] if shape else 1
+                if length is None and self.ngrams is not None and tokens is not None:
+                    length = sum(max(0, tokens - width + 1) for width in self._widths)
                 return shape if length is None else (*shape[:-1], length)
             return (*shape[:1], self.output_sequence_length)
         if self.split is None and len(shape) > 1:

@@ -348,6 +348,8 @@ def _function(config: Any, registered_name: Any) -> Any:
 def _kind(module: str) -> str:
     """What the classes of a module are: ``keras.losses`` has losses, each a loss."""
     name = module.rpartition(".")[2]
+    if name == "keras":  # policies and models
+        return "object"
     return name.removesuffix("es" if name == "losses" else "s")
 
 

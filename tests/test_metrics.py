@@ -181,6 +181,33 @@ def test_areas_by_hand():
     assert both(np.transpose([t, t]), np.transpose([p, np.zeros(4)])) == pytest.approx((3 * 0.75 + 0.5) / 4)
 
 
+def test_precision_and_recall_gains_are_those_of_keras():
+    assert metrics.AUC(curve="PRGAIN")([0, 1, 1, 0], [0.2, 0.8, 0.3, 0.4]) == pytest.approx(0.25)
+
+
+def test_areas_of_each_label_are_averaged():
+    metric = metrics.AUC(multi_label=True)
+    assert metric.result() == 0  # before it has seen how many there are
+    t, p = np.array([[0, 1], [1, 0], [1, 1]]), np.array([[0.2, 0.8], [0.7, 0.4], [0.1, 0.9]])
+    metric.update_state(t, p)
+    assert metric.result() == pytest.approx((metrics.AUC()(t[:, 0], p[:, 0]) + metrics.AUC()(t[:, 1], p[:, 1])) / 2)
+
+
+def test_variables_are_numbers():
+    metric = metrics.AUC(num_thresholds=3)
+    metric.update_state([1, 0, 1], [0.9, 0.2, 0.3])
+    assert metric.thresholds == pytest.approx([0, 0.5, 1], abs=1e-6)
+    variable = metric.true_positives
+    assert (variable.ndim, len(variable), variable[1], float(variable[0])) == (1, 3, 1, 2)
+    assert repr(variable) == "<Variable 'true_positives': [2. 1. 0.]>"
+    variable.assign_sub([1, 1, 0])
+    assert variable.numpy().tolist() == [1, 0, 0]
+    count = metrics.Mean().variables[1]
+    assert not count and bool(count.assign_add(2))
+    with pytest.raises(TypeError, match="NotImplemented"):
+        np.add(count, 1.0, out=np.zeros(()))
+
+
 def test_areas_of_many_predictions_are_shares_of_pairs_in_order():
     t, p = RNG.integers(0, 2, 200), np.round(RNG.random(200) * 99) / 99 + 0.001
     weights = RNG.uniform(0.5, 2, 200)

@@ -112,6 +112,7 @@ SCHEDULES = [  # Keras 3.15.1, at the steps 0 to 8
         schedules.CosineDecay(0.01, 4, alpha=0.1, warmup_target=0.1, warmup_steps=2),
         "0.01 0.055 0.1 0.0868198 0.055 0.0231802 0.01 0.01 0.01",
     ),
+    (schedules.CosineDecayRestarts(1.0, 4, t_mul=1.0), "1 0.853553 0.5 0.146447 1 0.853553 0.5 0.146447 1"),
     (
         schedules.CosineDecayRestarts(0.1, 3, t_mul=2, m_mul=0.5, alpha=0.1),
         "0.1 0.0775 0.0325 0.055 0.0519856 0.04375 0.0325 0.02125 0.0130144",
@@ -122,6 +123,16 @@ SCHEDULES = [  # Keras 3.15.1, at the steps 0 to 8
 @pytest.mark.parametrize(("schedule", "expected"), SCHEDULES)
 def test_schedules_are_those_of_keras(schedule, expected):
     np.testing.assert_allclose([schedule(step) for step in range(9)], np.array(expected.split(), float), rtol=4e-6)
+
+
+def test_a_schedule_without_its_methods():
+    class Own(schedules.LearningRateSchedule):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Own must define __call__\(step\)"):
+        Own()(3)
+    with pytest.raises(NotImplementedError, match=r"Own must define get_config\(\) to be saved"):
+        optimizers.serialize(optimizers.SGD(Own()))
 
 
 @pytest.mark.parametrize("schedule", [schedule for schedule, _ in SCHEDULES])

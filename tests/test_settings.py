@@ -1,5 +1,7 @@
 """Keras' settings for layers that are made without a dtype: `config`, `mixed_precision` and `backend`."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,32 @@ def test_what_is_no_setting_is_refused():
     with pytest.raises(ValueError, match="dtype must be one of float16.*got 'half'"):
         cyrnn.config.set_dtype_policy("half")
     assert cyrnn.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.thread_unsafe(reason="hides a package from the process")
+def test_bfloat16_needs_a_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(ValueError, match="dtype 'bfloat16' needs the package ml_dtypes: pip install ml_dtypes"):
+        Dense(1, dtype="bfloat16")
+
+
+def test_policies_are_equal_by_name():
+    policies = {cyrnn.dtypes.get("float64"), cyrnn.dtypes.get(np.dtype("float64")), cyrnn.dtypes.get("float32")}
+    assert sorted(map(repr, policies)) == ["<DTypePolicy 'float32'>", "<DTypePolicy 'float64'>"]
+
+
+def test_pythons_float_is_floatx():
+    assert Dense(1, dtype=float).dtype == "float32"
+    cyrnn.config.set_floatx("float64")
+    assert Dense(1, dtype=float).dtype == "float64"
+
+
+def test_another_object_is_no_policy():
+    entry = {"module": "keras", "class_name": "Sequential", "config": {"layers": []}}
+    with pytest.raises(ValueError, match="dtype must be a DTypePolicy, got a Sequential"):
+        Dense(1, dtype=entry)
+    with pytest.raises(ValueError, match="unknown object class 'FloatPolicy'"):
+        Dense(1, dtype={"module": "keras", "class_name": "FloatPolicy", "config": {}})
 
 
 def test_values_of_the_backend():

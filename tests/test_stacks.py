@@ -205,6 +205,18 @@ def test_errors_late_in_a_call_leave_states_as_they_were():
     assert all(np.all(state == 0) for state in model.layers[0].states)
 
 
+def test_a_stack_of_cells_says_what_it_needs():
+    cells = StackedRNNCells([SimpleRNNCell(2), SimpleRNNCell(3)])
+    assert "units=[2, 3]" in repr(cells)
+    with pytest.raises(ValueError, match=r"cells must be a list of at least one cell, got \[\]"):
+        StackedRNNCells([])
+    for states, got in (([X[:, 0, :2]], "1"), (X[:, 0, :2], "a ndarray")):
+        with pytest.raises(ValueError, match=f"the states of each of 2 cells, got {got}"):
+            cells(X[:, 0], states)
+    with pytest.raises(TypeError, match="needs a batch_size, got None"):
+        cells.get_initial_state()
+
+
 def test_initial_weights_that_do_not_fit_stay_an_error():
     layer = Bidirectional(SimpleRNN(3), weights=[np.zeros((2, 2))])
     for _ in range(2):

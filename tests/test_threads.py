@@ -7,6 +7,7 @@ import sysconfig
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -385,6 +386,30 @@ def test_affinity_bounds_the_default():
     one = min(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, {{{one}}}); import cyrnn; print(cyrnn.get_num_threads())"
     assert run_python(code).stdout.strip() == "1"
+
+
+@pytest.mark.thread_unsafe(reason="changes what the system says of itself")
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"/proc/self/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/b/cpu.max": "150000 100000\n"}, 2),
+        ({"/proc/self/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/b/cpu.max": "max 100000\n"}, 4),
+        ({"/sys/fs/cgroup/cpu.max": "300000 100000\n"}, 3),
+        ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "50000\n", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({}, 4),
+    ],
+)
+def test_quotas_of_containers_bound_the_default(monkeypatch, files, expected):
+    def read_text(path):
+        if path.as_posix() not in files:
+            raise FileNotFoundError(path)
+        return files[path.as_posix()]
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # a system that says how many there are at most
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert threads.usable_cpus() == expected
 
 
 def test_set_num_threads_and_back():

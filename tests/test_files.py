@@ -448,6 +448,19 @@ def test_weights_that_are_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_long_names_are_written_in_parts(tmp_path):
+    """An attribute of HDF5 takes 64 kB at most; a list of names that needs more is in several, as Keras has it."""
+    model, twin = (
+        cyrnn.Sequential([Input((3,)), *(Dense(2, name=letter * 20_000) for letter in "abcde")]) for _ in range(2)
+    )
+    save_model(model, tmp_path / "m.h5")
+    load_weights(twin, tmp_path / "m.h5")
+    for one, other in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="a name of .* bytes is longer than a .h5 file can hold: save a .keras"):
+        save_model(cyrnn.Sequential([Input((3,)), Dense(2, name="c" * 70_000)]), tmp_path / "n.h5")
+
+
 @pytest.mark.parametrize("version", ["3.15.1", "3.16.0"])
 def test_what_happens_to_masks_is_kept(tmp_path, version):
     """Recurrent layers of Keras 3.16 pass no masks on; a file says so by its version alone."""

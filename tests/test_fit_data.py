@@ -185,6 +185,29 @@ def test_batches_in_dicts():
         np.testing.assert_array_equal(a, b)
 
 
+def test_batches_have_the_weights_of_their_classes():
+    x, labels = np.linspace(-1, 1, 24, dtype="f").reshape(8, 3), np.array([0, 1, 0, 1, 1, 1, 0, 0])
+
+    class Batches:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, number):
+            part = slice(4 * number, 4 * number + 4)
+            return x[part], labels[part]
+
+    first = cyrnn.Sequential([cyrnn.Input((3,)), Dense(2, activation="softmax")])
+    found = []
+    for given, options in (((Batches(),), {}), ((x, labels), {"batch_size": 4})):
+        model = cyrnn.models.clone_model(first)
+        model.set_weights(first.get_weights())
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        history = model.fit(*given, class_weight={0: 1.0, 1: 3.0}, shuffle=False, verbose=0, **options).history
+        found.append([history["loss"], *model.get_weights()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_loaders_whose_batches_are_lists():
     """As those of torch are; they have a length, and no items."""
     (x, y), model = data(), model_of()

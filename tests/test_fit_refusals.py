@@ -179,6 +179,7 @@ def test_recurrent_layers_without_sequences_between_are_refused_when_they_are_pu
         ({"class_weight": {"0": 1.0}}, "class_weight must have whole numbers, classes, as keys, got '0'"),
         ({"y": [np.zeros(ROWS), np.zeros(ROWS)]}, "y must be a list of one for the output 'last'.* got 2"),
         ({"sample_weight": [np.ones(ROWS)] * 3}, "sample_weight must be a list of one for the output .* got 3"),
+        ({"y": None, "class_weight": {0: 1.0}}, "class_weight needs y"),
         ({"callbacks": callbacks.EarlyStopping("val_foo")}, "monitor='val_foo', and it is not known"),
         ({"callbacks": callbacks.ReduceLROnPlateau("foo")}, "monitor='foo', and it is not known"),
     ],
@@ -187,6 +188,20 @@ def test_arguments_that_mean_nothing_are_refused(options, message):
     (x, y), model = data(), classifier()
     given = {"y": y, "verbose": 0, **options}
     unchanged(model, message, lambda: model.fit(x, **given), (ValueError, TypeError))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"validation_split": 0.5}, "validation_split needs arrays: give validation_data"),
+        ({"class_weight": {0: 1.0}}, "class_weight needs arrays, or an object with __getitem__: a generator yields"),
+        ({"y": np.zeros(ROWS)}, "y must not be given beside data that has batches"),
+    ],
+)
+def test_arguments_that_mean_nothing_beside_a_generator_are_refused(options, message):
+    batches = (data() for _ in range(9))
+    model = classifier()
+    unchanged(model, message, lambda: model.fit(batches, steps_per_epoch=2, verbose=0, **options), ValueError)
 
 
 def test_other_arguments_that_mean_nothing():

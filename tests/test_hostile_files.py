@@ -415,6 +415,41 @@ def test_members_that_lead_out_of_the_archive(tmp_path, name):
     refused(lambda: load_model(tmp_path / "m.keras"), "leads out of the archive")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_that_are_compressed_in_other_ways(tmp_path, method):
+    save_model(model(), tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras", "a") as archive:
+        archive.writestr("more", b"x", compress_type=method)
+    refused(lambda: load_model(tmp_path / "m.keras"), "'more' is compressed in a way that Keras does not use")
+
+
+def test_members_that_overlap(tmp_path):
+    """Two entries of the list of members with one place in the file."""
+    save_model(model(), tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras", "a") as archive:
+        info = archive.getinfo("config.json")
+        other = zipfile.ZipInfo("other.json")
+        for name in ("header_offset", "compress_size", "file_size", "CRC"):
+            setattr(other, name, getattr(info, name))
+        archive.filelist.append(other)
+        archive._didModify = True
+    refused(lambda: load_model(tmp_path / "m.keras"), "overlaps another member of the archive")
+
+
+def test_a_list_of_members_that_is_too_long(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        for number in range(20_000):
+            archive.writestr(f"{number:0100}", b"")
+    refused(lambda: load_model(tmp_path / "m.keras"), "the archive's list of members has .* bytes, more than 2097152")
+
+
+def test_an_archive_without_weights(tmp_path):
+    save_model(model(), tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive, zipfile.ZipFile(tmp_path / "n.keras", "w") as other:
+        other.writestr("config.json", archive.read("config.json"))
+    refused(lambda: load_model(tmp_path / "n.keras"), "the archive holds no 'm.*'")
+
+
 def test_pickled_weights_of_keras(tmp_path):
     save_model(model(), tmp_path / "m.keras")
     with zipfile.ZipFile(tmp_path / "m.keras") as archive, zipfile.ZipFile(tmp_path / "n.keras", "w") as other:

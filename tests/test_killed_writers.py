@@ -79,6 +79,40 @@ def test_who_has_the_old_file_open_reads_it_to_its_end(tmp_path):
         assert file.read() == b"old"
 
 
+@pytest.mark.thread_unsafe(reason="takes locks from the process")
+@pytest.mark.parametrize("lost", ["flock", "module"])
+def test_files_are_written_where_they_have_no_locks(tmp_path, monkeypatch, lost):
+    kill(writer(tmp_path / "model.keras"))
+    if lost == "module":  # Windows, where files that are open cannot be removed
+        monkeypatch.setattr(atomic, "fcntl", None)
+    else:
+
+        def flock(handle, operation):
+            raise OSError("this file system has no locks")
+
+        monkeypatch.setattr(atomic.fcntl, "flock", flock)
+    write(tmp_path / "model.keras", b"whole")
+    assert (tmp_path / "model.keras").read_bytes() == b"whole"
+    assert len(unfinished(tmp_path)) == (lost == "flock")  # it may be that of a writer at work
+
+
+@pytest.mark.thread_unsafe(reason="changes what the system says of itself")
+def test_names_of_folders_are_not_synced_where_they_cannot_be(tmp_path, monkeypatch):
+    monkeypatch.delattr(atomic.os, "O_DIRECTORY")
+    write(tmp_path / "model.keras", b"whole")
+    assert names(tmp_path) == ["model.keras"]
+
+
+@pytest.mark.thread_unsafe(reason="changes what the system says of itself")
+@pytest.mark.parametrize(("refused", "words"), [("model.keras", "it is read-only"), ("", "its folder is read-only")])
+def test_what_is_read_only_is_refused(tmp_path, monkeypatch, refused, words):
+    write(tmp_path / "model.keras", b"precious")
+    monkeypatch.setattr(atomic.os, "access", lambda path, mode: path != tmp_path / refused)
+    with pytest.raises(PermissionError, match=f"cannot write to .*model.keras: {words}"):
+        write(tmp_path / "model.keras", b"new")
+    assert (tmp_path / "model.keras").read_bytes() == b"precious" and names(tmp_path) == ["model.keras"]
+
+
 def test_links_and_folders_with_such_names_stay(tmp_path):
     beginning = atomic._beginning(tmp_path / "model.keras")
     (tmp_path / "precious").write_bytes(b"content")

@@ -120,6 +120,23 @@ def test_lengths_that_do_not_fit_are_refused(call, error, words):
         call(sequential())
 
 
+def test_lengths_of_several_inputs_come_in_a_list():
+    class Both(cyrnn.Model):
+        def __init__(self):
+            super().__init__()
+            self.rnn = layers.SimpleRNN(2)
+
+        def call(self, inputs):
+            return self.rnn(inputs[0]) - self.rnn(inputs[1])
+
+    model, none = Both(), np.zeros_like(LENGTHS)
+    expected = model.rnn(X, mask=MASK) - model.rnn(X, mask=np.zeros_like(MASK))
+    assert_same(model.predict([X, X], lengths=[LENGTHS, none]), expected)
+    for wrong in (LENGTHS, [LENGTHS]):
+        with pytest.raises(ValueError, match="lengths must be a list with an array, or None, for each of 2 inputs"):
+            model.predict([X, X], lengths=wrong)
+
+
 def test_lengths_for_layers_without_timesteps_are_refused():
     with pytest.raises(ValueError, match=r"lengths need inputs \(batch, timesteps, ...\), got inputs of shape \(6,\)"):
         layers.Activation("relu")(np.ones(6, "f"), lengths=LENGTHS)

@@ -243,6 +243,27 @@ def test_penalties_that_have_no_gradient_say_so():
         pullback(np.ones_like(y), losses=True)
 
 
+@pytest.mark.parametrize("within", [False, True])
+def test_penalties_on_activities_need_gradients_of_their_shape(within):
+    class Own:
+        def __call__(self, x):
+            return np.sum(x)
+
+    class Short(Own):
+        def gradient(self, x):
+            return np.ones(3)
+
+    for penalty, words in (
+        (Own(), r"Own .* has no gradient: it must have a method `gradient\(x\)`"),
+        (Short(), r"Short .* must have shape \(4, 2\), got \(3,\)"),
+    ):
+        made = layers.Dense(2, activity_regularizer=penalty)
+        y, pullback = (cyrnn.Sequential([made]) if within else made).vjp(np.ones((4, 3)))
+        pullback(np.ones_like(y))
+        with pytest.raises(ValueError, match=words):
+            pullback(np.ones_like(y), losses=True)
+
+
 def test_each_call_of_a_shared_layer_has_its_penalty():
     shared = layers.Dense(2, activation="tanh", activity_regularizer="l2", **DTYPE)
     given = cyrnn.Input((2,), dtype="float64")

@@ -419,6 +419,56 @@ def test_a_call_that_cannot_be_noted_is_not_trained():
         model.fit(X, np.zeros((5, 6, 2)), verbose=0)
 
 
+def test_a_model_whose_call_is_not_noted_is_trained_with_a_vjp_of_its_own():
+    class Own(WithNumPy):
+        def vjp(self, x, initial_state=None, mask=None, training=False):
+            y, pullback = self.dense.vjp(x)
+            return np.tanh(y), lambda dy, **options: pullback(dy * (1 - np.tanh(y) ** 2), **options)
+
+    class Twin(cyrnn.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = Dense(2, activation="tanh")
+
+        def call(self, x):
+            return self.dense(x)
+
+    own, twin = Own(), Twin()
+    own(X), twin(X)
+    twin.set_weights(own.get_weights())
+    losses = []
+    for model in (own, twin):
+        model.compile("sgd", "mse")
+        losses.append(model.fit(X, np.ones((5, 6, 2), "f"), epochs=3, verbose=0, shuffle=False).history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    np.testing.assert_allclose(own.get_weights()[0], twin.get_weights()[0], rtol=1e-5)
+    np.testing.assert_allclose(
+        own.evaluate(X, np.ones((5, 6, 2)), verbose=0), twin.evaluate(X, np.ones((5, 6, 2)), verbose=0), rtol=1e-5
+    )
+
+
+def test_a_model_that_regularizes_its_own_output_has_no_gradients():
+    model = Plain(activity_regularizer="l2")
+    model(X)
+    with pytest.raises(ValueError, match="has no gradients: it has an activity regularizer itself"):
+        model.vjp(X)
+
+
+def test_a_build_of_ones_own_is_called_before_shapes_and_gradients():
+    class Built(cyrnn.Model):
+        def build(self, input_shape):
+            self.dense = Dense(input_shape[-1] + 1)
+            self.dense.build(input_shape)
+            self.built = True
+
+        def call(self, x):
+            return self.dense(x)
+
+    assert Built().compute_output_shape((None, 3)) == (None, 4)
+    y, pullback = Built().vjp(X)
+    assert y.shape == (5, 6, 4) and pullback(np.ones_like(y)).inputs.shape == X.shape
+
+
 def test_models_in_models():
     class Outer(cyrnn.Model):
         def __init__(self):
@@ -523,6 +573,46 @@ def test_wrong_inputs_do_not_stop_traces():
         model(X[0])
     np.testing.assert_array_equal(model(X), functional(model)(X))
     assert not model._refusals and model.vjp(X)[0].shape == (5, 2)
+
+
+def test_a_deleted_attribute_ends_the_trace():
+    class Optional(Plain):
+        def call(self, x, training=False):
+            found = super().call(x, training)
+            return found * self.factor if hasattr(self, "factor") else found
+
+    model = Optional()
+    model.factor = 2.0
+    twice = model(X)
+    del model.factor
+    np.testing.assert_allclose(2 * model(X), twice, rtol=1e-6)
+    np.testing.assert_allclose(2 * model.vjp(X)[0], twice, rtol=1e-6)
+
+
+class TakesAMask(Plain):
+    def call(self, x, mask=None):
+        return super().call(x)
+
+
+def eager(model):
+    model.run_eagerly = True
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (TakesAMask, "its `call` takes a mask"),
+        (lambda: Plain(activity_regularizer="l2"), "it has an activity regularizer"),
+        (lambda: eager(Plain()), "it is to run eagerly"),
+        (WithNumPy, "its `call` cannot be noted, because"),
+    ],
+)
+def test_models_that_are_called_as_they_are_within_others_say_why(make, reason):
+    inner = make()
+    around = cyrnn.Sequential([cyrnn.Input((6, 3)), inner])
+    assert any(reason in line for line in programs_of(around)), programs_of(around)
+    np.testing.assert_allclose(around(X), inner(X), rtol=1e-6)
 
 
 def test_run_eagerly():

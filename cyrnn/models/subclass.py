@@ -268,11 +268,6 @@ class SubclassedModel(Trained):
         """Whether a call is more than the calls of layers in a trace."""
         return False
 
-    def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]:
-        """The arrays for the inputs, in their order; and the structure of x with a `Leaf` for each array."""
-        call, given, _ = self._call_with_gradients(x, None, True)
-        return call.inputs_of_vjp(given)
-
     def partition_for(
         self, masks: Sequence[Any], training: bool, target: Target, wanted: Wanted = Wanted.OUTPUTS
     ) -> Partition:

@@ -38,8 +38,6 @@ class Model(Protocol):
     @property
     def has_its_own_call(self) -> bool: ...
 
-    def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]: ...
-
     def partition_for(self, masks: Sequence[Any], training: bool, target: Any, wanted: Wanted = ...) -> Partition: ...
 
     def layers_within(self) -> tuple[Any, ...]: ...
@@ -48,7 +46,9 @@ class Model(Protocol):
 
 
 class CalledModel(Model, Protocol):
-    """What `vjp` needs of a model that is called again and again."""
+    """What `vjp` and `taped` need of a model beside, or of a call that stands for it."""
+
+    def inputs_of_vjp(self, x: Any) -> tuple[list[Array | None], Any]: ...
 
     def known_inputs(self) -> tuple[Any, InputForm]: ...
 
@@ -87,7 +87,7 @@ def _trained(model: Model, made: Partition) -> list[tuple[Any, str]]:
     return made.trained
 
 
-def taped(model: Model, x: Any, mask: Any) -> tuple[Results, Pullback]:
+def taped(model: CalledModel, x: Any, mask: Any) -> tuple[Results, Pullback]:
     """What a call of the model in training returns for a loss, and its pullback.
 
     That takes a pair: the gradients of the outputs, and for each output that of its logits, or None.
@@ -121,7 +121,7 @@ class _Taken(NamedTuple):
         return _PullbackOfModel(self.ways, inputs, ends, outputs, structure, (), slots, dtype)
 
 
-def _forward(model: Model, x: Any, mask: Any, training: bool, wanted: Wanted) -> tuple[Partition, Values, _Taken]:
+def _forward(model: CalledModel, x: Any, mask: Any, training: bool, wanted: Wanted) -> tuple[Partition, Values, _Taken]:
     """Call the model: what it was divided in, what is in all places then, and what a pullback is made of."""
     if model.has_its_own_call:
         raise ValueError(

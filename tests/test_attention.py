@@ -258,6 +258,23 @@ def test_self_attention_adds_its_three_gradients():
 # ------------------------------------------------------------ refusals
 
 
+def test_nothing_to_attend_to_is_zeros():
+    layer, none = layers.Attention(), np.zeros((2, 0, 4), "f")
+    y, pullback = layer.vjp([QUERY[..., :4], none])
+    np.testing.assert_array_equal(y, np.zeros_like(y))
+    np.testing.assert_array_equal(pullback(np.ones_like(y)).inputs[0], np.zeros(QUERY[..., :4].shape))
+
+
+def test_heads_are_built_again_from_a_config():
+    layer = layers.MultiHeadAttention(2, 3, name="heads")
+    assert layer.get_build_config() is None and "built=False" in repr(layer)
+    layer.build([QUERY.shape, KEY.shape])
+    again = layers.MultiHeadAttention.from_config(layer.get_config())
+    again.build_from_config(layer.get_build_config())
+    assert [weight.shape for weight in again.weights] == [weight.shape for weight in layer.weights]
+    assert f"parameters={layer.count_params()}" in repr(again)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -273,6 +290,11 @@ def test_self_attention_adds_its_three_gradients():
         (lambda: layers.MultiHeadAttention(2, 3, attention_axes=(1, 2)), "attention_axes"),
         (lambda: layers.MultiHeadAttention(2, 3, attention_axes=2), "attention_axes must be None or 1"),
         (lambda: layers.MultiHeadAttention(2, 3, flash_attention=True), "flash_attention is not supported on a CPU"),
+        (lambda: layers.MultiHeadAttention(2, 3).vjp(QUERY), "must be query, value and perhaps key, got ndarray"),
+        (lambda: layers.MultiHeadAttention(2, 3).vjp([QUERY]), "must be query, value and perhaps key, got 1 of them"),
+        (lambda: layers.MultiHeadAttention(2, 3).build((2, 3, 4)), "takes a query and a value, got the shapes"),
+        (lambda: layers.Attention().build((2, 3, 4)), r"takes a query and a value, got the one shape \(2, 3, 4\)"),
+        (lambda: layers.Attention().vjp([QUERY, KEY], initial_state=[]), "has no states, got initial_state"),
         (lambda: layers.MultiHeadAttention(2, 3)(QUERY, VALUE, KEY[:, :4]), "value and key the same timesteps"),
         (lambda: layers.MultiHeadAttention(2, 3)(QUERY, KEY, value_mask=KEEP_QUERY), r"value_mask .* shape \(2, 5\)"),
         (lambda: layers.MultiHeadAttention(2, 3)(QUERY, KEY, attention_mask=KEEP_QUERY), "attention_mask of"),

@@ -16,6 +16,7 @@ from helpers import run_python
 
 import cyrnn
 from cyrnn import cli
+from cyrnn.cli import text as cli_text
 from cyrnn.layers import Dense, Input, SimpleRNN
 from cyrnn.saving import load_model
 from cyrnn.saving.safetensors import write_safetensors
@@ -189,6 +190,23 @@ print(*sys.modules, file=sys.stderr)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="this system has no such terminals")
+@pytest.mark.thread_unsafe(reason="changes the streams of the process")
+def test_columns_are_those_that_are_asked_for_or_of_a_terminal(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(sys, "__stdout__", None)  # a process without a console
+    assert cli_text.columns() == 80
+    monkeypatch.setenv("COLUMNS", "0")
+    assert cli_text.columns() == 80
+    monkeypatch.setenv("COLUMNS", "123")
+    assert cli_text.columns() == 123
+
+
+def test_columns_of_tables_are_not_narrower_than_words():
+    assert cli_text._fitting({0: 40, 1: 20}, 50) == {0: 26, 1: 20}
+    narrowest = cli_text._fitting({0: 40, 1: 40}, 4)
+    assert narrowest == {0: cli_text._NARROWEST, 1: cli_text._NARROWEST}
+
+
 @pytest.mark.parametrize("columns", [40, 60, 200])
 def test_tables_fit_the_terminal(columns):
     import pty

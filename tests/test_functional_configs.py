@@ -102,6 +102,10 @@ def test_the_sound_one_is_read():
         (changed(None, input_layers=None), "must be named"),
         (changed(None, input_layers=[["x", 0, 0], ["x", 0, 0]]), "different from each other"),
         (operation("Tile", tensor("rnn", 0, 0)), "'last' is of the unknown operation 'Tile'"),
+        (changed("last", class_name="Any", module="keras.src.ops.numpy", config=[]), "config of 'last' must be a dict"),
+        (operation("Reshape", tensor("rnn", 0, 0), newshape=[-1, -1]), "'last' .* has the option 'newshape'"),
+        (operation("Reshape", tensor("rnn", 0, 0), newshape=[-1, 1.5]), "'last' .* has the option 'newshape'"),
+        (operation("Reshape", tensor("rnn", 0, 0), newshape=[1] * 100), "'last' .* has the option 'newshape'"),
         (operation("Any", tensor("rnn", 0, 0), axis=10**9), "'last'"),
         (operation("Any", tensor("rnn", 0, 0), axis="all"), "'last'.*'axis'"),
         (operation("Any", tensor("rnn", 0, 0), out=1), "'last'.*'out'"),
@@ -127,6 +131,18 @@ def test_a_slice_and_arithmetic():
     ints = cyrnn.from_json(operation("TrueDivide", tensor("x", 0, 0), 2))
     assert ints(X).dtype == np.float32 and ints.outputs[0].dtype == "float32"
     np.testing.assert_array_equal(ints(X), X / 2)
+
+
+def test_an_ellipsis_a_number_of_numpy_and_a_shape():
+    model = cyrnn.from_json(operation("GetItem", tensor("x", 0, 0), [{"class_name": "__ellipsis__", "config": {}}, 0]))
+    np.testing.assert_array_equal(model(X), X[..., 0])
+    x = cyrnn.Input(X.shape[1:])
+    sliced = cyrnn.Model(x, x[..., 1])
+    np.testing.assert_array_equal(cyrnn.from_json(sliced.to_json())(X), X[..., 1])
+    scaled = cyrnn.Model(x, x * np.float32(0.5))
+    np.testing.assert_array_equal(cyrnn.from_json(scaled.to_json())(X), X / 2)
+    shaped = cyrnn.from_json(operation("Reshape", tensor("x", 0, 0), newshape=[-1, X[0].size]))
+    np.testing.assert_array_equal(shaped(X), X.reshape(len(X), -1))
 
 
 def test_many_calls_and_deep_graphs():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import cyrnn
 from cyrnn.engine.gradients.taped import Taped
 from cyrnn.engine.plan import Table, Vectors
+from cyrnn.engine.program import Ops, Program
 
 SIZES = st.sampled_from([1, 2, 3, 5, 8, 9, 17, 33])
 OPS = {  # each adds an op from x to out, whose vectors are (units, inner)
@@ -27,6 +28,12 @@ OPS = {  # each adds an op from x to out, whose vectors are (units, inner)
     "unit_norm of short vectors": lambda p, s, x, out, n, inner: p.unit_norm(x, out, n, 1e-3),
     "masking": lambda p, s, x, out, n, inner: p.masking(0.5, x, out),
 }
+
+
+def test_each_op_has_a_way_back():
+    of_masks = {"nonzero", "merge_masks"}  # which have no gradients
+    ops = {name for name in ("reshaped", *vars(Ops)) if not name.startswith("_")} - of_masks
+    assert "dense" in ops and {name for name in ops if getattr(Taped, name) is getattr(Program, name)} == set()
 
 
 def seen(program, view, first, width, reverse):

@@ -1,6 +1,7 @@
 """What a call returns is its caller's own: no memory of inputs, weights, states, other outputs, or anything cached."""
 
 import inspect
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -205,6 +206,21 @@ def test_outputs_of_a_layer_of_several_inputs(name, kind):
         outputs[...] = 77
         for array in arrays:
             np.testing.assert_array_equal(array, x)
+
+
+class Pair(NamedTuple):
+    first: np.ndarray
+    second: np.ndarray
+
+
+def test_outputs_in_a_named_tuple_stay_in_one():
+    class Both(Layer):
+        def call(self, x):
+            return Pair(x, x[:1])
+
+    x = np.ones((2, 3), "f")
+    found = Both()(x)
+    assert type(found) is Pair and not np.shares_memory(found.first, x) and found.second.base is None
 
 
 def test_outputs_of_integers():

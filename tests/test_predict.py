@@ -370,6 +370,13 @@ def test_out_may_not_map_the_file_of_the_input(tmp_path, monkeypatch, way):
     np.testing.assert_array_equal(on_disk("x", "r"), X)
 
 
+def test_out_may_not_map_the_file_of_the_input_that_was_removed(tmp_path):
+    x, out = on_disk(tmp_path / "x", "w+"), on_disk(tmp_path / "x", "r+")
+    (tmp_path / "x").unlink()
+    with pytest.raises(ValueError, match="out must not overlap x"):
+        cyrnn.Sequential([Dense(3)]).predict(x, out=out)
+
+
 def test_out_may_map_other_parts_of_the_file_or_another_file(tmp_path):
     layer, path = square(), tmp_path / "both"
     on_disk(path, "w+", 14)[:7] = X

@@ -1,19 +1,16 @@
 """Programs that can be gone back through: beside its outputs such a program returns what its gradients are made of."""
 
-from collections.abc import Callable
-from typing import Any
-
 from cyrnn.engine.gradients.along_vectors import AlongVectors
 from cyrnn.engine.gradients.merged import Merged
-from cyrnn.engine.gradients.noted import Noted, NoWayBackError
+from cyrnn.engine.gradients.noted import NoWayBackError
 from cyrnn.engine.gradients.over_time import OverTime
 from cyrnn.engine.gradients.pointwise import Pointwise
 from cyrnn.engine.gradients.tables import Tables
 from cyrnn.engine.gradients.way_back import WayBack
 from cyrnn.engine.gradients.weighted import Weighted
-from cyrnn.engine.program import Ops, Program
+from cyrnn.engine.program import Program
 
-_WITHOUT_GRADIENTS = {"nonzero", "merge_masks"}  # masks have none
+__all__ = ["NoWayBackError", "Taped"]
 
 
 class Taped(Weighted, Pointwise, AlongVectors, Tables, Merged, OverTime):
@@ -52,16 +49,3 @@ class Taped(Weighted, Pointwise, AlongVectors, Tables, Merged, OverTime):
             For each output whether it has a gradient.
         """
         return WayBack(self, wanted, given)
-
-
-def _refused(name: str) -> Callable[..., Any]:
-    def op(self: Noted, *args: Any, **kwargs: Any) -> None:
-        raise NoWayBackError(f"there is no way back through {name} yet")
-
-    op.__name__ = name
-    return op
-
-
-for _name in {"reshaped", *vars(Ops)} - _WITHOUT_GRADIENTS:
-    if not _name.startswith("_") and getattr(Taped, _name) is getattr(Program, _name):
-        setattr(Taped, _name, _refused(_name))

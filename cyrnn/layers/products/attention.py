@@ -7,7 +7,7 @@ import numpy as np
 
 from cyrnn import initializers, objects, random
 from cyrnn.arrays import quietly, shown, to_numpy
-from cyrnn.layers.base import symbolic
+from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import Array, Shape, as_array, checked_axes, checked_rate, is_true
 from cyrnn.layers.base.config import LayerOptions
 from cyrnn.layers.base.symbolic import KerasTensor
@@ -106,6 +106,8 @@ class Attention(NumpyLayer):
     def _checked_shapes(self, shapes: Any) -> list[Shape]:
         """The shapes of query, value and key. Raises ValueError where they do not fit each other."""
         self._check_count("inputs", shapes)
+        if nest.is_shape(shapes):
+            raise ValueError(f"layer {self.name!r} takes a query and a value, got the one shape {tuple(shapes)}")
         query, value, *rest = (checked_axes(self.name, tuple(shape), _AXES) for shape in shapes)
         key = rest[0] if rest else value
         same = [(query[2], key[2]), (value[1], key[1]), (query[0], value[0]), (query[0], key[0])]

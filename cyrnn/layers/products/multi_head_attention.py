@@ -9,7 +9,7 @@ import numpy as np
 from cyrnn import constraints, initializers, objects, random, regularizers
 from cyrnn.arrays import quietly, shown, to_numpy
 from cyrnn.layers.around.core import checked_size
-from cyrnn.layers.base import symbolic
+from cyrnn.layers.base import nest, symbolic
 from cyrnn.layers.base.arguments import (
     Array,
     Shape,
@@ -178,7 +178,7 @@ class MultiHeadAttention(NumpyLayer):
 
     def _checked_shapes(self, shapes: Any) -> list[Shape]:
         """The shapes of query, value and key. Raises ValueError where they do not fit each other."""
-        if not isinstance(shapes, (list, tuple)) or not 2 <= len(shapes) <= 3:
+        if nest.is_shape(shapes) or not isinstance(shapes, (list, tuple)) or not 2 <= len(shapes) <= 3:
             raise ValueError(f"layer {self.name!r} takes a query and a value, got the shapes {shown(shapes)}")
         query, value, *rest = (checked_axes(self.name, tuple(shape), _AXES) for shape in shapes)
         key = rest[0] if rest else value

@@ -347,3 +347,24 @@ def test_merges_of_keras_2_keep_where_all_masks_keep():
     config.update(class_name="Multiply")
     layer = cyrnn.from_json(json.dumps(config))
     np.testing.assert_array_equal(layer([one, 2 * one], mask=masked), 2 * one)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: layers.Reshape(3), TypeError, "target_shape must be a tuple of integers, got 3"),
+        (lambda: layers.Permute(2), TypeError, "dims must be a tuple of integers, got 2"),
+        (lambda: layers.Permute((1, 3)), ValueError, r"dims must hold the integers from 1 on, each once; got \(1, 3\)"),
+        (lambda: layers.Permute((1, "a")), ValueError, "dims must hold the integers from 1 on, each once; got"),
+        (lambda: layers.RepeatVector("a"), TypeError, "n must be a positive integer, got 'a'"),
+        (lambda: layers.Concatenate(1.5), TypeError, "axis must be an integer, got 1.5"),
+        (lambda: layers.Dot("a"), TypeError, "axes must be an integer or a list of two, got 'a'"),
+        (lambda: layers.Dot([1, 2, 3]), ValueError, r"axes must be an integer or a list of two, got \[1, 2, 3\]"),
+        (lambda: layers.Normalization(mean=1.0), ValueError, "give both mean and variance, or none; got 1.0 and None"),
+        (lambda: layers.Normalization(mean=[1.0, 2.0], variance=[1.0]), ValueError, "must have the same shape"),
+        (lambda: layers.Normalization(mean=1, variance=1).adapt(np.ones((2, 2))), ValueError, "it cannot adapt"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused(make, error, words):
+    with pytest.raises(error, match=words):
+        make()

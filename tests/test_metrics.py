@@ -181,6 +181,24 @@ def test_areas_by_hand():
     assert both(np.transpose([t, t]), np.transpose([p, np.zeros(4)])) == pytest.approx((3 * 0.75 + 0.5) / 4)
 
 
+def test_scores_of_outputs_and_regressors():
+    t, p = [[1.0], [2.0], [4.0], [7.0]], [[1.0], [2.5], [4.0], [6.0]]
+    score = 1 - 1.25 / 21
+    assert np.isnan(metrics.R2Score().result())
+    assert metrics.R2Score()(t, p) == pytest.approx(score)
+    assert metrics.R2Score(num_regressors=1)(t, p) == pytest.approx(1 - (1 - score) * 3 / 2)
+    of_each = metrics.R2Score(class_aggregation=None)(np.hstack([t, t]), np.hstack([p, t]))
+    np.testing.assert_allclose(of_each, [score, 1], rtol=1e-6)
+    metric = metrics.R2Score()
+    metric.update_state(t, p)
+    with pytest.raises(ValueError, match="y_pred must have 1 outputs, as the first batch, got 2"):
+        metric.update_state(np.hstack([t, t]), np.hstack([p, p]))
+    with pytest.raises(ValueError, match="num_regressors must be at least 0, got -1"):
+        metrics.R2Score(num_regressors=-1)
+    with pytest.raises(TypeError, match="num_regressors must be an integer, got 1.5"):
+        metrics.R2Score(num_regressors=1.5)
+
+
 def test_precision_and_recall_gains_are_those_of_keras():
     assert metrics.AUC(curve="PRGAIN")([0, 1, 1, 0], [0.2, 0.8, 0.3, 0.4]) == pytest.approx(0.25)
 

@@ -205,6 +205,22 @@ def test_errors_late_in_a_call_leave_states_as_they_were():
     assert all(np.all(state == 0) for state in model.layers[0].states)
 
 
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Bidirectional(3), ValueError, "layer must be a layer, got int"),
+        (lambda: Bidirectional(Dense(3)), TypeError, "layer must be an RNN, SimpleRNN, LSTM or GRU, got <Dense"),
+        (lambda: Bidirectional(SimpleRNN(2), merge_mode="min"), ValueError, "merge_mode must be one of .* got 'min'"),
+        (lambda: Bidirectional(SimpleRNN(2), backward_layer=SimpleRNN(2)), ValueError, "must differ in go_backwards"),
+        (lambda: TimeDistributed(3), ValueError, "layer must be a layer, got int"),
+    ],
+)
+def test_layers_around_others_say_what_they_need(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+    assert "units=[2, 2]" in repr(Bidirectional(SimpleRNN(2)))
+
+
 def test_a_stack_of_cells_says_what_it_needs():
     cells = StackedRNNCells([SimpleRNNCell(2), SimpleRNNCell(3)])
     assert "units=[2, 3]" in repr(cells)

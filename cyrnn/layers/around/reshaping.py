@@ -171,7 +171,7 @@ class Permute(Moving):
         if not isinstance(dims, (list, tuple)):
             raise TypeError(f"dims must be a tuple of integers, got {shown(dims)}")
         self.dims = tuple(dims)
-        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+        if not all(is_size(n, 1) for n in self.dims) or sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ValueError(f"dims must hold the integers from 1 on, each once; got {shown(dims)}")
 
     def moved(self, inputs: Array) -> Array:

@@ -79,8 +79,8 @@ def to_integers(name: str, array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any
     A processor makes some integer of these too, and each kind of processor another one.
     """
     limits = np.iinfo(dtype)
-    if array.size and array.dtype.kind not in "biu":
-        low, high = float(array.min()), float(array.max())
+    if array.size and not np.can_cast(array.dtype, limits.dtype):
+        low, high = array.min().item(), array.max().item()
         if not (low > limits.min - 1.0 or low == limits.min) or not high < limits.max + 1.0:
             raise ValueError(f"{name} must be integers of {limits.dtype}, got {low} to {high}")
     return array.astype(dtype)

@@ -189,7 +189,6 @@ print(*sys.modules, file=sys.stderr)
     assert not (others | of_commands - {"cyrnn.cli.info"}) & imported
 
 
-@pytest.mark.skipif(os.name != "posix", reason="this system has no such terminals")
 @pytest.mark.thread_unsafe(reason="changes the streams of the process")
 def test_columns_are_those_that_are_asked_for_or_of_a_terminal(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
@@ -201,12 +200,15 @@ def test_columns_are_those_that_are_asked_for_or_of_a_terminal(monkeypatch):
     assert cli_text.columns() == 123
 
 
-def test_columns_of_tables_are_not_narrower_than_words():
-    assert cli_text._fitting({0: 40, 1: 20}, 50) == {0: 26, 1: 20}
-    narrowest = cli_text._fitting({0: 40, 1: 40}, 4)
-    assert narrowest == {0: cli_text._NARROWEST, 1: cli_text._NARROWEST}
+@pytest.mark.thread_unsafe(reason="changes the streams of the process")
+def test_columns_keep_four_characters_where_a_table_does_not_fit(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "4")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    cli_text.print_table(["name", "kind"], [["abcdefgh", "stuvwxyz"]])
+    assert capsys.readouterr().out == "  name  kind\n  abcd  stuv\n  efgh  wxyz\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such terminals")
 @pytest.mark.parametrize("columns", [40, 60, 200])
 def test_tables_fit_the_terminal(columns):
     import pty

@@ -82,6 +82,7 @@ def test_to_categorical():
         ([0.5], None, "x must hold integers, got"),
         ([np.nan], 3, "x must hold integers, got"),
         (["a"], 3, "x must"),
+        (np.array([2**63], "u8"), 3, "x must be integers of int64, got 9223372036854775808"),
         ([0], "3", "num_classes must be a positive integer, got '3'"),
     ):
         with pytest.raises(ValueError, match=words):

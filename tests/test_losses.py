@@ -254,3 +254,8 @@ def test_weights_of_rows_are_summed_up_once_for_all_timesteps_of_a_row():
     np.testing.assert_allclose(gradient, 2 * p * weights[:, None, None] / 4)
     value, _ = loss.value_and_gradient(t, p, sample_weight=weights, mask=np.ones((2, 3), bool))
     assert value == pytest.approx(weighted / 12)
+
+
+def test_labels_that_int64_cannot_hold():
+    with pytest.raises(ValueError, match="y_true must be integers of int64, got 1 to 9223372036854775808"):
+        losses.sparse_categorical_crossentropy(np.array([1, 2**63], "u8"), np.full((2, 3), 1 / 3))

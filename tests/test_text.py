@@ -232,7 +232,8 @@ def test_steps_are_the_batches_that_a_layer_adapts_to(make):
             "must only be given with output_mode 'int', not 'count'",
         ),
         (lambda: vectorization()([TEXTS[None, :2], TEXTS[None, :1]]), "array of text, or lists of the same lengths"),
-        (lambda: layers.IntegerLookup(vocabulary=["a"]), "must hold integers, got 'a'"),
+        (lambda: layers.IntegerLookup(vocabulary=["a"]), "must hold integers of int64, got 'a'"),
+        (lambda: layers.IntegerLookup(vocabulary=[2**63]), "must hold integers of int64, got 9223372036854775808"),
         (lambda: layers.IntegerLookup(vocabulary_dtype="string"), "vocabulary_dtype must be 'int64'"),
         (lambda: layers.StringLookup()(["a"]), "has no vocabulary yet"),
         (lambda: layers.StringLookup(vocabulary=["a"], num_oov_indices=0)(["b"]), "must be in its vocabulary"),
@@ -262,6 +263,18 @@ def test_steps_are_the_batches_that_a_layer_adapts_to(make):
         ),
         (lambda: layers.Hashing(3, mask_value=1.5), "mask_value must be a text or an integer, got 1.5"),
         (lambda: layers.Hashing(3)([np.nan]), "inputs must be integers of int64, got nan to nan"),
+        (
+            lambda: layers.Hashing(3)(np.array([1, 2**63], "u8")),
+            "inputs must be integers of int64, got 1 to 9223372036854775808",
+        ),
+        (
+            lambda: layers.IntegerLookup(vocabulary=[3])(np.array([2**64 - 1], "u8")),
+            "inputs must be integers of int64, got 1844",
+        ),
+        (
+            lambda: layers.CategoryEncoding(3)(np.array([2**63], "u8")),
+            "inputs must be integers of int64, got 9223372036854775808",
+        ),
         (lambda: layers.Hashing(3)([["a"], ["b", "c"]]), "inputs must be an array, got list"),
         (lambda: layers.Discretization([0.0])([[1], [2, 3]]), "inputs must be an array, got list"),
         (lambda: layers.Discretization(num_bins=3, epsilon=1.0), "epsilon must lie between 0 and 1, got 1.0"),

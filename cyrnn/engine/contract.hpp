@@ -127,7 +127,7 @@ template <class T> struct Cell {
     void (*between)(const Weights<T> *weights, const Step<T> *step);
     // The records after (step->out) from the sums, gate after gate and without the bias, and the records before.
     void (*finish)(const Weights<T> *weights, const Step<T> *step);
-    void (*back)(const Differentiated<T> *functions, const StepBack<T> *step);  // through `finish`; null: there is no way back
+    void (*back)(const Differentiated<T> *functions, const StepBack<T> *step);  // through `finish`
     void (*back_between)(const Differentiated<T> *functions, const StepBack<T> *step);  // through `between`
 };
 

@@ -18,7 +18,6 @@ class CellForm(NamedTuple):
     saved: int
     d_sums: int
     d_recurrent: int
-    goes_back: bool
     has_second: bool
     between: int
 

@@ -42,7 +42,6 @@ class CellForm(NamedTuple):
     saved: int           # what the way back reads
     d_sums: int          # the gradients of its sums: first those of sums of x, as many as there are gates,
     d_recurrent: int     # and from here on those of sums of h, as many as the recurrent kernel has columns
-    goes_back: bool      # whether the engine has its way back
     has_second: bool     # whether the last gate of the recurrent kernel is a product of its own
     between: int         # of what is saved the line that this product multiplies; 0 where that is h
 

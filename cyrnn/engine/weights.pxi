@@ -1,13 +1,12 @@
 # Weights into the memory of a plan, and the functions that are applied to their sums.
 
-_PLAIN = CellForm(1, 1, 1, 1, 1, 1, 0, True, False, 0)  # of SimpleRNN, and of a dense layer
+_PLAIN = CellForm(1, 1, 1, 1, 1, 1, 0, False, 0)  # of SimpleRNN, and of a dense layer
 
 
 cdef object form_of(int index):
     cdef const Cell[float] *cell = &simd_by_name(b"generic").cells_f32[index]  # of all the same
     return CellForm(cell.gates, cell.recurrent + (cell.second != 0), cell.biases, cell.states, cell.lines,
-                    cell.d_lines, cell.d_recurrent, cell.back != NULL, cell.second != 0,
-                    cell.second if cell.between != NULL else 0)
+                    cell.d_lines, cell.d_recurrent, cell.second != 0, cell.second if cell.between != NULL else 0)
 
 
 CELLS = {(<bytes> cell_name(index)).decode(): form_of(index) for index in range(cell_count())}

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cyrnn.arrays import array_of_numbers
+from cyrnn.arrays import array_of_numbers, to_integers
 from cyrnn.layers.base.arguments import Array
 
 EPSILON = 1e-7  # Keras' default backend epsilon
@@ -36,7 +36,7 @@ def matched(y_true: Any, y_pred: Any, sparse: bool = False, axis: int = -1) -> t
 def whole_labels(t: Array) -> Array:
     """Labels as integers. Raises ValueError for such as are no whole numbers."""
     if t.dtype.kind != "f":
-        return t.astype(np.int64)
+        return to_integers("y_true", t, np.int64)
     if not np.all(np.abs(t) < 2**62):
         raise ValueError("y_true must have labels, which are whole numbers, got one that is not finite or too large")
     whole = t.astype(np.int64)

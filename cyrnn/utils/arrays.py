@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cyrnn.arrays import quietly, shown, to_numpy
+from cyrnn.arrays import quietly, shown, to_integers, to_numpy
 
 
 def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[Any]:
@@ -36,7 +36,7 @@ def to_categorical(x: ArrayLike, num_classes: int | None = None) -> NDArray[Any]
     labels = to_numpy("x", x)
     if labels.dtype.kind not in "biuf" or not np.array_equal(labels, np.floor(labels)):
         raise ValueError(f"x must hold integers, got {shown(x)}")
-    labels = labels.astype(np.int64)
+    labels = to_integers("x", labels, np.int64)
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels[..., 0]
     count = int(labels.max(initial=-1)) + 1 if num_classes is None else num_classes

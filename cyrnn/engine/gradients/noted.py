@@ -46,10 +46,6 @@ class SlotFacts(NamedTuple):
     recurrent_activation: str = "sigmoid"
 
 
-class NoWayBackError(Exception):
-    """An op has no gradient."""
-
-
 class Noted(Program):
     """A program with notes.
 

@@ -2,15 +2,12 @@
 
 from cyrnn.engine.gradients.along_vectors import AlongVectors
 from cyrnn.engine.gradients.merged import Merged
-from cyrnn.engine.gradients.noted import NoWayBackError
 from cyrnn.engine.gradients.over_time import OverTime
 from cyrnn.engine.gradients.pointwise import Pointwise
 from cyrnn.engine.gradients.tables import Tables
 from cyrnn.engine.gradients.way_back import WayBack
 from cyrnn.engine.gradients.weighted import Weighted
 from cyrnn.engine.program import Program
-
-__all__ = ["NoWayBackError", "Taped"]
 
 
 class Taped(Weighted, Pointwise, AlongVectors, Tables, Merged, OverTime):

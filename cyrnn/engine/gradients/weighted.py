@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cyrnn.engine.gradients.noted import Note, Noted, NoWayBackError, SlotFacts, View, Way
+from cyrnn.engine.gradients.noted import Note, Noted, SlotFacts, View, Way
 from cyrnn.engine.plan import CELLS, FROM_SUMS
 
 
@@ -176,11 +176,9 @@ class Weighted(Noted):
 
 def _lines_of(facts: SlotFacts) -> tuple[int, int, int]:
     """Of a recurrence, for each unit: what the way back reads beside the outputs, the gradients of its sums, and the
-    first of them that is of a sum of h. Raises NoWayBackError."""
+    first of them that is of a sum of h."""
     if facts.cell is None:
         return int(facts.activation in FROM_SUMS), 1, 0
     form = CELLS[facts.cell]
-    if not form.goes_back:
-        raise NoWayBackError(f"there is no way back through {facts.cell} yet")
     sums = form.gates if FROM_SUMS & {facts.activation, facts.recurrent_activation} else 0
     return form.saved + sums, form.d_sums, form.d_recurrent

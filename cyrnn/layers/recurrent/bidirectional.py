@@ -203,7 +203,6 @@ class Bidirectional(Predicts, SequenceLayer):
         known = all(
             layer.activity_regularizer is None
             and layer.engine_cells is not None
-            and all(cell.goes_back for cell in layer.engine_cells)
             and not layer.rounds_results
             and layer.dtype_policy.engine_dtype == self.dtype_policy.engine_dtype
             for layer in layers
@@ -255,7 +254,7 @@ class Bidirectional(Predicts, SequenceLayer):
                 raise NotLoweredError(str(error)) from None
         for layer, begin in zip(layers, halves, strict=True):
             lowering.check(layer, within=True)
-            layer.check_lowered(lowering, inputs, training, begin)
+            layer.check_lowered(lowering, inputs, begin)
         x = lowering.numbers(inputs)
         lowering.mask(mask, x)  # it may refuse
         into = self._lowered_outputs(lowering, x)

@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 
 from cyrnn import activations, constraints, initializers, random, regularizers
 from cyrnn.arrays import converted
-from cyrnn.engine.plan import CELLS
 from cyrnn.engine.program import ABSENT, INPUT, STATE, Bound, Program, structure_now
 from cyrnn.layers.base import nest
 from cyrnn.layers.base.arguments import Array, Shape, checked_int, checked_rate, checked_states, is_true
@@ -129,11 +128,6 @@ class RecurrentCell(EngineLayer):
         cls = type(self)
         as_it_is = cls.call is RecurrentCell.call and cls.__call__.__module__.startswith("cyrnn.")
         return [self] if as_it_is and self.is_known and self.activity_regularizer is None else None
-
-    @property
-    def goes_back(self) -> bool:
-        """Whether the engine has the gradients of the cell; else Python walks."""
-        return self.engine_cell is None or CELLS[self.engine_cell].goes_back
 
     @property
     def begins_with_zeros(self) -> bool:
@@ -265,13 +259,11 @@ class RecurrentCell(EngineLayer):
 
     # ------------------------------------------------------------ as an op of a program
 
-    def check_lowered(self, features: int | None, training: bool, gradients: bool) -> None:
+    def check_lowered(self, features: int | None) -> None:
         """Raises NotLoweredError unless the cell's op takes inputs of so many features."""
         for function in self.functions:
             if activations.engine_name(function) is None:
                 raise NotLoweredError(f"the activation {function!r:.100} is a custom one")
-        if gradients and not self.goes_back:
-            raise NotLoweredError(f"the engine has no gradients of {type(self).__name__} with these options")
         if features != self.kernel.shape[0]:
             raise NotLoweredError(f"its kernel takes {self.kernel.shape[0]} features, and its input has {features}")
 

@@ -197,8 +197,7 @@ class RNN(Carried, Predicts, SequenceLayer):
         if again is not None:
             return again
         cells = self.engine_cells
-        in_engine = cells is not None and all(cell.goes_back for cell in cells)
-        if in_engine or type(self)._override is not None:
+        if cells is not None or type(self)._override is not None:
             return super().vjp(x, initial_state, mask, training)
         from cyrnn.layers.base.programs.penalties import activity_of
         from cyrnn.layers.base.programs.pullback import Input, PullbackThrough
@@ -273,7 +272,7 @@ class RNN(Carried, Predicts, SequenceLayer):
         into: Value | None = None,
     ) -> Any:
         """Add an op for each cell. `into` is where the output comes to, instead of a new buffer."""
-        cells = self.check_lowered(lowering, inputs, training, initial_state)
+        cells = self.check_lowered(lowering, inputs, initial_state)
         x = lowering.numbers(inputs)
         keep = lowering.mask(mask, x)
         begin = lowering.states(self, initial_state, self.flat_state_sizes)
@@ -306,7 +305,7 @@ class RNN(Carried, Predicts, SequenceLayer):
             lowering.carry(self, final)
         return (x, *nest.pack(self.get_initial_state(1), final)) if self.return_state else x
 
-    def check_lowered(self, lowering: Lowering, inputs: Any, training: bool, initial_state: Any) -> list[RecurrentCell]:
+    def check_lowered(self, lowering: Lowering, inputs: Any, initial_state: Any) -> list[RecurrentCell]:
         """The cells, which become an op each over these inputs. Raises NotLoweredError where they cannot."""
         if self.time_major and not lowering.within_a_call:
             raise NotLoweredError("its sequences have the batch on their second axis")
@@ -317,7 +316,7 @@ class RNN(Carried, Predicts, SequenceLayer):
         if cells is None:
             raise NotLoweredError(f"its cell {type(self.cell).__name__} has a custom activation, or is a custom one")
         for cell in cells:
-            cell.check_lowered(features, training, gradients=lowering.goes_back)
+            cell.check_lowered(features)
             features = cell.units
         lowering.check_states(initial_state, self.flat_state_sizes)
         return cells

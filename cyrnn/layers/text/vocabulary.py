@@ -59,9 +59,9 @@ def checked_tokens(name: str, given: Iterable[Any], kind: type) -> list[Any]:
         found = [int(value) if hasattr(value, "__index__") and type(value) is not bool else value for value in found]
     else:
         found = [str(value) if isinstance(value, str) else value for value in found]  # NumPy's are others
-    other = next((value for value in found if type(value) is not kind), None)
-    if other is not None:
-        raise ValueError(f"{name} must hold {'texts' if kind is str else 'integers'}, got {shown(other)}")
+    for value in found:
+        if type(value) is not kind or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+            raise ValueError(f"{name} must hold {'texts' if kind is str else 'integers of int64'}, got {shown(value)}")
     return found
 
 

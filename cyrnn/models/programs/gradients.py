@@ -15,7 +15,7 @@ from cyrnn.layers.base.programs.differentiable import TapedCall
 from cyrnn.layers.base.programs.lowered import InputForm
 from cyrnn.layers.base.programs.pullback import Input, Pullback, QuickVjp, pair_of, pullback_of_call
 from cyrnn.layers.base.programs.refusals import UnfitError
-from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, OfWeights, QuickCall, TapedProgram, add_to
+from cyrnn.layers.base.programs.tape import TAPE, OfWeights, QuickCall, TapedProgram, add_to
 from cyrnn.layers.base.programs.values import Outside
 from cyrnn.models.executor import Call, Losses, Place, Values, filled, masks_of, places_of
 from cyrnn.models.inputs import Leaf
@@ -131,10 +131,7 @@ def _forward(model: CalledModel, x: Any, mask: Any, training: bool, wanted: Want
     masks = [None] * len(arrays) if mask is None else nest.leaves(mask)
     if len(masks) != len(arrays):
         raise ValueError(f"mask must hold a mask or None for each of {len(arrays)} inputs, got {len(masks)}")
-    try:
-        made = model.partition_for(masks, training, TAPE, wanted)
-    except NoWayBackError as error:
-        raise ValueError(f"model {model.name!r} has no gradients: {error}") from None
+    made = model.partition_for(masks, training, TAPE, wanted)
     for part in made.parts:
         if not isinstance(part, ProgramPart):
             _check_has_gradients(part, made.reasons)

@@ -11,7 +11,7 @@ from cyrnn.layers.base.arguments import Array
 from cyrnn.layers.base.programs import operations
 from cyrnn.layers.base.programs.lowering import Lowering
 from cyrnn.layers.base.programs.refusals import NotLoweredError, UnfitError
-from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram
+from cyrnn.layers.base.programs.tape import TAPE, TapedProgram
 from cyrnn.layers.base.programs.values import Outside
 from cyrnn.models.executor import Call, Place, Values, filled, places_of
 
@@ -43,7 +43,7 @@ def gone_through(call: Call, values: Values) -> tuple[Array, Back]:
         tape = _taped(call, places, dtype).run(
             {places[place]: (converted(array, dtype), None) for place, array in numbers.items()}
         )[1]
-    except (NotLoweredError, NoWayBackError, UnfitError) as error:
+    except (NotLoweredError, UnfitError) as error:
         raise ValueError(f"{call.layer.class_name} {call.layer.name!r} has no gradients: {error}") from None
 
     def back(gradient: Array) -> dict[Hashable, Array]:
@@ -54,7 +54,7 @@ def gone_through(call: Call, values: Values) -> tuple[Array, Back]:
 
 
 def _taped(call: Call, places: dict[Place, Place], dtype: "np.dtype[Any]") -> TapedProgram:
-    """The program of the operation. Raises NotLoweredError and NoWayBackError."""
+    """The program of the operation. Raises NotLoweredError."""
     lowering = Lowering(TAPE.program(dtype.name), dtype, complete=True)
     given = {place: Outside(own, own.shape) for place, own in places.items()}
     args = nest.mapped(lambda leaf: given.get(leaf, leaf) if type(leaf) is Place else leaf, call.args)

@@ -13,7 +13,7 @@ from cyrnn.layers.base.layer import Layer
 from cyrnn.layers.base.programs.arguments import Draw, Mask, Numbers, State, Tokens, gathered
 from cyrnn.layers.base.programs.interface import OfVectors, slot_of
 from cyrnn.layers.base.programs.refusals import UnfitError
-from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram, transposed
+from cyrnn.layers.base.programs.tape import TAPE, TapedProgram, transposed
 from cyrnn.layers.base.weights import Weighted, WeightSpec, writing
 from cyrnn.models.programs import gradients
 from cyrnn.models.programs.batch_memory import Room, target_fits, weights_fit
@@ -83,11 +83,8 @@ class ProgramStep:
             return None
         if not is_known(optimizer) or optimizer.compiled_rule() is None:  # a class of a user may do something else
             return None
-        try:
-            masks = [True if has_mask else None for has_mask in masked]
-            made = model.partition_for(masks, True, TAPE, wanted=Wanted.LOSS)
-        except NoWayBackError:
-            return None
+        masks = [True if has_mask else None for has_mask in masked]
+        made = model.partition_for(masks, True, TAPE, wanted=Wanted.LOSS)
         part = made.parts[0] if len(made.parts) == 1 else None
         if not isinstance(part, ProgramPart) or part.lowered.warnings:
             return None

@@ -194,7 +194,7 @@ class Differentiable(Layer):
 
     def _made_taped(self, form: Any, masked: tuple[bool, ...], training: bool, made_at: int) -> TapedCall | str:
         """A call, or why there is none."""
-        from cyrnn.layers.base.programs.tape import TAPE, NoWayBackError, TapedProgram
+        from cyrnn.layers.base.programs.tape import TAPE, TapedProgram
 
         sizes = self.flat_state_sizes
         reason = why_not(self, penalized=True, rounded=True)
@@ -204,7 +204,7 @@ class Differentiable(Layer):
         within, rounded = self.activity_regularizer is not None, self.rounds_results
         try:
             made = program_of(self, form, TAPE, state_sizes=sizes, within_its_call=within, rounded=rounded, **options)
-        except (NotLoweredError, NoWayBackError) as error:
+        except NotLoweredError as error:
             return str(error)
         states, weights = list(zip(made.states, sizes, strict=True)), self._weight_slots(trainable=True)
         return TapedCall(TapedProgram(made.lowered), made.bound, made.results, made.inputs, states, weights)

@@ -71,11 +71,6 @@ class Lowering(Forms):
         self.wants_logits = False  # whether what a softmax or sigmoid is applied to is asked for now
         self.logits: dict[int, Value] = {}  # that, by the view of the output
 
-    @property
-    def goes_back(self) -> bool:
-        """Whether each op must have its way back."""
-        return hasattr(self.program, "way_back")
-
     def note_owner(self, name: str) -> None:
         """Note that the ops which were added since the last note are those of the layer of this name."""
         self._owners += [name] * (self.program.ops - len(self._owners))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cyrnn.engine.gradients.taped import NoWayBackError, Taped
+from cyrnn.engine.gradients.taped import Taped
 from cyrnn.engine.plan import Packed, Plan
 from cyrnn.engine.program import packed_now
 from cyrnn.layers.base.arguments import Array
@@ -14,7 +14,7 @@ from cyrnn.layers.base.programs.interface import OfVectors, Target, slot_of
 from cyrnn.layers.base.programs.lowered import Lowered
 from cyrnn.layers.base.programs.refusals import UnfitError
 
-__all__ = ["TAPE", "NoWayBackError", "Tape", "TapedProgram"]
+__all__ = ["TAPE", "Tape", "TapedProgram"]
 
 TAPE = Target(Taped, slot_of)
 

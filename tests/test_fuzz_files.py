@@ -10,7 +10,6 @@ import io
 import json
 import os
 import struct
-import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from measured import within
 
 import cyrnn
 from cyrnn.layers import RNN, Bidirectional, Dense, Embedding, Input, SimpleRNN, SimpleRNNCell
@@ -26,7 +26,7 @@ from cyrnn.saving import ModelFileError, from_torch, load_model, load_weights, s
 h5py = pytest.importorskip("h5py", reason="needs h5py: pip install '.[test]'")
 
 EXAMPLES = int(os.environ.get("CYRNN_FUZZ_EXAMPLES", "60"))
-MOST_MEMORY = 48 << 20  # bytes, for files of some ten thousand
+MOST_SECONDS, MOST_MEMORY = 10, 48 << 20  # for files of some ten thousand bytes
 GOLDEN = Path(__file__).parent / "golden" / "files"
 
 
@@ -230,16 +230,13 @@ def state_of(layer):
 
 def refused(load, path):
     """Whether the file is refused, as it should be: by one error, and with little memory."""
-    tracemalloc.start()
-    try:
-        load(path)
-        return False
-    except ModelFileError as error:
-        assert len(str(error)) < 3000
-        return True
-    finally:
-        assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
-        tracemalloc.stop()
+    with within(MOST_SECONDS, MOST_MEMORY):
+        try:
+            load(path)
+            return False
+        except ModelFileError as error:
+            assert len(str(error)) < 3000
+            return True
 
 
 @pytest.mark.fuzz

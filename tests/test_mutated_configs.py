@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from changed_json import at, places, replaced
 
 import cyrnn
 from cyrnn import cli
@@ -26,29 +27,6 @@ VALUES = [None, True, 0, -1, 7, 2.5, float("nan"), "", "x", [], [7], ["x"], [[]]
 def members(path):
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
-
-
-def places(value, path=()):
-    """The way to each value in a JSON value, itself included."""
-    yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in inner:
-        yield from places(part, (*path, key))
-
-
-def at(value, path):
-    for key in path:
-        value = value[key]
-    return value
-
-
-def replaced(value, path, new):
-    """A copy of a JSON value with another part in one place."""
-    if not path:
-        return new
-    copied = value.copy()
-    copied[path[0]] = replaced(value[path[0]], path[1:], new)
-    return copied
 
 
 @pytest.fixture(scope="module")

@@ -35,12 +35,17 @@ def opened(where: str) -> Any:
 
 
 def existing(where: str) -> Any:
-    """The array at `where`; None if there is none."""
+    """The array at `where`; None if there is none. Raises ValueError for one whose metadata are damaged."""
     zarr = package()
     try:
         return zarr.open_array(where, mode="r")
     except (FileNotFoundError, KeyError, ValueError, zarr.errors.BaseZarrError):
         return None
+    except (OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # damaged metadata may raise any
+        found = f"{type(error).__name__}: {error}"
+        raise ValueError(f"zarr cannot open the array at {where}: {found:.200}") from error
 
 
 def is_something(where: str) -> bool:

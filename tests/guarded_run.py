@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from guard_pages import Fenced, random_strides
-from program_models import Model, call_from_c
+from program_models import Model, call_from_c, stack
 from recurrent_program import outputs_of, program_of
 
 import cyrnn
@@ -310,6 +310,21 @@ class Checks:
         for room, array in zip(filled, one.step(tokens[:, 0]), strict=True):
             same(room.filled(), array)
 
+    def lengths(self) -> None:
+        """A program that takes lengths, from cyrnn.h."""
+        case = self.case
+        model = stack(np.random.default_rng(case.number), case.dtype, engine=self.engine, isa=self.isa)
+        x, lengths = case.draw(case.batch, case.timesteps, 5), case.rng.integers(0, case.timesteps + 1, case.batch)
+        expected = [np.empty(array.shape, case.dtype) for array in model.call(x)]
+        filled = [case.to_fill(*array.shape) for array in expected]
+        for arguments in (
+            (lengths, [x], expected),
+            (case.fenced(lengths), [case.fenced(x)], [room.array for room in filled]),
+        ):
+            assert call_from_c("forward", model.runner(case.batch), case.timesteps, *arguments) == "ok"
+        for room, array in zip(filled, expected, strict=True):
+            same(room.filled(), array)
+
     def layer(self) -> None:
         """A layer's call, `predict`, stepper and gradients; without initial states, so that the shortest way is taken
         too."""
@@ -378,7 +393,15 @@ def main(engine_name: str, isa: str, first: str, cases: str) -> None:
             checks = Checks(Case(number, place), engine_name, isa)
             layers = [checks.layer] if number % 8 == 0 else []  # they take long to make
             layers += [checks.training] if number % TRAINING_EVERY == 0 else []
-            every = [checks.call, checks.steps, checks.c_interface, checks.model, checks.activation, *layers]
+            every = [
+                checks.call,
+                checks.steps,
+                checks.c_interface,
+                checks.model,
+                checks.lengths,
+                checks.activation,
+                *layers,
+            ]
             if number % FEW_UNITS_EVERY == 0:
                 few = Checks(Case(number, place, few_units=True), engine_name, isa)
                 every = [few.call, few.cell, *every]

@@ -193,6 +193,7 @@ def its_own_child(content, at):
         (b"HEAP", put(24, "<Q", 2**64 - 1), "outside of it"),
         (b"SNOD", put(6, "<H", 60000), "damaged|outside"),
         (b"SNOD", put(8, "<Q", 2**50), "name in a group"),
+        (b"SNOD", put(8, "<Q", 0), "name in a group"),  # an empty one
         (b"SNOD", put(16, "<Q", 2**64 - 1), "link to elsewhere"),
     ],
 )
@@ -398,7 +399,7 @@ def test_safetensors(tmp_path, change, words):
     weights_refused(tensors(tmp_path / "m.safetensors", change), words)
 
 
-@pytest.mark.parametrize("size", [2**64 - 1, 2**40, 10_000])
+@pytest.mark.parametrize("size", [2**64 - 1, 2**40, 10_000, 106])
 def test_safetensors_with_huge_headers(tmp_path, size):
     (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", size) + b'{"a":' + b" " * 100)
     weights_refused(tmp_path / "m.safetensors", "its header would have")

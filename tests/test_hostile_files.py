@@ -437,6 +437,14 @@ def test_members_that_overlap(tmp_path):
     refused(lambda: load_model(tmp_path / "m.keras"), "overlaps another member of the archive")
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_that_are_there_twice(tmp_path):
+    save_model(model(), tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras", "a") as archive:
+        archive.writestr("config.json", archive.read("config.json"))
+    refused(lambda: load_model(tmp_path / "m.keras"), "the archive holds 'config.json' twice")
+
+
 def test_a_list_of_members_that_is_too_long(tmp_path):
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
         for number in range(20_000):

@@ -461,6 +461,13 @@ def test_long_names_are_written_in_parts(tmp_path):
         save_model(cyrnn.Sequential([Input((3,)), Dense(2, name="c" * 70_000)]), tmp_path / "n.h5")
 
 
+def test_names_as_long_as_a_reference_to_text_are_text(tmp_path):
+    """HDF5 refers with 16 bytes to a text of any length."""
+    model = cyrnn.Sequential([Input((3,)), Dense(2, name="sixteen_letters_")])
+    save_model(model, tmp_path / "m.h5")
+    assert [layer.name for layer in load_model(tmp_path / "m.h5").layers] == ["sixteen_letters_"]
+
+
 @pytest.mark.parametrize("version", ["3.15.1", "3.16.0"])
 def test_what_happens_to_masks_is_kept(tmp_path, version):
     """Recurrent layers of Keras 3.16 pass no masks on; a file says so by its version alone."""

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import struct
 import zipfile
 from pathlib import Path
 
@@ -337,6 +338,17 @@ def test_safetensors_files_of_its_library_have_numbers_of_each_dtype():
     for kind in kinds:
         assert (arrays.dtype_name(kind), arrays.read(kind).dtype) == (np.dtype(kind).name, np.dtype(kind))
         np.testing.assert_array_equal(arrays.read(kind), written[kind])
+
+
+def test_safetensors_files_may_name_an_empty_array_before_the_one_that_ends_where_it_lies():
+    header = {
+        "none": {"dtype": "F32", "shape": [0], "data_offsets": [8, 8]},
+        "two": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+    }
+    text = json.dumps(header).encode()
+    arrays = SafeTensors(struct.pack("<Q", len(text)) + text + np.array([1, 2], "<f4").tobytes())
+    assert arrays.read("none").shape == (0,)
+    np.testing.assert_array_equal(arrays.read("two"), [1, 2])
 
 
 def test_what_is_there_stays_if_writing_fails(tmp_path, monkeypatch):

@@ -43,7 +43,7 @@ private:
                 add(pair & high_half, at[b][r] & high_half, high);
             }
             float *const sums = reinterpret_cast<float *>(&at[c][m]);
-            for (int n = 0; n < 16; ++n) sums[n] = flushed(sums[n] + flushed(low[n] + high[n]));
+            for (int n = 0; n < 16; ++n) sums[n] = flushed(flushed(sums[n]) + flushed(low[n] + high[n]));
         }
     }
 

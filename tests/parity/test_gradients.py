@@ -87,7 +87,7 @@ def test_recurrent_layers(data):
         options["mask"] = rng.random((batch, timesteps)) < draw(st.sampled_from([0, 0.5, 1]))
     if draw(st.booleans()):
         options["initial_state"] = nest.mapped(lambda size: rng.standard_normal((batch, size)).astype(dtype), sizes)
-        if "mask" in options and keras.backend.backend() == "jax":  # where steps before the first repeat the initial state
+        if "mask" in options and keras.backend.backend() == "jax":  # where masked steps repeat it
             options["mask"][:, [0, -1]] = True
     check(ours, theirs, x, rng, dtype, **options)
 
